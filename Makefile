@@ -1,0 +1,36 @@
+# Everything here works on a fresh machine with Python 3.11+ and make: the virtual environment is made when missing.
+PYTHON ?= python3
+VENV ?= .venv
+PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
+
+.PHONY: names test check test-slow clean
+
+names: $(VENV)/.installed  ## train on the shipped names for about a minute, then print ten new ones
+	$(VENV)/bin/charrnn train names --config names --run runs/make-names --overwrite
+	$(VENV)/bin/charrnn sample runs/make-names --count 10
+
+test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.installed-dev  ## lint, format, types and the fast tests
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+	$(VENV)/bin/python -m pytest -m "not slow and not medium"
+
+test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
+	$(VENV)/bin/python -m pytest -m "" --timeout 1800
+
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e .
+	touch $@
+
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+	$(PIP) -e '.[dev]'
+	touch $@ $(VENV)/.installed
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,30 @@
+"""charrnn: character-level text generation with recurrent networks.
+
+    import charrnn
+    sampler = charrnn.load("runs/names")        # needs numpy, not torch
+    for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
+        print(sample.text)
+"""
+
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+try:
+    __version__ = version("charrnn-torch")
+except PackageNotFoundError:  # a source tree that was never installed
+    __version__ = "0+source"
+
+_PUBLIC = {
+    "CharrnnError": "charrnn.errors",
+    "Decoding": "charrnn.sampling.decode",
+    "Sampler": "charrnn.sampling.engine",
+    "load": "charrnn.sampling.engine",
+}
+__all__ = ["CharrnnError", "Decoding", "Sampler", "__version__", "load"]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _PUBLIC:
+        return getattr(import_module(_PUBLIC[name]), name)
+    raise AttributeError(f"module 'charrnn' has no attribute {name!r}")

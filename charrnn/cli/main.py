@@ -1,0 +1,105 @@
+"""The program `charrnn`: its commands, its version, and what a fault looks like. Nothing heavy is imported here."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, NoReturn
+
+import typer
+
+from charrnn.cli.eval import evaluate
+from charrnn.cli.sample import sample
+from charrnn.cli.train import train
+from charrnn.errors import CharrnnError
+from charrnn.terminal import one_line
+
+# Options that hands trained on char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough there.
+ALIASES = {
+    "rnn-size": "hidden-size", "seq-len": "seq-length", "grad-clip": "clip", "temperature": "temp",
+    "start-text": "prime", "primetext": "prime", "learning-rate": "lr",
+}  # fmt: skip
+
+app = typer.Typer(
+    name="charrnn",
+    help="Character-level text generation with recurrent networks.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "token_normalize_func": lambda name: ALIASES.get(name, name),
+    },
+)
+app.command("train")(train)
+app.command("sample")(sample)
+app.command("eval")(evaluate)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import PackageNotFoundError, version
+
+        def installed(package: str) -> str:
+            try:
+                return version(package)
+            except PackageNotFoundError:
+                return "not installed"
+
+        python = ".".join(map(str, sys.version_info[:3]))
+        typer.echo(
+            f"charrnn {installed('charrnn-torch')} (torch {installed('torch')}, numpy {installed('numpy')}, Python {python})"
+        )
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool, typer.Option("--version", help="Show versions and leave.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    """Character-level text generation with recurrent networks: train, sample, evaluate, resume exactly."""
+
+
+def main() -> NoReturn:
+    """Run a command; a person's mistake is one line on stderr and an exit code, ours is a traceback and 1."""
+    try:
+        result = app(standalone_mode=False)
+    except typer.Exit as done:
+        _leave(done.exit_code)
+    except (typer.Abort, KeyboardInterrupt):
+        _complain("stopped")
+        _leave(130)
+    except CharrnnError as error:
+        if os.environ.get("CHARRNN_DEBUG"):
+            raise
+        _complain(str(error))
+        _leave(error.exit_code)
+    except OSError as error:
+        if os.environ.get("CHARRNN_DEBUG"):
+            raise
+        _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
+        _leave(5)
+    except MemoryError:
+        _complain("out of memory; try a smaller --hidden-size, --batch-size or --seq-length")
+        _leave(1)
+    except typer.TyperException as error:
+        _complain(error.format_message())
+        _leave(error.exit_code)
+    _leave(result if isinstance(result, int) else 0)
+
+
+def _complain(message: str) -> None:
+    print(f"charrnn: {one_line(message)}", file=sys.stderr)
+
+
+def _leave(code: int) -> NoReturn:
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except OSError as error:
+        _complain(f"cannot write to standard output: {error.strerror}")
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        code = code or 5
+    sys.exit(code)

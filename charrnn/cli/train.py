@@ -1,0 +1,198 @@
+"""charrnn train: words typed by a person -> one call of training.session.train.
+
+The options for settings are made from the fields of config.py, where each is named, typed, bounded and explained.
+"""
+
+from __future__ import annotations
+
+import inspect
+import os
+import time
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from charrnn import config
+from charrnn.errors import SettingsError
+from charrnn.terminal import write_stdout
+
+PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
+METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
+
+
+def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
+    """Give a command one option for every setting, in place of its **chosen."""
+    signature = inspect.signature(command, eval_str=True)
+    named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    made = []
+    for section, kind in config.SECTIONS.items():
+        for item in fields(kind):
+            made.append(_option(section, item.name, item.metadata, item.default))
+
+    def run(**values: Any) -> int:
+        own = {each.name: values.pop(each.name) for each in named}
+        return command(**own, **values)
+
+    run.__doc__, run.__name__ = command.__doc__, command.__name__
+    run.__signature__ = signature.replace(parameters=[*named, *made])  # type: ignore[attr-defined]
+    run.__annotations__ = {each.name: each.annotation for each in [*named, *made]}
+    return run
+
+
+def _option(section: str, key: str, limits: Any, default: Any) -> inspect.Parameter:
+    text = limits["help"]
+    if "choices" in limits:
+        text += f": {', '.join(limits['choices'])}"
+    if default not in (None, "", True, False):
+        text += f" (default: {default})"
+    kind: Any = str
+    if limits["kind"] is bool:
+        kind = bool
+        names = (f"{config.flag(key)}/--no-{key.replace('_', '-')}",)
+        option = typer.Option(*names, help=text, rich_help_panel=PANELS[section], show_default=False)
+    else:
+        metavar = METAVARS[limits["kind"]]
+        option = typer.Option(
+            config.flag(key), help=text, metavar=metavar, rich_help_panel=PANELS[section], show_default=False
+        )
+    annotation = Annotated[kind | None, option]
+    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+
+
+CORPUS_HELP = (
+    "A text file, a directory, - for standard input, or a corpus that comes with charrnn: names, surnames "
+    "(default: names)."
+)
+CONFIG_HELP = "TOML file or preset of settings: names, shakespeare, latex, linux, tiny."
+
+
+def _switch(name: str, help: str) -> Any:
+    return typer.Option(name, help=help)
+
+
+@_with_settings
+def train(
+    corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
+    run: Annotated[Path | None, typer.Option(help="Directory of this training (default: runs/<corpus>).")] = None,
+    resume: Annotated[bool, _switch("--resume", "Go on with a run exactly where it stopped.")] = False,
+    overwrite: Annotated[bool, _switch("--overwrite", "Start anew in a directory that holds a run.")] = False,
+    allow_corpus_change: Annotated[
+        bool, _switch("--allow-corpus-change", "With --resume: go on although the text is another.")
+    ] = False,
+    config_file: Annotated[list[str] | None, typer.Option("--config", help=CONFIG_HELP, metavar="FILE")] = None,
+    assignments: Annotated[
+        list[str] | None, typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE")
+    ] = None,
+    print_config: Annotated[
+        bool, _switch("--print-config", "Show the settings and where each comes from; train nothing.")
+    ] = False,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    json: Annotated[bool, _switch("--json", "End with one JSON object on standard output.")] = False,
+    **chosen: Any,
+) -> int:
+    """Train a network on a text; show progress and samples; write runs/<corpus>/."""
+    began = time.perf_counter() - _process_age_s()
+    layers = _layers(config_file or [], assignments or [], chosen)
+    if print_config:
+        return _print_config(layers)
+    config.resolve(layers)  # a wrong option is told before torch is loaded
+
+    from charrnn.progress import TrainingProgress, duration
+    from charrnn.training import session
+    from charrnn.training.session import Request
+
+    progress = TrainingProgress(quiet=quiet)
+    request = Request(corpus, layers, run, resume, overwrite, allow_corpus_change, began=began)
+    try:
+        path, outcome = session.train(request, progress, _make_samples)
+    finally:
+        progress.close()
+    if outcome is None:
+        return 0
+    place = outcome.place
+    bits = place.best_nats / 0.6931471805599453
+    if outcome.ngram is not None:
+        counted = outcome.ngram.bits_per_char
+        progress.say(
+            f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}; counting (5-gram): {counted:.3f}"
+        )
+    else:
+        progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}")
+    progress.say(f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}")
+    stopped = session.SIGNALS.get(outcome.reason)
+    if stopped:
+        progress.say(f"saved. To go on: charrnn train --resume --run {path}")
+    else:
+        progress.say(f"now: charrnn sample {path}")
+    if json:
+        _print_json(path, outcome)
+    return stopped or 0
+
+
+def _layers(files: list[str], assignments: list[str], chosen: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+    """Settings in order of precedence: file < environment < --set < flags."""
+    if len(files) > 1:
+        raise SettingsError(f"--config given {len(files)} times; give one file, and --set for the rest")
+    layers: list[tuple[str, Any]] = [config.toml_layer(name) for name in files]
+    environment = config.environment_layer(os.environ)
+    layers += [("environment", environment), ("--set", config.set_layer(assignments)), ("--", chosen)]
+    return tuple(layers)
+
+
+def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
+    settings, origins = config.resolve(layers)
+    for section, values in settings.to_dict().items():
+        typer.echo(f"[{section}]")
+        for key, value in values.items():
+            shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
+            line = f"{key} = {shown}" if value is not None else f"# {key}: decided from the corpus"
+            typer.echo(f"{line}  # {origins[key]}" if key in origins else line)
+    return 0
+
+
+def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
+    """What the network writes by now: five lines, or 300 characters."""
+    from pathlib import Path
+
+    from charrnn.modelfile import parse_model
+    from charrnn.sampling.decode import Decoding
+    from charrnn.sampling.engine import Sampler
+
+    sampler = Sampler(parse_model(Path("weights in training"), tensors, meta))
+    lines = meta["mode"] == "lines"
+    samples = sampler.generate(
+        5 if lines else 1, decoding=Decoding(temperature=0.8), length=60 if lines else 300, seed=meta["step"]
+    )
+    return "\n".join(sample.text for sample in samples)
+
+
+def _print_json(path: Path, outcome: Any) -> None:
+    from charrnn.storage import json_line
+
+    place = outcome.place
+    line = {
+        "schema": 1, "run": str(path), "reason": outcome.reason, "step": place.step, "epochs": outcome.epochs,
+        "parameters": outcome.parameters, "chars_seen": place.chars, "elapsed_s": place.elapsed_s,
+        "train_chars_per_s": outcome.train_chars_per_s, "train_nats_per_char": place.train_nats,
+        "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / 0.6931471805599453,
+        "best_val_nats_per_char": place.best_nats, "best_step": place.best_step,
+        "ngram_nats_per_char": outcome.ngram.nats_per_char if outcome.ngram else None,
+        "clipped_steps": place.clipped_steps, "skipped_steps": place.skipped_steps,
+        "weights_sha256": outcome.weights_sha256, "device": outcome.device, "verdict": outcome.verdict,
+    }  # fmt: skip
+    write_stdout([json_line(line).encode() + b"\n"], raw=True)
+
+
+def _process_age_s() -> float:
+    """Seconds since this process began: a budget counts from when the person pressed Enter."""
+    try:
+        with open("/proc/self/stat", "rb") as file:
+            ticks = int(file.read().rpartition(b")")[2].split()[19])
+        with open("/proc/uptime", "rb") as file:
+            uptime = float(file.read().split()[0])
+        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
+    except (OSError, ValueError, IndexError):
+        return time.process_time()

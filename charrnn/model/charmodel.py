@@ -1,0 +1,144 @@
+"""The network: embed -> recurrent stack (dropout, skips) -> head. Ids in, logits out, state passed in and returned.
+
+Never touches a disk. Parameters carry torch.nn's names and gate order, whatever the backend, so that weights move
+between backends and into nn.LSTM unchanged.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from charrnn.config import ModelSettings
+from charrnn.errors import SettingsError
+from charrnn.model.recurrent import State, folded_bias, run_own, torch_layer
+from charrnn.modelfile import GATES, PARAMETERS, sizes
+
+
+class CharModel(nn.Module):
+    """Next-character logits from a stack of recurrent layers.
+
+    settings must name every size. backend: "own" or "torch". Raises SettingsError where sizes do not fit.
+
+    skip "residual": a layer's output is added to its input (from the second layer on, and in the first if the
+    embedding is as wide as the layer). skip "dense": each layer and the head see the embedding and all outputs below,
+    concatenated.
+    """
+
+    def __init__(self, settings: ModelSettings, vocabulary_size: int, backend: str = "own") -> None:
+        super().__init__()
+        self.settings, self.backend = settings, backend
+        hidden, layers, embedding = sizes(settings)
+        self.hidden_size, self.num_layers = hidden, layers
+        self.embedding = nn.Embedding(vocabulary_size, embedding)
+        self.recurrent = nn.Module()  # holds weight_ih_l0, weight_hh_l0, bias_ih_l0, ... as nn.LSTM does
+        self._torch_layers: list[nn.RNNBase] = []  # share those very parameters; kept out of the state_dict
+        widths = [embedding]
+        for k in range(layers):
+            inputs = sum(widths) if settings.skip == "dense" else widths[-1]
+            self._add_layer(k, inputs, hidden)
+            widths.append(hidden)
+        self.head = nn.Linear(sum(widths) if settings.skip == "dense" else hidden, vocabulary_size)
+        if settings.tie_weights:
+            if self.head.in_features != embedding:
+                raise SettingsError(
+                    f"--tie-weights: the embedding has {embedding} numbers a character and the head "
+                    f"{self.head.in_features}; make --embedding-size equal to --hidden-size, without --skip dense"
+                )
+            self.head.weight = self.embedding.weight
+        self._initialize()
+
+    def zero_state(self, batch_size: int) -> State:
+        """The state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        weight = self.head.bias
+        zeros = [
+            weight.new_zeros(self.num_layers, batch_size, self.hidden_size)
+            for _ in range(1 + (self.settings.cell == "lstm"))
+        ]
+        return tuple(zeros)
+
+    def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """ids (B, T), state -> logits (B, T, V), state after the last character."""
+        ids = ids.t()
+        dense, residual = self.settings.skip == "dense", self.settings.skip == "residual"
+        seen = [self.embedding(ids)] if dense or residual or self.backend == "torch" else []
+        below: Tensor | None = seen[0] if seen else None
+        last = []
+        for k in range(self.num_layers):
+            layer_state = tuple(part[k] for part in state)
+            inputs = torch.cat(seen, 2) if dense and k else below
+            outputs, after = self._run_layer(k, ids, inputs, layer_state)
+            last.append(after)
+            if residual and below is not None and below.shape == outputs.shape:
+                outputs = outputs + below
+            below = F.dropout(outputs, self.settings.dropout or 0.0, self.training)
+            seen.append(below)
+        hidden = torch.cat(seen, 2) if dense else below
+        logits = self.head(hidden)
+        return logits.transpose(0, 1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
+
+    def parameter_count(self) -> int:
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def tensors(self) -> dict[str, Tensor]:
+        """The state_dict, a tied output matrix left out: it is the embedding."""
+        return {
+            name: value
+            for name, value in self.state_dict().items()
+            if not (self.settings.tie_weights and name == "head.weight")
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """Copy weights in. The caller has checked names and shapes (`modelfile.expected_shapes`)."""
+        with torch.no_grad():
+            for name, value in self.tensors().items():
+                value.copy_(tensors[name])
+
+    def _run_layer(self, k: int, ids: Tensor, inputs: Tensor | None, state: State) -> tuple[Tensor, State]:
+        """One layer over time: outputs (T, B, H) and its last state of (B, H)."""
+        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self.recurrent, f"{name}_l{k}") for name in PARAMETERS)
+        cell = self.settings.cell
+        if self.backend == "torch":
+            hx = tuple(part.unsqueeze(0) for part in state)
+            outputs, last = self._torch_layers[k](inputs, hx if cell == "lstm" else hx[0])
+            return outputs, tuple(part[0] for part in (last if cell == "lstm" else (last,)))
+        bias, bias_hn = folded_bias(cell, bias_ih, bias_hh)
+        if k == 0:
+            # V different characters have V different input products: look rows up instead of multiplying.
+            gates_x = F.embedding(ids, F.linear(self.embedding.weight, weight_ih, bias))
+        else:
+            assert inputs is not None
+            gates_x = F.linear(inputs, weight_ih, bias)
+        return run_own(cell, gates_x, state, weight_hh, bias_hn)
+
+    def _add_layer(self, k: int, inputs: int, hidden: int) -> None:
+        cell = self.settings.cell
+        if self.backend == "torch":
+            layer = torch_layer(cell, inputs, hidden)
+            self._torch_layers.append(layer)
+            made = [getattr(layer, f"{name}_l0") for name in PARAMETERS]
+        else:
+            rows = GATES[cell] * hidden
+            shapes = ((rows, inputs), (rows, hidden), (rows,), (rows,))
+            made = [nn.Parameter(torch.empty(shape)) for shape in shapes]
+        for name, parameter in zip(PARAMETERS, made, strict=True):
+            self.recurrent.register_parameter(f"{name}_l{k}", parameter)
+
+    def _initialize(self) -> None:
+        """Uniform in +-1/sqrt(H), as torch.nn; LSTM forget bias (Jozefowicz et al. 2015); embedding N(0, 0.1...1)."""
+        bound = 1 / math.sqrt(self.hidden_size)
+        with torch.no_grad():
+            for name, parameter in self.recurrent.named_parameters():
+                parameter.uniform_(-bound, bound)
+                if self.settings.cell == "lstm" and name.startswith("bias"):
+                    # b_ih and b_hh add up: the whole forget bias goes into b_ih.
+                    forget = parameter[self.hidden_size : 2 * self.hidden_size]
+                    forget.fill_(self.settings.forget_bias if name.startswith("bias_ih") else 0.0)
+            self.embedding.weight.normal_(0.0, 0.1 if self.settings.tie_weights else 1.0)
+            head_bound = 1 / math.sqrt(self.head.in_features)
+            if not self.settings.tie_weights:
+                self.head.weight.uniform_(-head_bound, head_bound)
+            self.head.bias.zero_()

@@ -1,0 +1,160 @@
+"""The model file: weights, vocabulary and settings, for sampling, evaluating and sharing. No torch here.
+
+A run's `model.safetensors` holds the best weights. A checkpoint holds a model too, under the prefix "model.", beside
+everything that training needs to go on; both are read here.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import __version__
+from charrnn.config import ModelSettings, Settings, settings_from_dict
+from charrnn.errors import CheckpointError, SettingsError
+from charrnn.storage import read_tensors, write_tensors
+from charrnn.terminal import one_line
+from charrnn.text.vocabulary import Vocabulary
+
+KINDS = {"charrnn-model": 1, "charrnn-checkpoint": 1}  # with the newest format that this program reads and writes
+MODEL_FILE = "model.safetensors"
+CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
+GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
+PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model as it lies on disk, checked. tensors: float32, named as in CharModel.tensors()."""
+
+    path: Path
+    settings: Settings
+    vocabulary: Vocabulary
+    mode: str  # "lines" or "stream"
+    start: int  # the id that stands before a text without a prompt
+    tensors: dict[str, np.ndarray]
+    meta: dict[str, Any]
+
+    @property
+    def run(self) -> Path | None:
+        """The run directory this file lies in, if it does."""
+        place = self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+        return place if (place / "corpus").is_dir() else None
+
+
+def model_meta(
+    kind: str, settings: Settings, vocabulary: Vocabulary, mode: str, start: int, **more: Any
+) -> dict[str, Any]:
+    """The metadata every model and checkpoint file begins with."""
+    return {
+        "kind": kind, "format": KINDS[kind], "charrnn": __version__, "settings": settings.to_dict(),
+        "vocabulary": vocabulary.to_dict(), "mode": mode, "start": start, **more,
+    }  # fmt: skip
+
+
+def write_model(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+    write_tensors(path, tensors, meta)
+
+
+def read_model(path: Path) -> ModelFile:
+    """The model of a run directory, a model file or a checkpoint file. Raises CheckpointError."""
+    file = model_path(path)
+    tensors, meta = read_tensors(file, KINDS)
+    return parse_model(file, tensors, meta)
+
+
+def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> ModelFile:
+    """Check a file's tensors against its settings: names, shapes, type, finiteness. Raises CheckpointError."""
+    shown = one_line(str(file))
+    try:
+        settings = settings_from_dict(meta["settings"], "settings")
+        vocabulary = Vocabulary.from_dict(meta["vocabulary"])
+        mode, start = meta["mode"], meta["start"]
+        shapes = expected_shapes(settings.model, len(vocabulary))
+        hidden, _, embedding = sizes(settings.model)
+        if mode not in ("lines", "stream") or type(start) is not int or not 0 <= start < len(vocabulary):
+            raise ValueError
+        if mode == "lines" and vocabulary.newline is None:
+            raise ValueError
+        if settings.model.tie_weights and (settings.model.skip == "dense" or hidden != embedding):
+            raise ValueError
+    except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
+        raise CheckpointError(f"{shown}: its settings or vocabulary make no sense; use another copy") from None
+    if meta["kind"] == "charrnn-checkpoint":
+        tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    if {name: value.shape for name, value in tensors.items()} != shapes:
+        wrong = sorted(set(shapes) ^ set(tensors)) or [name for name in shapes if tensors[name].shape != shapes[name]]
+        raise CheckpointError(f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy")
+    if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
+        raise CheckpointError(f"{shown}: its weights are not finite float32 numbers; use another copy")
+    return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
+
+
+def model_path(path: Path) -> Path:
+    """The file that RUN names: a run directory's best model, its newest checkpoint, or the file itself."""
+    try:
+        is_folder, exists = path.is_dir(), path.exists()
+    except OSError as error:
+        raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
+    if not is_folder:
+        if not exists:
+            raise CheckpointError(f"no run or checkpoint {one_line(str(path))}; `charrnn train` makes one under runs/")
+        return path
+    if (path / MODEL_FILE).exists():
+        return path / MODEL_FILE
+    found = checkpoint_files(path / "checkpoints") or checkpoint_files(path)
+    if not found:
+        raise CheckpointError(f"{one_line(str(path))} holds no model yet; train it first, or name another run")
+    return found[-1]
+
+
+def checkpoint_files(folder: Path) -> list[Path]:
+    """Checkpoints in a folder, oldest first."""
+    return sorted(
+        (path for path in folder.glob("step-*.safetensors") if CHECKPOINT_NAME.fullmatch(path.name)), key=step_of
+    )
+
+
+def step_of(checkpoint: Path) -> int:
+    match = CHECKPOINT_NAME.fullmatch(checkpoint.name)
+    assert match is not None
+    return int(match[1])
+
+
+def newest_run(runs: Path) -> Path:
+    """The run under runs/ that was written to last. Raises CheckpointError if there is none."""
+    found = [(file.stat().st_mtime_ns, run) for run in runs.glob("*") if run.is_dir() for file in _model_files(run)]
+    if not found:
+        raise CheckpointError(f"no run under {one_line(str(runs))}/; train one first: charrnn train names")
+    return max(found)[1]
+
+
+def _model_files(run: Path) -> list[Path]:
+    best = run / MODEL_FILE
+    return ([best] if best.exists() else []) + checkpoint_files(run / "checkpoints")
+
+
+def expected_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
+    """Name and shape of every tensor of a model, without making any. V vocabulary, E embedding, G gates, H hidden."""
+    hidden, layers, embedding = sizes(settings)
+    rows = GATES[settings.cell] * hidden
+    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, embedding)}
+    width = embedding
+    for k in range(layers):
+        shapes |= {f"recurrent.weight_ih_l{k}": (rows, width), f"recurrent.weight_hh_l{k}": (rows, hidden)}
+        shapes |= {f"recurrent.bias_ih_l{k}": (rows,), f"recurrent.bias_hh_l{k}": (rows,)}
+        width = width + hidden if settings.skip == "dense" else hidden
+    if not settings.tie_weights:
+        shapes["head.weight"] = (vocabulary_size, width)
+    return shapes | {"head.bias": (vocabulary_size,)}
+
+
+def sizes(settings: ModelSettings) -> tuple[int, int, int]:
+    """hidden size, layers, embedding size. Raises ValueError while one is still to be decided."""
+    if settings.hidden_size is None or settings.num_layers is None or settings.embedding_size is None:
+        raise ValueError("model settings must name every size")
+    return settings.hidden_size, settings.num_layers, settings.embedding_size

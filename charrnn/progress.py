@@ -1,0 +1,114 @@
+"""What a person watches: a bar on a terminal, one plain line per interval elsewhere. The only file with rich and tqdm.
+
+Everything goes to stderr. Text that a model made is escaped before it gets here or in here; no markup is read from it.
+"""
+
+from __future__ import annotations
+
+import math
+import sys
+import time
+from typing import TYPE_CHECKING, Any
+
+from charrnn.terminal import visible
+
+if TYPE_CHECKING:
+    from charrnn.insight.evaluate import Score
+
+LINE_S = 10.0  # off a terminal, at most one line of progress in so many seconds
+
+
+class TrainingProgress:
+    """The view of one training; fulfils training.loop.Progress."""
+
+    def __init__(self, *, quiet: bool = False) -> None:
+        self._bar: Any = None
+        self._quiet = quiet
+        self._is_terminal = sys.stderr.isatty()
+        self._chars, self._since, self._line_at = 0, time.perf_counter(), time.perf_counter()
+        self._rate, self._bits = 0.0, math.nan
+
+    def say(self, text: str) -> None:
+        """A message above the bar."""
+        if self._quiet:
+            return
+        if self._bar is not None:
+            self._bar.write(visible(text), file=sys.stderr)
+        else:
+            print(visible(text), file=sys.stderr, flush=True)
+
+    def step(self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None) -> None:
+        self._chars += chars
+        if math.isfinite(bits_per_char):
+            self._bits = bits_per_char if math.isnan(self._bits) else 0.98 * self._bits + 0.02 * bits_per_char
+        now = time.perf_counter()
+        if now - self._since >= 0.5:
+            self._rate = self._chars / (now - self._since)
+            self._chars, self._since = 0, now
+        if self._quiet:
+            return
+        if self._is_terminal:
+            self._draw(step, total, seconds_left)
+        elif now - self._line_at >= LINE_S:
+            self._line_at = now
+            self.say(
+                f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s  train {self._bits:.3f} bits/char{_left(seconds_left)}"
+            )
+
+    def evaluated(self, step: int, total: int | None, train: Score, val: Score, best: bool) -> None:
+        learnt = f"train {train.bits_per_char:.3f}  " if train.chars else ""
+        self.say(
+            f"step {step:,}{_of(total)}  {learnt}val {val.bits_per_char:.3f} bits/char{'  best so far' if best and step else ''}"
+        )
+
+    def sampled(self, step: int, text: str) -> None:
+        self.say("\n".join("  | " + line for line in text.splitlines()))
+
+    def close(self) -> None:
+        if self._bar is not None:
+            self._bar.close()
+            self._bar = None
+
+    def _draw(self, step: int, total: int | None, seconds_left: float | None) -> None:
+        if self._bar is None:
+            from tqdm import tqdm
+
+            self._bar = tqdm(total=total, initial=step, file=sys.stderr, leave=False, mininterval=0.1, dynamic_ncols=True,
+                             bar_format="{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} {postfix}")  # fmt: skip
+        bar = self._bar
+        if total is not None and bar.total != total:
+            bar.total = total
+        if time.perf_counter() - bar.last_print_t >= 0.1:
+            bar.set_postfix_str(
+                f"{self._rate:,.0f} chars/s  {self._bits:.3f} bits/char{_left(seconds_left)}", refresh=False
+            )
+        bar.update(step - bar.n)
+
+
+def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table on stdout, for people. Cells are shown as they are, without markup."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=Text(visible(title)), title_justify="left", box=None, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(Text(column), justify="left" if index == 0 else "right")
+    for row in rows:
+        table.add_row(*(Text(visible(cell)) for cell in row))
+    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
+
+
+def duration(value_s: float) -> str:
+    """75 -> '1m15s'."""
+    whole = round(value_s)
+    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
+    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+
+
+def _of(total: int | None) -> str:
+    return f"/{total:,}" if total else ""
+
+
+def _left(seconds_left: float | None) -> str:
+    return f"  {duration(max(0.0, seconds_left))} left" if seconds_left is not None else ""

@@ -1,0 +1,133 @@
+"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines mode). A function of the step alone.
+
+What step s trains on follows from (corpus, settings, s): there is no iterator whose place could be lost.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from charrnn.errors import CorpusError
+from charrnn.text.corpus import Corpus, line_bounds
+
+IGNORED = -100  # a target that counts for nothing: padding after a line's end
+POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
+
+
+@dataclass(frozen=True)
+class Batch:
+    """inputs, targets (B, T) int64; fresh: start from the zero state, not from the batch before."""
+
+    inputs: Tensor
+    targets: Tensor
+    fresh: bool
+
+
+class Batches(Protocol):
+    steps_per_epoch: int
+    chars_per_epoch: int
+    longest: int  # characters of the longest batch
+
+    def batch(self, step: int) -> Batch: ...
+
+
+class StreamBatches:
+    """Lanes, not shuffled windows: row b of batch k+1 continues row b of batch k.
+
+        abcdefghijkl, B=2, T=3   ->   abc|ghi    def|jkl
+
+    The targets are the same text one character later. An epoch's last batch may be shorter.
+    """
+
+    def __init__(self, corpus: Corpus, batch_size: int, seq_length: int, split: str = "train") -> None:
+        ids = corpus.split(split)
+        self.lane = (len(ids) - 1) // batch_size
+        if self.lane < seq_length:
+            fits = max(1, (len(ids) - 1) // seq_length)
+            raise CorpusError(
+                f"the {split} text has {len(ids):,} characters; --batch-size {batch_size} lanes of --seq-length "
+                f"{seq_length} need {batch_size * seq_length + 1:,}: the largest batch at this length is {fits}"
+                if len(ids) > seq_length
+                else f"the {split} text has {len(ids):,} characters; --seq-length {seq_length} needs {seq_length + 1:,}: "
+                f"the longest here is {max(1, len(ids) - 1)}"
+            )
+        self._corpus, self._split, self.seq_length, self.batch_size = corpus, split, seq_length, batch_size
+        self.longest = seq_length
+        self.steps_per_epoch = -(-self.lane // seq_length)
+        self.chars_per_epoch = self.lane * batch_size
+
+    def batch(self, step: int) -> Batch:
+        k = step % self.steps_per_epoch
+        start, stop = k * self.seq_length, min((k + 1) * self.seq_length, self.lane)
+        ids = self._corpus.split(self._split)
+        lanes = np.lib.stride_tricks.as_strided(
+            ids[start:], (self.batch_size, stop - start + 1), (self.lane * ids.itemsize, ids.itemsize), writeable=False
+        )
+        text = torch.from_numpy(lanes.astype(np.int64))
+        if step % 1024 == 1023:
+            self._corpus.release()  # a mapped file's pages count as ours until given back
+        return Batch(text[:, :-1], text[:, 1:], fresh=k == 0)
+
+
+class LineBatches:
+    """Whole lines, each from the zero state: newline + line -> line + newline, padded to the batch's longest.
+
+    Lines are shuffled anew each epoch, sorted by length within pools and cut into batches, and the batches are
+    shuffled: little padding, and no order to be learnt.
+    """
+
+    def __init__(self, ids: np.ndarray, newline: int, batch_size: int, seed: int = 0) -> None:
+        """ids (N,): lines that each end in newline; blank ones are left out."""
+        self._ids, self._newline = ids, newline
+        starts, lengths = line_bounds(ids, newline)
+        self._starts, self._lengths = starts[lengths > 0], lengths[lengths > 0]
+        self.longest = int(self._lengths.max(initial=0)) + 1
+        self.batch_size, self._seed = batch_size, seed
+        self.steps_per_epoch = -(-len(self._starts) // batch_size)
+        self.chars_per_epoch = int(self._lengths.sum()) + len(self._lengths)
+        self._plan: tuple[int, list[np.ndarray]] = (-1, [])
+
+    def batch(self, step: int) -> Batch:
+        epoch, k = divmod(step, self.steps_per_epoch)
+        if self._plan[0] != epoch:
+            self._plan = (epoch, self._shuffled(epoch))
+        return self.collate(self._plan[1][k])
+
+    def in_order(self) -> list[np.ndarray]:
+        """Every line once, sorted by length: for evaluation."""
+        return self._cut(np.argsort(self._lengths, kind="stable"))
+
+    def collate(self, lines: np.ndarray) -> Batch:
+        """Batch of the lines with these numbers."""
+        lengths = self._lengths[lines]
+        width = int(lengths.max()) + 1
+        column = np.arange(width)
+        place = np.minimum(self._starts[lines][:, None] + column, len(self._ids) - 1)
+        inside = column < lengths[:, None]
+        targets = np.where(inside, self._ids[place].astype(np.int64), self._newline)
+        inputs = np.concatenate([np.full((len(lines), 1), self._newline), targets[:, :-1]], 1)
+        targets[column > lengths[:, None]] = IGNORED
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), fresh=True)
+
+    def _shuffled(self, epoch: int) -> list[np.ndarray]:
+        random = np.random.default_rng([self._seed, epoch])
+        order = random.permutation(len(self._starts))
+        pool = self.batch_size * POOL_BATCHES
+        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
+        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self._lengths[pool], kind="stable")])]
+        return [batches[i] for i in random.permutation(len(batches))]
+
+    def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
+        return [lines[start : start + self.batch_size] for start in range(0, len(lines), self.batch_size)]
+
+
+def make_batches(corpus: Corpus, batch_size: int, seq_length: int, seed: int) -> Batches:
+    """The training batches of a corpus, in its mode. Raises CorpusError if the text is too short for them."""
+    if corpus.mode == "lines":
+        return LineBatches(corpus.split("train"), int(corpus.vocabulary.newline or 0), batch_size, seed)
+    return StreamBatches(corpus, batch_size, seq_length)

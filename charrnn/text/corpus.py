@@ -1,0 +1,318 @@
+"""Corpus: ids of a text, split into train, val and test, in a memory-mapped file of the run.
+
+The first pass over a text finds its characters (reading.take_census), the second writes one uint8, uint16 or uint32
+per character. The file's name is a digest of content and options, so that it is found again and never confused.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import hashlib
+import json
+import math
+import mmap
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from charrnn.config import TextSettings, shares
+from charrnn.errors import CheckpointError, CorpusError, VocabularyError
+from charrnn.storage import read_bounded, storage_error, sync_directory, write_atomically
+from charrnn.terminal import one_line
+from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
+from charrnn.text.vocabulary import NEWLINE, Vocabulary
+
+SPLITS = ("train", "val", "test")
+MAX_LINE = 4096  # lines mode learns whole lines
+AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class Survey:
+    """What the first pass found: enough to size a network, before anything is written."""
+
+    name: str
+    sources: dict[str, Source]
+    censuses: dict[str, Census]
+    vocabulary: Vocabulary
+    mode: str
+    reason: str
+    notes: tuple[str, ...]
+    fingerprint: str
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """ids of all splits, one after the other; lines mode: every line ends in the newline's id."""
+
+    name: str
+    path: Path
+    dtype: str
+    bounds: dict[str, tuple[int, int]]  # of each split, in ids
+    vocabulary: Vocabulary
+    mode: str
+    fingerprint: str
+
+    @cached_property
+    def _map(self) -> mmap.mmap:
+        with open(self.path, "rb") as file:
+            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+
+    @cached_property
+    def ids(self) -> np.ndarray:
+        """(N,) of the smallest unsigned type, mapped from the file."""
+        return np.frombuffer(self._map, self.dtype)
+
+    def split(self, name: str) -> np.ndarray:
+        """The ids of "train", "val" or "test" (possibly none), a view of the file."""
+        start, stop = self.bounds[name]
+        return self.ids[start:stop]
+
+    def lines(self, name: str) -> tuple[np.ndarray, np.ndarray]:
+        """Lines mode: start of each line within its split, and its length without the newline."""
+        return line_bounds(self.split(name), int(self.vocabulary.newline or 0))
+
+    def release(self) -> None:
+        """Give back the memory of the pages read so far; they are read again from the file when needed."""
+        if hasattr(mmap, "MADV_DONTNEED"):
+            self._map.madvise(mmap.MADV_DONTNEED)
+
+    def contains(self, ids: np.ndarray, *, whole_line: bool) -> bool:
+        """Does the training text hold these ids, anywhere or (whole_line) as one line of its own?"""
+        start, stop = (bound * self.ids.itemsize for bound in self.bounds["train"])
+        if whole_line:
+            newline = np.array([self.vocabulary.newline])
+            ids = np.concatenate([newline, ids, newline])
+        needle = ids.astype(self.dtype).tobytes()
+        if whole_line and self._map[start : start + len(needle) - self.ids.itemsize] == needle[self.ids.itemsize :]:
+            return True  # the first line has no newline before it
+        at = self._map.find(needle, start, stop)
+        while at >= 0 and at % self.ids.itemsize:
+            at = self._map.find(needle, at + 1, stop)
+        return at >= 0
+
+
+def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
+    """The first pass over all texts of a training. Writes nothing. Raises CorpusError."""
+    source, note = find_source(corpus, settings)
+    sources = {"train": source}
+    for name, path in (("val", settings.val), ("test", settings.test)):
+        if path:
+            sources[name] = find_source(path, settings)[0]
+    censuses = {name: take_census(item, settings) for name, item in sources.items()}
+    counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
+    mode, reason = _choose_mode(censuses["train"], settings)
+    notes = [note] if note else []
+    if mode == "lines" and not counts[NEWLINE]:
+        counts[NEWLINE] = 1  # the boundary, even of a text of one line
+    vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
+    notes += _notes(censuses, vocabulary)
+    options = {key: value for key, value in dataclasses.asdict(settings).items() if key not in ("val", "test", "max_bytes", "glob", "mode")}
+    identity = [FORMAT, {name: census.sha256 for name, census in censuses.items()}, options, mode, seed * (mode == "lines")]
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Survey(source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint)
+
+
+def build(found: Survey, settings: TextSettings, seed: int, folder: Path, vocabulary: Vocabulary | None = None) -> tuple[Corpus, list[str]]:
+    """The second pass: write the ids into folder and return them mapped, with notes for the person.
+
+    vocabulary: use this one instead of the text's own (a resumed run's). Raises CorpusError, StorageError,
+    VocabularyError.
+    """
+    vocabulary = vocabulary or found.vocabulary
+    for census in found.censuses.values():
+        codes = np.flatnonzero(census.counts).astype(np.uint32)
+        missing = codes[vocabulary.lookup(codes) < 0]
+        if len(missing):
+            raise VocabularyError(vocabulary.explain_unknown(missing, 0, census.shown).replace("; retype it, or pass --unknown skip", ""))
+    dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
+    name = f"{found.fingerprint[:16]}.ids"
+    temporary = folder / f".{name}.tmp"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            writer = _write_lines if found.mode == "lines" else _write_stream
+            bounds, notes = writer(file, found, settings, vocabulary, dtype, seed)
+            file.flush()
+        digest = _file_sha256(temporary)
+        temporary.replace(folder / name)
+        sync_directory(folder)
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+        if isinstance(error, OSError):
+            raise storage_error(error, folder) from error
+        raise
+    made = Corpus(found.name, folder / name, dtype, bounds, vocabulary, found.mode, found.fingerprint)
+    about = {
+        "format": FORMAT, "name": found.name, "fingerprint": found.fingerprint, "mode": found.mode, "dtype": dtype,
+        "bounds": bounds, "sha256": digest, "text_sha256": {key: census.sha256 for key, census in found.censuses.items()},
+        "vocabulary": vocabulary.to_dict(),
+    }  # fmt: skip
+    write_atomically(folder / f"{found.fingerprint[:16]}.json", json.dumps(about).encode())
+    return made, notes
+
+
+def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpus:
+    """The corpus that build left in a run's folder. Raises CheckpointError if it is missing or damaged."""
+    path = folder / f"{fingerprint[:16]}.ids"
+    shown = one_line(str(path))
+    try:
+        about: dict[str, Any] = json.loads(read_bounded(path.with_suffix(".json"), 64 << 20, "a corpus of charrnn"))
+        vocabulary = Vocabulary.from_dict(about["vocabulary"])
+        bounds = {name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS}
+        dtype, ends = str(about["dtype"]), [0, *(edge for name in SPLITS for edge in bounds[name])]
+        title, digest, mode = str(about["name"]), str(about["sha256"]), str(about["mode"])
+        fine = about["fingerprint"] == fingerprint and dtype in ("uint8", "uint16", "uint32") and mode in ("lines", "stream")
+        size = path.stat().st_size
+    except (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
+        raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
+    if not fine or ends != sorted(ends) or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
+        raise CheckpointError(f"{shown} does not fit its description; start the run anew with its text")
+    if verify and _file_sha256(path) != digest:
+        raise CheckpointError(f"{shown} is damaged (its SHA-256 differs); start the run anew with its text")
+    return Corpus(title, path, dtype, bounds, vocabulary, mode, fingerprint)
+
+
+def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
+    """Start and length, without its newline, of each line of ids; every line ends in a newline."""
+    ends = np.flatnonzero(ids == newline)
+    starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
+    return starts, ends - starts
+
+
+def _choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
+    if settings.mode != "auto":
+        return settings.mode, "as asked"
+    facts = (
+        (census.lines >= 20, f"{census.lines} lines are too few to stand alone"),
+        (census.blank_share < 0.01, f"{census.blank_share:.0%} of the lines are blank, as between paragraphs"),
+        (census.median_line <= 32, f"half of the lines have {census.median_line} characters or more"),
+        (census.long_share < 0.05, f"{census.long_share:.0%} of the lines are long"),
+        (census.indented < 0.05 * census.lines, f"{census.indented / max(1, census.lines):.0%} of the lines are indented"),
+        (census.chars <= AUTO_LINES_BYTES, "the text is large"),
+    )
+    for holds, otherwise in facts:
+        if not holds:
+            return "stream", otherwise
+    return "lines", f"{census.lines:,} short lines, half of at most {census.median_line} characters, none blank to speak of"
+
+
+def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
+    notes = []
+    for census in censuses.values():
+        if census.carriage_returns:
+            notes.append(f"{census.shown} has {census.carriage_returns:,} carriage returns (CRLF), kept; --newlines lf drops them")
+        if census.counts[0]:
+            notes.append(f"{census.shown} has {int(census.counts[0]):,} NUL characters, kept; is it a text?")
+    only = np.flatnonzero((censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool))
+    if len(only):
+        notes.append(f"{len(only)} characters occur only in the validation or test text; they cannot be learnt")
+    if len(vocabulary) == 1:
+        notes.append("the text has one distinct character: there is nothing to learn")
+    if len(vocabulary) > 20_000:
+        notes.append(f"{len(vocabulary):,} distinct characters: the output layer will be large; --unit byte has at most 256")
+    return notes
+
+
+def _write_stream(file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    for name, source in found.sources.items():
+        for ids in _encoded(found, name, source, settings, vocabulary):
+            file.write(ids.astype(dtype).data)
+    lengths = {name: census.chars for name, census in found.censuses.items()}
+    return _bounds(_allot(lengths, settings, 2, "characters")), []
+
+
+def _write_lines(file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int) -> tuple[dict[str, tuple[int, int]], list[str]]:
+    groups: dict[str, list[bytes]] = {}
+    notes = []
+    newline = np.array([vocabulary.newline], dtype).tobytes()
+    for name, source in found.sources.items():
+        data = b"".join(ids.astype(dtype).tobytes() for ids in _encoded(found, name, source, settings, vocabulary))
+        lines = _split_lines(np.frombuffer(data, dtype), int(vocabulary.newline or 0))
+        full = [line for line in lines if line]
+        longest = max(map(len, full), default=0) // len(newline)
+        if longest > MAX_LINE:
+            raise CorpusError(f"{source.shown} has a line of {longest:,} characters; --mode lines learns whole lines of at most {MAX_LINE:,}: use --mode stream")
+        distinct = list(dict.fromkeys(full)) if settings.deduplicate else full
+        if len(distinct) < len(full):
+            notes.append(f"{len(full) - len(distinct):,} of {len(full):,} lines were repeats and are used once (--no-deduplicate keeps them)")
+        if len(full) < len(lines):
+            notes.append(f"{len(lines) - len(full):,} blank lines left out")
+        groups[name] = distinct
+    counts = _allot({name: len(lines) for name, lines in groups.items()}, settings, 1, "lines")
+    if "train" in groups:
+        lines = groups["train"]
+        order = np.random.default_rng(seed).permutation(len(lines))
+        edges = np.cumsum([0, *(0 if name in groups and name != "train" else counts[name] for name in SPLITS)])
+        for index, name in enumerate(SPLITS):
+            if name == "train" or name not in groups:
+                groups[name] = [lines[i] for i in order[edges[index] : edges[index + 1]]]
+    lengths = {}
+    for name in SPLITS:
+        data = b"".join(line + newline for line in groups[name])
+        lengths[name] = len(data) // len(newline)
+        file.write(data)
+    return _bounds(lengths), notes
+
+
+def _split_lines(ids: np.ndarray, newline: int) -> list[bytes]:
+    """Lines as bytes of their ids, without the newline; a last line that has none counts too."""
+    ends = np.flatnonzero(ids == newline).tolist()
+    if len(ids) and (not ends or ends[-1] != len(ids) - 1):
+        ends.append(len(ids))
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    return [ids[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
+
+
+def _encoded(found: Survey, name: str, source: Source, settings: TextSettings, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    digest = hashlib.sha256()
+    for codes in pieces(source, settings, digest):
+        yield vocabulary.lookup(codes)
+    if digest.hexdigest() != found.censuses[name].sha256:
+        raise CorpusError(f"{source.shown} changed while it was read; try again when nothing writes to it")
+
+
+def _allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
+    """How many characters or lines each split gets. Raises CorpusError when one would get fewer than least."""
+    wanted = dict(zip(SPLITS, shares(settings.split), strict=True))
+    own = {name for name in SPLITS if name in lengths}
+    if len(own) > 1:  # --val or --test given: only what has no file of its own comes out of the corpus
+        for name in ("val", "test"):
+            wanted[name] = 0.0 if name in own or name == "test" or "val" in own else wanted[name]
+        wanted["train"] = 1.0 - wanted["val"]
+    total = lengths["train"]
+    counts = {name: round(total * wanted[name]) for name in ("val", "test")}
+    counts = {"train": total - counts["val"] - counts["test"], **counts}
+    for name in SPLITS:
+        if name in own and name != "train":
+            counts[name] = lengths[name]
+            if counts[name] < least:
+                raise CorpusError(f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}")
+        needed = name in own or wanted[name] > 0
+        if needed and counts[name] < least:
+            share = min(value for value in wanted.values() if value > 0)
+            raise CorpusError(
+                f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; with --split "
+                f"{settings.split} it needs at least {math.ceil(least / share):,}"
+            )
+    return counts
+
+
+def _bounds(lengths: dict[str, int]) -> dict[str, tuple[int, int]]:
+    edges = np.cumsum([0, *(lengths[name] for name in SPLITS)]).tolist()
+    return {name: (edges[index], edges[index + 1]) for index, name in enumerate(SPLITS)}
+
+
+def _file_sha256(path: Path) -> str:
+    digest = hashlib.sha256()
+    with open(path, "rb") as file:
+        while piece := file.read(PIECE_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()

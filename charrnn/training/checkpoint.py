@@ -1,0 +1,240 @@
+"""The run directory, and one atomic, verified file from which training continues exactly.
+
+runs/names/
+    model.safetensors              the best weights, for sampling and sharing
+    checkpoints/step-00001200.safetensors   everything to go on; the newest few are kept
+    corpus/                        the text as ids
+    metrics.jsonl                  one line a step, one an evaluation
+    samples.txt   run.json         what it wrote while learning; settings and where each came from
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from charrnn.errors import CheckpointError, SettingsError, StorageError
+from charrnn.modelfile import CHECKPOINT_NAME, KINDS, MODEL_FILE, ModelFile, checkpoint_files, parse_model, step_of
+from charrnn.storage import json_line, read_tensors, storage_error, write_atomically, write_tensors
+from charrnn.terminal import one_line
+
+OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
+
+
+class Checkpoint:
+    """A checkpoint file as read: the model in it and everything beside the model."""
+
+    def __init__(self, path: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Raises CheckpointError if the parts do not fit together."""
+        self.path, self.meta = path, meta
+        self.model: ModelFile = parse_model(path, tensors, meta)
+        self.optimizer = _prefixed(tensors, "optimizer.")
+        self.state = tuple(tensors[name] for name in sorted(tensors) if name.startswith("state."))
+        try:
+            self.step = int(meta["step"])
+            if self.step < 0 or not isinstance(meta["plan"], dict) or not isinstance(meta["fingerprint"], str):
+                raise ValueError
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(
+                f"{one_line(str(path))}: its record of the training makes no sense; use another"
+            ) from None
+
+
+class RunDirectory:
+    """One training's directory, locked while a process trains in it. Use as a context manager."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.checkpoints = path / "checkpoints"
+        self._lock: BinaryIO | None = None
+        self._metrics: BinaryIO | None = None
+        self._created = not path.exists()
+
+    def __enter__(self) -> RunDirectory:
+        """Make the directory and take its lock. Raises StorageError: not writable, or in use."""
+        try:
+            self.checkpoints.mkdir(parents=True, exist_ok=True)
+            self._lock = open(self.path / ".lock", "a+b")
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+        _lock(self._lock, self.path)
+        for leftover in [*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp"), *self.path.glob("corpus/.*.tmp")]:
+            leftover.unlink(missing_ok=True)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Release the lock. A directory that we made and that holds no checkpoint after a fault is removed."""
+        if self._metrics:
+            with suppress(OSError):
+                self._metrics.close()
+        if kind is not None and self._created and not checkpoint_files(self.checkpoints):
+            shutil.rmtree(self.path, ignore_errors=True)
+        if self._lock:
+            self._lock.close()
+
+    def clear(self) -> None:
+        """Remove an earlier training (--overwrite): its files only, nothing that is not ours."""
+        try:
+            for name in OURS:
+                (self.path / name).unlink(missing_ok=True)
+            for file in [
+                *checkpoint_files(self.checkpoints),
+                *self.path.glob("corpus/*.ids"),
+                *self.path.glob("corpus/*.json"),
+            ]:
+                file.unlink()
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def save(self, step: int, tensors: dict[str, np.ndarray], meta: dict[str, Any], keep: int) -> Path:
+        """Write the checkpoint of a step and forget the oldest beyond keep. Raises StorageError."""
+        metrics_bytes = self._sync_metrics()
+        path = self.checkpoints / f"step-{step:08d}.safetensors"
+        write_tensors(
+            path, tensors, meta | {"metrics_bytes": metrics_bytes, "samples_bytes": self._size("samples.txt")}
+        )
+        for old in checkpoint_files(self.checkpoints)[:-keep]:
+            if step_of(old) != step:
+                old.unlink(missing_ok=True)
+        return path
+
+    def save_best(self, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        write_tensors(self.path / MODEL_FILE, tensors, meta)
+
+    def log(self, record: dict[str, Any]) -> None:
+        """One line of metrics.jsonl. It reaches the disk with the next checkpoint at the latest."""
+        try:
+            if self._metrics is None:
+                self._metrics = open(self.path / "metrics.jsonl", "ab")
+            self._metrics.write(json_line(record).encode() + b"\n")
+        except OSError as error:
+            raise storage_error(error, self.path / "metrics.jsonl") from error
+
+    def add_samples(self, text: str) -> None:
+        try:
+            with open(self.path / "samples.txt", "ab") as file:
+                file.write(text.encode("utf-8", "replace"))
+        except OSError as error:
+            raise storage_error(error, self.path / "samples.txt") from error
+
+    def describe(self, about: dict[str, Any]) -> None:
+        """run.json: for people and scripts; nothing is read back from it."""
+        write_atomically(self.path / "run.json", json.dumps(about, indent=2, ensure_ascii=False, default=str).encode())
+
+    def rewind(self, checkpoint: Checkpoint) -> None:
+        """Cut metrics and samples back to what they were at the checkpoint, so that each step stands there once.
+
+        Also forgets checkpoints after it: they were found damaged, or lie on a path not taken. Raises StorageError.
+        """
+        try:
+            for name, size in (("metrics.jsonl", "metrics_bytes"), ("samples.txt", "samples_bytes")):
+                wanted = int(checkpoint.meta.get(size, 0))
+                if (self.path / name).exists() and self._size(name) > wanted:
+                    os.truncate(self.path / name, wanted)
+            for later in checkpoint_files(self.checkpoints):
+                if step_of(later) > checkpoint.step:
+                    later.unlink()
+        except OSError as error:
+            raise storage_error(error, self.path) from error
+
+    def _size(self, name: str) -> int:
+        path = self.path / name
+        return path.stat().st_size if path.exists() else 0
+
+    def _sync_metrics(self) -> int:
+        if self._metrics is None:
+            return self._size("metrics.jsonl")
+        try:
+            self._metrics.flush()
+            os.fsync(self._metrics.fileno())
+            return self._metrics.tell()
+        except OSError as error:
+            raise storage_error(error, self.path / "metrics.jsonl") from error
+
+
+def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
+    """The newest good checkpoint of a run, and a message for each damaged one passed over. Raises CheckpointError."""
+    messages: list[str] = []
+    if run.is_file() and CHECKPOINT_NAME.fullmatch(run.name):
+        return load_checkpoint(run), []
+    for path in reversed(checkpoint_files(run / "checkpoints")):
+        try:
+            return load_checkpoint(path), messages
+        except CheckpointError as error:
+            messages.append(f"{error}; going back to the one before")
+    detail = f" ({messages[0]})" if messages else ""
+    raise CheckpointError(f"{one_line(str(run))} has no checkpoint to resume from{detail}; train it without --resume")
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """Raises CheckpointError: missing, damaged, newer than this program, or not a checkpoint."""
+    return Checkpoint(path, *read_tensors(path, {"charrnn-checkpoint": KINDS["charrnn-checkpoint"]}))
+
+
+def runs_of(corpus_name: str, runs: Path) -> list[Path]:
+    """Run directories of a corpus that have a checkpoint, by age: names, names-2, ..."""
+    pattern = re.compile(re.escape(run_name(corpus_name)) + r"(-\d+)?")
+    found = [path for path in runs.glob("*") if pattern.fullmatch(path.name) and checkpoint_files(path / "checkpoints")]
+    return sorted(found, key=lambda path: checkpoint_files(path / "checkpoints")[-1].stat().st_mtime_ns)
+
+
+def fresh_run(corpus_name: str, runs: Path) -> Path:
+    """runs/NAME, or runs/NAME-2, -3 ... if that is taken."""
+    name = run_name(corpus_name)
+    path, number = runs / name, 1
+    while path.exists():
+        number += 1
+        path = runs / f"{name}-{number}"
+    return path
+
+
+def run_name(corpus_name: str) -> str:
+    """A corpus's name as a directory's: letters, digits, dot, dash, underscore; it cannot leave runs/."""
+    return re.sub(r"[^\w.-]+", "-", corpus_name).strip(".-")[:80] or "corpus"
+
+
+def check_new(path: Path, overwrite: bool) -> None:
+    """A directory named by --run must be new, empty, or ours to overwrite. Raises SettingsError or StorageError."""
+    if path.exists() and not path.is_dir():
+        raise StorageError(f"--run {one_line(str(path))} is a file; name a directory")
+    holds_run = path.is_dir() and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists())
+    if holds_run and not overwrite:
+        raise SettingsError(
+            f"{one_line(str(path))} already holds a run; pass --resume to go on with it or --overwrite to start anew"
+        )
+
+
+def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _lock(file: BinaryIO, path: Path) -> None:
+    """flock: the kernel frees it when the holder dies, however it dies. Systems without it are not locked."""
+    try:
+        import fcntl
+    except ImportError:
+        return
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = one_line(file.read(40).decode("ascii", "replace").strip())
+        raise StorageError(
+            f"{one_line(str(path))} is in use by process {holder}; wait for it, or choose another --run"
+        ) from None
+    except OSError:
+        return  # a file system without locks
+    file.seek(0)
+    file.truncate()
+    file.write(str(os.getpid()).encode())
+    file.flush()

@@ -1,0 +1,354 @@
+"""Batches -> weights: one train_step, the loop around it, evaluation points, checkpoints, the way it ends.
+
+The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation, samples, checkpoint.
+A step is a function of (weights, optimiser, carried state, step number): nothing else has to be kept for an exact
+resume, and nothing else is.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+
+from charrnn.config import Settings, interval, seconds
+from charrnn.errors import CheckpointError, DivergedError
+from charrnn.insight.evaluate import MAX_VALIDATION_CHARS, Score, ngram_score, summed_nats, validation
+from charrnn.model.charmodel import CharModel
+from charrnn.modelfile import model_meta
+from charrnn.text.batches import IGNORED, Batch, Batches, make_batches
+from charrnn.text.corpus import Corpus
+from charrnn.training import optim, runtime
+from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.optim import Plan
+from charrnn.training.outcome import Outcome, Place, place_from_dict, place_to_dict, verdict, weights_sha256
+
+TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
+EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
+BAD_STEPS = 5  # not finite, in a row, before giving up
+
+Tensors = dict[str, np.ndarray]
+MakeSamples = Callable[[Tensors, dict[str, Any]], str]  # weights and their metadata -> text for a person
+
+
+class Progress(Protocol):
+    """Who is told. progress.py has one for people; tests have their own."""
+
+    def say(self, text: str) -> None: ...
+    def step(
+        self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None
+    ) -> None: ...
+    def evaluated(self, step: int, total: int | None, train: Score, val: Score, best: bool) -> None: ...
+    def sampled(self, step: int, text: str) -> None: ...
+
+
+class Trainer:
+    """A training in a run directory. settings must be filled (recipe.fill)."""
+
+    def __init__(
+        self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
+        origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
+        began: float | None = None,
+    ) -> None:  # fmt: skip
+        """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started."""
+        training = settings.training
+        assert training.batch_size is not None
+        assert training.seq_length is not None
+        self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
+        self.device = runtime.prepare(settings.runtime)
+        self.backend = runtime.choose_backend(settings.runtime, settings.model.cell, self.device)
+        self.batches: Batches = make_batches(corpus, training.batch_size, training.seq_length, training.seed)
+        runtime.check_memory(settings, len(corpus.vocabulary), training.batch_size, self.batches.longest)
+        torch.manual_seed(training.seed)
+        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend)
+        self.model.to(self.device)
+        self.optimizer = optim.make_optimizer(self.model, training)
+        self.place, self.plan, self.state = Place(), self._first_plan(), self.model.zero_state(1)
+        self._make_samples, self._origins = make_samples, origins or {}
+        self._ngram: Score | None = None
+        self._signal: str | None = None
+        self._began = time.perf_counter() if began is None else began
+        self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
+        self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
+        self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
+        self._evaluation_s = 0.0
+        if checkpoint is not None:
+            self._restore(checkpoint)
+        self._elapsed_before = self.place.elapsed_s
+
+    def stop(self, signal_name: str) -> None:
+        """Ask the loop to finish its step, save and return. Safe in a signal handler."""
+        self._signal = signal_name
+
+    def fit(self) -> Outcome:
+        """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
+        place = self.place
+        self._ngram = ngram_score(self.corpus, "val", limit=self._validation_limit())
+        if place.step == 0:
+            self._evaluation_s = self._evaluate()
+            self.save()
+        reason = "done"
+        self._last_look = (place.step, self._elapsed())
+        while self.plan.total_steps is None or place.step < self.plan.total_steps:
+            if self._signal:
+                reason = self._signal
+                break
+            record = self.train_step(self.batches.batch(place.step))
+            place.elapsed_s = self._elapsed()
+            self.run.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
+            self._tell(record)
+            if not self.plan.is_decided:
+                self._decide()
+            if self._is_due(self.plan.eval_steps):
+                self._evaluate()
+                self._replan()
+                patience = self.settings.training.patience
+                if patience and place.evaluations_since_best >= patience:
+                    reason = "stopped improving"
+                    break
+            if self._is_due(self.plan.sample_steps):
+                self._sample()
+            if self._is_due(self.plan.save_steps):
+                self.save()
+        if reason in ("done", "stopped improving"):
+            if place.recent.chars:
+                self._evaluate()
+            self._sample()
+        place.elapsed_s = self._elapsed()
+        self.save()
+        return self._outcome(reason)
+
+    def train_step(self, batch: Batch) -> dict[str, Any]:
+        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics."""
+        began = time.perf_counter()
+        training, place = self.settings.training, self.place
+        rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
+        for group in self.optimizer.param_groups:
+            group["lr"] = rate
+        if self.settings.model.dropout:
+            runtime.seed_step(training.seed, place.step)
+        state = self.model.zero_state(len(batch.inputs)) if batch.fresh else self.state
+        chars = int((batch.targets != IGNORED).sum())
+        with runtime.autocast(self.settings.runtime, self.device):
+            logits, state = self.model(batch.inputs.to(self.device), state)
+        loss = summed_nats(logits, batch.targets.to(self.device)) / chars
+        self.optimizer.zero_grad(set_to_none=True)
+        loss.backward()
+        norm = optim.clip_gradients(self.model, training.clip)
+        nats_per_char = float(loss.detach())
+        is_finite = math.isfinite(norm) and math.isfinite(nats_per_char)
+        if is_finite:
+            self.optimizer.step()
+            self.state = tuple(part.detach() for part in state)
+            place.bad_steps = 0
+            place.clipped_steps += bool(0 < training.clip < norm)
+            place.recent += Score(nats_per_char * chars, chars)
+        else:
+            place.bad_steps += 1
+            place.skipped_steps += 1
+            self.state = tuple(torch.zeros_like(part) for part in state)
+        place.step += 1
+        place.chars += chars
+        self._session_chars += chars
+        self._session_s += time.perf_counter() - began
+        self._step_ends.append(time.perf_counter())
+        record = {
+            "step": place.step, "epoch": round(place.step / self.batches.steps_per_epoch, 4), "chars": chars,
+            "train_nats_per_char": nats_per_char, "grad_norm": norm, "lr": rate,
+        }  # fmt: skip
+        if not is_finite:
+            record["skipped"] = True
+            if place.bad_steps >= BAD_STEPS:
+                raise DivergedError(
+                    f"training diverged: loss or gradient was not finite {BAD_STEPS} times in a row at step {place.step} "
+                    f"(lr {rate:.2g}, clip {training.clip:g}); {self.run.path} keeps its last good checkpoint; try a smaller --lr"
+                )
+        return record
+
+    def save(self) -> None:
+        """Write a checkpoint of this very moment."""
+        tensors = {f"model.{name}": value for name, value in self.weights().items()}
+        optimizer = optim.optimizer_tensors(self.model, self.optimizer)
+        tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in optimizer.items()}
+        tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
+        meta = self._meta(
+            "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
+            epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
+            surroundings=runtime.surroundings(self.device, self.backend),
+        )  # fmt: skip
+        self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
+
+    def weights(self) -> Tensors:
+        """The model's tensors on the CPU, float32."""
+        return {name: _to_numpy(value) for name, value in self.model.tensors().items()}
+
+    def _restore(self, checkpoint: Checkpoint) -> None:
+        self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
+        optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
+        optim.load_optimizer_tensors(self.model, self.optimizer, optimizer)
+        self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
+        try:
+            self.place = place_from_dict(checkpoint.meta["place"])
+            self.plan = Plan(**checkpoint.meta["plan"])
+        except (KeyError, TypeError, ValueError):
+            raise CheckpointError(f"{checkpoint.path}: its record of the training makes no sense; use another") from None
+        wanted = self._first_plan()
+        if self.plan.total_steps is not None and wanted.total_steps and wanted.total_steps > self.plan.total_steps:
+            self.plan = self.plan.with_length(self.place.step, wanted.total_steps, keep_rate=False)
+        if (
+            self.settings.training.budget != checkpoint.model.settings.training.budget
+            and self.plan.total_steps is not None
+        ):
+            self._stretch()
+
+    def _stretch(self) -> None:
+        """A larger budget on resume: as many more steps as fit, at the pace so far."""
+        budget = seconds(self.settings.training.budget or "5m", "--budget")
+        step_s = self.place.elapsed_s / max(1, self.place.step)
+        more = round((budget - self.place.elapsed_s) / step_s) if step_s else 0
+        if more > 0:
+            self.plan = self.plan.with_length(self.place.step, self.place.step + more, keep_rate=False)
+            self.place.evaluations_since_best = 0
+
+    def _first_plan(self) -> Plan:
+        """What is known before any step was timed."""
+        training = self.settings.training
+        total = training.steps
+        if training.epochs is not None:
+            total = math.ceil(training.epochs * self.batches.steps_per_epoch)
+        steps = {
+            name: interval(getattr(training, f"{name}_every") or "1", f"--{name}-every")[0]
+            for name in ("eval", "save", "sample")
+        }
+        if training.eval_every is None:
+            steps["eval"] = None if total is None else max(1, total // EVALUATIONS)
+        if training.sample_every is None:
+            steps["sample"] = None if total is None else max(1, total // SAMPLINGS)
+        return Plan(total, steps["eval"], steps["save"], steps["sample"])
+
+    def _decide(self) -> None:
+        """Turn budget and durations into steps, once enough steps were timed."""
+        training, place, ends = self.settings.training, self.place, self._step_ends
+        if len(ends) < TIMED_STEPS or ends[-1] - ends[0] < TIMED_S:
+            return
+        half = len(ends) // 2  # the first steps pay for caches and lazy set-up
+        step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
+        plan = self.plan
+        if plan.total_steps is None:
+            left = (
+                seconds(training.budget or "5m", "--budget") - self._elapsed() - (EVALUATIONS + 1) * self._evaluation_s
+            )
+            plan = plan.with_length(place.step, place.step + max(1, round(left / step_s)), keep_rate=True)
+        assert plan.total_steps is not None
+        steps = {}
+        for name, share in (("eval", EVALUATIONS), ("save", 1), ("sample", SAMPLINGS)):
+            text = getattr(training, f"{name}_every")
+            wanted, wanted_s = interval(text, name) if text else (max(1, plan.total_steps // share), None)
+            steps[f"{name}_steps"] = wanted or max(1, round((wanted_s or 0.0) / step_s))
+        self.plan = dataclasses.replace(plan, **steps)
+
+    def _replan(self) -> None:
+        """A budget's length anew, if at the speed since the last evaluation it would be missed by more than a fifth."""
+        budget, plan, place = self.settings.training.budget, self.plan, self.place
+        now, (then, at) = self._elapsed(), self._last_look
+        self._last_look = (place.step, now)
+        if budget is None or plan.total_steps is None or then == place.step:
+            return
+        step_s = (now - at) / (place.step - then)  # evaluation, samples and checkpoints included
+        left = seconds(budget, "--budget") - now
+        needed = (plan.total_steps - place.step) * step_s
+        if needed == 0 or (left > 0 and 1 / 1.2 <= needed / left <= 1.2):
+            return
+        total = place.step + max(0, round(left / step_s))
+        self.plan = plan.with_length(place.step, total, keep_rate=True)
+        self.run.log({"event": "plan", "step": place.step, "total_steps": total})
+
+    def _is_due(self, every: int | None) -> bool:
+        return every is not None and self.place.step % every == 0
+
+    def _evaluate(self) -> float:
+        """Score the validation text, keep the weights if they are the best so far. Returns the seconds it took."""
+        began = time.perf_counter()
+        place = self.place
+        val = validation(self.model, self.corpus, "val", self.device)
+        place.val_nats = val.nats_per_char
+        if place.recent.chars:
+            place.train_nats = place.recent.nats_per_char
+        is_best = math.isfinite(place.val_nats) and place.val_nats < place.best_nats
+        if is_best:
+            place.best_nats, place.best_step, place.evaluations_since_best = place.val_nats, place.step, 0
+            self.run.save_best(
+                self.weights(), self._meta("charrnn-model", step=place.step, val_nats_per_char=place.val_nats)
+            )
+        else:
+            place.evaluations_since_best += 1
+        self.run.log({
+            "event": "eval", "step": place.step, "val_nats_per_char": val.nats_per_char, "val_bits_per_char": val.bits_per_char,
+            "val_chars": val.chars, "train_nats_per_char": place.train_nats, "best": is_best,
+            "ngram_nats_per_char": self._ngram.nats_per_char if self._ngram else None,
+        })  # fmt: skip
+        self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
+        place.recent = Score(0.0, 0)
+        return time.perf_counter() - began
+
+    def _sample(self) -> None:
+        if self._make_samples is None:
+            return
+        text = self._make_samples(self.weights(), self._meta("charrnn-model", step=self.place.step))
+        self.run.add_samples(
+            f"--- step {self.place.step}, {self.place.val_nats / math.log(2):.3f} bits per character ---\n{text}\n"
+        )
+        self.progress.sampled(self.place.step, text)
+
+    def _tell(self, record: dict[str, Any]) -> None:
+        left = None
+        ends = self._step_ends
+        if self.plan.total_steps is not None and len(ends) > 1:
+            left = (self.plan.total_steps - self.place.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
+        bits = record["train_nats_per_char"] / math.log(2)
+        self.progress.step(self.place.step, self.plan.total_steps, record["chars"], bits, left)
+
+    def _elapsed(self) -> float:
+        return self._elapsed_before + time.perf_counter() - self._began
+
+    def _validation_limit(self) -> int | None:
+        return None if self.corpus.mode == "lines" else MAX_VALIDATION_CHARS + 1
+
+    def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
+        vocabulary = self.corpus.vocabulary
+        first = int(self.corpus.split("train")[0])
+        start = vocabulary.newline if vocabulary.newline is not None else first
+        return model_meta(
+            kind,
+            self.settings,
+            vocabulary,
+            self.corpus.mode,
+            start,
+            fingerprint=self.corpus.fingerprint,
+            corpus=self.corpus.name,
+            **more,
+        )
+
+    def _outcome(self, reason: str) -> Outcome:
+        place = self.place
+        return Outcome(
+            reason=reason,
+            place=place,
+            epochs=place.chars / self.batches.chars_per_epoch,
+            parameters=self.model.parameter_count(),
+            train_chars_per_s=self._session_chars / self._session_s if self._session_s else 0.0,
+            weights_sha256=weights_sha256(self.weights()),
+            device=str(self.device),
+            ngram=self._ngram,
+            verdict=verdict(place, reason, self.settings, self._ngram),
+        )
+
+
+def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
+    return tensor.detach().cpu().contiguous().numpy()

@@ -1,0 +1,93 @@
+"""Where a training stands, how it ended, and one line that says what that means."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import math
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from charrnn.config import Settings
+from charrnn.insight.evaluate import Score
+
+
+@dataclass
+class Place:
+    """Where a training stands: all that changes from step to step beside tensors."""
+
+    step: int = 0
+    chars: int = 0
+    elapsed_s: float = 0.0
+    best_nats: float = math.inf
+    best_step: int = 0
+    evaluations_since_best: int = 0
+    bad_steps: int = 0  # in a row
+    skipped_steps: int = 0
+    clipped_steps: int = 0
+    val_nats: float = math.nan
+    train_nats: float = math.nan  # over the steps since the evaluation before the last
+    recent: Score = field(default_factory=lambda: Score(0.0, 0))  # training score since the last evaluation
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a training ended. reason: "done", "stopped improving" or the name of a signal."""
+
+    reason: str
+    place: Place
+    epochs: float
+    parameters: int
+    train_chars_per_s: float
+    weights_sha256: str
+    device: str
+    ngram: Score | None
+    verdict: str
+
+
+def place_to_dict(place: Place) -> dict[str, Any]:
+    """JSON has no infinities: they become null."""
+    values = dataclasses.asdict(place)
+    return {
+        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+    }
+
+
+def place_from_dict(values: dict[str, Any]) -> Place:
+    fresh = Place()
+    known = {key: getattr(fresh, key) if value is None else value for key, value in values.items() if key != "recent"}
+    return dataclasses.replace(fresh, **known, recent=Score(**values["recent"]))
+
+
+def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) -> str:
+    """One line that interprets the end: what the figures mean and what to try next."""
+    dropout = settings.model.dropout or 0.0
+    gap = place.best_nats - place.train_nats
+    behind = ngram is not None and place.best_nats >= ngram.nats_per_char
+    if not math.isfinite(place.train_nats):
+        return "too short to judge: train for longer"
+    if place.val_nats > place.best_nats + 0.02 or (reason == "stopped improving" and gap > 0.1):
+        more = f"--dropout {min(0.7, dropout + 0.2):.1f}" if dropout < 0.6 else "a smaller --hidden-size"
+        return (
+            f"overfitting: validation was best at step {place.best_step:,} and those weights are kept; "
+            f"to do better try {more}, or more text"
+        )
+    if reason == "stopped improving":
+        return "validation has stopped improving: a larger --hidden-size may do better"
+    if behind:
+        return "underfitting: counting still does better; train longer (a larger --budget) or raise --lr"
+    if gap < 0.05 and dropout > 0:
+        return "underfitting: the training text is no easier than validation; try a larger --budget or --hidden-size, or less --dropout"
+    if gap > 0.3:
+        return "a good fit, close to overfitting: more --dropout or more text will do more than more time"
+    return "a good fit: a larger --budget should still help"
+
+
+def weights_sha256(tensors: dict[str, np.ndarray]) -> str:
+    """SHA-256 of a model's tensors in name order, so that two trainings can be compared."""
+    digest = hashlib.sha256()
+    for name in sorted(tensors):
+        digest.update(np.ascontiguousarray(tensors[name]).tobytes())
+    return digest.hexdigest()

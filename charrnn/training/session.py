@@ -1,0 +1,247 @@
+"""From what a person asked to a finished run: a new training or one resumed, its directory, its signals, its end."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from charrnn.config import Settings, flag, resolve, seconds
+from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.terminal import one_line
+from charrnn.text import corpus as corpora
+from charrnn.training import recipe, runtime
+from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, runs_of
+from charrnn.training.loop import MakeSamples, Progress, Trainer
+from charrnn.training.outcome import Outcome
+
+LENGTHS = ("budget", "epochs", "steps")
+FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes"}  # no weight depends on these
+CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
+SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+
+
+@dataclass(frozen=True)
+class Request:
+    """What `charrnn train` was asked: layers of settings (config.resolve) and where to."""
+
+    corpus: str | None = None
+    layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
+    run: Path | None = None
+    resume: bool = False
+    overwrite: bool = False
+    allow_corpus_change: bool = False
+    runs: Path = Path("runs")
+    began: float | None = None  # time.perf_counter() when the person pressed Enter
+
+
+def train(request: Request, progress: Progress, make_samples: MakeSamples | None = None) -> tuple[Path, Outcome | None]:
+    """Do it. Returns the run directory and how it ended; None: a resumed run was already done."""
+    if request.resume and request.overwrite:
+        raise SettingsError("--resume goes on with a run and --overwrite starts it anew; give one")
+    if request.resume:
+        return _resume(request, progress, make_samples)
+    return _start(request, progress, make_samples)
+
+
+def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome | None]:
+    settings, origins = resolve(request.layers)
+    if request.run is not None:
+        check_new(request.run, request.overwrite)
+    runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
+    found = corpora.survey(request.corpus, settings.text, settings.training.seed)
+    settings, network = recipe.fill(settings, found)
+    path = request.run or fresh_run(found.name, request.runs)
+    with RunDirectory(path) as run:
+        if request.overwrite:
+            run.clear()
+        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
+        for note in (*found.notes, *notes):
+            progress.say(f"note: {note}")
+        trainer = Trainer(
+            settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
+        )
+        sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
+        progress.say(
+            f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
+        )
+        progress.say(_network_line(trainer, network))
+        run.describe(
+            {"schema": 1, "command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
+        )
+        return path, _fit(trainer)
+
+
+def _resume(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome | None]:
+    path = request.run or _newest(request)
+    if path.is_file():
+        raise CheckpointError(f"--run {one_line(str(path))} is a file; name the run directory to resume")
+    if not path.is_dir():
+        raise CheckpointError(f"no run {one_line(str(path))} to resume; train it without --resume")
+    with RunDirectory(path) as run:
+        checkpoint, messages = load_newest(path)
+        for message in messages:
+            progress.say(f"warning: {message}")
+        settings, origins = _continued(checkpoint, request)
+        corpus = _same_corpus(checkpoint, settings, request, path, progress)
+        recorded = checkpoint.meta.get("surroundings", {})
+        if settings.runtime.threads is None and isinstance(recorded.get("threads"), int):
+            # The default is every core; an exact resume needs as many threads as there were.
+            now = settings.with_values("runtime", threads=min(recorded["threads"], max(os.cpu_count() or 1, 1)))
+            runtime.prepare(now.runtime)
+        run.rewind(checkpoint)
+        trainer = Trainer(
+            settings,
+            corpus,
+            run,
+            progress,
+            origins=origins,
+            make_samples=make_samples,
+            checkpoint=checkpoint,
+            began=request.began,
+        )
+        here = runtime.surroundings(trainer.device, trainer.backend)
+        changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
+        if changed:
+            progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
+        total, step = trainer.plan.total_steps, trainer.place.step
+        patience = settings.training.patience
+        if (total is not None and step >= total) or (patience and trainer.place.evaluations_since_best >= patience):
+            progress.say(f"{path} is already done at step {step:,}; a larger --budget, --epochs or --steps goes on")
+            return path, None
+        progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
+        return path, _fit(trainer)
+
+
+def _newest(request: Request) -> Path:
+    """The run to resume: the newest of the corpus, or the newest of all."""
+    if request.corpus is None:
+        from charrnn.modelfile import newest_run
+
+        return newest_run(request.runs)
+    name = "stdin" if request.corpus == "-" else Path(request.corpus).resolve().name
+    found = runs_of(name.removesuffix(Path(name).suffix) or name, request.runs) or runs_of(name, request.runs)
+    if not found:
+        raise CheckpointError(f"no run of {one_line(name)} under {request.runs}/ to resume; train it without --resume")
+    return found[-1]
+
+
+def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict[str, str]]:
+    """The checkpoint's settings, with what may be changed changed. Raises SettingsError naming both values."""
+    before = checkpoint.model.settings
+    asked, asked_origins = resolve(request.layers)
+    origins = dict(checkpoint.meta.get("origins", {}))
+    was, wants, settings = before.to_dict(), asked.to_dict(), before
+    for key, origin in asked_origins.items():
+        section = next(name for name in wants if key in wants[name])
+        old, new = was[section][key], wants[section][key]
+        if old == new:
+            continue
+        if key in LENGTHS:
+            settings = _longer(settings, checkpoint, key, new)
+        elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING or origin in ("--val", "--test") or old is None:
+            settings = settings.with_values(section, **{key: new})
+        else:
+            raise SettingsError(
+                f"{origin}: this run was trained with {flag(key)} {_shown(old)}, not {_shown(new)}; resume without it, or train anew"
+            )
+        origins[key] = origin
+    return settings, origins
+
+
+def _longer(settings: Settings, checkpoint: Checkpoint, key: str, new: Any) -> Settings:
+    """A larger length goes on; a smaller one contradicts."""
+    training = settings.training
+    old = getattr(training, key)
+    if old is not None:
+        length = (lambda value: seconds(value, "--budget")) if key == "budget" else float
+        if length(new) < length(old):
+            raise SettingsError(
+                f"{flag(key)} {new}: this run was trained with {flag(key)} {old}; a resume can only be longer"
+            )
+    if key == "steps" and new < checkpoint.step:
+        raise SettingsError(f"--steps {new}: this run is at step {checkpoint.step:,} already")
+    cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
+    return dataclasses.replace(settings, training=dataclasses.replace(training, **(cleared | {key: new})))
+
+
+def _same_corpus(
+    checkpoint: Checkpoint, settings: Settings, request: Request, path: Path, progress: Progress
+) -> corpora.Corpus:
+    """The text of the checkpoint: from the run's own copy, after a look at whether the given one has changed."""
+    folder, fingerprint = path / "corpus", str(checkpoint.meta["fingerprint"])
+    if request.corpus is not None:
+        found = corpora.survey(request.corpus, settings.text, settings.training.seed)
+        if found.fingerprint != fingerprint:
+            if not request.allow_corpus_change:
+                raise CorpusError(
+                    f"{one_line(request.corpus)} is not the text this run was trained on ({found.fingerprint[:12]}, not "
+                    f"{fingerprint[:12]}); resume without naming it, or pass --allow-corpus-change"
+                )
+            made, notes = corpora.build(
+                found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
+            )
+            if made.mode != checkpoint.model.mode:
+                raise CorpusError(
+                    f"{one_line(request.corpus)} would be read as {made.mode}, the run as {checkpoint.model.mode}; pass --mode"
+                )
+            for note in ("the text has changed: this resume is not exact to the bit", *notes):
+                progress.say(f"note: {note}")
+            return made
+    opened = corpora.open_corpus(folder, fingerprint)
+    if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
+        raise CheckpointError(f"{folder} does not belong to this run's checkpoint; start the run anew with its text")
+    return opened
+
+
+def _fit(trainer: Trainer) -> Outcome:
+    with _signals(trainer):
+        return trainer.fit()
+
+
+@contextlib.contextmanager
+def _signals(trainer: Trainer) -> Iterator[None]:
+    """The first signal finishes the step and saves; the second leaves at once (files are replaced whole or not at all)."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+
+    def handle(number: int, frame: object) -> None:
+        for each in old:
+            signal.signal(each, lambda n, f: os._exit(128 + n))
+        trainer.stop(signal.Signals(number).name)
+
+    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    old = {number: signal.signal(number, handle) for number in numbers}
+    try:
+        yield
+    finally:
+        for number, handler in old.items():
+            signal.signal(number, handler)
+
+
+def _network_line(trainer: Trainer, network: str) -> str:
+    training = trainer.settings.training
+    length = training.budget or (
+        f"{training.epochs:g} epochs" if training.epochs is not None else f"{training.steps:,} steps"
+    )
+    shape = (
+        f"{training.batch_size} lines"
+        if trainer.corpus.mode == "lines"
+        else f"{training.batch_size} x {training.seq_length}"
+    )
+    return (
+        f"network: {network}, {trainer.model.parameter_count():,} parameters; {trainer.backend} cells on {trainer.device}; "
+        f"batches of {shape}, lr {training.lr:.2g}, {length}"
+    )
+
+
+def _shown(value: Any) -> str:
+    return one_line(str(value))

@@ -1,0 +1,83 @@
+"""What many tests share: a quiet environment, and small trainings in this process."""
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
+    os.environ.pop(name, None)
+
+
+class Killed(BaseException):
+    """Stands for SIGKILL inside one process: nothing is saved after it, nothing is cleaned up."""
+
+
+@dataclass
+class Watcher:
+    """A training.loop.Progress that remembers, and that can kill the training after a step."""
+
+    kill_at: int | None = None
+    said: list[str] = field(default_factory=list)
+    evaluations: list[tuple[int, float]] = field(default_factory=list)
+    samples: list[str] = field(default_factory=list)
+
+    def say(self, text):
+        self.said.append(text)
+
+    def step(self, step, total, chars, bits_per_char, seconds_left):
+        if step == self.kill_at:
+            raise Killed
+
+    def evaluated(self, step, total, train, val, best):
+        self.evaluations.append((step, val.nats_per_char))
+
+    def sampled(self, step, text):
+        self.samples.append(text)
+
+
+@pytest.fixture
+def watcher():
+    return Watcher
+
+
+@pytest.fixture
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture
+def charrnn(tmp_path):
+    """Run the command in an empty directory: charrnn("train", "names") -> CompletedProcess."""
+
+    def run(*arguments, stdin=None, text=True, env=None, timeout=240, cwd=tmp_path):
+        command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
+        return subprocess.run(
+            command, input=stdin, capture_output=True, text=text, cwd=cwd, timeout=timeout, env={**os.environ, **(env or {})}
+        )
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory) -> Path:
+    """A run directory trained for a moment on forty names."""
+    from charrnn.training.session import Request, train
+
+    folder = tmp_path_factory.mktemp("trained")
+    (folder / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    settings = {"hidden_size": 8, "embedding_size": 4, "num_layers": 1, "steps": 30, "batch_size": 8, "lr": 0.02, "threads": 1}
+    run, _ = train(Request(str(folder / "few.txt"), (("--", settings),), run=folder / "runs" / "few"), Watcher())
+    return run
+
+
+FEW = """Ada Alan Alma Ann Anna Bea Ben Bob Cara Carl Clara Dana Dora Edda Edna Elena Ella Emma Eva Finn Flora Gina Hanna
+Hugo Ida Ina Iris Jana Kara Lara Lena Lina Mara Mia Nina Nora Olga Otto Paula Rosa Sara Tina Vera Zora""".split()

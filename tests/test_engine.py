@@ -1,0 +1,439 @@
+"""The numpy engine, against the torch model it must equal and against itself one sample at a time."""
+
+import itertools
+import pickle
+import subprocess
+import sys
+import threading
+import tracemalloc
+import warnings
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from charrnn.config import Settings
+from charrnn.errors import SettingsError, VocabularyError
+from charrnn.model.charmodel import CharModel
+from charrnn.sampling import engine
+from charrnn.sampling.decode import Decoding, distribution, uniforms
+from charrnn.sampling.engine import MAX_ROWS, Sampler
+from charrnn.text.vocabulary import Vocabulary
+
+SYMBOLS = tuple(map(ord, "\n abcdeké\U0001f600"))
+CELLS = ("rnn", "lstm", "gru", "gru-before")
+SKIPS = ("none", "residual", "dense")
+
+
+def make_pair(
+    cell="lstm", skip="none", layers=1, mode="stream", unit="char", symbols=SYMBOLS, backend="own", scale=3.0, **model
+):  # fmt: skip
+    """A random CharModel and its Sampler. scale: weights large enough that the text varies."""
+    sizes = {"hidden_size": 7, "num_layers": layers, "embedding_size": 5} | model
+    settings = Settings().with_values("model", cell=cell, skip=skip, **sizes).with_values("text", unit=unit)
+    torch.manual_seed(layers)
+    network = CharModel(settings.model, len(symbols), backend).eval()
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.mul_(scale).add_(0.1 * torch.randn_like(parameter))  # the head's bias begins at 0
+    tensors = {name: value.numpy() for name, value in network.tensors().items()}
+    start = symbols.index(10) if 10 in symbols else 0
+    return network, Sampler.from_tensors(settings, Vocabulary(unit, symbols), mode, start, tensors)
+
+
+def make_sampler(**options):
+    return make_pair(**options)[1]
+
+
+def texts(samples):
+    return [sample.text for sample in samples]
+
+
+# The network
+
+
+@pytest.mark.parametrize(
+    ("cell", "skip", "layers", "backend"),
+    [
+        (cell, skip, layers, backend)
+        for cell, skip, layers, backend in itertools.product(CELLS, SKIPS, (1, 2, 3), ("own", "torch"))
+        if (cell, backend) != ("gru-before", "torch")  # torch has no such cell
+    ],
+)
+def test_logits_and_state_equal_the_torch_model(cell, skip, layers, backend):
+    network, sampler = make_pair(cell, skip, layers, backend=backend, scale=1.5)
+    state = tuple(torch.randn(layers, 2, 7) for _ in sampler.zero_state(2))
+    ids = torch.tensor([[1, 2, 0], [3, 3, 8]])
+    with torch.no_grad():
+        expected, last = network(ids, state)
+    state = tuple(part.numpy() for part in state)
+    for t in range(3):
+        logits, state = sampler.step(ids[:, t].numpy(), state)
+        np.testing.assert_allclose(logits, expected[:, t].numpy(), atol=1e-5)  # float32, sums of at most 26 products
+    for part, other in zip(state, last, strict=True):
+        np.testing.assert_allclose(part, other.numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize(("skip", "embedding"), [("none", 7), ("residual", 7)])
+def test_logits_equal_the_torch_model_with_square_embedding_and_tied_weights(skip, embedding):
+    network, sampler = make_pair("gru", skip, 2, embedding_size=embedding, tie_weights=True)
+    with torch.no_grad():
+        expected, _ = network(torch.tensor([[4]]), network.zero_state(1))
+    np.testing.assert_allclose(sampler.step(np.array([4]), sampler.zero_state(1))[0], expected[:, 0].numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_greedy_text_equals_the_torch_model(cell):
+    network, sampler = make_pair(cell, layers=2)
+    [sample] = sampler.generate(decoding=Decoding(temperature=0), length=500)
+    ids, state = torch.tensor([[sampler.start]]), network.zero_state(1)
+    expected = []
+    with torch.no_grad():
+        for _ in range(500):
+            logits, state = network(ids, state)
+            ids = logits.argmax(2)
+            expected.append(int(ids))
+    assert sample.ids.tolist() == expected
+
+
+@pytest.mark.parametrize("cell", CELLS)
+def test_enormous_weights_stay_finite_and_silent(cell):
+    sampler = make_sampler(cell=cell, scale=1e5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        logits, state = sampler.step(np.array([1, 2]), sampler.zero_state(2))
+        logits, state = sampler.step(np.array([3, 4]), state)
+    assert all(np.isfinite(part).all() for part in (logits, *state))
+
+
+def test_step_leaves_the_callers_state_alone():
+    sampler = make_sampler(layers=2)
+    state = tuple(part + 0.5 for part in sampler.zero_state(3))
+    sampler.step(np.array([1, 2, 3]), state)
+    assert all((part == 0.5).all() for part in state)
+
+
+def test_later_changes_of_the_given_tensors_do_not_reach_the_sampler():
+    network, sampler = make_pair()
+    before = sampler.step(np.array([1]), sampler.zero_state(1))[0]
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter.zero_()
+    np.testing.assert_array_equal(sampler.step(np.array([1]), sampler.zero_state(1))[0], before)
+
+
+def test_feed_is_steps_and_their_nats():
+    sampler = make_sampler(layers=2)
+    ids = np.arange(600) % 7  # more than one piece of 256
+    logits, state, nats = sampler.feed(ids)
+    expected, each = 0.0, sampler.zero_state(1)
+    for now, after in zip(ids, [*ids[1:], None], strict=True):
+        step, each = sampler.step(np.array([now]), each)
+        if after is not None:
+            expected -= np.log(distribution(step, Decoding())[0, after])
+    np.testing.assert_allclose(logits, step, atol=1e-5)
+    assert nats == pytest.approx(expected, rel=1e-6)
+    np.testing.assert_array_equal(state[0], each[0])
+
+
+def test_feed_goes_on_from_a_state():
+    sampler = make_sampler()
+    whole, _, _ = sampler.feed(np.array([1, 2, 3, 4]))
+    _, state, _ = sampler.feed(np.array([1, 2]))
+    np.testing.assert_allclose(sampler.feed(np.array([3, 4]), state)[0], whole, atol=1e-6)
+
+
+# Scores
+
+
+def test_score_of_a_stream_is_the_sum_of_nats_after_the_first_character():
+    network, sampler = make_pair(layers=2)
+    text = "abcé\n\U0001f600 dab"
+    ids = torch.from_numpy(sampler.vocabulary.encode(text)).long()[None]
+    with torch.no_grad():
+        logits, _ = network(ids, network.zero_state(1))
+    expected = F.cross_entropy(logits[0, :-1].double(), ids[0, 1:], reduction="sum")
+    nats, chars = sampler.score(text)
+    assert nats == pytest.approx(float(expected), rel=1e-6)  # float32 logits
+    assert chars == len(text) - 1
+
+
+@pytest.mark.parametrize("ending", ["", "\n"])
+def test_score_of_lines_counts_each_newline_from_a_fresh_state(ending):
+    network, sampler = make_pair(mode="lines")
+    expected = 0.0
+    for line in ("abc\n", "k\n"):
+        ids = torch.from_numpy(sampler.vocabulary.encode("\n" + line)).long()[None]
+        with torch.no_grad():
+            logits, _ = network(ids, network.zero_state(1))
+        expected += float(F.cross_entropy(logits[0, :-1].double(), ids[0, 1:], reduction="sum"))
+    nats, chars = sampler.score("abc\nk" + ending)
+    assert nats == pytest.approx(expected, rel=1e-6)
+    assert chars == 6
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_score_of_nothing_is_nothing(mode):
+    assert make_sampler(mode=mode).score("") == (0.0, 0)
+
+
+def test_score_refuses_unknown_characters():
+    with pytest.raises(VocabularyError, match="U\\+007A"):
+        make_sampler().score("abz")
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_a_samples_nats_are_the_models_whatever_the_decoding(mode):
+    sampler = make_sampler(mode=mode)
+    [sample] = sampler.generate(decoding=Decoding(2.0, top_k=4), length=30, seed=5, prime="ab")
+    ids = np.concatenate([[sampler.start], sampler.vocabulary.encode("ab"), sample.ids])
+    nats = sampler.feed(ids)[2] - sampler.feed(ids[:3])[2]
+    assert sample.nats == pytest.approx(nats, rel=1e-6)
+    assert sample.chars == len(sample.ids)
+
+
+# Many at once
+
+
+def test_refill_gives_each_sample_as_if_it_were_drawn_alone():
+    sampler = make_sampler(mode="lines", layers=2)
+    count = 3 * MAX_ROWS + 5
+    together = list(sampler.generate(count, seed=11, length=60))
+    assert [sample.index for sample in together] == list(range(count))
+    assert len({len(sample.ids) for sample in together}) > 10  # rows end at different times
+    alone = [next(sampler.generate(1, seed=11, length=60, first=i)) for i in range(count)]
+    assert texts(together) == texts(alone)
+    np.testing.assert_allclose([s.nats for s in together], [s.nats for s in alone], rtol=1e-5)
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_the_first_samples_do_not_depend_on_the_count(mode):
+    sampler = make_sampler(mode=mode)
+    assert texts(sampler.generate(3, seed=4, length=40)) == texts(sampler.generate(70, seed=4, length=40))[:3]
+
+
+def test_samples_follow_the_models_distribution():
+    sampler = make_sampler(scale=1.0)
+    draws = 4000
+    ids = [int(sample.ids[0]) for sample in sampler.generate(draws, seed=1, length=1)]
+    expected = draws * distribution(sampler.feed(np.array([sampler.start]))[0], Decoding())[0]
+    # 9 degrees of freedom: 27.9 is exceeded once in a thousand seeds.
+    assert ((np.bincount(ids, minlength=10) - expected) ** 2 / expected).sum() < 27.9
+
+
+@pytest.mark.parametrize("decoding", [Decoding(), Decoding(0.7, repetition_penalty=1.8), Decoding(1.3, 5, 0.9, 0.02)])
+def test_generated_ids_are_the_documented_draws(decoding):
+    sampler = make_sampler()
+    [sample] = sampler.generate(decoding=decoding, seed=9, length=150, first=6)
+    logits, state, _ = sampler.feed(np.array([sampler.start]))
+    expected = []
+    for position in range(150):
+        recent = np.array([expected[-64:] or [-1]])
+        u = uniforms(9, np.array([6]), position)[0]
+        sums = np.cumsum(distribution(logits, decoding, recent)[0])
+        expected.append(next(i for i in range(10) if sums[i] > u * sums[-1]))
+        logits, state = sampler.step(np.array(expected[-1:]), state)
+    assert sample.ids.tolist() == expected
+
+
+def test_memory_does_not_grow_with_the_count():
+    samples = make_sampler(mode="lines").generate(10**12, seed=1, length=20)
+    assert [sample.index for sample in itertools.islice(samples, 2 * MAX_ROWS)] == list(range(2 * MAX_ROWS))
+
+
+def test_rows_wait_for_the_oldest_sample_rather_than_pile_up(monkeypatch):
+    sampler = make_sampler(mode="lines")
+    expected = texts(sampler.generate(50, seed=6))
+    monkeypatch.setattr(engine, "MAX_WAITING", 3)
+    widest, step = 0, Sampler.step
+
+    def watched(self, ids, state):
+        nonlocal widest
+        widest = max(widest, len(ids))
+        return step(self, ids, state)
+
+    monkeypatch.setattr(Sampler, "step", watched)
+    assert texts(sampler.generate(50, seed=6)) == expected
+    assert widest <= 3
+
+
+def test_count_zero_gives_no_samples():
+    assert list(make_sampler(mode="lines").generate(0)) == []
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_length_zero_gives_the_prompt(mode):
+    [sample] = make_sampler(mode=mode).generate(length=0, prime="ab")
+    assert (sample.text, sample.chars, sample.nats) == ("ab", 0, 0.0)
+
+
+def test_a_line_ends_at_its_newline_which_is_counted_and_not_shown():
+    for sample in make_sampler(mode="lines").generate(20, seed=2):
+        assert sample.ids.tolist().index(0) == len(sample.ids) - 1
+        assert "\n" not in sample.text
+        assert sample.chars == len(sample.text) + 1
+
+
+def test_a_line_is_cut_at_its_length():
+    assert all(sample.chars <= 3 for sample in make_sampler(mode="lines").generate(30, seed=2, length=3))
+
+
+def test_a_stream_has_exactly_its_length_after_the_prompt():
+    [sample] = make_sampler().generate(length=77, prime="abc", seed=1)
+    assert sample.text.startswith("abc")
+    assert len(sample.text) == 80
+
+
+def test_tiny_temperature_equals_greedy():
+    sampler = make_sampler()
+    cold = texts(sampler.generate(length=200, decoding=Decoding(1e-8), seed=1))
+    assert cold == texts(sampler.generate(length=200, decoding=Decoding(0), seed=2))
+
+
+# Prompts and ends
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_until_is_the_end_and_is_kept(mode):
+    sampler = make_sampler(mode=mode)
+    whole = texts(sampler.generate(9, seed=3, length=400))
+    for text, cut in zip(whole, texts(sampler.generate(9, seed=3, length=400, until="ab")), strict=True):
+        assert cut == (text[: text.index("ab") + 2] if "ab" in text else text)
+    assert any("ab" in text for text in whole)
+
+
+def test_until_does_not_count_the_prompt():
+    [sample] = make_sampler().generate(length=20, prime="abab", until="ab", seed=1)
+    assert len(sample.text) > 4
+
+
+def test_the_prompt_is_read_after_the_start():
+    sampler = make_sampler()
+    [primed] = sampler.generate(prime="ka", decoding=Decoding(0), length=1)
+    logits, _, _ = sampler.feed(np.concatenate([[sampler.start], sampler.vocabulary.encode("ka")]))
+    assert primed.ids.tolist() == [int(logits.argmax())]
+
+
+def test_the_prompt_gets_the_normalisation_of_the_corpus():
+    network, plain = make_pair()
+    tensors = {name: value.numpy() for name, value in network.tensors().items()}
+    settings = plain.settings.with_values("text", normalize="nfc", newlines="lf")
+    sampler = Sampler.from_tensors(settings, plain.vocabulary, "stream", 0, tensors)
+    [sample] = sampler.generate(prime="e\u0301\r\na", length=0)
+    assert sample.text == "é\na"
+
+
+@pytest.mark.parametrize(
+    ("mode", "options", "message"),
+    [
+        ("stream", {"prime": "azb"}, "--prime has 1 characters.*U\\+007A"),
+        ("stream", {"prime": "\udcff"}, "--prime"),
+        ("lines", {"prime": "a\nb"}, "--prime has a newline"),
+        ("stream", {"until": "az"}, "--until 'az'.*U\\+007A"),
+        ("stream", {"length": -1}, "--length -1"),
+        ("stream", {"count": -1}, "--count -1"),
+        ("stream", {"seed": -1}, "--seed -1"),
+        ("stream", {"seed": 2**63}, "--seed 9223372036854775808"),
+        ("stream", {"unknown": "drop"}, "--unknown 'drop'"),
+        ("stream", {"prime": "z", "unknown": "replace"}, "--prime"),
+    ],
+)
+def test_a_wrong_request_is_one_line_before_anything_is_drawn(mode, options, message):
+    with pytest.raises(SettingsError, match=message) as caught:
+        make_sampler(mode=mode).generate(**options)
+    assert "\n" not in str(caught.value)
+
+
+def test_unknown_characters_of_a_prompt_can_be_skipped():
+    [sample] = make_sampler().generate(prime="azb", unknown="skip", length=0)
+    assert sample.text == "ab"
+
+
+# Streams
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+@pytest.mark.parametrize(
+    "options",
+    [
+        {}, {"prime": "abé"}, {"until": "ab"}, {"length": 0}, {"length": 700},
+        {"decoding": Decoding(0.7, repetition_penalty=1.8)},
+    ],
+)  # fmt: skip
+def test_a_stream_is_the_sample_of_the_same_seed(mode, options):
+    sampler = make_sampler(mode=mode, layers=2)
+    for first in (0, 3):
+        [sample] = sampler.generate(seed=8, first=first, **options)
+        assert b"".join(sampler.stream(seed=8, first=first, **options)) == sample.data
+
+
+def test_pieces_of_a_stream_are_whole_characters():
+    pieces = list(make_sampler().stream(length=300, seed=1, prime="é"))
+    assert {len(piece) for piece in pieces} > {1, 4}
+    assert all(len(piece.decode("utf-8")) == 1 for piece in pieces)
+
+
+def test_pieces_of_a_byte_stream_are_whole_where_the_bytes_are_utf8():
+    # Two lead bytes and two continuation bytes: random text has whole characters, broken ones and an open end.
+    sampler = make_sampler(unit="byte", symbols=(0x61, 0x81, 0xA9, 0xC3, 0xE2))
+    [sample] = sampler.generate(length=400, seed=2, prime="é")
+    pieces = list(sampler.stream(length=400, seed=2, prime="é"))
+    assert b"".join(pieces) == sample.data
+    assert len(sample.data) == 402
+    assert pieces[0] == "é".encode()
+    shown = "".join(piece.decode("utf-8", "replace") for piece in pieces)
+    assert shown == sample.data.decode("utf-8", "replace") == sample.text
+
+
+def test_a_character_left_open_at_the_end_is_written_all_the_same():
+    sampler = make_sampler(unit="byte", symbols=(0x61, 0xE2), scale=1.0)
+    written = [b"".join(sampler.stream(length=3, seed=seed)) for seed in range(8)]
+    assert written == [next(sampler.generate(length=3, seed=seed)).data for seed in range(8)]
+    assert any(data.endswith(b"\xe2") for data in written)
+
+
+def test_a_long_stream_takes_constant_memory():
+    stream = make_sampler().stream(length=10**9, seed=1)
+    for _ in itertools.islice(stream, 600):
+        pass
+    tracemalloc.start()
+    for _ in itertools.islice(stream, 3000):
+        pass
+    grown, _ = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert grown < 20_000
+
+
+# The object
+
+
+def test_a_sampler_survives_pickling():
+    sampler = make_sampler(cell="gru", layers=2)
+    copy = pickle.loads(pickle.dumps(sampler))
+    assert texts(copy.generate(2, seed=1)) == texts(sampler.generate(2, seed=1))
+
+
+def test_threads_share_a_sampler():
+    sampler = make_sampler(mode="lines")
+    expected = [texts(sampler.generate(40, seed=seed)) for seed in range(4)]
+    found = [None] * 4
+
+    def work(seed):
+        found[seed] = texts(sampler.generate(40, seed=seed))
+
+    threads = [threading.Thread(target=work, args=(seed,)) for seed in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == expected
+
+
+def test_repr_is_short():
+    assert repr(make_sampler()) == "Sampler(lstm 1x7, 10 characters, stream)"
+
+
+def test_the_engine_loads_no_torch():
+    code = "import sys, charrnn; charrnn.Sampler; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)

@@ -1,0 +1,123 @@
+"""Scores: every character once, weighed by characters, whatever the batching."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from charrnn.config import ModelSettings
+from charrnn.insight.evaluate import (
+    Score,
+    evaluate_ids,
+    evaluate_lines,
+    lane_batches,
+    score_batches,
+    summed_nats,
+    window_batches,
+)
+from charrnn.model.charmodel import CharModel
+from charrnn.text.batches import IGNORED
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def model(one_thread):
+    torch.manual_seed(0)
+    return CharModel(ModelSettings(cell="gru", hidden_size=5, num_layers=2, embedding_size=3, dropout=0.5), 7).eval()
+
+
+def naive(model, ids, state=None):
+    """Nats of ids one character at a time: each but the first, predicted from all before it."""
+    state, nats = model.zero_state(1), 0.0
+    with torch.no_grad():
+        for now, following in zip(ids, ids[1:], strict=False):
+            logits, state = model(torch.tensor([[int(now)]]), state)
+            nats -= float(F.log_softmax(logits[0, 0].double(), 0)[int(following)])
+    return nats
+
+
+def test_bits_per_char_weighs_characters_not_batches():
+    assert (Score(nats=2.0, chars=1) + Score(nats=1.0, chars=9)).nats_per_char == pytest.approx(0.3)
+
+
+def test_bits_are_nats_over_ln_2_and_perplexity_their_exponential():
+    score = Score(nats=10 * math.log(8), chars=10)
+    assert score.bits_per_char == pytest.approx(3)
+    assert score.perplexity == pytest.approx(8)
+
+
+def test_perplexity_of_a_hopeless_score_does_not_overflow():
+    assert math.isfinite(Score(nats=1e9, chars=1).perplexity)
+
+
+def test_a_uniform_model_scores_log2_of_the_vocabulary(model):
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    assert evaluate_ids(model, np.arange(50) % 7, CPU, protocol="stateful").bits_per_char == pytest.approx(math.log2(7))
+
+
+def test_stateful_equals_one_character_at_a_time(model):
+    ids = np.random.default_rng(0).integers(0, 7, 1200)
+    score = evaluate_ids(model, ids, CPU, protocol="stateful")
+    assert score.chars == 1199
+    assert score.nats == pytest.approx(naive(model, ids), rel=1e-6)
+
+
+def test_windowed_equals_a_plain_loop_over_windows(model):
+    ids = np.random.default_rng(1).integers(0, 7, 103)
+    score = evaluate_ids(model, ids, CPU, protocol="windowed", window=10)
+    expected = sum(naive(model, ids[start : start + 11]) for start in range(0, 102, 10))
+    assert score.chars == 102
+    assert score.nats == pytest.approx(expected, rel=1e-6)
+
+
+@pytest.mark.parametrize("count", [2, 3, 1023, 1025, 4099])
+@pytest.mark.parametrize("lanes", [1, 3, 32])
+def test_lanes_predict_every_character_but_the_first_once(count, lanes):
+    ids = np.arange(count)
+    targets = np.concatenate([batch.targets.numpy().ravel() for batch in lane_batches(ids, lanes)])
+    assert sorted(targets) == list(range(1, count))
+
+
+@pytest.mark.parametrize(("count", "window"), [(2, 5), (6, 5), (7, 5), (100, 9), (100, 200)])
+def test_windows_predict_every_character_but_the_first_once(count, window):
+    targets = np.concatenate([batch.targets.numpy().ravel() for batch in window_batches(np.arange(count), window, rows=3)])
+    assert sorted(targets) == list(range(1, count))
+
+
+def test_lines_are_scored_each_from_the_zero_state_with_their_newline(model):
+    ids = np.array([1, 2, 0, 3, 0, 4, 5, 6, 0])
+    score = evaluate_lines(model, ids, 0, CPU)
+    expected = naive(model, [0, 1, 2, 0]) + naive(model, [0, 3, 0]) + naive(model, [0, 4, 5, 6, 0])
+    assert score.chars == 9
+    assert score.nats == pytest.approx(expected, rel=1e-6)
+
+
+def test_padding_adds_no_nats():
+    logits = torch.randn(2, 3, 5)
+    targets = torch.tensor([[1, 2, IGNORED], [4, IGNORED, IGNORED]])
+    expected = -sum(float(F.log_softmax(logits[b, t], 0)[targets[b, t]]) for b, t in ((0, 0), (0, 1), (1, 0)))
+    assert float(summed_nats(logits, targets)) == pytest.approx(expected, rel=1e-6)
+
+
+def test_scoring_switches_dropout_off_and_back_on(model):
+    model.train()
+    ids = np.random.default_rng(2).integers(0, 7, 60)
+    assert evaluate_ids(model, ids, CPU, protocol="stateful") == evaluate_ids(model, ids, CPU, protocol="stateful")
+    assert model.training
+
+
+def test_nothing_to_predict_scores_nothing(model):
+    assert evaluate_ids(model, np.array([3]), CPU, protocol="stateful") == Score(0.0, 0)
+
+
+def test_own_and_torch_backends_score_alike(model):
+    other = CharModel(model.settings, 7, "torch").eval()
+    other.load_state_dict(model.state_dict())
+    ids = np.random.default_rng(3).integers(0, 7, 700)
+    ours, theirs = (score_batches(each, lane_batches(ids, 2), CPU) for each in (model, other))
+    assert ours.nats == pytest.approx(theirs.nats, rel=1e-6)

@@ -1,0 +1,112 @@
+"""The arrows of the house, read from the imports: who may know whom."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+PACKAGE = Path(__file__).parent.parent / "charrnn"
+ROOMS = ("text", "model", "training", "sampling", "insight")
+# What stands at the top of the package and belongs to no room may be used by all of them.
+SHARED = {"charrnn", "charrnn.errors", "charrnn.config", "charrnn.storage", "charrnn.terminal", "charrnn.modelfile"}
+MAY_IMPORT = {
+    "text": set(),
+    "model": set(),
+    "training": {"charrnn.text", "charrnn.model", "charrnn.insight.evaluate"},
+    "sampling": {"charrnn.text.vocabulary", "charrnn.text.reading", "charrnn.text.corpus"},
+    "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling"},
+}
+
+
+def imports_of(path: Path, *, top_level: bool = False) -> set[str]:
+    tree = ast.parse(path.read_text())
+    nodes = tree.body if top_level else ast.walk(tree)
+    found = set()
+    for node in nodes:
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+    return found
+
+
+def is_under(module: str, allowed: set[str]) -> bool:
+    return any(module == name or module.startswith(name + ".") for name in allowed)
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_lies_to_its_left(room):
+    for path in (PACKAGE / room).glob("*.py"):
+        for module in imports_of(path):
+            if module.startswith("charrnn."):
+                inside = is_under(module, {f"charrnn.{room}", *MAY_IMPORT[room], *(SHARED - {"charrnn"})})
+                assert inside or module == "charrnn.__version__", f"{path.name} imports {module}"
+
+
+@pytest.mark.parametrize("file", [*(PACKAGE / "text").glob("*.py"), *PACKAGE.glob("*.py"), *(PACKAGE / "sampling").glob("*.py")])
+def test_no_torch_in_text_sampling_and_the_shared_modules(file):
+    if file.name != "batches.py":
+        assert not is_under_any_torch(imports_of(file)), file
+
+
+def is_under_any_torch(modules: set[str]) -> bool:
+    return any(module.split(".")[0] == "torch" for module in modules)
+
+
+@pytest.mark.parametrize("file", sorted((PACKAGE / "cli").glob("*.py")))
+def test_commands_import_nothing_heavy_at_the_top(file):
+    for module in imports_of(file, top_level=True):
+        heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich", "tqdm")
+        assert not heavy and not is_under(module, {f"charrnn.{room}" for room in ROOMS}), f"{file.name} imports {module}"
+
+
+def test_the_model_never_touches_a_disk():
+    for path in (PACKAGE / "model").glob("*.py"):
+        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        assert not names & {"open", "Path"}, path
+        assert not is_under_any_disk(imports_of(path)), path
+
+
+def is_under_any_disk(modules: set[str]) -> bool:
+    return bool(modules & {"os", "pathlib", "charrnn.storage"})
+
+
+def test_only_progress_knows_rich_and_tqdm():
+    for path in PACKAGE.rglob("*.py"):
+        known = {module.split(".")[0] for module in imports_of(path)} & {"rich", "tqdm"}
+        assert not known or path.name == "progress.py", path
+
+
+def test_no_pickle_anywhere():
+    for path in PACKAGE.rglob("*.py"):
+        assert not imports_of(path) & {"pickle", "shelve", "marshal", "dill", "joblib"}, path
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name) and node.value.id == "torch":
+                assert node.attr not in ("load", "save", "jit", "hub"), path
+
+
+def test_files_stay_comfortable():
+    for path in PACKAGE.rglob("*.py"):
+        assert len(path.read_text().splitlines()) <= 450, f"{path.name}: is there a second job inside?"
+
+
+def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> set[str]:
+    """Which of these modules a command has loaded by its end."""
+    code = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print('LOADED', *[m for m in {modules!r} if m in sys.modules], file=sys.stderr))\n"
+        f"sys.argv = ['charrnn', *{arguments!r}]\n"
+        "from charrnn.cli.main import main\nmain()"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, timeout=120)
+    return set(done.stderr.rsplit("LOADED", 1)[1].split())
+
+
+@pytest.mark.parametrize("arguments", [
+    ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["train", "--no-such-option"],
+    ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
+])  # fmt: skip
+def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):
+    assert loaded_after(arguments, ("torch", "numpy"), tmp_path) == set()
