@@ -1,9 +1,9 @@
 """charrnn: character-level text generation with recurrent networks.
 
-    import charrnn
-    sampler = charrnn.load("runs/names")        # needs numpy, not torch
-    for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
-        print(sample.text)
+import charrnn
+sampler = charrnn.load("runs/names")        # needs numpy, not torch
+for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
+    print(sample.text)
 """
 
 from importlib import import_module

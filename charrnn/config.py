@@ -32,12 +32,20 @@ def setting(default: Any, help: str, *, kind: type | None = None, **bounds: Any)
 class TextSettings:
     """How a text becomes ids."""
 
-    mode: str = setting("auto", "independent short lines, one continuous stream, or see for yourself", choices=("auto", "lines", "stream"))
+    mode: str = setting(
+        "auto",
+        "independent short lines, one continuous stream, or see for yourself",
+        choices=("auto", "lines", "stream"),
+    )
     unit: str = setting("char", "code points of the decoded text, or raw bytes", choices=("char", "byte"))
     encoding: str = setting("utf-8", "encoding of the text files (latin-1, utf-16, ...)")
-    errors: str = setting("strict", "bytes that do not decode: refuse them or write U+FFFD", choices=("strict", "replace"))
+    errors: str = setting(
+        "strict", "bytes that do not decode: refuse them or write U+FFFD", choices=("strict", "replace")
+    )
     newlines: str = setting("keep", "keep line ends exactly, or turn CRLF and CR into LF", choices=("keep", "lf"))
-    normalize: str = setting("none", "Unicode normalisation of corpus, prompts and evaluated text", choices=("none", "nfc", "nfd"))
+    normalize: str = setting(
+        "none", "Unicode normalisation of corpus, prompts and evaluated text", choices=("none", "nfc", "nfd")
+    )
     glob: str = setting("*", "which files of a directory, joined in name order ('**/*.c')")
     deduplicate: bool = setting(True, "lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "shares of the text for training, validation and test")
@@ -50,12 +58,22 @@ class TextSettings:
 class ModelSettings:
     """The network. None: sized from the corpus."""
 
-    cell: str = setting("lstm", "gru-before is the lecture's GRU, reset before the product", choices=("rnn", "lstm", "gru", "gru-before"))
+    cell: str = setting(
+        "lstm",
+        "gru-before is the lecture's GRU, reset before the product",
+        choices=("rnn", "lstm", "gru", "gru-before"),
+    )
     hidden_size: int | None = setting(None, "units of each layer", kind=int, min=1, max=65536)
     num_layers: int | None = setting(None, "recurrent layers", kind=int, min=1, max=64)
     embedding_size: int | None = setting(None, "numbers that stand for a character", kind=int, min=1, max=65536)
-    dropout: float | None = setting(None, "share of each layer's outputs dropped in training, also with one layer", kind=float, min=0.0, below=1.0)
-    skip: str = setting("none", "connections around layers: sums, or everything before concatenated", choices=("none", "residual", "dense"))
+    dropout: float | None = setting(
+        None, "share of each layer's outputs dropped in training, also with one layer", kind=float, min=0.0, below=1.0
+    )
+    skip: str = setting(
+        "none",
+        "connections around layers: sums, or everything before concatenated",
+        choices=("none", "residual", "dense"),
+    )
     tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
 
@@ -64,11 +82,15 @@ class ModelSettings:
 class TrainingSettings:
     """How weights are learnt. None: decided by corpus and budget."""
 
-    budget: str | None = setting(None, "how long, as 90s, 5m or 1h: the schedule is made to end on time (default 5m)", kind=str)
+    budget: str | None = setting(
+        None, "how long, as 90s, 5m or 1h: the schedule is made to end on time (default 5m)", kind=str
+    )
     epochs: float | None = setting(None, "passes over the training text, instead of a budget", kind=float, min=0.0)
     steps: int | None = setting(None, "optimiser updates, instead of a budget", kind=int, min=0)
     batch_size: int | None = setting(None, "lines, or lanes of the stream, in one update", kind=int, min=1, max=1 << 20)
-    seq_length: int | None = setting(None, "stream mode: characters of truncated backpropagation through time", kind=int, min=1, max=1 << 20)
+    seq_length: int | None = setting(
+        None, "stream mode: characters of truncated backpropagation through time", kind=int, min=1, max=1 << 20
+    )
     lr: float | None = setting(None, "highest learning rate", kind=float, min=0.0)
     clip: float = setting(1.0, "largest gradient norm; 0 switches clipping off", min=0.0)
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
@@ -79,7 +101,9 @@ class TrainingSettings:
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
     eval_every: str | None = setting(None, "steps or a duration (default: about 20 times a run)", kind=str)
     save_every: str = setting("1m", "steps or a duration between checkpoints")
-    sample_every: str | None = setting(None, "steps or a duration between samples (default: about 5 times a run)", kind=str)
+    sample_every: str | None = setting(
+        None, "steps or a duration between samples (default: about 5 times a run)", kind=str
+    )
     keep: int = setting(2, "checkpoints kept", min=1)
 
 
@@ -89,7 +113,9 @@ class RuntimeSettings:
 
     backend: str = setting("auto", "this project's cells (own) or torch.nn's", choices=("auto", "own", "torch"))
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    precision: str = setting("float32", "arithmetic of training; tf32 and bfloat16 need CUDA", choices=("float32", "tf32", "bfloat16"))
+    precision: str = setting(
+        "float32", "arithmetic of training; tf32 and bfloat16 need CUDA", choices=("float32", "tf32", "bfloat16")
+    )
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
 
 
@@ -184,7 +210,9 @@ def set_layer(assignments: Iterable[str]) -> dict[str, str]:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
-            raise SettingsError(f"--set {one_line(assignment)!r}: write it as section.key=value, as in training.lr=0.01")
+            raise SettingsError(
+                f"--set {one_line(assignment)!r}: write it as section.key=value, as in training.lr=0.01"
+            )
         values |= flatten({section: {key: value}}, f"--set {one_line(name)}")
     return values
 
@@ -212,7 +240,9 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
     except UnicodeDecodeError as error:
         raise SettingsError(f"--config {shown}: byte {error.start} is not UTF-8; save it as UTF-8") from None
     if len(data) > MAX_TOML_BYTES or max(map(len, text.split("\n"))) > MAX_TOML_LINE:
-        raise SettingsError(f"--config {shown}: larger than {MAX_TOML_BYTES >> 10} KiB or a line over {MAX_TOML_LINE} characters")
+        raise SettingsError(
+            f"--config {shown}: larger than {MAX_TOML_BYTES >> 10} KiB or a line over {MAX_TOML_LINE} characters"
+        )
     try:
         values = flatten(tomllib.loads(text), shown)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
@@ -269,11 +299,15 @@ def shares(text: str, where: str = "--split") -> tuple[float, float, float]:
         values = []
     good = 2 <= len(values) <= 3 and all(math.isfinite(value) and value >= 0 for value in values)
     if not good or values[0] <= 0 or abs(sum(values) - 1) > 1e-6:
-        raise SettingsError(f"{where}: {one_line(text)!r} is not two or three shares that add up to 1, such as 0.9,0.05,0.05")
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is not two or three shares that add up to 1, such as 0.9,0.05,0.05"
+        )
     return values[0], values[1], values[2] if len(values) == 3 else 0.0
 
 
-def finite(value: float, where: str, *, minimum: float = -math.inf, maximum: float = math.inf, above: float = -math.inf) -> float:
+def finite(
+    value: float, where: str, *, minimum: float = -math.inf, maximum: float = math.inf, above: float = -math.inf
+) -> float:
     """The value, if it is a finite number within its bounds. Raises SettingsError (typer lets inf and nan through)."""
     if not math.isfinite(value) or value < minimum or value > maximum or value <= above:
         bounds = [f"at least {minimum:g}"] * (minimum > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
@@ -370,4 +404,3 @@ def _line_of(key_or_message: str, text: str) -> str:
         if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[]=.]", line):
             return f" (line {number})"
     return ""
-

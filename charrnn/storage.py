@@ -30,7 +30,9 @@ _NO_DIGEST = "0" * 64
 
 def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
     """An OSError as the line a person reads."""
-    return StorageError(f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another --run")
+    return StorageError(
+        f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another --run"
+    )
 
 
 def write_atomically(path: Path, data: bytes) -> None:

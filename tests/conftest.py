@@ -61,7 +61,13 @@ def charrnn(tmp_path):
     def run(*arguments, stdin=None, text=True, env=None, timeout=240, cwd=tmp_path):
         command = [sys.executable, "-m", "charrnn", *map(str, arguments)]
         return subprocess.run(
-            command, input=stdin, capture_output=True, text=text, cwd=cwd, timeout=timeout, env={**os.environ, **(env or {})}
+            command,
+            input=stdin,
+            capture_output=True,
+            text=text,
+            cwd=cwd,
+            timeout=timeout,
+            env={**os.environ, **(env or {})},
         )
 
     return run
@@ -74,7 +80,15 @@ def trained(tmp_path_factory) -> Path:
 
     folder = tmp_path_factory.mktemp("trained")
     (folder / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
-    settings = {"hidden_size": 8, "embedding_size": 4, "num_layers": 1, "steps": 30, "batch_size": 8, "lr": 0.02, "threads": 1}
+    settings = {
+        "hidden_size": 8,
+        "embedding_size": 4,
+        "num_layers": 1,
+        "steps": 30,
+        "batch_size": 8,
+        "lr": 0.02,
+        "threads": 1,
+    }
     run, _ = train(Request(str(folder / "few.txt"), (("--", settings),), run=folder / "runs" / "few"), Watcher())
     return run
 

@@ -54,7 +54,8 @@ def test_lanes_do_not_depend_on_the_type_of_ids(tmp_path, dtype):
 
 
 @pytest.mark.parametrize(("count", "batch_size", "seq_length", "says"), [
-    (50, 10, 10, "the largest batch at this length is 4"), (8, 1, 10, "the longest here is 7"), (8, 4, 2, "batch at this length is 3"),
+    (50, 10, 10, "the largest batch at this length is 4"), (8, 1, 10, "the longest here is 7"),
+    (8, 4, 2, "batch at this length is 3"),
 ])  # fmt: skip
 def test_a_text_too_short_for_its_lanes_is_refused_with_what_fits(tmp_path, count, batch_size, seq_length, says):
     with pytest.raises(CorpusError, match=says):

@@ -127,7 +127,12 @@ def test_train_writes_a_run_and_ends_with_one_json_object(charrnn, tmp_path, few
     assert found["run"] == "runs/few"
     assert found["step"] == 12
     assert found["val_bits_per_char"] == pytest.approx(found["val_nats_per_char"] / math.log(2))
-    assert {path.name for path in (tmp_path / "runs/few").iterdir()} >= {"model.safetensors", "metrics.jsonl", "samples.txt", "run.json"}
+    assert {path.name for path in (tmp_path / "runs/few").iterdir()} >= {
+        "model.safetensors",
+        "metrics.jsonl",
+        "samples.txt",
+        "run.json",
+    }
 
 
 def test_a_second_training_of_a_corpus_gets_a_directory_of_its_own(charrnn, tmp_path, few):
@@ -150,7 +155,9 @@ def test_stdin_trains_and_resumes_without_the_text(charrnn, few, tmp_path):
 
 
 def test_python_m_and_aliases_and_environment_reach_the_settings(charrnn):
-    done = charrnn("train", "--rnn-size", 77, "--seq-len", 33, "--grad-clip", 2, "--print-config", env={"CHARRNN_LR": "0.25"})
+    done = charrnn(
+        "train", "--rnn-size", 77, "--seq-len", 33, "--grad-clip", 2, "--print-config", env={"CHARRNN_LR": "0.25"}
+    )
     assert "hidden_size = 77  # --hidden-size" in done.stdout
     assert "seq_length = 33" in done.stdout and "clip = 2.0" in done.stdout
     assert "lr = 0.25  # environment" in done.stdout
@@ -238,12 +245,16 @@ def test_a_model_alone_is_evaluated_on_a_file_and_says_what_it_lacks(charrnn, ru
 
 
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
-@pytest.mark.parametrize("arguments", [["sample", "runs/few"], ["eval", "runs/few", "--json"], ["train", "--print-config"]])
+@pytest.mark.parametrize(
+    "arguments", [["sample", "runs/few"], ["eval", "runs/few", "--json"], ["train", "--print-config"]]
+)
 def test_a_full_standard_output_is_5(tmp_path, run, arguments):
     import subprocess
 
     with open("/dev/full", "w") as full:
-        done = subprocess.run([sys.executable, "-m", "charrnn", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path)
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", *arguments], stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path
+        )
     assert done.returncode == 5, done.stderr
     assert "Traceback" not in done.stderr
 
@@ -254,6 +265,22 @@ def test_an_unwritable_place_is_5(charrnn, few, tmp_path):
 
 
 def test_divergence_is_4_and_names_what_is_kept(charrnn, few):
-    done = charrnn("train", few, "--hidden-size", 8, "--steps", 400, "--lr", "1e30", "--clip", 0, "--quiet", "--optimizer", "sgd", "--cell", "rnn")
+    done = charrnn(
+        "train",
+        few,
+        "--hidden-size",
+        8,
+        "--steps",
+        400,
+        "--lr",
+        "1e30",
+        "--clip",
+        0,
+        "--quiet",
+        "--optimizer",
+        "sgd",
+        "--cell",
+        "rnn",
+    )
     assert done.returncode == 4, done.stderr
     assert "training diverged" in done.stderr and "runs/few keeps its last good checkpoint" in done.stderr

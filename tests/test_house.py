@@ -45,7 +45,9 @@ def test_a_room_imports_only_what_lies_to_its_left(room):
                 assert inside or module == "charrnn.__version__", f"{path.name} imports {module}"
 
 
-@pytest.mark.parametrize("file", [*(PACKAGE / "text").glob("*.py"), *PACKAGE.glob("*.py"), *(PACKAGE / "sampling").glob("*.py")])
+@pytest.mark.parametrize(
+    "file", [*(PACKAGE / "text").glob("*.py"), *PACKAGE.glob("*.py"), *(PACKAGE / "sampling").glob("*.py")]
+)
 def test_no_torch_in_text_sampling_and_the_shared_modules(file):
     if file.name != "batches.py":
         assert not is_under_any_torch(imports_of(file)), file
@@ -59,7 +61,9 @@ def is_under_any_torch(modules: set[str]) -> bool:
 def test_commands_import_nothing_heavy_at_the_top(file):
     for module in imports_of(file, top_level=True):
         heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich", "tqdm")
-        assert not heavy and not is_under(module, {f"charrnn.{room}" for room in ROOMS}), f"{file.name} imports {module}"
+        assert not heavy and not is_under(module, {f"charrnn.{room}" for room in ROOMS}), (
+            f"{file.name} imports {module}"
+        )
 
 
 def test_the_model_never_touches_a_disk():

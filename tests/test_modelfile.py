@@ -300,6 +300,7 @@ def test_checkpoints_are_listed_by_step_oldest_first_and_nothing_else_is(tmp_pat
         "step-00000010",
         "step-00000009",
         "step-100000000",
+        "step-99999999",
         "step-1",
         "step-xxxxxxxx",
         ".step-00000011",
@@ -311,9 +312,10 @@ def test_checkpoints_are_listed_by_step_oldest_first_and_nothing_else_is(tmp_pat
     assert [path.name for path in found] == [
         "step-00000009.safetensors",
         "step-00000010.safetensors",
+        "step-99999999.safetensors",
         "step-100000000.safetensors",
     ]
-    assert [step_of(path) for path in found] == [9, 10, 100_000_000]
+    assert [step_of(path) for path in found] == [9, 10, 99_999_999, 100_000_000]
 
 
 def test_a_missing_folder_has_no_checkpoints(tmp_path):
@@ -322,7 +324,7 @@ def test_a_missing_folder_has_no_checkpoints(tmp_path):
 
 def test_the_newest_run_is_the_one_written_to_last(tmp_path):
     write_here(tmp_path / "a/model.safetensors", mtime=3_000)
-    write_here(tmp_path / "b/model.safetensors", mtime=1_000)
+    write_here(tmp_path / "b/model.safetensors", mtime=2_500)
     write_here(tmp_path / "b/checkpoints/step-00000001.safetensors", "charrnn-checkpoint", mtime=4_000)
     write_here(tmp_path / "c/model.safetensors", mtime=2_000)
     (tmp_path / "empty").mkdir()

@@ -26,7 +26,11 @@ def naive_probability(text, context, char, vocabulary_size, order, positions):
 
 
 @settings(max_examples=60, deadline=None)
-@given(st.lists(st.integers(0, 2), min_size=1, max_size=30), st.lists(st.integers(0, 2), min_size=1, max_size=12), st.integers(1, 5))
+@given(
+    st.lists(st.integers(0, 2), min_size=1, max_size=30),
+    st.lists(st.integers(0, 2), min_size=1, max_size=12),
+    st.integers(1, 5),
+)
 def test_probabilities_equal_a_naive_implementation(train, text, order):
     found = NGram(np.array(train), 3, order).probabilities(np.array(text))
     for i, char in enumerate(text):

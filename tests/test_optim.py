@@ -69,7 +69,9 @@ def test_a_plan_made_anew_goes_on_without_a_jump():
 def test_a_longer_training_has_the_rate_it_would_have_had_from_the_start():
     settings = TrainingSettings(warmup=0)
     longer = Plan(total_steps=100).with_length(50, 200, keep_rate=False)
-    assert learning_rate(50, longer, settings, 1.0) == pytest.approx(learning_rate(50, Plan(total_steps=200), settings, 1.0))
+    assert learning_rate(50, longer, settings, 1.0) == pytest.approx(
+        learning_rate(50, Plan(total_steps=200), settings, 1.0)
+    )
 
 
 @pytest.mark.parametrize("name", ["adamw", "sgd"])

@@ -142,6 +142,16 @@ def test_backward_twice_over_a_kept_graph_gives_the_same_numbers(cell):
 
 
 @cells
+def test_gradients_that_come_in_are_left_as_they_were(cell):
+    x, state, w = case(cell)
+    outputs, last = run(cell, x, state, w)
+    incoming = [torch.randn_like(part) for part in (outputs, *last)]
+    kept = [part.clone() for part in incoming]
+    torch.autograd.grad((outputs, *last), w["weight_hh"], incoming)
+    assert all(torch.equal(part, before) for part, before in zip(incoming, kept, strict=True))
+
+
+@cells
 def test_inputs_and_state_are_left_as_they_were(cell):
     x, state, w = case(cell)
     gates = nn.functional.linear(x, w["weight_ih"]).detach()

@@ -45,7 +45,9 @@ def killed_and_resumed(tmp_path, corpus, kills, **changes):
     """Killed after each of these steps, resumed after each."""
     run, outcome = tmp_path / "killed", None
     for index, kill_at in enumerate([*kills, None]):
-        request = Request(corpus if index == 0 else None, layers(**changes) if index == 0 else (), run=run, resume=index > 0)
+        request = Request(
+            corpus if index == 0 else None, layers(**changes) if index == 0 else (), run=run, resume=index > 0
+        )
         try:
             _, outcome = train(request, Watcher(kill_at))
         except Killed:
@@ -59,7 +61,9 @@ def steps_in_metrics(run):
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
-@pytest.mark.parametrize(("cell", "backend"), [("lstm", "own"), ("lstm", "torch"), ("gru", "own"), ("gru-before", "own"), ("rnn", "torch")])
+@pytest.mark.parametrize(
+    ("cell", "backend"), [("lstm", "own"), ("lstm", "torch"), ("gru", "own"), ("gru-before", "own"), ("rnn", "torch")]
+)
 def test_killed_five_times_equals_undisturbed(tmp_path, corpus, one_thread, mode, cell, backend):
     # 38 lines in batches of 5 are 8 steps an epoch, the stream's is 8 too: the kills lie around epochs' ends.
     changes = {"cell": cell, "backend": backend, "mode": mode}
@@ -67,7 +71,9 @@ def test_killed_five_times_equals_undisturbed(tmp_path, corpus, one_thread, mode
     found = killed_and_resumed(tmp_path, corpus(mode), [5, 9, 17, 18, 50], **changes)
     assert found.weights_sha256 == expected.weights_sha256
     assert steps_in_metrics(tmp_path / "killed") == list(range(1, 61))
-    assert (tmp_path / "killed/model.safetensors").read_bytes() == (tmp_path / "straight/model.safetensors").read_bytes()
+    assert (tmp_path / "killed/model.safetensors").read_bytes() == (
+        tmp_path / "straight/model.safetensors"
+    ).read_bytes()
 
 
 @pytest.mark.parametrize(("key", "value"), [
@@ -96,7 +102,12 @@ def test_samples_stand_once_too(tmp_path, corpus, one_thread):
 
     for run, kills in (("straight", []), ("killed", [22, 41])):
         for index, kill_at in enumerate([*kills, None]):
-            request = Request(corpus("lines") if not index else None, layers() if not index else (), run=tmp_path / run, resume=index > 0)
+            request = Request(
+                corpus("lines") if not index else None,
+                layers() if not index else (),
+                run=tmp_path / run,
+                resume=index > 0,
+            )
             try:
                 train(request, Watcher(kill_at), samples)
             except Killed:
@@ -146,13 +157,24 @@ def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
 
 
 @pytest.mark.parametrize(("changes", "names"), [
-    ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "gru"}, "--cell lstm, not gru"),
+    ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "gru"}, "lstm, not gru"),
     ({"seed": 4}, "--seed 1337, not 4"), ({"dropout": 0.1}, "--dropout 0.3, not 0.1"), ({"steps": 10}, "--steps 60"),
 ])  # fmt: skip
 def test_a_contradicting_flag_is_an_error_that_names_both_values(tmp_path, corpus, one_thread, changes, names):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     with pytest.raises(SettingsError, match=names):
         train(Request(None, (("--", changes),), run=tmp_path / "r", resume=True), Watcher())
+
+
+def test_how_often_to_save_may_change(tmp_path, corpus, one_thread):
+    expected = straight(tmp_path, corpus("lines"))
+    with pytest.raises(Killed):
+        train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher(30))
+    _, outcome = train(Request(None, (("--", {"save_every": "25"}),), run=tmp_path / "r", resume=True), Watcher())
+    assert outcome.weights_sha256 == expected.weights_sha256
+    assert [path.name for path in checkpoint_files(tmp_path / "r/checkpoints")] == [
+        f"step-{step:08d}.safetensors" for step in (50, 60)
+    ]
 
 
 def test_a_flag_that_repeats_what_was_is_none(tmp_path, corpus, one_thread):
@@ -176,7 +198,9 @@ def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_is_still_e
 
 def test_two_checkpoints_are_kept(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
-    assert [path.name for path in checkpoint_files(tmp_path / "r/checkpoints")] == [f"step-{n:08d}.safetensors" for n in (56, 60)]
+    assert [path.name for path in checkpoint_files(tmp_path / "r/checkpoints")] == [
+        f"step-{n:08d}.safetensors" for n in (56, 60)
+    ]
 
 
 def test_the_run_directory_can_be_moved(tmp_path, corpus, one_thread):
@@ -185,7 +209,10 @@ def test_the_run_directory_can_be_moved(tmp_path, corpus, one_thread):
         train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher(30))
     (tmp_path / "r").rename(tmp_path / "moved")
     os.remove(tmp_path / "lines.txt")
-    assert train(Request(None, (), run=tmp_path / "moved", resume=True), Watcher())[1].weights_sha256 == expected.weights_sha256
+    assert (
+        train(Request(None, (), run=tmp_path / "moved", resume=True), Watcher())[1].weights_sha256
+        == expected.weights_sha256
+    )
 
 
 def test_another_text_at_resume_is_refused(tmp_path, corpus, one_thread):
@@ -198,14 +225,18 @@ def test_another_text_at_resume_is_refused(tmp_path, corpus, one_thread):
 def test_allow_corpus_change_goes_on_with_another_text(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     (tmp_path / "lines.txt").write_text("".join(f"{name}\n" for name in reversed(FEW[5:])))
-    request = Request(corpus_path(tmp_path), (("--", {"steps": 70}),), run=tmp_path / "r", resume=True, allow_corpus_change=True)
+    request = Request(
+        corpus_path(tmp_path), (("--", {"steps": 70}),), run=tmp_path / "r", resume=True, allow_corpus_change=True
+    )
     assert train(request, Watcher())[1].place.step == 70
 
 
 def test_unseen_characters_at_resume_are_named(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     (tmp_path / "lines.txt").write_text("".join(f"{name}ß\n" for name in FEW))
-    request = Request(corpus_path(tmp_path), (("--", {"steps": 70}),), run=tmp_path / "r", resume=True, allow_corpus_change=True)
+    request = Request(
+        corpus_path(tmp_path), (("--", {"steps": 70}),), run=tmp_path / "r", resume=True, allow_corpus_change=True
+    )
     with pytest.raises(CorpusError, match=r"'ß' U\+00DF LATIN SMALL LETTER SHARP S"):
         train(request, Watcher())
 
@@ -285,7 +316,11 @@ def test_kill_9_and_resume_until_done(tmp_path, corpus):
     process = start("b", *options)
     for _ in range(3):
         before = newest_step(tmp_path / "b")
-        wait_for(lambda before=before, process=process: newest_step(tmp_path / "b") > before + 100 or process.poll() is not None)
+        wait_for(
+            lambda before=before, process=process: (
+                newest_step(tmp_path / "b") > before + 100 or process.poll() is not None
+            )
+        )
         process.kill()
         process.wait()
         process = start("b", "--resume")
@@ -299,7 +334,9 @@ def test_a_second_trainer_in_a_run_leaves_with_5(tmp_path, corpus):
     command = [sys.executable, "-m", "charrnn", "train", corpus("lines"), "--run", "r", "--steps", "100000", "--quiet"]
     first = subprocess.Popen(command, cwd=tmp_path)
     wait_for(lambda: (tmp_path / "r/metrics.jsonl").exists())
-    second = subprocess.run([*command[:4], "--resume", "--run", "r"], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+    second = subprocess.run(
+        [*command[:4], "--resume", "--run", "r"], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
     first.terminate()
     assert first.wait(timeout=60) == 143
     assert second.returncode == 5

@@ -135,11 +135,14 @@ def test_a_full_disk_is_a_storage_error(method, monkeypatch):
     assert caught.value.exit_code == 5
 
 
-@pytest.mark.parametrize("method", ["write", "flush"])
-def test_a_reader_that_left_is_for_the_caller(method, monkeypatch):
-    monkeypatch.setattr("sys.stdout", Stdout(buffer=Failing(BrokenPipeError(errno.EPIPE, "Broken pipe"), method)))
-    with pytest.raises(BrokenPipeError):
-        write_stdout([b"x"])
+@pytest.mark.parametrize("pieces", ["[b'x']", "(b'x' * 1000 for _ in range(10_000))"])
+def test_a_reader_that_left_ends_the_program_quietly(pieces):
+    code = f"from charrnn.terminal import write_stdout\ninput()\nwrite_stdout({pieces})"
+    words = [sys.executable, "-c", code]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+        writer.stdout.close()  # before it may write
+        _, complaint = writer.communicate(b"go\n", timeout=60)
+    assert (writer.returncode, complaint) == (0, b"")
 
 
 def test_an_error_of_the_generator_is_not_hidden(monkeypatch):

@@ -77,6 +77,8 @@ def _score_split(
     if model_file.run is None or "fingerprint" not in model_file.meta:
         raise CheckpointError(f"{model_file.path} lies in no run directory with its text; pass --file or --text")
     corpus = open_corpus(model_file.run / "corpus", model_file.meta["fingerprint"])
+    if corpus.vocabulary != model_file.vocabulary:
+        raise CheckpointError(f"{model_file.run}/corpus is not the text of this model; pass --file or --text")
     chosen = split or ("test" if len(corpus.split("test")) else "val")
     ids = corpus.split(chosen)
     if len(ids) < 2:
@@ -142,9 +144,8 @@ def _build(model_file: Any, device_name: str) -> tuple[Any, Any]:
 
 
 def _figures(score: Any) -> dict[str, Any]:
-    return {
-        "nats_per_char": score.nats_per_char, "bits_per_char": score.bits_per_char, "perplexity": score.perplexity, "chars": score.chars,
-    }  # fmt: skip
+    names = ("nats_per_char", "bits_per_char", "perplexity", "chars")
+    return {name: getattr(score, name) for name in names}
 
 
 def _show(result: dict[str, Any]) -> None:

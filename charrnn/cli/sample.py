@@ -28,15 +28,22 @@ def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> A
 def sample(
     run: Annotated[
         Path | None,
-        typer.Argument(help="A run directory, a model or a checkpoint (default: newest under runs/).", show_default=False),
+        typer.Argument(
+            help="A run directory, a model or a checkpoint (default: newest under runs/).", show_default=False
+        ),
     ] = None,
     count: Annotated[
-        int | None, _option("--count", "-n", help="How many texts (default: 10 lines, 1 stream).", metavar="N", panel=TEXT)
+        int | None,
+        _option("--count", "-n", help="How many texts (default: 10 lines, 1 stream).", metavar="N", panel=TEXT),
     ] = None,
     length: Annotated[
         int | None,
         _option(
-            "--length", "-l", help="Characters after the prompt (default: 500; a line 1000 at most).", metavar="N", panel=TEXT
+            "--length",
+            "-l",
+            help="Characters after the prompt (default: 500; a line 1000 at most).",
+            metavar="N",
+            panel=TEXT,
         ),
     ] = None,
     prime: Annotated[
@@ -48,31 +55,47 @@ def sample(
     until: Annotated[str, _option("--until", help="Stop after this text.", metavar="TEXT", panel=TEXT)] = "",
     unknown: Annotated[
         str,
-        _option("--unknown", help="Unknown characters of a prompt: skip, replace (default: error).", metavar="WHAT", panel=TEXT),
+        _option(
+            "--unknown",
+            help="Unknown characters of a prompt: skip, replace (default: error).",
+            metavar="WHAT",
+            panel=TEXT,
+        ),
     ] = "error",
     temp: Annotated[
         float,
-        _option("--temp", "-t", help="0: always the likeliest; 1: as learnt (default: 0.8).", metavar="X", panel=RANDOMNESS),
+        _option(
+            "--temp", "-t", help="0: always the likeliest; 1: as learnt (default: 0.8).", metavar="X", panel=RANDOMNESS
+        ),
     ] = 0.8,
     top_k: Annotated[
-        int, _option("--top-k", help="Only the K likeliest characters (default: 0: all).", metavar="K", panel=RANDOMNESS)
+        int,
+        _option("--top-k", help="Only the K likeliest characters (default: 0: all).", metavar="K", panel=RANDOMNESS),
     ] = 0,
     top_p: Annotated[
         float,
-        _option("--top-p", help="Only the fewest that reach this probability (default: 1).", metavar="P", panel=RANDOMNESS),
+        _option(
+            "--top-p", help="Only the fewest that reach this probability (default: 1).", metavar="P", panel=RANDOMNESS
+        ),
     ] = 1.0,
     min_p: Annotated[
         float,
-        _option("--min-p", help="Only those with this share of the likeliest's (default: 0).", metavar="P", panel=RANDOMNESS),
+        _option(
+            "--min-p", help="Only those with this share of the likeliest's (default: 0).", metavar="P", panel=RANDOMNESS
+        ),
     ] = 0.0,
     repetition_penalty: Annotated[
         float,
         _option(
-            "--repetition-penalty", help="Above 1: fewer of the last 64 characters (default: 1).", metavar="X", panel=RANDOMNESS
+            "--repetition-penalty",
+            help="Above 1: fewer of the last 64 characters (default: 1).",
+            metavar="X",
+            panel=RANDOMNESS,
         ),
     ] = 1.0,
     seed: Annotated[
-        int | None, _option("--seed", help="Same seed, same text (default: a fresh one, told).", metavar="N", panel=RANDOMNESS)
+        int | None,
+        _option("--seed", help="Same seed, same text (default: a fresh one, told).", metavar="N", panel=RANDOMNESS),
     ] = None,
     device: Annotated[str, _option("--device", help="auto or cpu: sampling needs no other.", panel=OUTPUT)] = "auto",
     json: Annotated[

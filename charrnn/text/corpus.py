@@ -113,13 +113,25 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
     notes += _notes(censuses, vocabulary)
-    options = {key: value for key, value in dataclasses.asdict(settings).items() if key not in ("val", "test", "max_bytes", "glob", "mode")}
-    identity = [FORMAT, {name: census.sha256 for name, census in censuses.items()}, options, mode, seed * (mode == "lines")]
+    options = {
+        key: value
+        for key, value in dataclasses.asdict(settings).items()
+        if key not in ("val", "test", "max_bytes", "glob", "mode")
+    }
+    identity = [
+        FORMAT,
+        {name: census.sha256 for name, census in censuses.items()},
+        options,
+        mode,
+        seed * (mode == "lines"),
+    ]
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Survey(source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint)
 
 
-def build(found: Survey, settings: TextSettings, seed: int, folder: Path, vocabulary: Vocabulary | None = None) -> tuple[Corpus, list[str]]:
+def build(
+    found: Survey, settings: TextSettings, seed: int, folder: Path, vocabulary: Vocabulary | None = None
+) -> tuple[Corpus, list[str]]:
     """The second pass: write the ids into folder and return them mapped, with notes for the person.
 
     vocabulary: use this one instead of the text's own (a resumed run's). Raises CorpusError, StorageError,
@@ -130,7 +142,9 @@ def build(found: Survey, settings: TextSettings, seed: int, folder: Path, vocabu
         codes = np.flatnonzero(census.counts).astype(np.uint32)
         missing = codes[vocabulary.lookup(codes) < 0]
         if len(missing):
-            raise VocabularyError(vocabulary.explain_unknown(missing, 0, census.shown).replace("; retype it, or pass --unknown skip", ""))
+            raise VocabularyError(
+                vocabulary.explain_unknown(missing, 0, census.shown).replace("; retype it, or pass --unknown skip", "")
+            )
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     name = f"{found.fingerprint[:16]}.ids"
     temporary = folder / f".{name}.tmp"
@@ -169,7 +183,11 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
         bounds = {name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS}
         dtype, ends = str(about["dtype"]), [0, *(edge for name in SPLITS for edge in bounds[name])]
         title, digest, mode = str(about["name"]), str(about["sha256"]), str(about["mode"])
-        fine = about["fingerprint"] == fingerprint and dtype in ("uint8", "uint16", "uint32") and mode in ("lines", "stream")
+        fine = (
+            about["fingerprint"] == fingerprint
+            and dtype in ("uint8", "uint16", "uint32")
+            and mode in ("lines", "stream")
+        )
         size = path.stat().st_size
     except (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
         raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
@@ -195,33 +213,48 @@ def _choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
         (census.blank_share < 0.01, f"{census.blank_share:.0%} of the lines are blank, as between paragraphs"),
         (census.median_line <= 32, f"half of the lines have {census.median_line} characters or more"),
         (census.long_share < 0.05, f"{census.long_share:.0%} of the lines are long"),
-        (census.indented < 0.05 * census.lines, f"{census.indented / max(1, census.lines):.0%} of the lines are indented"),
+        (
+            census.indented < 0.05 * census.lines,
+            f"{census.indented / max(1, census.lines):.0%} of the lines are indented",
+        ),
         (census.chars <= AUTO_LINES_BYTES, "the text is large"),
     )
     for holds, otherwise in facts:
         if not holds:
             return "stream", otherwise
-    return "lines", f"{census.lines:,} short lines, half of at most {census.median_line} characters, none blank to speak of"
+    return (
+        "lines",
+        f"{census.lines:,} short lines, half of at most {census.median_line} characters, none blank to speak of",
+    )
 
 
 def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
     notes = []
     for census in censuses.values():
         if census.carriage_returns:
-            notes.append(f"{census.shown} has {census.carriage_returns:,} carriage returns (CRLF), kept; --newlines lf drops them")
+            notes.append(
+                f"{census.shown} has {census.carriage_returns:,} carriage returns (CRLF), kept; --newlines lf drops them"
+            )
         if census.counts[0]:
             notes.append(f"{census.shown} has {int(census.counts[0]):,} NUL characters, kept; is it a text?")
-    only = np.flatnonzero((censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool))
+    only = np.flatnonzero(
+        (censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool)
+    )
     if len(only):
         notes.append(f"{len(only)} characters occur only in the validation or test text; they cannot be learnt")
     if len(vocabulary) == 1:
         notes.append("the text has one distinct character: there is nothing to learn")
     if len(vocabulary) > 20_000:
-        notes.append(f"{len(vocabulary):,} distinct characters: the output layer will be large; --unit byte has at most 256")
+        notes.append(
+            f"{len(vocabulary):,} distinct characters: {4 * len(vocabulary) / 1e3:,.0f} kB of scores for each character "
+            "of a batch; --unit byte has at most 256"
+        )
     return notes
 
 
-def _write_stream(file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int) -> tuple[dict[str, tuple[int, int]], list[str]]:
+def _write_stream(
+    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+) -> tuple[dict[str, tuple[int, int]], list[str]]:
     for name, source in found.sources.items():
         for ids in _encoded(found, name, source, settings, vocabulary):
             file.write(ids.astype(dtype).data)
@@ -229,7 +262,9 @@ def _write_stream(file: BinaryIO, found: Survey, settings: TextSettings, vocabul
     return _bounds(_allot(lengths, settings, 2, "characters")), []
 
 
-def _write_lines(file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int) -> tuple[dict[str, tuple[int, int]], list[str]]:
+def _write_lines(
+    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+) -> tuple[dict[str, tuple[int, int]], list[str]]:
     groups: dict[str, list[bytes]] = {}
     notes = []
     newline = np.array([vocabulary.newline], dtype).tobytes()
@@ -239,10 +274,16 @@ def _write_lines(file: BinaryIO, found: Survey, settings: TextSettings, vocabula
         full = [line for line in lines if line]
         longest = max(map(len, full), default=0) // len(newline)
         if longest > MAX_LINE:
-            raise CorpusError(f"{source.shown} has a line of {longest:,} characters; --mode lines learns whole lines of at most {MAX_LINE:,}: use --mode stream")
+            raise CorpusError(
+                f"{source.shown} has a line of {longest:,} characters; --mode lines learns whole lines of at most "
+                f"{MAX_LINE:,}: use --mode stream"
+            )
         distinct = list(dict.fromkeys(full)) if settings.deduplicate else full
         if len(distinct) < len(full):
-            notes.append(f"{len(full) - len(distinct):,} of {len(full):,} lines were repeats and are used once (--no-deduplicate keeps them)")
+            notes.append(
+                f"{len(full) - len(distinct):,} of {len(full):,} lines were repeats and are used once "
+                "(--no-deduplicate keeps them)"
+            )
         if len(full) < len(lines):
             notes.append(f"{len(lines) - len(full):,} blank lines left out")
         groups[name] = distinct
@@ -271,7 +312,9 @@ def _split_lines(ids: np.ndarray, newline: int) -> list[bytes]:
     return [ids[start:end].tobytes() for start, end in zip(starts, ends, strict=True)]
 
 
-def _encoded(found: Survey, name: str, source: Source, settings: TextSettings, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+def _encoded(
+    found: Survey, name: str, source: Source, settings: TextSettings, vocabulary: Vocabulary
+) -> Iterator[np.ndarray]:
     digest = hashlib.sha256()
     for codes in pieces(source, settings, digest):
         yield vocabulary.lookup(codes)

@@ -31,9 +31,9 @@ class NGram:
         self.vocabulary_size, self.order, self.boundary = vocabulary_size, order, boundary
         self._orders: list[_Order] = []
         ids, counted = self._padded(ids)
-        contexts = np.zeros(len(ids), np.int64)  # the empty context, everywhere
+        contexts: np.ndarray = np.zeros(len(ids), np.int64)  # the empty context, everywhere
         number_of_contexts = 1
-        for length in range(order):
+        while len(self._orders) < order and len(ids):  # a text shorter than the order has no longer n-grams
             codes = contexts * vocabulary_size + ids
             grams, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
             # Padding is context but is never counted as something that follows.
@@ -42,12 +42,9 @@ class NGram:
             totals = np.bincount(owner, weights=counts, minlength=number_of_contexts)
             distinct = np.bincount(owner, weights=counts > 0, minlength=number_of_contexts)
             self._orders.append(_Order(grams, counts, totals, distinct))
-            # A longer context ending here: this n-gram, seen from the next position.
-            if length + 1 < order:
-                contexts = np.concatenate([[UNSEEN], inverse[:-1]])
-                number_of_contexts = len(grams)
-                known = contexts != UNSEEN
-                ids, counted, contexts = ids[known], counted[known], contexts[known]
+            # The next order's contexts are this order's n-grams, seen from one position on.
+            contexts, number_of_contexts = inverse[:-1], len(grams)
+            ids, counted = ids[1:], counted[1:]
 
     def probabilities(self, ids: np.ndarray) -> np.ndarray:
         """P of each of ids (N,) given those before it, float64; the first ones have shorter contexts."""

@@ -337,4 +337,6 @@ def _codes(text: str, shown: str) -> np.ndarray:
         return np.frombuffer(text.encode("utf-32-le"), np.uint32)
     except UnicodeEncodeError as error:  # some encodings, such as utf-7, let them through
         code = ord(text[error.start])
-        raise CorpusError(f"{shown} has a lone surrogate U+{code:04X}, which is no character; is --encoding right?") from None
+        raise CorpusError(
+            f"{shown} has a lone surrogate U+{code:04X}, which is no character; is --encoding right?"
+        ) from None

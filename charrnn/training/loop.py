@@ -76,6 +76,7 @@ class Trainer:
         self._began = time.perf_counter() if began is None else began
         self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
         self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
+        self._loop_began = 0.0  # elapsed seconds before this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
         self._evaluation_s = 0.0
         if checkpoint is not None:
@@ -94,7 +95,8 @@ class Trainer:
             self._evaluation_s = self._evaluate()
             self.save()
         reason = "done"
-        self._last_look = (place.step, self._elapsed())
+        self._loop_began = self._elapsed()
+        self._last_look = (place.step, self._loop_began)
         while self.plan.total_steps is None or place.step < self.plan.total_steps:
             if self._signal:
                 reason = self._signal
@@ -197,8 +199,13 @@ class Trainer:
             self.place = place_from_dict(checkpoint.meta["place"])
             self.plan = Plan(**checkpoint.meta["plan"])
         except (KeyError, TypeError, ValueError):
-            raise CheckpointError(f"{checkpoint.path}: its record of the training makes no sense; use another") from None
-        wanted = self._first_plan()
+            raise CheckpointError(
+                f"{checkpoint.path}: its record of the training makes no sense; use another"
+            ) from None
+        wanted, before = self._first_plan(), checkpoint.model.settings.training
+        for name in ("save", "sample"):
+            if getattr(self.settings.training, f"{name}_every") != getattr(before, f"{name}_every"):
+                self.plan = dataclasses.replace(self.plan, **{f"{name}_steps": getattr(wanted, f"{name}_steps")})
         if self.plan.total_steps is not None and wanted.total_steps and wanted.total_steps > self.plan.total_steps:
             self.plan = self.plan.with_length(self.place.step, wanted.total_steps, keep_rate=False)
         if (
@@ -235,7 +242,7 @@ class Trainer:
     def _decide(self) -> None:
         """Turn budget and durations into steps, once enough steps were timed."""
         training, place, ends = self.settings.training, self.place, self._step_ends
-        if len(ends) < TIMED_STEPS or ends[-1] - ends[0] < TIMED_S:
+        if len(ends) < TIMED_STEPS or self._elapsed() - self._loop_began < TIMED_S:
             return
         half = len(ends) // 2  # the first steps pay for caches and lazy set-up
         step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
@@ -246,12 +253,12 @@ class Trainer:
             )
             plan = plan.with_length(place.step, place.step + max(1, round(left / step_s)), keep_rate=True)
         assert plan.total_steps is not None
-        steps = {}
         for name, share in (("eval", EVALUATIONS), ("save", 1), ("sample", SAMPLINGS)):
-            text = getattr(training, f"{name}_every")
-            wanted, wanted_s = interval(text, name) if text else (max(1, plan.total_steps // share), None)
-            steps[f"{name}_steps"] = wanted or max(1, round((wanted_s or 0.0) / step_s))
-        self.plan = dataclasses.replace(plan, **steps)
+            if getattr(plan, f"{name}_steps") is None:
+                every = getattr(training, f"{name}_every")
+                wanted = seconds(every, name) / step_s if every else plan.total_steps / share
+                plan = dataclasses.replace(plan, **{f"{name}_steps": max(1, round(wanted))})
+        self.plan = plan
 
     def _replan(self) -> None:
         """A budget's length anew, if at the speed since the last evaluation it would be missed by more than a fifth."""

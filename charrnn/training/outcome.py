@@ -79,7 +79,7 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) 
     if behind:
         return "underfitting: counting still does better; train longer (a larger --budget) or raise --lr"
     if gap < 0.05 and dropout > 0:
-        return "underfitting: the training text is no easier than validation; try a larger --budget or --hidden-size, or less --dropout"
+        return "underfitting: training text is no easier than validation; try a larger --budget or --hidden-size"
     if gap > 0.3:
         return "a good fit, close to overfitting: more --dropout or more text will do more than more time"
     return "a good fit: a larger --budget should still help"

@@ -146,11 +146,12 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
             continue
         if key in LENGTHS:
             settings = _longer(settings, checkpoint, key, new)
-        elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING or origin in ("--val", "--test") or old is None:
+        elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING:
             settings = settings.with_values(section, **{key: new})
         else:
             raise SettingsError(
-                f"{origin}: this run was trained with {flag(key)} {_shown(old)}, not {_shown(new)}; resume without it, or train anew"
+                f"{origin}: this run was trained with {flag(key)} {_shown(old)}, not {_shown(new)}; "
+                "resume without it, or train anew"
             )
         origins[key] = origin
     return settings, origins
@@ -244,4 +245,4 @@ def _network_line(trainer: Trainer, network: str) -> str:
 
 
 def _shown(value: Any) -> str:
-    return one_line(str(value))
+    return "left to the program" if value is None else one_line(str(value))

@@ -1,0 +1,254 @@
+"""What a training does beside resuming: plans, early stopping, best weights, divergence, flat memory."""
+
+import json
+import math
+import os
+import subprocess
+import sys
+import textwrap
+
+import numpy as np
+import pytest
+import torch
+from conftest import FEW, Watcher
+
+from charrnn.config import Settings, resolve
+from charrnn.errors import DivergedError
+from charrnn.insight.evaluate import Score
+from charrnn.modelfile import read_model
+from charrnn.text.corpus import survey
+from charrnn.training import recipe
+from charrnn.training.loop import Trainer
+from charrnn.training.outcome import Place, verdict
+from charrnn.training.session import Request, train
+
+SMALL = {"hidden_size": 8, "embedding_size": 4, "num_layers": 1, "batch_size": 8, "lr": 0.02, "threads": 1}
+
+
+@pytest.fixture
+def few(tmp_path):
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    return str(tmp_path / "few.txt")
+
+
+def run(corpus, path, watcher=None, **changes):
+    return train(Request(corpus, (("--", SMALL | changes),), run=path), watcher or Watcher())[1]
+
+
+def metrics(path, event=None):
+    rows = [json.loads(line) for line in (path / "metrics.jsonl").read_text().splitlines()]
+    return [row for row in rows if row.get("event") == event]
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(few, tmp_path, one_thread):
+    a, b, c = (
+        run(few, tmp_path / name, steps=20, dropout=0.4, seed=seed) for name, seed in (("a", 1), ("b", 1), ("c", 2))
+    )
+    assert a.weights_sha256 == b.weights_sha256 != c.weights_sha256
+
+
+def test_the_loss_of_a_step_is_the_mean_over_its_characters(few, tmp_path, one_thread):
+    run(few, tmp_path / "a", steps=1, lr=0.0)
+    model, row = read_model(tmp_path / "a"), metrics(tmp_path / "a")[0]
+    assert row["train_nats_per_char"] == pytest.approx(math.log(len(model.vocabulary)), abs=0.4)
+    assert row["lr"] == 0.0 and row["grad_norm"] > 0
+
+
+def test_weights_with_the_best_validation_are_kept_not_the_last(few, tmp_path, one_thread):
+    watcher = Watcher()
+    run(few, tmp_path / "a", watcher, steps=400, lr=0.1, eval_every="20", patience=0)
+    best_step, best = min(watcher.evaluations, key=lambda pair: pair[1])
+    assert best_step < 400
+    meta = read_model(tmp_path / "a").meta
+    assert (meta["step"], meta["val_nats_per_char"]) == (best_step, best)
+
+
+def test_training_stops_when_validation_has_stopped_improving(few, tmp_path, one_thread):
+    outcome = run(few, tmp_path / "a", steps=4000, lr=0.1, eval_every="20", patience=3)
+    assert outcome.reason == "stopped improving"
+    assert outcome.place.step == outcome.place.best_step + 60
+
+
+class Clock:
+    """A clock that each look at it moves on, by more once it has slowed down."""
+
+    def __init__(self, slow_after=math.inf):
+        self.now, self.slow_after = 0.0, slow_after
+
+    def perf_counter(self):
+        self.now += 0.01 if self.now < self.slow_after else 0.025
+        return self.now
+
+
+@pytest.mark.parametrize("slow_after", [math.inf, 20.0])
+def test_a_budget_ends_on_time_and_annealed(few, tmp_path, one_thread, monkeypatch, slow_after):
+    monkeypatch.setattr("charrnn.training.loop.time", Clock(slow_after))
+    outcome = run(few, tmp_path / "a", budget="60s", patience=0)
+    assert outcome.place.elapsed_s == pytest.approx(60, rel=0.05)
+    assert metrics(tmp_path / "a")[-1]["lr"] < 0.01 * SMALL["lr"]
+
+
+def test_a_plan_made_anew_is_recorded(few, tmp_path, one_thread, monkeypatch):
+    monkeypatch.setattr("charrnn.training.loop.time", Clock(slow_after=20.0))
+    outcome = run(few, tmp_path / "a", budget="60s", patience=0)
+    assert metrics(tmp_path / "a", "plan")[-1]["total_steps"] == outcome.place.step
+
+
+def test_epochs_are_turned_into_steps(few, tmp_path, one_thread):
+    outcome = run(few, tmp_path / "a", epochs=2.5, batch_size=10)
+    assert outcome.place.step == math.ceil(2.5 * 4)  # 40 training lines
+
+
+def test_zero_steps_score_the_untrained_network(few, tmp_path, one_thread):
+    outcome = run(few, tmp_path / "a", steps=0)
+    assert outcome.place.step == 0
+    assert outcome.place.val_nats == pytest.approx(math.log(len(read_model(tmp_path / "a").vocabulary)), abs=0.4)
+
+
+def test_samples_are_written_while_training(few, tmp_path, one_thread):
+    request = Request(few, (("--", SMALL | {"steps": 10, "sample_every": "5"}),), run=tmp_path / "a")
+    watcher = Watcher()
+    train(request, watcher, lambda weights, meta: f"made at {meta['step']} of {len(weights)} tensors")
+    assert watcher.samples == ["made at 5 of 7 tensors", "made at 10 of 7 tensors", "made at 10 of 7 tensors"]
+    assert "--- step 5," in (tmp_path / "a/samples.txt").read_text()
+
+
+def test_a_step_with_a_gradient_that_is_not_finite_changes_nothing(few, tmp_path, one_thread, monkeypatch):
+    before = {}
+
+    def poison(trainer, batch):
+        if trainer.place.step == 3:
+            before.update(trainer.weights().items())
+            before.update({name: value.copy() for name, value in before.items()})
+            handle = trainer.model.head.bias.register_hook(lambda gradient: gradient * math.nan)
+            record = original(trainer, batch)
+            handle.remove()
+            assert record["skipped"]
+            after = trainer.weights()
+            assert all(np.array_equal(after[name], before[name]) for name in before)
+            return record
+        return original(trainer, batch)
+
+    original = Trainer.train_step
+    monkeypatch.setattr(Trainer, "train_step", poison)
+    outcome = run(few, tmp_path / "a", steps=10)
+    assert outcome.place.skipped_steps == 1
+    assert all(np.isfinite(value).all() for value in read_model(tmp_path / "a").tensors.values())
+
+
+def test_training_that_stays_not_finite_ends_and_keeps_good_weights(few, tmp_path, one_thread):
+    with pytest.raises(DivergedError, match="not finite 5 times in a row"):
+        run(few, tmp_path / "a", steps=300, lr=1e30, clip=0.0, optimizer="sgd", cell="rnn")
+    assert all(np.isfinite(value).all() for value in read_model(tmp_path / "a").tensors.values())
+
+
+def test_a_network_is_sized_from_the_corpus_and_says_so(few):
+    found = survey("names", Settings().text, 1)
+    filled, line = recipe.fill(Settings(), found)
+    assert (filled.model.hidden_size, filled.model.num_layers) == (128, 1)
+    assert "sized for 32,510 characters" in line
+    assert filled.training.budget == "5m"
+
+
+def test_what_a_person_sets_is_left_alone():
+    settings, _ = resolve([("--", {"hidden_size": 33, "dropout": 0.0, "batch_size": 7, "steps": 9, "lr": 0.5})])
+    filled, line = recipe.fill(settings, survey("names", settings.text, 1))
+    assert (filled.model.hidden_size, filled.model.dropout, filled.training.batch_size) == (33, 0.0, 7)
+    assert (filled.training.steps, filled.training.budget, filled.training.lr) == (9, None, 0.5)
+    assert "as asked" in line
+
+
+@pytest.mark.parametrize("chars", [50, 90, 300, 2000])
+def test_a_short_stream_gets_lanes_that_fit(tmp_path, one_thread, chars):
+    (tmp_path / "short.txt").write_text(("a bc\n\n" * chars)[:chars])
+    outcome = train(
+        Request(str(tmp_path / "short.txt"), (("--", {"steps": 3, "hidden_size": 4}),), run=tmp_path / "a"), Watcher()
+    )[1]
+    assert outcome.place.step == 3
+
+
+@pytest.mark.parametrize(("place", "reason", "ngram", "says"), [
+    (Place(best_nats=1.5, val_nats=1.9, train_nats=0.9, best_step=70), "done", 2.0, "validation was best at step 70"),
+    (Place(best_nats=2.5, val_nats=2.5, train_nats=2.5), "done", 2.0, "counting still does better"),
+    (Place(best_nats=1.5, val_nats=1.5, train_nats=1.49), "done", 2.0, "underfitting"),
+    (Place(best_nats=1.5, val_nats=1.5, train_nats=1.3), "done", 2.0, "a good fit"),
+    (Place(best_nats=1.5, val_nats=1.5), "done", 2.0, "too short to judge"),
+])  # fmt: skip
+def test_the_verdict_reads_the_figures(place, reason, ngram, says):
+    settings, _ = resolve([("--", {"dropout": 0.2})])
+    assert says in verdict(place, reason, settings, Score(ngram, 1))
+
+
+def test_the_chosen_backend_is_the_measured_one():
+    from charrnn.training.runtime import choose_backend
+
+    cpu = torch.device("cpu")
+    runtime = Settings().runtime
+    assert [choose_backend(runtime, cell, cpu) for cell in ("lstm", "gru", "rnn", "gru-before")] == [
+        "torch",
+        "own",
+        "own",
+        "own",
+    ]
+    assert choose_backend(runtime, "gru", torch.device("cuda")) == "torch"
+
+
+def test_auto_never_chooses_mps(monkeypatch):
+    from charrnn.training import runtime
+
+    monkeypatch.setattr(runtime, "available_devices", lambda: ["cpu", "mps"])
+    assert runtime.choose_device("auto") == torch.device("cpu")
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device, and this machine has none")
+def test_a_checkpoint_made_on_the_cpu_goes_on_on_cuda(few, tmp_path):
+    run(few, tmp_path / "a", steps=20, device="cpu", dropout=0.3)
+    _, outcome = train(
+        Request(None, (("--", {"steps": 40, "device": "cuda"}),), run=tmp_path / "a", resume=True), Watcher()
+    )
+    assert outcome.place.step == 40 and outcome.device == "cuda:0"
+
+
+MEMORY = textwrap.dedent("""
+    import json, resource, sys, time
+    import torch, numpy
+    from charrnn.training import session
+    import torch._dynamo
+
+    def resident():
+        with open("/proc/self/status") as file:
+            return next(int(line.split()[1]) // 1024 for line in file if line.startswith("VmHWM"))
+
+    class Watcher:
+        first = None
+        def say(self, text): pass
+        def step(self, step, total, chars, bits, left):
+            self.first = self.first or time.perf_counter()
+        def evaluated(self, *a): pass
+        def sampled(self, *a): pass
+
+    bare, began, watcher = resident(), time.perf_counter(), Watcher()
+    settings = {"steps": int(sys.argv[2]), "hidden_size": 32, "num_layers": 1, "batch_size": 64, "seq_length": 256, "threads": 2}
+    session.train(session.Request(sys.argv[1], (("--", settings),), run=session.Path("run"), began=began), watcher)
+    print(json.dumps({"above_mb": resident() - bare, "first_step_s": watcher.first - began}))
+""")
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not os.path.exists("/proc/self/status"), reason="reads Linux's own account of memory")
+def test_a_gigabyte_trains_in_flat_memory_and_starts_within_90_seconds(tmp_path):
+    words = np.random.default_rng(0).integers(97, 123, (1 << 20, 5)).astype(np.uint8)
+    words[:, 4] = 32
+    piece = words.tobytes()[:-2] + b"\n\n"
+    with open(tmp_path / "big.txt", "wb") as file:
+        size = 0
+        while size < 1_000_000_000:
+            file.write(piece)
+            size += len(piece)
+    command = [sys.executable, "-c", MEMORY, "big.txt", "3000"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=1500)
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout.splitlines()[-1])
+    print(found)
+    assert found["above_mb"] < 600
+    assert found["first_step_s"] < 90
