@@ -96,7 +96,7 @@ class TrainingSettings:
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
     warmup: int = setting(50, "updates during which the learning rate rises", min=0)
-    weight_decay: float = setting(0.01, "decoupled weight decay of matrices", min=0.0)
+    weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
     eval_every: str | None = setting(None, "steps or a duration (default: about 20 times a run)", kind=str)

@@ -74,14 +74,15 @@ class TrainingProgress:
             from tqdm import tqdm
 
             self._bar = tqdm(total=total, initial=step, file=sys.stderr, leave=False, mininterval=0.1, dynamic_ncols=True,
-                             bar_format="{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt} {postfix}")  # fmt: skip
+                             bar_format="{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}")  # fmt: skip
         bar = self._bar
         if total is not None and bar.total != total:
             bar.total = total
-        if time.perf_counter() - bar.last_print_t >= 0.1:
-            bar.set_postfix_str(
-                f"{self._rate:,.0f} chars/s  {self._bits:.3f} bits/char{_left(seconds_left)}", refresh=False
-            )
+        now = time.perf_counter()
+        if now - self._line_at >= 0.2:
+            self._line_at = now
+            text = f"{self._rate:,.0f} chars/s  {self._bits:.3f} bits/char{_left(seconds_left)}"
+            bar.set_postfix_str(text, refresh=False)
         bar.update(step - bar.n)
 
 
@@ -91,12 +92,13 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(title=Text(visible(title)), title_justify="left", box=None, pad_edge=False)
+    table = Table(box=None, pad_edge=False)
     for index, column in enumerate(columns):
         table.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100).print(table)
+    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+    console.print(Text(visible(title)), table)
 
 
 def duration(value_s: float) -> str:

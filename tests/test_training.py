@@ -109,7 +109,7 @@ def test_samples_are_written_while_training(few, tmp_path, one_thread):
     request = Request(few, (("--", SMALL | {"steps": 10, "sample_every": "5"}),), run=tmp_path / "a")
     watcher = Watcher()
     train(request, watcher, lambda weights, meta: f"made at {meta['step']} of {len(weights)} tensors")
-    assert watcher.samples == ["made at 5 of 7 tensors", "made at 10 of 7 tensors", "made at 10 of 7 tensors"]
+    assert watcher.samples == ["made at 5 of 7 tensors", "made at 10 of 7 tensors"]
     assert "--- step 5," in (tmp_path / "a/samples.txt").read_text()
 
 
@@ -145,9 +145,14 @@ def test_training_that_stays_not_finite_ends_and_keeps_good_weights(few, tmp_pat
 def test_a_network_is_sized_from_the_corpus_and_says_so(few):
     found = survey("names", Settings().text, 1)
     filled, line = recipe.fill(Settings(), found)
-    assert (filled.model.hidden_size, filled.model.num_layers) == (128, 1)
+    assert (filled.model.hidden_size, filled.model.num_layers, filled.training.epochs) == (256, 1, 60)
     assert "sized for 32,510 characters" in line
-    assert filled.training.budget == "5m"
+
+
+def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
+    (tmp_path / "text.txt").write_text("Some words in a line.\n\n" * 20_000)
+    filled, _ = recipe.fill(Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1))
+    assert (filled.training.budget, filled.training.epochs) == ("5m", None)
 
 
 def test_what_a_person_sets_is_left_alone():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -163,7 +164,7 @@ def _show(result: dict[str, Any]) -> None:
         "xz": "xz, after the training text",
     }
     for name, bits in sorted(result["baselines"].items(), key=lambda item: item[1]):
-        nats = bits * 0.6931471805599453
+        nats = bits * math.log(2)
         rows.append([names.get(name, name), f"{bits:.4f}", f"{nats:.4f}", f"{2**bits:.3f}"])
     title = f"{result['run']} on {what}: {result['chars']:,} characters, {protocol}"
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], rows)

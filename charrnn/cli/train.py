@@ -6,6 +6,7 @@ The options for settings are made from the fields of config.py, where each is na
 from __future__ import annotations
 
 import inspect
+import math
 import os
 import time
 from collections.abc import Callable
@@ -113,14 +114,9 @@ def train(
     if outcome is None:
         return 0
     place = outcome.place
-    bits = place.best_nats / 0.6931471805599453
-    if outcome.ngram is not None:
-        counted = outcome.ngram.bits_per_char
-        progress.say(
-            f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}; counting (5-gram): {counted:.3f}"
-        )
-    else:
-        progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}")
+    bits = place.best_nats / math.log(2)
+    against = f"; counting (5-gram): {outcome.ngram.bits_per_char:.3f}" if outcome.ngram is not None else ""
+    progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}{against}")
     progress.say(f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}")
     stopped = session.SIGNALS.get(outcome.reason)
     if stopped:
@@ -177,7 +173,7 @@ def _print_json(path: Path, outcome: Any) -> None:
         "schema": 1, "run": str(path), "reason": outcome.reason, "step": place.step, "epochs": outcome.epochs,
         "parameters": outcome.parameters, "chars_seen": place.chars, "elapsed_s": place.elapsed_s,
         "train_chars_per_s": outcome.train_chars_per_s, "train_nats_per_char": place.train_nats,
-        "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / 0.6931471805599453,
+        "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / math.log(2),
         "best_val_nats_per_char": place.best_nats, "best_step": place.best_step,
         "ngram_nats_per_char": outcome.ngram.nats_per_char if outcome.ngram else None,
         "clipped_steps": place.clipped_steps, "skipped_steps": place.skipped_steps,

@@ -98,7 +98,7 @@ def uniforms(seed: int, streams: np.ndarray, positions: np.ndarray | int) -> np.
 def checked_seed(seed: int | None) -> int:
     """The seed, or a fresh one for None. Raises SettingsError."""
     if seed is None:
-        return secrets.randbits(63)
+        return secrets.randbelow(1_000_000)  # short enough to type again
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"--seed {seed}: must be between 0 and {MAX_SEED}")
     return seed

@@ -76,6 +76,7 @@ class Trainer:
         self._began = time.perf_counter() if began is None else began
         self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
         self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
+        self._sampled_at = -1
         self._loop_began = 0.0  # elapsed seconds before this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
         self._evaluation_s = 0.0
@@ -91,6 +92,8 @@ class Trainer:
         """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
         place = self.place
         self._ngram = ngram_score(self.corpus, "val", limit=self._validation_limit())
+        if self._ngram is not None:
+            self.progress.say(f"to beat: {self._ngram.bits_per_char:.3f} bits/char, by counting (5-gram)")
         if place.step == 0:
             self._evaluation_s = self._evaluate()
             self.save()
@@ -121,7 +124,8 @@ class Trainer:
         if reason in ("done", "stopped improving"):
             if place.recent.chars:
                 self._evaluate()
-            self._sample()
+            if self._sampled_at != place.step:
+                self._sample()
         place.elapsed_s = self._elapsed()
         self.save()
         return self._outcome(reason)
@@ -305,6 +309,7 @@ class Trainer:
         return time.perf_counter() - began
 
     def _sample(self) -> None:
+        self._sampled_at = self.place.step
         if self._make_samples is None:
             return
         text = self._make_samples(self.weights(), self._meta("charrnn-model", step=self.place.step))

@@ -64,7 +64,7 @@ def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.
     """AdamW (Loshchilov & Hutter 2019), fused, or plain SGD. Matrices decay; biases do not."""
     parameters = list(model.parameters())
     groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay},
+        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay or 0.0},
         {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
     ]
     if settings.optimizer == "sgd":
