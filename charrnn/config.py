@@ -19,6 +19,7 @@ from typing import Any
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
 
+LENGTHS = ("budget", "epochs", "steps")  # the three ways to say how long to train; one is given
 MAX_TOML_BYTES = 64 << 10
 MAX_TOML_LINE = 1000  # tomllib takes quadratic memory in the length of a dotted key
 
@@ -160,10 +161,9 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
     """
     chosen: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     origins: dict[str, str] = {}
-    lengths = ("budget", "epochs", "steps")
     for origin, values in layers:
-        if any(values.get(key) is not None for key in lengths):  # a later layer's length replaces an earlier one's
-            for key in lengths:
+        if any(values.get(key) is not None for key in LENGTHS):  # a later layer's length replaces an earlier one's
+            for key in LENGTHS:
                 chosen["training"].pop(key, None)
                 origins.pop(key, None)
         for key, value in values.items():
@@ -369,7 +369,7 @@ def _boolean(value: Any) -> bool:
 
 def _check_together(settings: Settings) -> None:
     training, model = settings.training, settings.model
-    lengths = [key for key in ("budget", "epochs", "steps") if getattr(training, key) is not None]
+    lengths = [key for key in LENGTHS if getattr(training, key) is not None]
     if len(lengths) > 1:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":

@@ -149,6 +149,15 @@ def test_more_steps_go_on(tmp_path, corpus, one_thread):
     assert steps_in_metrics(tmp_path / "r") == list(range(1, 91))
 
 
+def test_a_run_that_stopped_improving_goes_on_when_asked_for_more(tmp_path, corpus, one_thread):
+    request = Request(corpus("lines"), layers(patience=1, lr=0.3, eval_every="5"), run=tmp_path / "r")
+    stopped = train(request, Watcher())[1]
+    assert stopped.reason == "stopped improving"
+    assert train(Request(run=tmp_path / "r", resume=True), Watcher())[1] is None
+    _, more = train(Request(None, (("--", {"steps": 200}),), run=tmp_path / "r", resume=True), Watcher())
+    assert more.place.step > stopped.place.step
+
+
 def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     watcher = Watcher()
@@ -158,7 +167,9 @@ def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
 
 @pytest.mark.parametrize(("changes", "names"), [
     ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "gru"}, "lstm, not gru"),
-    ({"seed": 4}, "--seed 1337, not 4"), ({"dropout": 0.1}, "--dropout 0.3, not 0.1"), ({"steps": 10}, "--steps 60"),
+    ({"seed": 4}, "--seed 1337, not 4"), ({"dropout": 0.1}, "--dropout 0.3, not 0.1"),
+    ({"steps": 10}, "--steps 10.* at step 60 of 60"),
+    ({"epochs": 2}, "--epochs 2.* at step 60 of 60"), ({"budget": "1s"}, "--budget 1s.*can only be longer"),
 ])  # fmt: skip
 def test_a_contradicting_flag_is_an_error_that_names_both_values(tmp_path, corpus, one_thread, changes, names):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())

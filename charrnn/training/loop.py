@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from charrnn.config import Settings, interval, seconds
-from charrnn.errors import CheckpointError, DivergedError
+from charrnn.config import LENGTHS, Settings, interval, seconds
+from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.insight.evaluate import MAX_VALIDATION_CHARS, Score, ngram_score, summed_nats, validation
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
@@ -210,22 +210,30 @@ class Trainer:
         for name in ("save", "sample"):
             if getattr(self.settings.training, f"{name}_every") != getattr(before, f"{name}_every"):
                 self.plan = dataclasses.replace(self.plan, **{f"{name}_steps": getattr(wanted, f"{name}_steps")})
-        if self.plan.total_steps is not None and wanted.total_steps and wanted.total_steps > self.plan.total_steps:
-            self.plan = self.plan.with_length(self.place.step, wanted.total_steps, keep_rate=False)
-        if (
-            self.settings.training.budget != checkpoint.model.settings.training.budget
-            and self.plan.total_steps is not None
-        ):
-            self._stretch()
+        now = self.settings.training
+        if (now.budget, now.epochs, now.steps) != (before.budget, before.epochs, before.steps):
+            self._extend(wanted.total_steps)
 
-    def _stretch(self) -> None:
-        """A larger budget on resume: as many more steps as fit, at the pace so far."""
-        budget = seconds(self.settings.training.budget or "5m", "--budget")
-        step_s = self.place.elapsed_s / max(1, self.place.step)
-        more = round((budget - self.place.elapsed_s) / step_s) if step_s else 0
-        if more > 0:
-            self.plan = self.plan.with_length(self.place.step, self.place.step + more, keep_rate=False)
-            self.place.evaluations_since_best = 0
+    def _extend(self, total_steps: int | None) -> None:
+        """Go on for longer than was planned: to total_steps, or as many as fit into the new budget at the pace so far.
+
+        Raises SettingsError if that is no longer.
+        """
+        place, training = self.place, self.settings.training
+        asked = next(f"--{key} {value}" for key in LENGTHS if (value := getattr(training, key)) is not None)
+        if self.plan.total_steps is None:  # not decided yet: the new length is simply the length
+            self.plan = dataclasses.replace(self.plan, total_steps=total_steps)
+            return
+        if total_steps is None:
+            left_s = seconds(training.budget or "", "--budget") - place.elapsed_s
+            total_steps = place.step + round(left_s * place.step / max(place.elapsed_s, 1e-3))
+        if total_steps < max(place.step, self.plan.total_steps):
+            raise SettingsError(
+                f"{asked}: this run is at step {place.step:,} of {self.plan.total_steps:,} after "
+                f"{place.elapsed_s:.0f}s; a resume can only be longer"
+            )
+        self.plan = self.plan.with_length(place.step, total_steps, keep_rate=False)
+        place.evaluations_since_best = 0
 
     def _first_plan(self) -> Plan:
         """What is known before any step was timed."""

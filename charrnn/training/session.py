@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import os
 import signal
 import sys
@@ -13,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import Settings, flag, resolve, seconds
+from charrnn.config import LENGTHS, Settings, flag, resolve
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
@@ -22,7 +21,6 @@ from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fre
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.outcome import Outcome
 
-LENGTHS = ("budget", "epochs", "steps")
 FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes"}  # no weight depends on these
 CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -145,7 +143,8 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
         if old == new:
             continue
         if key in LENGTHS:
-            settings = _longer(settings, checkpoint, key, new)
+            cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
+            settings = settings.with_values("training", **(cleared | {key: new}))  # Trainer refuses a shorter one
         elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING:
             settings = settings.with_values(section, **{key: new})
         else:
@@ -155,22 +154,6 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
             )
         origins[key] = origin
     return settings, origins
-
-
-def _longer(settings: Settings, checkpoint: Checkpoint, key: str, new: Any) -> Settings:
-    """A larger length goes on; a smaller one contradicts."""
-    training = settings.training
-    old = getattr(training, key)
-    if old is not None:
-        length = (lambda value: seconds(value, "--budget")) if key == "budget" else float
-        if length(new) < length(old):
-            raise SettingsError(
-                f"{flag(key)} {new}: this run was trained with {flag(key)} {old}; a resume can only be longer"
-            )
-    if key == "steps" and new < checkpoint.step:
-        raise SettingsError(f"--steps {new}: this run is at step {checkpoint.step:,} already")
-    cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
-    return dataclasses.replace(settings, training=dataclasses.replace(training, **(cleared | {key: new})))
 
 
 def _same_corpus(

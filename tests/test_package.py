@@ -1,0 +1,92 @@
+"""What is installed: a wheel that holds corpora and presets, and works from any directory."""
+
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from charrnn.config import shipped, shipped_names
+from charrnn.text.reading import find_source, take_census
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("wheel")
+    # Built from a copy: setuptools writes build/ and egg-info beside what it packs.
+    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+    if files.returncode:
+        pytest.skip("not a git checkout: nothing says which files belong to the project")
+    for name in filter(None, files.stdout.split("\0")):
+        if (ROOT / name).is_file():
+            (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
+            (folder / "src" / name).write_bytes((ROOT / name).read_bytes())
+    command = [
+        sys.executable,
+        "-m",
+        "pip",
+        "wheel",
+        "--quiet",
+        "--no-deps",
+        "--no-build-isolation",
+        "-w",
+        str(folder),
+        "src",
+    ]
+    subprocess.run(command, cwd=folder, check=True, timeout=200)
+    return next(folder.glob("charrnn_torch-*.whl"))
+
+
+@pytest.mark.medium
+def test_a_wheel_holds_the_corpora_the_presets_and_every_module(wheel):
+    inside = set(zipfile.ZipFile(wheel).namelist())
+    modules = {str(path.relative_to(ROOT)) for path in (ROOT / "charrnn").rglob("*.py")}
+    data = {f"charrnn/corpora/{name}.txt" for name in ("names", "surnames")}
+    data |= {f"charrnn/configs/{path.name}" for path in (ROOT / "configs").glob("*.toml")}
+    assert modules | data | {"charrnn/py.typed"} <= inside
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize("corpus", ["names", "names.txt"])
+def test_an_installed_wheel_trains_on_names_from_any_directory(wheel, tmp_path, corpus):
+    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+    command = [
+        sys.executable,
+        "-P",
+        "-m",
+        "charrnn",
+        "train",
+        corpus,
+        "--config",
+        "tiny",
+        "--steps",
+        "5",
+        "--threads",
+        "1",
+    ]
+    environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
+    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "runs/names/model.safetensors").exists()
+    assert ("no file names.txt here" in done.stderr) == (corpus == "names.txt")
+
+
+def test_the_shipped_lists_are_what_their_readme_says():
+    assert shipped_names("corpora") == ["names", "surnames"]
+    for name, count in (("names", 5163), ("surnames", 20000)):
+        lines = shipped("corpora", f"{name}.txt").read_text().splitlines()
+        assert len(lines) == len(set(lines)) == count
+        assert lines == sorted(lines)
+        assert all(line.isalpha() and line == line.capitalize() for line in lines)
+
+
+def test_shipped_names_are_found_by_name_and_by_file_name(tmp_path, monkeypatch):
+    from charrnn.config import TextSettings
+
+    monkeypatch.chdir(tmp_path)
+    for asked in ("names", "names.txt", None):
+        assert take_census(find_source(asked, TextSettings())[0], TextSettings()).lines == 5163
