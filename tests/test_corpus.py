@@ -615,3 +615,11 @@ def test_a_description_that_is_no_json_object_is_seen(data, make):
     corpus.path.with_suffix(".json").write_bytes(data)
     with pytest.raises(CheckpointError):
         open_corpus(corpus.path.parent, corpus.fingerprint)
+
+
+def test_a_split_of_nine_tenths_is_nanogpts(tmp_path):
+    text = "ab\n\n" * 2500 + "abcde"  # 10,005 characters: int(0.9 * 10005) = 9004
+    (tmp_path / "t.txt").write_text(text)
+    settings = TextSettings(mode="stream", split="0.9,0.1")
+    corpus, _ = build(survey(str(tmp_path / "t.txt"), settings, 1), settings, 1, tmp_path / "c")
+    assert corpus.bounds == {"train": (0, 9004), "val": (9004, 10005), "test": (10005, 10005)}

@@ -331,8 +331,10 @@ def _allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: st
             wanted[name] = 0.0 if name in own or name == "test" or "val" in own else wanted[name]
         wanted["train"] = 1.0 - wanted["val"]
     total = lengths["train"]
-    counts = {name: round(total * wanted[name]) for name in ("val", "test")}
-    counts = {"train": total - counts["val"] - counts["test"], **counts}
+    # Cumulative and rounded down, as nanoGPT's int(n * 0.9), so that figures on a published split are on that split.
+    before_test = total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
+    edges = [0, int(total * wanted["train"] + 1e-9), before_test, total]
+    counts = {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
     for name in SPLITS:
         if name in own and name != "train":
             counts[name] = lengths[name]
