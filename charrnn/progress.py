@@ -14,6 +14,7 @@ from charrnn.terminal import visible
 
 if TYPE_CHECKING:
     from charrnn.insight.evaluate import Score
+    from charrnn.training.outcome import Recent
 
 LINE_S = 10.0  # off a terminal, at most one line of progress in so many seconds
 
@@ -55,11 +56,13 @@ class TrainingProgress:
                 f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s  train {self._bits:.3f} bits/char{_left(seconds_left)}"
             )
 
-    def evaluated(self, step: int, total: int | None, train: Score, val: Score, best: bool) -> None:
-        learnt = f"train {train.bits_per_char:.3f}  " if train.chars else ""
-        self.say(
-            f"step {step:,}{_of(total)}  {learnt}val {val.bits_per_char:.3f} bits/char{'  best so far' if best and step else ''}"
-        )
+    def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None:
+        learnt = clipping = ""
+        if recent.steps:
+            learnt = f"train {recent.score.bits_per_char:.3f}  "
+            clipping = f"  grad norm {recent.grad_norm:.2f}, {recent.clip_rate:.0%} clipped"
+        mark = "  best so far" if best and step else ""
+        self.say(f"step {step:,}{_of(total)}  {learnt}val {val.bits_per_char:.3f} bits/char{clipping}{mark}")
 
     def sampled(self, step: int, text: str) -> None:
         self.say("\n".join("  | " + line for line in text.splitlines()))

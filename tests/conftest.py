@@ -32,7 +32,7 @@ class Watcher:
         if step == self.kill_at:
             raise Killed
 
-    def evaluated(self, step, total, train, val, best):
+    def evaluated(self, step, total, recent, val, best):
         self.evaluations.append((step, val.nats_per_char))
 
     def sampled(self, step, text):

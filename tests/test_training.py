@@ -105,6 +105,14 @@ def test_zero_steps_score_the_untrained_network(few, tmp_path, one_thread):
     assert outcome.place.val_nats == pytest.approx(math.log(len(read_model(tmp_path / "a").vocabulary)), abs=0.4)
 
 
+def test_an_evaluation_reports_the_gradient_norm_and_the_clip_rate_since_the_last(few, tmp_path, one_thread):
+    run(few, tmp_path / "a", steps=20, eval_every="10", clip=0.4)
+    steps, evaluations = metrics(tmp_path / "a"), metrics(tmp_path / "a", "eval")
+    norms = [row["grad_norm"] for row in steps[10:]]
+    assert evaluations[-1]["grad_norm"] == pytest.approx(sum(norms) / 10)
+    assert evaluations[-1]["clip_rate"] == sum(norm > 0.4 for norm in norms) / 10 > 0
+
+
 def test_samples_are_written_while_training(few, tmp_path, one_thread):
     request = Request(few, (("--", SMALL | {"steps": 10, "sample_every": "5"}),), run=tmp_path / "a")
     watcher = Watcher()

@@ -176,7 +176,7 @@ def _print_json(path: Path, outcome: Any) -> None:
         "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / math.log(2),
         "best_val_nats_per_char": place.best_nats, "best_step": place.best_step,
         "ngram_nats_per_char": outcome.ngram.nats_per_char if outcome.ngram else None,
-        "clipped_steps": place.clipped_steps, "skipped_steps": place.skipped_steps,
+        "clip_rate": place.clipped_steps / max(1, place.step), "skipped_steps": place.skipped_steps,
         "weights_sha256": outcome.weights_sha256, "device": outcome.device, "verdict": outcome.verdict,
     }  # fmt: skip
     write_stdout([json_line(line).encode() + b"\n"], raw=True)

@@ -27,7 +27,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training import optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.optim import Plan
-from charrnn.training.outcome import Outcome, Place, place_from_dict, place_to_dict, verdict, weights_sha256
+from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
@@ -44,7 +44,7 @@ class Progress(Protocol):
     def step(
         self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None
     ) -> None: ...
-    def evaluated(self, step: int, total: int | None, train: Score, val: Score, best: bool) -> None: ...
+    def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None: ...
     def sampled(self, step: int, text: str) -> None: ...
 
 
@@ -122,7 +122,7 @@ class Trainer:
             if self._is_due(self.plan.save_steps):
                 self.save()
         if reason in ("done", "stopped improving"):
-            if place.recent.chars:
+            if place.recent.steps:
                 self._evaluate()
             if self._sampled_at != place.step:
                 self._sample()
@@ -153,8 +153,9 @@ class Trainer:
             self.optimizer.step()
             self.state = tuple(part.detach() for part in state)
             place.bad_steps = 0
-            place.clipped_steps += bool(0 < training.clip < norm)
-            place.recent += Score(nats_per_char * chars, chars)
+            is_clipped = 0 < training.clip < norm
+            place.clipped_steps += is_clipped
+            place.recent = place.recent.with_step(Score(nats_per_char * chars, chars), norm, is_clipped)
         else:
             place.bad_steps += 1
             place.skipped_steps += 1
@@ -297,8 +298,8 @@ class Trainer:
         place = self.place
         val = validation(self.model, self.corpus, "val", self.device)
         place.val_nats = val.nats_per_char
-        if place.recent.chars:
-            place.train_nats = place.recent.nats_per_char
+        if place.recent.steps:
+            place.train_nats = place.recent.score.nats_per_char
         is_best = math.isfinite(place.val_nats) and place.val_nats < place.best_nats
         if is_best:
             place.best_nats, place.best_step, place.evaluations_since_best = place.val_nats, place.step, 0
@@ -310,10 +311,11 @@ class Trainer:
         self.run.log({
             "event": "eval", "step": place.step, "val_nats_per_char": val.nats_per_char, "val_bits_per_char": val.bits_per_char,
             "val_chars": val.chars, "train_nats_per_char": place.train_nats, "best": is_best,
+            "grad_norm": place.recent.grad_norm, "clip_rate": place.recent.clip_rate,
             "ngram_nats_per_char": self._ngram.nats_per_char if self._ngram else None,
         })  # fmt: skip
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
-        place.recent = Score(0.0, 0)
+        place.recent = Recent()
         return time.perf_counter() - began
 
     def _sample(self) -> None:

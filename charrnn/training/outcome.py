@@ -14,6 +14,40 @@ from charrnn.config import Settings
 from charrnn.insight.evaluate import Score
 
 
+@dataclass(frozen=True)
+class Recent:
+    """The updates since the last evaluation: their score, the sum of their gradient norms, how many were clipped."""
+
+    nats: float = 0.0
+    chars: int = 0
+    steps: int = 0
+    norms: float = 0.0  # before clipping
+    clipped_steps: int = 0
+
+    def with_step(self, score: Score, norm: float, is_clipped: bool) -> Recent:
+        return Recent(
+            self.nats + score.nats,
+            self.chars + score.chars,
+            self.steps + 1,
+            self.norms + norm,
+            self.clipped_steps + is_clipped,
+        )
+
+    @property
+    def score(self) -> Score:
+        return Score(self.nats, self.chars)
+
+    @property
+    def grad_norm(self) -> float:
+        """Mean norm of the gradient; NaN before the first step."""
+        return self.norms / self.steps if self.steps else math.nan
+
+    @property
+    def clip_rate(self) -> float:
+        """Share of the updates whose gradient was clipped."""
+        return self.clipped_steps / self.steps if self.steps else math.nan
+
+
 @dataclass
 class Place:
     """Where a training stands: all that changes from step to step beside tensors."""
@@ -29,7 +63,7 @@ class Place:
     clipped_steps: int = 0
     val_nats: float = math.nan
     train_nats: float = math.nan  # over the steps since the evaluation before the last
-    recent: Score = field(default_factory=lambda: Score(0.0, 0))  # training score since the last evaluation
+    recent: Recent = field(default_factory=lambda: Recent())
 
 
 @dataclass(frozen=True)
@@ -58,7 +92,7 @@ def place_to_dict(place: Place) -> dict[str, Any]:
 def place_from_dict(values: dict[str, Any]) -> Place:
     fresh = Place()
     known = {key: getattr(fresh, key) if value is None else value for key, value in values.items() if key != "recent"}
-    return dataclasses.replace(fresh, **known, recent=Score(**values["recent"]))
+    return dataclasses.replace(fresh, **known, recent=Recent(**values["recent"]))
 
 
 def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) -> str:
