@@ -284,3 +284,16 @@ def test_divergence_is_4_and_names_what_is_kept(charrnn, few):
     )
     assert done.returncode == 4, done.stderr
     assert "training diverged" in done.stderr and "runs/few keeps its last good checkpoint" in done.stderr
+
+
+def test_threads_wait_asleep_unless_a_person_says_otherwise(monkeypatch):
+    from charrnn.cli import main
+
+    monkeypatch.setattr("sys.argv", ["charrnn", "--version"])
+    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
+        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
+        if given:
+            monkeypatch.setenv("OMP_WAIT_POLICY", given)
+        with pytest.raises(SystemExit):
+            main.main()
+        assert os.environ["OMP_WAIT_POLICY"] == expected

@@ -63,6 +63,9 @@ def options(
 
 def main() -> NoReturn:
     """Run a command; a person's mistake is one line on stderr and an exit code, ours is a traceback and 1."""
+    # Threads that wait for each other sleep instead of spinning. With one other busy program on two cores, spinning
+    # made the same training step 5 to 80 times slower (README, Decisions). Read by OpenMP when torch is loaded.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     try:
         result = app(standalone_mode=False)
     except typer.Exit as done:
