@@ -218,6 +218,14 @@ def test_eval_names_unknown_characters_and_skips_them_on_request(charrnn, run):
     assert json.loads(charrnn("eval", "--text", "Anna\u00e9!", "--unknown", "skip", "--json").stdout)["chars"] == 5
 
 
+def test_eval_of_a_file_names_unknown_characters_with_their_counts(charrnn, run, tmp_path):
+    (tmp_path / "x.txt").write_text("Anna\nZo\u00eb\nNo\u00eb\u00e9\n")
+    line = one_line(charrnn("eval", "--file", "x.txt"), 3)
+    assert "x.txt has 3 characters, the first at position 7, that are not among the" in line
+    assert "'\u00eb' U+00EB LATIN SMALL LETTER E WITH DIAERESIS x2" in line
+    assert json.loads(charrnn("eval", "--file", "x.txt", "--unknown", "skip", "--json").stdout)["chars"] == 11
+
+
 @pytest.mark.parametrize("command", ["sample", "eval"])
 def test_what_is_not_a_checkpoint_is_refused_with_3(charrnn, tmp_path, command):
     (tmp_path / "x.pt").write_bytes(b"PK\x03\x04 not ours")

@@ -142,9 +142,7 @@ def build(
         codes = np.flatnonzero(census.counts).astype(np.uint32)
         missing = codes[vocabulary.lookup(codes) < 0]
         if len(missing):
-            raise VocabularyError(
-                vocabulary.explain_unknown(missing, 0, census.shown).replace("; retype it, or pass --unknown skip", "")
-            )
+            raise VocabularyError(vocabulary.explain_unknown(missing, census.counts[missing], census.shown))
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     name = f"{found.fingerprint[:16]}.ids"
     temporary = folder / f".{name}.tmp"

@@ -209,7 +209,9 @@ def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unkn
         if not (refused and first >= 0):
             parts.append(ids.astype(dtype))
     if refused and first >= 0:
-        raise VocabularyError(vocabulary.explain_unknown(missing, first, source.shown))
+        distinct = np.flatnonzero(missing)
+        explained = vocabulary.explain_unknown(distinct, missing[distinct], source.shown, first)
+        raise VocabularyError(f"{explained}; pass --unknown skip")
     return np.concatenate(parts) if parts else np.zeros(0, dtype)
 
 

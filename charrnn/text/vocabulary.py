@@ -63,7 +63,9 @@ class Vocabulary:
             return ids
         if unknown == "skip" or (unknown == "replace" and self.substitute is not None):
             return self.replaced(ids, unknown)
-        raise VocabularyError(self.explain_unknown(codes[missing], int(np.argmax(missing)), where))
+        distinct, counts = np.unique(codes[missing], return_counts=True)
+        explained = self.explain_unknown(distinct, counts, where, int(np.argmax(missing)))
+        raise VocabularyError(f"{explained}; retype it, or pass --unknown skip")
 
     @property
     def substitute(self) -> int | None:
@@ -75,15 +77,18 @@ class Vocabulary:
         """ids with the unknown ones (-1) left out ("skip") or replaced by `substitute` ("replace")."""
         return ids[ids >= 0] if unknown == "skip" else np.where(ids < 0, np.int32(self.substitute or 0), ids)
 
-    def explain_unknown(self, codes: np.ndarray, position: int, where: str) -> str:
-        """One line that names the unknown characters, the most frequent first."""
-        distinct, counts = np.unique(codes, return_counts=True)
+    def explain_unknown(self, codes: np.ndarray, counts: np.ndarray, where: str, first: int | None = None) -> str:
+        """What is unknown, on one line: distinct codes and how often each occurs, the most frequent named first.
+
+        first: where in the text the first of them stands.
+        """
         order = np.argsort(-counts, kind="stable")
-        named = [f"{describe(int(distinct[i]), self.unit)} x{counts[i]}" for i in order[:5]]
-        more = f" and {len(distinct) - 5} more" if len(distinct) > 5 else ""
+        named = [f"{describe(int(codes[i]), self.unit)} x{counts[i]:,}" for i in order[:5]]
+        more = f" and {len(codes) - 5} more" if len(codes) > 5 else ""
+        place = f", the first at position {first:,}," if first is not None else ""
         return (
-            f"{where} has {len(codes)} characters, the first at position {position}, that are not among the "
-            f"{len(self)} this model knows: {', '.join(named)}{more}; retype it, or pass --unknown skip"
+            f"{where} has {int(counts.sum()):,} characters{place} that are not among the {len(self)} this model knows: "
+            f"{', '.join(named)}{more}"
         )
 
     def to_bytes(self, ids: np.ndarray) -> bytes:
