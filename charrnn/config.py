@@ -114,9 +114,7 @@ class RuntimeSettings:
 
     backend: str = setting("auto", "this project's cells (own) or torch.nn's", choices=("auto", "own", "torch"))
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    precision: str = setting(
-        "float32", "arithmetic of training; tf32 and bfloat16 need CUDA", choices=("float32", "tf32", "bfloat16")
-    )
+    precision: str = setting("float32", "arithmetic of matrix products; tf32 needs CUDA", choices=("float32", "tf32"))
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
 
 
@@ -139,7 +137,7 @@ SECTIONS: dict[str, type[Any]] = {
     "text": TextSettings, "model": ModelSettings, "training": TrainingSettings, "runtime": RuntimeSettings,
 }  # fmt: skip
 FIELDS = {item.name: (section, item) for section, kind in SECTIONS.items() for item in fields(kind)}
-NOT_SETTINGS = {"CHARRNN_FAILPOINT"}  # CHARRNN_* variables that something else reads
+NOT_SETTINGS = {"CHARRNN_DEBUG"}  # CHARRNN_* variables that something else reads
 
 
 def flag(key: str) -> str:
@@ -169,7 +167,7 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
         for key, value in values.items():
             if value is None:
                 continue
-            where = flag(key) if origin == "--" else f"{origin}: {key}"
+            where = {"--": flag(key), "environment": f"CHARRNN_{key.upper()}"}.get(origin, f"{origin}: {key}")
             section, item = _known(key, where)
             chosen[section][key] = _checked(item, value, where)
             origins[key] = flag(key) if origin == "--" else origin
@@ -228,7 +226,8 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
         preset = shipped("configs", f"{source}.toml")
         if preset is None:
             known = ", ".join(shipped_names("configs"))
-            raise SettingsError(f"--config {one_line(source)}: no such file or preset; presets: {known}")
+            hint = _nearest(source, shipped_names("configs"))
+            raise SettingsError(f"--config {one_line(source)}: no such file or preset; presets: {known}{hint}")
         path = preset
     shown = one_line(path.name)
     try:
@@ -309,7 +308,9 @@ def finite(
     value: float, where: str, *, minimum: float = -math.inf, maximum: float = math.inf, above: float = -math.inf
 ) -> float:
     """The value, if it is a finite number within its bounds. Raises SettingsError (typer lets inf and nan through)."""
-    if not math.isfinite(value) or value < minimum or value > maximum or value <= above:
+    if not math.isfinite(value):
+        raise SettingsError(f"{where} {value:g}: must be a finite number")
+    if value < minimum or value > maximum or value <= above:
         bounds = [f"at least {minimum:g}"] * (minimum > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
         bounds += [f"at most {maximum:g}"] * (maximum < math.inf)
         raise SettingsError(f"{where} {value:g}: must be {' and '.join(bounds) or 'finite'}")
@@ -374,6 +375,11 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
         raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
+    if settings.text.unit == "byte":
+        fresh = TextSettings()
+        for key in ("encoding", "errors", "newlines", "normalize"):
+            if getattr(settings.text, key) != getattr(fresh, key):
+                raise SettingsError(f"{flag(key)} is for characters; --unit byte takes bytes as they are: leave it out")
     if settings.text.encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         import codecs
 

@@ -29,6 +29,10 @@ class CheckpointError(CharrnnError):
     exit_code = 3
 
 
+class DamagedError(CheckpointError):
+    """A file is torn, altered or not what its name says: an earlier one may still be good."""
+
+
 class DivergedError(CharrnnError):
     """Training produced infinities or NaN and did not recover."""
 

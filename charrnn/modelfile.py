@@ -14,17 +14,16 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__
-from charrnn.config import ModelSettings, Settings, settings_from_dict
-from charrnn.errors import CheckpointError, SettingsError
-from charrnn.storage import read_tensors, write_tensors
+from charrnn.config import Settings, settings_from_dict
+from charrnn.errors import CheckpointError, DamagedError, SettingsError
+from charrnn.layout import expected_shapes, sizes
+from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
 from charrnn.text.vocabulary import Vocabulary
 
 KINDS = {"charrnn-model": 1, "charrnn-checkpoint": 1}  # with the newest format that this program reads and writes
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
-GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
-PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
 
 
 @dataclass(frozen=True)
@@ -56,10 +55,6 @@ def model_meta(
     }  # fmt: skip
 
 
-def write_model(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
-    write_tensors(path, tensors, meta)
-
-
 def read_model(path: Path) -> ModelFile:
     """The model of a run directory, a model file or a checkpoint file. Raises CheckpointError."""
     file = model_path(path)
@@ -83,14 +78,14 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         if settings.model.tie_weights and (settings.model.skip == "dense" or hidden != embedding):
             raise ValueError
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
-        raise CheckpointError(f"{shown}: its settings or vocabulary make no sense; use another copy") from None
+        raise DamagedError(f"{shown}: its settings or vocabulary make no sense; use another copy") from None
     if meta["kind"] == "charrnn-checkpoint":
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     if {name: value.shape for name, value in tensors.items()} != shapes:
         wrong = sorted(set(shapes) ^ set(tensors)) or [name for name in shapes if tensors[name].shape != shapes[name]]
-        raise CheckpointError(f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy")
+        raise DamagedError(f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy")
     if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
-        raise CheckpointError(f"{shown}: its weights are not finite float32 numbers; use another copy")
+        raise DamagedError(f"{shown}: its weights are not finite float32 numbers; use another copy")
     return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
 
 
@@ -136,25 +131,3 @@ def newest_run(runs: Path) -> Path:
 def _model_files(run: Path) -> list[Path]:
     best = run / MODEL_FILE
     return ([best] if best.exists() else []) + checkpoint_files(run / "checkpoints")
-
-
-def expected_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Name and shape of every tensor of a model, without making any. V vocabulary, E embedding, G gates, H hidden."""
-    hidden, layers, embedding = sizes(settings)
-    rows = GATES[settings.cell] * hidden
-    shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, embedding)}
-    width = embedding
-    for k in range(layers):
-        shapes |= {f"recurrent.weight_ih_l{k}": (rows, width), f"recurrent.weight_hh_l{k}": (rows, hidden)}
-        shapes |= {f"recurrent.bias_ih_l{k}": (rows,), f"recurrent.bias_hh_l{k}": (rows,)}
-        width = width + hidden if settings.skip == "dense" else hidden
-    if not settings.tie_weights:
-        shapes["head.weight"] = (vocabulary_size, width)
-    return shapes | {"head.bias": (vocabulary_size,)}
-
-
-def sizes(settings: ModelSettings) -> tuple[int, int, int]:
-    """hidden size, layers, embedding size. Raises ValueError while one is still to be decided."""
-    if settings.hidden_size is None or settings.num_layers is None or settings.embedding_size is None:
-        raise ValueError("model settings must name every size")
-    return settings.hidden_size, settings.num_layers, settings.embedding_size

@@ -31,7 +31,7 @@ class TrainingProgress:
 
     def say(self, text: str) -> None:
         """A message above the bar."""
-        if self._quiet:
+        if self._quiet and not text.startswith(("note:", "warning:")):
             return
         if self._bar is not None:
             self._bar.write(visible(text), file=sys.stderr)

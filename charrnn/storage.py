@@ -19,7 +19,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, StorageError
+from charrnn.errors import CheckpointError, DamagedError, StorageError
 from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
@@ -82,7 +82,8 @@ def _no_wait(path: str, flags: int) -> int:
 
 def json_line(values: dict[str, Any]) -> str:
     """Strict JSON on one line: a float that is not finite becomes null."""
-    return json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    line = json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+    return line.encode("utf-8", "replace").decode()  # names of files need not be UTF-8
 
 
 def _finite(value: Any) -> Any:
@@ -119,7 +120,7 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
 
     shown = one_line(str(path))
     data = bytearray(read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint"))
-    foreign = CheckpointError(f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote")
+    foreign = DamagedError(f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote")
     if len(data) < 8 or int.from_bytes(data[:8], "little") > min(len(data) - 8, MAX_HEADER_BYTES):
         raise foreign
     start = _digest_position(data)
@@ -128,7 +129,7 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
     digest = bytes(data[start : start + 64])
     data[start : start + 64] = _NO_DIGEST.encode()
     if hashlib.sha256(data).hexdigest().encode() != digest:
-        raise CheckpointError(f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy")
+        raise DamagedError(f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy")
     try:
         header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = json.loads(header["__metadata__"]["meta"])

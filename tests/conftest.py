@@ -13,7 +13,7 @@ for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL inside one process: nothing is saved after it, nothing is cleaned up."""
+    """Stands for SIGKILL inside one process: nothing is saved after it. (Files are closed; a real kill is tested too.)"""
 
 
 @dataclass

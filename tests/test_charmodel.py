@@ -10,9 +10,9 @@ from torch import nn
 
 from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
+from charrnn.layout import PARAMETERS, expected_shapes
 from charrnn.model import equations
 from charrnn.model.charmodel import CharModel
-from charrnn.modelfile import PARAMETERS, expected_shapes
 
 V, E, H, B, T = 7, 3, 5, 2, 4
 SKIPS = ("none", "residual", "dense")

@@ -71,12 +71,12 @@ def test_a_network_that_cannot_fit_is_refused_before_it_is_made(charrnn, tmp_pat
     assert not (tmp_path / "runs" / "names").exists()
 
 
-def test_bfloat16_without_a_gpu_is_refused(charrnn):
+def test_tf32_without_a_gpu_is_refused(charrnn):
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has CUDA")
-    done = charrnn("train", "names", "--precision", "bfloat16")
+    done = charrnn("train", "names", "--precision", "tf32")
     assert "needs a CUDA device" in one_line(done, 2)
 
 
@@ -145,6 +145,58 @@ def test_without_a_terminal_there_are_no_escapes_and_no_carriage_returns(charrnn
     assert done.stdout == ""
     assert "\x1b" not in done.stderr and "\r" not in done.stderr
     assert "val" in done.stderr and "now: charrnn sample runs/few" in done.stderr
+
+
+def test_resuming_a_finished_run_still_ends_with_its_json_object(charrnn, few):
+    first = json.loads(charrnn("train", few, *TRAIN, "--json").stdout)
+    again = json.loads(charrnn("train", "--resume", "--json").stdout)
+    assert again["reason"] == "already done"
+    assert again["weights_sha256"] == first["weights_sha256"]
+
+
+def test_names_that_are_not_utf8_are_no_obstacle(tmp_path, few):
+    import subprocess
+
+    os.rename(tmp_path / few, os.path.join(os.fsencode(tmp_path), b"q\xff.txt"))
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "train",
+        b"q\xff.txt",
+        "--run",
+        b"r\xff",
+        "--steps",
+        "2",
+        "--json",
+        "--threads",
+        "1",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 2
+
+
+def test_a_closed_standard_output_is_5(tmp_path, run):
+    import subprocess
+
+    done = subprocess.run(
+        f"{sys.executable} -m charrnn sample runs/few >&-", shell=True, cwd=tmp_path, capture_output=True, text=True
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_quiet_still_tells_what_matters(charrnn, tmp_path):
+    (tmp_path / "crlf.txt").write_bytes(b"".join(b"line %d\r\n" % n for n in range(60)))
+    assert "carriage returns" in charrnn("train", "crlf.txt", "--steps", 1, "--hidden-size", 4, "--quiet").stderr
+
+
+def test_repeated_lines_are_refused_for_what_they_are(charrnn, tmp_path):
+    (tmp_path / "same.txt").write_text("Hello there\n" * 300)
+    assert "the text has 1 distinct lines (--no-deduplicate keeps repeats)" in one_line(
+        charrnn("train", "same.txt", "-q"), 3
+    )
 
 
 def test_stdin_trains_and_resumes_without_the_text(charrnn, few, tmp_path):
@@ -270,6 +322,11 @@ def test_a_full_standard_output_is_5(tmp_path, run, arguments):
 def test_an_unwritable_place_is_5(charrnn, few, tmp_path):
     (tmp_path / "file").write_text("")
     assert "file/run" in one_line(charrnn("train", few, "--run", "file/run", "--quiet"), 5)
+
+
+@pytest.mark.parametrize("lr", ["1e30", "1e300"])
+def test_divergence_at_the_first_step_is_4_too(charrnn, few, lr):
+    assert "training diverged" in one_line(charrnn("train", few, *TRAIN, "--lr", lr, "--quiet"), 4)
 
 
 def test_divergence_is_4_and_names_what_is_kept(charrnn, few):

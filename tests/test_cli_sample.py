@@ -12,9 +12,10 @@ import torch
 
 from charrnn.config import Settings, TextSettings
 from charrnn.model.charmodel import CharModel
-from charrnn.modelfile import MODEL_FILE, model_meta, write_model
+from charrnn.modelfile import MODEL_FILE, model_meta
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load
+from charrnn.storage import write_tensors
 from charrnn.text.corpus import build, survey
 from charrnn.text.vocabulary import Vocabulary
 
@@ -25,7 +26,7 @@ def make_run(folder, mode, unit="char", symbols=None, corpus=LINES):
     """A run directory with a random model and its training text."""
     (folder / "run").mkdir()
     (folder / "text.txt").write_text(corpus, encoding="utf-8")
-    text = TextSettings(mode=mode, unit=unit, split="1,0,0")
+    text = TextSettings(mode=mode, unit=unit, val=str(folder / "text.txt"))  # all of it is training text
     found = survey(str(folder / "text.txt"), text, 1)
     build(found, text, 1, folder / "run" / "corpus")
     vocabulary = Vocabulary(unit, symbols) if symbols else found.vocabulary
@@ -38,7 +39,7 @@ def make_run(folder, mode, unit="char", symbols=None, corpus=LINES):
     tensors = {name: value.numpy() for name, value in network.tensors().items()}
     start = vocabulary.newline if mode == "lines" else 0
     meta = model_meta("charrnn-model", settings, vocabulary, mode, start, fingerprint=found.fingerprint)
-    write_model(folder / "run" / MODEL_FILE, tensors, meta)
+    write_tensors(folder / "run" / MODEL_FILE, tensors, meta)
     return folder / "run"
 
 

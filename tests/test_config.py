@@ -132,7 +132,7 @@ def test_two_lengths_in_one_layer_are_refused():
 
 
 def test_environment_layer_takes_only_its_own_variables():
-    environment = {"CHARRNN_LR": "0.01", "CHARRNN_HIDDEN_SIZE": "9", "PATH": "x", "CHARRNN_FAILPOINT": "x"}
+    environment = {"CHARRNN_LR": "0.01", "CHARRNN_HIDDEN_SIZE": "9", "PATH": "x", "CHARRNN_DEBUG": "x"}
     assert environment_layer(environment) == {"lr": "0.01", "hidden_size": "9"}
 
 
@@ -370,7 +370,7 @@ def test_what_are_no_shares_is_refused(text):
 
 @pytest.mark.parametrize("value", [float("inf"), float("-inf"), float("nan")])
 def test_finite_refuses_what_is_not(value):
-    with pytest.raises(SettingsError, match=r"--temperature .*: must be finite"):
+    with pytest.raises(SettingsError, match=r"--temperature .*: must be a finite number"):
         finite(value, "--temperature")
 
 

@@ -331,7 +331,7 @@ def test_a_mode_that_was_asked_for_is_taken(mode, surveyed):
 @pytest.mark.parametrize(
     ("data", "options", "note"),
     [
-        (b"a\r\nb\r\nc", {}, "2 carriage returns (CRLF), kept; --newlines lf"),
+        (b"a\r\nb\r\nc", {}, "2 carriage returns, kept; --newlines lf"),
         (b"a\0b\0c", {}, "2 NUL characters"),
         (b"aaaaaa", {}, "one distinct character"),
         (b"aaaaaa", {"unit": "byte"}, "one distinct character"),

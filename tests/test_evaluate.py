@@ -86,7 +86,7 @@ def test_lanes_predict_every_character_but_the_first_once(count, lanes):
 @pytest.mark.parametrize(("count", "window"), [(2, 5), (6, 5), (7, 5), (100, 9), (100, 200)])
 def test_windows_predict_every_character_but_the_first_once(count, window):
     targets = np.concatenate(
-        [batch.targets.numpy().ravel() for batch in window_batches(np.arange(count), window, rows=3)]
+        [batch.targets.numpy().ravel() for batch in window_batches(np.arange(count), window, most=3 * window)]
     )
     assert sorted(targets) == list(range(1, count))
 

@@ -9,16 +9,15 @@ import pytest
 
 from charrnn.config import ModelSettings, Settings
 from charrnn.errors import CheckpointError
+from charrnn.layout import expected_shapes
 from charrnn.modelfile import (
     checkpoint_files,
-    expected_shapes,
     model_meta,
     model_path,
     newest_run,
     read_model,
     sizes,
     step_of,
-    write_model,
 )
 from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
@@ -54,7 +53,7 @@ def refusal(tmp_path):
 def write_here(path, kind="charrnn-model", mtime=None):
     path.parent.mkdir(parents=True, exist_ok=True)
     prefix = "model." if kind == "charrnn-checkpoint" else ""
-    write_model(path, {prefix + name: value for name, value in weights().items()}, meta_of(kind))
+    write_tensors(path, {prefix + name: value for name, value in weights().items()}, meta_of(kind))
     if mtime is not None:
         os.utime(path, ns=(mtime, mtime))
     return path
@@ -64,7 +63,7 @@ def write_here(path, kind="charrnn-model", mtime=None):
 
 
 def test_a_model_comes_back_as_it_was_written(tmp_path):
-    write_model(tmp_path / "m", weights(), meta_of(best=1.5))
+    write_tensors(tmp_path / "m", weights(), meta_of(best=1.5))
     model = read_model(tmp_path / "m")
     assert (model.path, model.settings, model.vocabulary, model.mode, model.start) == (
         tmp_path / "m",
@@ -205,7 +204,7 @@ def test_another_vocabulary_size_than_the_weights_is_refused(refusal):
 
 def test_a_stream_model_needs_no_newline(tmp_path):
     vocabulary = Vocabulary("char", (97, 98))
-    write_model(tmp_path / "m", weights(size=2), model_meta("charrnn-model", SETTINGS, vocabulary, "stream", 1))
+    write_tensors(tmp_path / "m", weights(size=2), model_meta("charrnn-model", SETTINGS, vocabulary, "stream", 1))
     assert read_model(tmp_path / "m").vocabulary.newline is None
 
 

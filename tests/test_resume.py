@@ -12,7 +12,9 @@ import pytest
 from conftest import FEW, Killed, Watcher
 
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.modelfile import checkpoint_files
+from charrnn.modelfile import KINDS, checkpoint_files
+from charrnn.storage import read_tensors, write_tensors
+from charrnn.training.checkpoint import RunDirectory, load_newest
 from charrnn.training.loop import Trainer
 from charrnn.training.session import Request, train
 
@@ -153,7 +155,7 @@ def test_a_run_that_stopped_improving_goes_on_when_asked_for_more(tmp_path, corp
     request = Request(corpus("lines"), layers(patience=1, lr=0.3, eval_every="5"), run=tmp_path / "r")
     stopped = train(request, Watcher())[1]
     assert stopped.reason == "stopped improving"
-    assert train(Request(run=tmp_path / "r", resume=True), Watcher())[1] is None
+    assert train(Request(run=tmp_path / "r", resume=True), Watcher())[1].reason == "already done"
     _, more = train(Request(None, (("--", {"steps": 200}),), run=tmp_path / "r", resume=True), Watcher())
     assert more.place.step > stopped.place.step
 
@@ -161,7 +163,7 @@ def test_a_run_that_stopped_improving_goes_on_when_asked_for_more(tmp_path, corp
 def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     watcher = Watcher()
-    assert train(Request(None, (), run=tmp_path / "r", resume=True), watcher)[1] is None
+    assert train(Request(None, (), run=tmp_path / "r", resume=True), watcher)[1].reason == "already done"
     assert "already done at step 60" in watcher.said[-1]
 
 
@@ -169,12 +171,151 @@ def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
     ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "gru"}, "lstm, not gru"),
     ({"seed": 4}, "--seed 1337, not 4"), ({"dropout": 0.1}, "--dropout 0.3, not 0.1"),
     ({"steps": 10}, "--steps 10.* at step 60 of 60"),
-    ({"epochs": 2}, "--epochs 2.* at step 60 of 60"), ({"budget": "1s"}, "--budget 1s.*can only be longer"),
+    ({"epochs": 2}, "--epochs 2.* at step 60 of 60"), ({"budget": "0.001s"}, "--budget 0.001s.*can only be longer"),
 ])  # fmt: skip
 def test_a_contradicting_flag_is_an_error_that_names_both_values(tmp_path, corpus, one_thread, changes, names):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     with pytest.raises(SettingsError, match=names):
         train(Request(None, (("--", changes),), run=tmp_path / "r", resume=True), Watcher())
+
+
+def events(run):
+    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [(row.get("event"), row["step"], row.get("val_nats_per_char")) for row in rows]
+
+
+@pytest.mark.parametrize("kills", [[1, 2, 2, 3], [13, 26], [59, 60], [60, 60]])
+def test_evaluations_stand_once_too_and_patience_is_not_spent_by_kills(tmp_path, corpus, one_thread, kills):
+    changes = {"patience": 2, "save_every": "13", "eval_every": "13"}
+    expected = straight(tmp_path, corpus("lines"), **changes)
+    found = killed_and_resumed(tmp_path, corpus("lines"), kills, **changes)
+    assert events(tmp_path / "killed") == events(tmp_path / "straight")
+    assert found.place.evaluations_since_best == expected.place.evaluations_since_best
+    assert (tmp_path / "killed/model.safetensors").read_bytes() == (
+        tmp_path / "straight/model.safetensors"
+    ).read_bytes()
+
+
+@pytest.mark.parametrize("seam", ["save_best", "save", "add_samples", "log"])
+@pytest.mark.parametrize("count", [1, 2, 5, 9])
+def test_killed_at_any_write_ends_as_undisturbed(tmp_path, corpus, one_thread, monkeypatch, seam, count):
+    """Killed just before the count-th write of a kind, then resumed: the same files in the end."""
+    changes = {"eval_every": "6", "save_every": "9", "sample_every": "6", "steps": 30}
+
+    def samples(weights, meta):
+        return f"sample {meta['step']}"
+
+    train(Request(corpus("lines"), layers(**changes), run=tmp_path / "straight"), Watcher(), samples)
+    original, calls = getattr(RunDirectory, seam), [0]
+
+    def write(run, *arguments, **named):
+        calls[0] += 1
+        if calls[0] == count + (seam == "log"):  # the first line of metrics comes before the first checkpoint
+            raise Killed
+        return original(run, *arguments, **named)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(RunDirectory, seam, write)
+        try:
+            train(Request(corpus("lines"), layers(**changes), run=tmp_path / "killed"), Watcher(), samples)
+        except Killed:
+            pass
+    if (tmp_path / "killed").exists():  # else: before the first checkpoint, and nothing was left behind
+        train(Request(run=tmp_path / "killed", resume=True), Watcher(), samples)
+        for name in ("model.safetensors", "samples.txt"):
+            assert (tmp_path / "killed" / name).read_bytes() == (tmp_path / "straight" / name).read_bytes(), name
+        assert events(tmp_path / "killed") == events(tmp_path / "straight")
+
+
+def test_a_plan_is_on_disk_as_soon_as_it_is_made(tmp_path, corpus, one_thread):
+    run = tmp_path / "r"
+
+    class KillOnceThereIsAPlan(Watcher):
+        def step(self, step, total, chars, bits_per_char, seconds_left):
+            if total is not None:
+                raise Killed
+
+    with pytest.raises(Killed):
+        first = {"budget": "4s", "steps": None, "eval_every": None, "sample_every": None, "save_every": "1m"}
+        train(Request(corpus("lines"), layers(**first), run=run), KillOnceThereIsAPlan())
+    plans = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines() if '"plan"' in line]
+    kept = load_newest(run)[0]
+    assert kept.meta["plan"]["total_steps"] == plans[0]["total_steps"]
+    assert kept.step == plans[0]["step"]
+
+
+def test_a_longer_run_is_evaluated_as_often_as_if_it_had_been_longer_from_the_start(tmp_path, corpus, one_thread):
+    changes = {"eval_every": None, "sample_every": None, "steps": 20}
+    train(Request(corpus("lines"), layers(**changes), run=tmp_path / "r"), Watcher())
+    watcher = Watcher()
+    train(Request(None, (("--", {"steps": 400}),), run=tmp_path / "r", resume=True), watcher)
+    assert [step for step, _ in watcher.evaluations] == list(range(40, 401, 20))
+
+
+def test_a_budget_in_other_words_is_the_same_budget(tmp_path, corpus, one_thread):
+    train(Request(corpus("lines"), layers(steps=None, budget="2s"), run=tmp_path / "r"), Watcher())
+    assert (
+        train(Request(None, (("--", {"budget": "2.0s"}),), run=tmp_path / "r", resume=True), Watcher())[1].reason
+        == "already done"
+    )
+
+
+def test_a_checkpoint_of_a_newer_charrnn_is_not_passed_over(tmp_path, corpus, one_thread):
+    train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
+    newest = checkpoint_files(tmp_path / "r/checkpoints")[-1]
+    tensors, meta = read_tensors(newest, KINDS)
+    write_tensors(newest, tensors, meta | {"format": 2, "charrnn": "9.9"})
+    with pytest.raises(
+        CheckpointError, match=r"has format 2, written by charrnn 9\.9; this charrnn reads up to format 1"
+    ):
+        train(Request(run=tmp_path / "r", resume=True), Watcher())
+
+
+def test_a_damaged_checkpoint_is_set_aside_not_deleted(tmp_path, corpus, one_thread):
+    train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
+    newest = checkpoint_files(tmp_path / "r/checkpoints")[-1]
+    newest.write_bytes(newest.read_bytes()[:-1])
+    train(Request(run=tmp_path / "r", resume=True), Watcher())
+    assert newest.with_name(newest.name + ".damaged").exists()
+
+
+def test_a_damaged_copy_of_the_text_is_made_anew_from_the_text(tmp_path, corpus, one_thread):
+    expected = straight(tmp_path, corpus("lines"))
+    with pytest.raises(Killed):
+        train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher(30))
+    ids = next((tmp_path / "r/corpus").glob("*.ids"))
+    ids.write_bytes(ids.read_bytes()[:-3])
+    with pytest.raises(CheckpointError, match="does not fit its description"):
+        train(Request(run=tmp_path / "r", resume=True), Watcher())
+    _, outcome = train(Request(corpus_path(tmp_path), run=tmp_path / "r", resume=True), Watcher())
+    assert outcome.weights_sha256 == expected.weights_sha256
+
+
+def test_overwrite_leaves_the_old_run_when_the_new_one_cannot_start(tmp_path, corpus, one_thread):
+    train(Request(corpus("stream"), layers(), run=tmp_path / "r"), Watcher())
+    before = (tmp_path / "r/model.safetensors").read_bytes()
+    with pytest.raises(CorpusError):
+        train(Request(corpus("stream"), layers(batch_size=5000), run=tmp_path / "r", overwrite=True), Watcher())
+    assert (tmp_path / "r/model.safetensors").read_bytes() == before
+    assert train(Request(run=tmp_path / "r", resume=True), Watcher())[1].reason == "already done"
+
+
+def test_overwrite_leaves_nothing_of_the_old_run(tmp_path, corpus, one_thread):
+    train(Request(corpus("stream"), layers(steps=90), run=tmp_path / "r"), Watcher())
+    train(Request(corpus("lines"), layers(), run=tmp_path / "r", overwrite=True), Watcher())
+    assert steps_in_metrics(tmp_path / "r") == list(range(1, 61))
+    assert [int(path.stem[5:]) for path in checkpoint_files(tmp_path / "r/checkpoints")][-1] == 60
+    assert len(list((tmp_path / "r/corpus").glob("*.ids"))) == 1
+
+
+def test_a_directory_with_other_files_is_neither_trained_in_nor_touched(tmp_path, corpus, one_thread):
+    mine = tmp_path / "mine"
+    mine.mkdir()
+    (mine / ".notes.tmp").write_text("mine")
+    for request in (Request(corpus("lines"), layers(), run=mine), Request(run=mine, resume=True)):
+        with pytest.raises((SettingsError, CheckpointError)):
+            train(request, Watcher())
+        assert [path.name for path in mine.iterdir()] == [".notes.tmp"]
 
 
 def test_how_often_to_save_may_change(tmp_path, corpus, one_thread):
@@ -190,7 +331,7 @@ def test_how_often_to_save_may_change(tmp_path, corpus, one_thread):
 
 def test_a_flag_that_repeats_what_was_is_none(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
-    assert train(Request(None, layers(), run=tmp_path / "r", resume=True), Watcher())[1] is None
+    assert train(Request(None, layers(), run=tmp_path / "r", resume=True), Watcher())[1].reason == "already done"
 
 
 def test_a_damaged_newest_checkpoint_falls_back_to_the_one_before_and_is_still_exact(tmp_path, corpus, one_thread):
@@ -299,18 +440,27 @@ def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path, corpus, 
         command = [sys.executable, "-m", "charrnn", "train", *more, "--run", run, "--json"]
         return subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
-    expected = json.loads(start("a", path, *options, "--steps", "3000").communicate(timeout=200)[0])
-    process = start("b", path, *options, "--steps", "3000")
-    wait_for(lambda: (tmp_path / "b/metrics.jsonl").exists() and (tmp_path / "b/metrics.jsonl").stat().st_size > 9000)
+    expected = json.loads(start("a", path, *options, "--steps", "1500").communicate(timeout=200)[0])
+    process = start("b", path, *options, "--steps", "1500")
+    wait_for(lambda: (tmp_path / "b/metrics.jsonl").exists() and (tmp_path / "b/metrics.jsonl").stat().st_size > 8192)
     process.send_signal(number)
     out, err = process.communicate(timeout=60)
     assert process.returncode == code
     assert "charrnn train --resume --run b" in err
     stopped_at = json.loads(out)["step"]
-    assert 0 < stopped_at < 3000
+    assert 0 < stopped_at < 1500
     assert checkpoint_files(tmp_path / "b/checkpoints")[-1].name == f"step-{stopped_at:08d}.safetensors"
     found = json.loads(start("b", "--resume").communicate(timeout=200)[0])
     assert found["weights_sha256"] == expected["weights_sha256"]
+
+
+@pytest.mark.medium
+def test_a_signal_that_was_ignored_stays_ignored(tmp_path, corpus):
+    command = [sys.executable, "-m", "charrnn", "train", corpus("lines"), "--run", "r", "--steps", "1500", "--quiet"]
+    process = subprocess.Popen(["nohup", *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    wait_for(lambda: (tmp_path / "r/metrics.jsonl").exists())
+    process.send_signal(signal.SIGHUP)
+    assert process.wait(timeout=100) == 0
 
 
 @pytest.mark.medium

@@ -74,17 +74,21 @@ def main() -> NoReturn:
         _complain("stopped")
         _leave(130)
     except CharrnnError as error:
-        if os.environ.get("CHARRNN_DEBUG"):
-            raise
+        _debug()
         _complain(str(error))
         _leave(error.exit_code)
     except OSError as error:
-        if os.environ.get("CHARRNN_DEBUG"):
-            raise
+        _debug()
         _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _leave(5)
-    except MemoryError:
-        _complain("out of memory; try a smaller --hidden-size, --batch-size or --seq-length")
+    except (MemoryError, RuntimeError) as error:
+        if not (
+            isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+        ):
+            raise
+        _complain(
+            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size; the last checkpoint is safe"
+        )
         _leave(1)
     except typer.TyperException as error:
         _complain(error.format_message())
@@ -93,12 +97,22 @@ def main() -> NoReturn:
 
 
 def _complain(message: str) -> None:
-    print(f"charrnn: {one_line(message)}", file=sys.stderr)
+    if message:
+        print(f"charrnn: {one_line(message)}", file=sys.stderr)
+
+
+def _debug() -> None:
+    """With CHARRNN_DEBUG=1, the traceback behind the line that follows."""
+    if os.environ.get("CHARRNN_DEBUG", "0") not in ("", "0"):
+        import traceback
+
+        traceback.print_exc()
 
 
 def _leave(code: int) -> NoReturn:
     try:
-        sys.stdout.flush()
+        if sys.stdout is not None:  # the shell's >&-
+            sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except OSError as error:

@@ -134,7 +134,7 @@ def sample(
     if seed is None and temp > 0:
         typer.echo(f"seed {numbered} (--seed {numbered} writes this again)", err=True)
     if not lines and not json:
-        write_stdout(_streams(sampler, count, how, end_line=sys.stdout.isatty()), raw=raw)
+        write_stdout(_streams(sampler, count, how, end_line=sys.stdout is not None and sys.stdout.isatty()), raw=raw)
         return
     corpus = _training_text(model)
     verdicts: list[bool] = []

@@ -18,7 +18,7 @@ import typer
 
 from charrnn import config
 from charrnn.errors import SettingsError
-from charrnn.terminal import write_stdout
+from charrnn.terminal import one_line, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
@@ -111,11 +111,13 @@ def train(
         path, outcome = session.train(request, progress, _make_samples)
     finally:
         progress.close()
-    if outcome is None:
-        return 0
     place = outcome.place
     bits = place.best_nats / math.log(2)
     against = f"; counting (5-gram): {outcome.ngram.bits_per_char:.3f}" if outcome.ngram is not None else ""
+    if outcome.reason == "already done":
+        if json:
+            _print_json(path, outcome)
+        return 0
     progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}{against}")
     progress.say(f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}")
     stopped = session.SIGNALS.get(outcome.reason)
@@ -143,8 +145,8 @@ def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
     for section, values in settings.to_dict().items():
         typer.echo(f"[{section}]")
         for key, value in values.items():
-            shown = f'"{value}"' if isinstance(value, str) else str(value).lower()
-            line = f"{key} = {shown}" if value is not None else f"# {key}: decided from the corpus"
+            shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value).lower()
+            line = f"{key} = {shown}" if value is not None else f"# {key}: left to the program"
             typer.echo(f"{line}  # {origins[key]}" if key in origins else line)
     return 0
 

@@ -2,7 +2,7 @@
 
 stateful: the text in one stream from the zero state, the state carried over all of it; every character but the first
 is predicted once. windowed: windows of W characters, each from the zero state (nanoGPT's way). lines: each line from
-the zero state, its closing newline counted. Nats are summed in float64 and divided once, by characters.
+the zero state, its closing newline counted. Batches are summed in float64 and divided once, by characters.
 """
 
 from __future__ import annotations
@@ -26,7 +26,9 @@ LANES = 32  # of validation during training: quick, and close to one stream
 CHUNK = 512  # characters of one stream fed at once
 MAX_VALIDATION_CHARS = 1 << 18
 NGRAM_ORDER = 5
-MAX_BASELINE_CHARS = 20_000_000  # counting more than this takes too long to do unasked
+MAX_SCORES = 1 << 23  # logits held at once: 32 MB
+MAX_COUNTED_CHARS = 3_000_000  # training counts no more for its baseline: memory stays flat, and it costs seconds
+MAX_BASELINE_CHARS = 20_000_000  # eval counts more, and says what it leaves out
 
 
 @dataclass(frozen=True)
@@ -69,29 +71,33 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
             if batch.fresh or state is None:
                 state = model.zero_state(len(batch.inputs))
             logits, state = model(batch.inputs.to(device), state)
-            nats += float(summed_nats(logits, batch.targets.to(device)).double())
+            nats += float(summed_nats(logits, batch.targets.to(device)))
             chars += int((batch.targets != IGNORED).sum())
     model.train(was_training)
     return Score(nats, chars)
 
 
-def lane_batches(ids: np.ndarray, lanes: int) -> Iterator[Batch]:
-    """ids (N,) cut into equal lanes, each from the zero state, CHUNK characters at a time; the tail as one more lane."""
+def lane_batches(ids: np.ndarray, lanes: int, most: int = LANES * CHUNK) -> Iterator[Batch]:
+    """ids (N,) cut into equal lanes, each from the zero state, at most `most` characters at a time.
+
+    The tail that does not fill a lane's width is one more lane.
+    """
     predicted = len(ids) - 1
     lanes = max(1, min(lanes, predicted // (2 * CHUNK) or 1))
-    lane = predicted // lanes
-    for start in range(0, lane, CHUNK):
-        stop = min(start + CHUNK, lane)
+    lane, chunk = predicted // lanes, max(1, min(CHUNK, most // lanes))
+    for start in range(0, lane, chunk):
+        stop = min(start + chunk, lane)
         rows = np.stack([ids[b * lane + start : b * lane + stop + 1] for b in range(lanes)]).astype(np.int64)
         yield _batch(rows, fresh=start == 0)
     if lane * lanes < predicted:
         yield _batch(ids[lane * lanes :].astype(np.int64)[None], fresh=True)
 
 
-def window_batches(ids: np.ndarray, window: int, rows: int = 64) -> Iterator[Batch]:
+def window_batches(ids: np.ndarray, window: int, most: int = LANES * CHUNK) -> Iterator[Batch]:
     """Non-overlapping windows from the zero state; a last, shorter one so that every character is predicted once."""
     predicted = len(ids) - 1
     full = predicted // window
+    rows = max(1, most // window)
     for first in range(0, full, rows):
         starts = np.arange(first, min(first + rows, full)) * window
         yield _batch(np.stack([ids[start : start + window + 1] for start in starts]).astype(np.int64), fresh=True)
@@ -102,7 +108,7 @@ def window_batches(ids: np.ndarray, window: int, rows: int = 64) -> Iterator[Bat
 def evaluate_lines(model: CharModel, ids: np.ndarray, newline: int, device: torch.device) -> Score:
     """Every line of ids (each ends in newline) from the zero state; blank lines count for nothing."""
     batches = LineBatches(ids, newline, 256)
-    return score_batches(model, (batches.collate(lines) for lines in batches.in_order()), device)
+    return score_batches(model, (batches.collate(lines) for lines in batches.in_order(_most(model))), device)
 
 
 def evaluate_ids(model: CharModel, ids: np.ndarray, device: torch.device, *, protocol: str, window: int = 256,
@@ -110,7 +116,8 @@ def evaluate_ids(model: CharModel, ids: np.ndarray, device: torch.device, *, pro
     """A stream's score under "stateful" or "windowed"."""
     if len(ids) < 2:
         return Score(0.0, 0)
-    batches = window_batches(ids, window) if protocol == "windowed" else lane_batches(ids, lanes)
+    most = _most(model)
+    batches = window_batches(ids, window, most) if protocol == "windowed" else lane_batches(ids, lanes, most)
     return score_batches(model, batches, device)
 
 
@@ -121,6 +128,13 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
     return evaluate_ids(
         model, corpus.split(split)[: MAX_VALIDATION_CHARS + 1], device, protocol="stateful", lanes=LANES
     )
+
+
+def counted_for_training(corpus: Corpus) -> Score | None:
+    """The 5-gram's score on what `validation` looks at; None if the training text is too large to count in passing."""
+    if len(corpus.split("train")) > MAX_COUNTED_CHARS:
+        return None
+    return ngram_score(corpus, "val", limit=None if corpus.mode == "lines" else MAX_VALIDATION_CHARS + 1)
 
 
 def ngram_score(corpus: Corpus, split: str, *, limit: int | None = None) -> Score | None:
@@ -153,6 +167,11 @@ def baselines(corpus: Corpus, split: str, note: Callable[[str], None]) -> dict[s
     text = corpus.vocabulary.to_bytes(ids)
     found["xz"] = 8 * (_xz(train + text) - _xz(train)) / counted
     return found
+
+
+def _most(model: CharModel) -> int:
+    """Characters whose logits are held at once: as in a batch of training, and fewer for a large alphabet."""
+    return max(1, min(LANES * CHUNK, MAX_SCORES // model.head.out_features))
 
 
 def _xz(data: bytes) -> int:

@@ -7,6 +7,7 @@ between backends and into nn.LSTM unchanged.
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -14,8 +15,8 @@ from torch import Tensor, nn
 
 from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
+from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.model.recurrent import State, folded_bias, run_own, torch_layer
-from charrnn.modelfile import GATES, PARAMETERS, sizes
 
 
 class CharModel(nn.Module):
@@ -80,6 +81,13 @@ class CharModel(nn.Module):
         logits = self.head(hidden)
         return logits.transpose(0, 1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
+    def _apply(self, fn: Any, recurse: bool = True) -> Any:
+        """Moved to another device: cuDNN wants each layer's weights in one piece again."""
+        moved = super()._apply(fn, recurse)
+        for layer in self._torch_layers:
+            layer.flatten_parameters()
+        return moved
+
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
 
@@ -92,7 +100,7 @@ class CharModel(nn.Module):
         }
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """Copy weights in. The caller has checked names and shapes (`modelfile.expected_shapes`)."""
+        """Copy weights in. The caller has checked names and shapes (`layout.expected_shapes`)."""
         with torch.no_grad():
             for name, value in self.tensors().items():
                 value.copy_(tensors[name])

@@ -18,7 +18,8 @@ import numpy as np
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError, VocabularyError
-from charrnn.modelfile import GATES, PARAMETERS, ModelFile, read_model, sizes
+from charrnn.layout import GATES, PARAMETERS, sizes
+from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling.decode import WINDOW, Decoding, checked_seed, distribution, draw, surprise, uniforms
 from charrnn.terminal import one_line
 from charrnn.text.reading import prepare
@@ -75,7 +76,8 @@ class Sampler:
         self._head = tensors.get("head.weight", self._embedding).T  # tied: the embedding
         self._layers = [self._layer(k, tensors) for k in range(self._num_layers)]
         # V different characters have V different input products: layer 0 looks them up.
-        self._table = self._embedding @ self._layers[0].weight_ih + self._layers[0].bias
+        with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
+            self._table = self._embedding @ self._layers[0].weight_ih + self._layers[0].bias
         self._newline = -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)  # the end of a line
 
     @classmethod

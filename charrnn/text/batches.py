@@ -5,6 +5,7 @@ What step s trains on follows from (corpus, settings, s): there is no iterator w
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -98,9 +99,14 @@ class LineBatches:
             self._plan = (epoch, self._shuffled(epoch))
         return self.collate(self._plan[1][k])
 
-    def in_order(self) -> list[np.ndarray]:
-        """Every line once, sorted by length: for evaluation."""
-        return self._cut(np.argsort(self._lengths, kind="stable"))
+    def in_order(self, most: int) -> Iterator[np.ndarray]:
+        """Every line once, sorted by length, at most `most` characters in a batch: for evaluation."""
+        order = np.argsort(self._lengths, kind="stable")
+        while len(order):
+            widths = (self._lengths[order[: self.batch_size]] + 1) * np.arange(1, len(order[: self.batch_size]) + 1)
+            count = max(1, int(np.searchsorted(widths, most, side="right")))
+            yield order[:count]
+            order = order[count:]
 
     def collate(self, lines: np.ndarray) -> Batch:
         """Batch of the lines with these numbers."""

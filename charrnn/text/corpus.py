@@ -12,6 +12,7 @@ import hashlib
 import json
 import math
 import mmap
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -152,6 +153,7 @@ def build(
             writer = _write_lines if found.mode == "lines" else _write_stream
             bounds, notes = writer(file, found, settings, vocabulary, dtype, seed)
             file.flush()
+            os.fsync(file.fileno())
         digest = _file_sha256(temporary)
         temporary.replace(folder / name)
         sync_directory(folder)
@@ -231,7 +233,7 @@ def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
     for census in censuses.values():
         if census.carriage_returns:
             notes.append(
-                f"{census.shown} has {census.carriage_returns:,} carriage returns (CRLF), kept; --newlines lf drops them"
+                f"{census.shown} has {census.carriage_returns:,} carriage returns, kept; --newlines lf makes newlines of them"
             )
         if census.counts[0]:
             notes.append(f"{census.shown} has {int(census.counts[0]):,} NUL characters, kept; is it a text?")
@@ -285,7 +287,8 @@ def _write_lines(
         if len(full) < len(lines):
             notes.append(f"{len(lines) - len(full):,} blank lines left out")
         groups[name] = distinct
-    counts = _allot({name: len(lines) for name, lines in groups.items()}, settings, 1, "lines")
+    unit = "distinct lines (--no-deduplicate keeps repeats)" if any("repeats" in note for note in notes) else "lines"
+    counts = _allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
     if "train" in groups:
         lines = groups["train"]
         order = np.random.default_rng(seed).permutation(len(lines))
@@ -320,19 +323,29 @@ def _encoded(
         raise CorpusError(f"{source.shown} changed while it was read; try again when nothing writes to it")
 
 
-def _allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
-    """How many characters or lines each split gets. Raises CorpusError when one would get fewer than least."""
+def training_chars(found: Survey, settings: TextSettings) -> int:
+    """Characters the training split will have: exactly in stream mode, about so many in lines mode."""
+    return _divided(found.censuses["train"].chars, set(found.censuses), settings)[1]["train"]
+
+
+def _divided(total: int, own: set[str], settings: TextSettings) -> tuple[dict[str, float], dict[str, int]]:
+    """Shares and sizes of the splits of a corpus of total characters or lines; own: those that have a file, and train."""
     wanted = dict(zip(SPLITS, shares(settings.split), strict=True))
-    own = {name for name in SPLITS if name in lengths}
     if len(own) > 1:  # --val or --test given: only what has no file of its own comes out of the corpus
         for name in ("val", "test"):
             wanted[name] = 0.0 if name in own or name == "test" or "val" in own else wanted[name]
         wanted["train"] = 1.0 - wanted["val"]
-    total = lengths["train"]
     # Cumulative and rounded down, as nanoGPT's int(n * 0.9), so that figures on a published split are on that split.
     before_test = total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
     edges = [0, int(total * wanted["train"] + 1e-9), before_test, total]
-    counts = {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
+    return wanted, {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
+
+
+def _allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
+    """How many characters or lines each split gets. Raises CorpusError when one would get fewer than least."""
+    own = {name for name in SPLITS if name in lengths}
+    wanted, counts = _divided(lengths["train"], own, settings)
+    total = lengths["train"]
     for name in SPLITS:
         if name in own and name != "train":
             counts[name] = lengths[name]

@@ -191,6 +191,8 @@ def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unkn
 
     "-" is standard input.
     """
+    if str(path) != "-" and not path.exists():
+        raise CorpusError(_missing(path).partition("; corpora that come")[0])  # never a shipped corpus of that name
     source, _ = find_source(str(path), settings)
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     parts, missing = [], np.zeros(MAX_CODE, np.int64)
@@ -302,7 +304,7 @@ def _undecodable(shown: str, offset: int, line: int, error: UnicodeDecodeError, 
     byte = error.object[error.start]
     advice = "--encoding latin-1 or --errors replace"
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        advice = "it begins like UTF-16: --encoding utf-16"
+        advice = "--encoding utf-16: that is how it begins"
     return f"{shown}: byte 0x{byte:02x} at offset {offset}, line {line}, is not {error.encoding}; pass {advice}"
 
 

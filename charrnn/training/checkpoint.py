@@ -21,11 +21,12 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, SettingsError, StorageError
-from charrnn.modelfile import CHECKPOINT_NAME, KINDS, MODEL_FILE, ModelFile, checkpoint_files, parse_model, step_of
+from charrnn.errors import CheckpointError, DamagedError, SettingsError, StorageError
+from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, parse_model, step_of
 from charrnn.storage import json_line, read_tensors, storage_error, write_atomically, write_tensors
 from charrnn.terminal import one_line
 
+CORPUS = ("[0-9a-f]" * 16 + ".ids", "[0-9a-f]" * 16 + ".json")
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
 
 
@@ -43,7 +44,7 @@ class Checkpoint:
             if self.step < 0 or not isinstance(meta["plan"], dict) or not isinstance(meta["fingerprint"], str):
                 raise ValueError
         except (KeyError, TypeError, ValueError):
-            raise CheckpointError(
+            raise DamagedError(
                 f"{one_line(str(path))}: its record of the training makes no sense; use another"
             ) from None
 
@@ -66,8 +67,14 @@ class RunDirectory:
         except OSError as error:
             raise storage_error(error, self.path) from error
         _lock(self._lock, self.path)
-        for leftover in [*self.path.glob(".*.tmp"), *self.checkpoints.glob(".*.tmp"), *self.path.glob("corpus/.*.tmp")]:
-            leftover.unlink(missing_ok=True)
+        for folder, names in (
+            (self.path, OURS),
+            (self.checkpoints, ("step-*.safetensors",)),
+            (self.path / "corpus", CORPUS),
+        ):
+            for name in names:
+                for leftover in folder.glob(f".{name}.tmp"):  # of a write that was killed
+                    leftover.unlink(missing_ok=True)
         return self
 
     def __exit__(
@@ -82,16 +89,13 @@ class RunDirectory:
         if self._lock:
             self._lock.close()
 
-    def clear(self) -> None:
-        """Remove an earlier training (--overwrite): its files only, nothing that is not ours."""
+    def clear(self, keep_corpus: str) -> None:
+        """Remove an earlier training: its files only, nothing that is not ours, and not the corpus of this name."""
         try:
             for name in OURS:
                 (self.path / name).unlink(missing_ok=True)
-            for file in [
-                *checkpoint_files(self.checkpoints),
-                *self.path.glob("corpus/*.ids"),
-                *self.path.glob("corpus/*.json"),
-            ]:
+            texts = [file for name in CORPUS for file in (self.path / "corpus").glob(name) if file.stem != keep_corpus]
+            for file in [*checkpoint_files(self.checkpoints), *texts]:
                 file.unlink()
         except OSError as error:
             raise storage_error(error, self.path) from error
@@ -129,12 +133,12 @@ class RunDirectory:
 
     def describe(self, about: dict[str, Any]) -> None:
         """run.json: for people and scripts; nothing is read back from it."""
-        write_atomically(self.path / "run.json", json.dumps(about, indent=2, ensure_ascii=False, default=str).encode())
+        write_atomically(self.path / "run.json", json.dumps(about, indent=2, default=str).encode())
 
     def rewind(self, checkpoint: Checkpoint) -> None:
         """Cut metrics and samples back to what they were at the checkpoint, so that each step stands there once.
 
-        Also forgets checkpoints after it: they were found damaged, or lie on a path not taken. Raises StorageError.
+        Later checkpoints, found damaged, are set aside under another name. Raises StorageError.
         """
         try:
             for name, size in (("metrics.jsonl", "metrics_bytes"), ("samples.txt", "samples_bytes")):
@@ -143,7 +147,7 @@ class RunDirectory:
                     os.truncate(self.path / name, wanted)
             for later in checkpoint_files(self.checkpoints):
                 if step_of(later) > checkpoint.step:
-                    later.unlink()
+                    later.rename(later.with_name(later.name + ".damaged"))
         except OSError as error:
             raise storage_error(error, self.path) from error
 
@@ -165,15 +169,15 @@ class RunDirectory:
 def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
     """The newest good checkpoint of a run, and a message for each damaged one passed over. Raises CheckpointError."""
     messages: list[str] = []
-    if run.is_file() and CHECKPOINT_NAME.fullmatch(run.name):
-        return load_checkpoint(run), []
     for path in reversed(checkpoint_files(run / "checkpoints")):
         try:
             return load_checkpoint(path), messages
-        except CheckpointError as error:
+        except DamagedError as error:
             messages.append(f"{error}; going back to the one before")
     detail = f" ({messages[0]})" if messages else ""
-    raise CheckpointError(f"{one_line(str(run))} has no checkpoint to resume from{detail}; train it without --resume")
+    raise CheckpointError(
+        f"{one_line(str(run))} has no checkpoint to resume from{detail}; train it anew with --overwrite"
+    )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
@@ -204,14 +208,16 @@ def run_name(corpus_name: str) -> str:
 
 
 def check_new(path: Path, overwrite: bool) -> None:
-    """A directory named by --run must be new, empty, or ours to overwrite. Raises SettingsError or StorageError."""
+    """A directory to train in must be new, empty, or a run's to overwrite. Raises SettingsError or StorageError."""
+    shown = one_line(str(path))
     if path.exists() and not path.is_dir():
-        raise StorageError(f"--run {one_line(str(path))} is a file; name a directory")
-    holds_run = path.is_dir() and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists())
-    if holds_run and not overwrite:
-        raise SettingsError(
-            f"{one_line(str(path))} already holds a run; pass --resume to go on with it or --overwrite to start anew"
-        )
+        raise StorageError(f"--run {shown} is a file; name a directory")
+    if not path.is_dir() or not any(path.iterdir()):
+        return
+    if not (path / "checkpoints").is_dir():
+        raise SettingsError(f"--run {shown} holds other files and no run; name a new directory")
+    if not overwrite and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists()):
+        raise SettingsError(f"{shown} already holds a run; pass --resume to go on with it or --overwrite to start anew")
 
 
 def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:

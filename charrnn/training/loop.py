@@ -19,7 +19,7 @@ import torch
 
 from charrnn.config import LENGTHS, Settings, interval, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
-from charrnn.insight.evaluate import MAX_VALIDATION_CHARS, Score, ngram_score, summed_nats, validation
+from charrnn.insight.evaluate import Score, counted_for_training, summed_nats, validation
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import IGNORED, Batch, Batches, make_batches
@@ -61,10 +61,14 @@ class Trainer:
         assert training.batch_size is not None
         assert training.seq_length is not None
         self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
+        if not len(corpus.split("val")):
+            raise SettingsError(
+                f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
+            )
         self.device = runtime.prepare(settings.runtime)
         self.backend = runtime.choose_backend(settings.runtime, settings.model.cell, self.device)
         self.batches: Batches = make_batches(corpus, training.batch_size, training.seq_length, training.seed)
-        runtime.check_memory(settings, len(corpus.vocabulary), training.batch_size, self.batches.longest)
+        runtime.check_memory(settings, len(corpus.vocabulary), training.batch_size, self.batches.longest, self.device)
         torch.manual_seed(training.seed)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend)
         self.model.to(self.device)
@@ -80,6 +84,7 @@ class Trainer:
         self._loop_began = 0.0  # elapsed seconds before this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
         self._evaluation_s = 0.0
+        self._is_fresh = checkpoint is None
         if checkpoint is not None:
             self._restore(checkpoint)
         self._elapsed_before = self.place.elapsed_s
@@ -91,12 +96,13 @@ class Trainer:
     def fit(self) -> Outcome:
         """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
         place = self.place
-        self._ngram = ngram_score(self.corpus, "val", limit=self._validation_limit())
+        self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
             self.progress.say(f"to beat: {self._ngram.bits_per_char:.3f} bits/char, by counting (5-gram)")
-        if place.step == 0:
-            self._evaluation_s = self._evaluate()
-            self.save()
+        if self._is_fresh:
+            began = time.perf_counter()
+            self._keep(self._evaluate(), is_due=True)
+            self._evaluation_s = time.perf_counter() - began
         reason = "done"
         self._loop_began = self._elapsed()
         self._last_look = (place.step, self._loop_began)
@@ -108,27 +114,32 @@ class Trainer:
             place.elapsed_s = self._elapsed()
             self.run.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
             self._tell(record)
-            if not self.plan.is_decided:
-                self._decide()
+            is_decision = not self.plan.is_decided and self._decide()
+            is_best = self._is_due(self.plan.eval_steps) and self._evaluate()
             if self._is_due(self.plan.eval_steps):
-                self._evaluate()
                 self._replan()
-                patience = self.settings.training.patience
-                if patience and place.evaluations_since_best >= patience:
-                    reason = "stopped improving"
-                    break
-            if self._is_due(self.plan.sample_steps):
+            if self._is_due(self.plan.sample_steps) and not place.bad_steps:
                 self._sample()
-            if self._is_due(self.plan.save_steps):
-                self.save()
+            # Last of all, so that a resume from here has nothing of this step left to do. A plan is kept at once:
+            # from then on no clock decides anything.
+            self._keep(is_best, is_due=is_decision or self._is_due(self.plan.save_steps))
+            patience = self.settings.training.patience
+            if patience and place.evaluations_since_best >= patience:
+                reason = "stopped improving"
+                break
+        is_best = False
         if reason in ("done", "stopped improving"):
             if place.recent.steps:
-                self._evaluate()
-            if self._sampled_at != place.step:
+                is_best = self._evaluate()
+            if self._sampled_at != place.step and not place.bad_steps:
                 self._sample()
-        place.elapsed_s = self._elapsed()
-        self.save()
-        return self._outcome(reason)
+        self._keep(is_best, is_due=True)
+        return self.outcome(reason)
+
+    def settle(self) -> None:
+        """After a resume: write the best weights again if they are the checkpoint's, lest a kill fell between the two."""
+        if self.place.best_step == self.place.step and math.isfinite(self.place.best_nats):
+            self._save_best()
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
         """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics."""
@@ -141,8 +152,7 @@ class Trainer:
             runtime.seed_step(training.seed, place.step)
         state = self.model.zero_state(len(batch.inputs)) if batch.fresh else self.state
         chars = int((batch.targets != IGNORED).sum())
-        with runtime.autocast(self.settings.runtime, self.device):
-            logits, state = self.model(batch.inputs.to(self.device), state)
+        logits, state = self.model(batch.inputs.to(self.device), state)
         loss = summed_nats(logits, batch.targets.to(self.device)) / chars
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
@@ -172,28 +182,40 @@ class Trainer:
         if not is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
-                raise DivergedError(
-                    f"training diverged: loss or gradient was not finite {BAD_STEPS} times in a row at step {place.step} "
-                    f"(lr {rate:.2g}, clip {training.clip:g}); {self.run.path} keeps its last good checkpoint; try a smaller --lr"
-                )
+                raise DivergedError(self._diverged(f"loss or gradient was not finite {BAD_STEPS} times in a row"))
         return record
 
+    @property
+    def is_done(self) -> bool:
+        """Nothing is left to do: no step, and not even the closing evaluation."""
+        patience, plan, place = self.settings.training.patience, self.plan, self.place
+        is_over = plan.total_steps is not None and place.step >= plan.total_steps
+        return (is_over or bool(patience and place.evaluations_since_best >= patience)) and not place.recent.steps
+
     def save(self) -> None:
-        """Write a checkpoint of this very moment."""
-        tensors = {f"model.{name}": value for name, value in self.weights().items()}
+        """Write a checkpoint of this very moment. Raises DivergedError rather than keep weights that are not finite."""
+        tensors = {f"model.{name}": value for name, value in self._sound_weights().items()}
+        self.place.elapsed_s = self._elapsed()
         optimizer = optim.optimizer_tensors(self.model, self.optimizer)
         tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in optimizer.items()}
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
-            surroundings=runtime.surroundings(self.device, self.backend),
+            surroundings=runtime.surroundings(self.device, self.backend, self.settings.runtime.precision),
         )  # fmt: skip
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
 
     def weights(self) -> Tensors:
         """The model's tensors on the CPU, float32."""
         return {name: _to_numpy(value) for name, value in self.model.tensors().items()}
+
+    def _sound_weights(self) -> Tensors:
+        """weights(), if all are finite. Raises DivergedError."""
+        weights = self.weights()
+        if not all(np.isfinite(value).all() for value in weights.values()):
+            raise DivergedError(self._diverged("weights are no longer finite"))
+        return weights
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
@@ -222,18 +244,22 @@ class Trainer:
         """
         place, training = self.place, self.settings.training
         asked = next(f"--{key} {value}" for key in LENGTHS if (value := getattr(training, key)) is not None)
-        if self.plan.total_steps is None:  # not decided yet: the new length is simply the length
-            self.plan = dataclasses.replace(self.plan, total_steps=total_steps)
+        if self.plan.total_steps is None and (total_steps is None or total_steps >= place.step):
+            self.plan = dataclasses.replace(self.plan, total_steps=total_steps)  # not decided yet: simply the length
             return
         if total_steps is None:
             left_s = seconds(training.budget or "", "--budget") - place.elapsed_s
             total_steps = place.step + round(left_s * place.step / max(place.elapsed_s, 1e-3))
-        if total_steps < max(place.step, self.plan.total_steps):
+        planned = self.plan.total_steps or place.step
+        if total_steps < max(place.step, planned):
             raise SettingsError(
-                f"{asked}: this run is at step {place.step:,} of {self.plan.total_steps:,} after "
+                f"{asked}: this run is at step {place.step:,} of {planned:,} after "
                 f"{place.elapsed_s:.0f}s; a resume can only be longer"
             )
         self.plan = self.plan.with_length(place.step, total_steps, keep_rate=False)
+        for name, share in (("eval", EVALUATIONS), ("sample", SAMPLINGS)):
+            if getattr(training, f"{name}_every") is None:
+                self.plan = dataclasses.replace(self.plan, **{f"{name}_steps": max(1, total_steps // share)})
         place.evaluations_since_best = 0
 
     def _first_plan(self) -> Plan:
@@ -252,11 +278,14 @@ class Trainer:
             steps["sample"] = None if total is None else max(1, total // SAMPLINGS)
         return Plan(total, steps["eval"], steps["save"], steps["sample"])
 
-    def _decide(self) -> None:
-        """Turn budget and durations into steps, once enough steps were timed."""
+    def _decide(self) -> bool:
+        """Turn budget and durations into steps, once enough steps were timed. Returns whether that is now done."""
         training, place, ends = self.settings.training, self.place, self._step_ends
-        if len(ends) < TIMED_STEPS or self._elapsed() - self._loop_began < TIMED_S:
-            return
+        timed_s = self._elapsed() - self._loop_began
+        budget_s = seconds(training.budget, "--budget") if training.budget else math.inf
+        is_enough = len(ends) >= TIMED_STEPS and timed_s >= TIMED_S
+        if not is_enough and not (len(ends) >= 3 and timed_s > budget_s / 10):  # slow steps must not eat the budget
+            return False
         half = len(ends) // 2  # the first steps pay for caches and lazy set-up
         step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
         plan = self.plan
@@ -272,6 +301,8 @@ class Trainer:
                 wanted = seconds(every, name) / step_s if every else plan.total_steps / share
                 plan = dataclasses.replace(plan, **{f"{name}_steps": max(1, round(wanted))})
         self.plan = plan
+        self.run.log({"event": "plan", "step": place.step} | dataclasses.asdict(plan))
+        return True
 
     def _replan(self) -> None:
         """A budget's length anew, if at the speed since the last evaluation it would be missed by more than a fifth."""
@@ -292,9 +323,8 @@ class Trainer:
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.place.step % every == 0
 
-    def _evaluate(self) -> float:
-        """Score the validation text, keep the weights if they are the best so far. Returns the seconds it took."""
-        began = time.perf_counter()
+    def _evaluate(self) -> bool:
+        """Score the validation text. Returns whether these are the best weights so far."""
         place = self.place
         val = validation(self.model, self.corpus, "val", self.device)
         place.val_nats = val.nats_per_char
@@ -303,9 +333,6 @@ class Trainer:
         is_best = math.isfinite(place.val_nats) and place.val_nats < place.best_nats
         if is_best:
             place.best_nats, place.best_step, place.evaluations_since_best = place.val_nats, place.step, 0
-            self.run.save_best(
-                self.weights(), self._meta("charrnn-model", step=place.step, val_nats_per_char=place.val_nats)
-            )
         else:
             place.evaluations_since_best += 1
         self.run.log({
@@ -316,13 +343,32 @@ class Trainer:
         })  # fmt: skip
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
         place.recent = Recent()
-        return time.perf_counter() - began
+        return is_best
+
+    def _keep(self, is_best: bool, is_due: bool) -> None:
+        """Save what is due. While steps are not finite nothing is, unless it scored best."""
+        if is_best or (is_due and not self.place.bad_steps):
+            self.save()
+        if is_best:
+            self._save_best()
+
+    def _save_best(self) -> None:
+        meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
+        self.run.save_best(self.weights(), meta)
+
+    def _diverged(self, what: str) -> str:
+        training = self.settings.training
+        return (
+            f"training diverged: {what} at step {self.place.step} (lr {training.lr:.2g}, clip {training.clip:g}); "
+            f"{self.run.path} keeps its last good checkpoint; try a smaller --lr, or --clip 1"
+        )
 
     def _sample(self) -> None:
         self._sampled_at = self.place.step
+        weights = self._sound_weights()
         if self._make_samples is None:
             return
-        text = self._make_samples(self.weights(), self._meta("charrnn-model", step=self.place.step))
+        text = self._make_samples(weights, self._meta("charrnn-model", step=self.place.step))
         self.run.add_samples(
             f"--- step {self.place.step}, {self.place.val_nats / math.log(2):.3f} bits per character ---\n{text}\n"
         )
@@ -339,9 +385,6 @@ class Trainer:
     def _elapsed(self) -> float:
         return self._elapsed_before + time.perf_counter() - self._began
 
-    def _validation_limit(self) -> int | None:
-        return None if self.corpus.mode == "lines" else MAX_VALIDATION_CHARS + 1
-
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
         vocabulary = self.corpus.vocabulary
         first = int(self.corpus.split("train")[0])
@@ -357,7 +400,8 @@ class Trainer:
             **more,
         )
 
-    def _outcome(self, reason: str) -> Outcome:
+    def outcome(self, reason: str) -> Outcome:
+        """Where this training stands, and what that means."""
         place = self.place
         return Outcome(
             reason=reason,

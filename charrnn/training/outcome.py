@@ -68,7 +68,7 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended. reason: "done", "stopped improving" or the name of a signal."""
+    """How a training ended. reason: "done", "stopped improving", "already done" or the name of a signal."""
 
     reason: str
     place: Place
@@ -99,9 +99,13 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) 
     """One line that interprets the end: what the figures mean and what to try next."""
     dropout = settings.model.dropout or 0.0
     gap = place.best_nats - place.train_nats
-    behind = ngram is not None and place.best_nats >= ngram.nats_per_char
+    behind = ngram is not None and place.best_nats > ngram.nats_per_char
+    if reason.startswith("SIG"):
+        return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
+    if place.best_step == 0:
+        return "nothing was learnt: validation never got better than untrained; try another --lr, or more text"
     if place.val_nats > place.best_nats + 0.02 or (reason == "stopped improving" and gap > 0.1):
         more = f"--dropout {min(0.7, dropout + 0.2):.1f}" if dropout < 0.6 else "a smaller --hidden-size"
         return (
@@ -111,12 +115,16 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) 
     if reason == "stopped improving":
         return "validation has stopped improving: a larger --hidden-size may do better"
     if behind:
-        return "underfitting: counting still does better; train longer (a larger --budget) or raise --lr"
+        return "underfitting: counting still does better; train for longer or raise --lr"
     if gap < 0.05 and dropout > 0:
-        return "underfitting: training text is no easier than validation; try a larger --budget or --hidden-size"
+        return (
+            "underfitting: training text is no easier than validation; train for longer, or try a larger --hidden-size"
+        )
     if gap > 0.3:
         return "a good fit, close to overfitting: more --dropout or more text will do more than more time"
-    return "a good fit: a larger --budget should still help"
+    if place.best_step < 0.9 * place.step:
+        return "a good fit that has levelled off: more text, or a larger network with more --dropout, may do better"
+    return "a good fit: training for longer should still help"
 
 
 def weights_sha256(tensors: dict[str, np.ndarray]) -> str:

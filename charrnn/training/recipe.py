@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
-from charrnn.config import Settings, shares
-from charrnn.text.corpus import Survey
+from charrnn.config import Settings
+from charrnn.text.corpus import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
 
@@ -17,8 +17,7 @@ def fill(settings: Settings, found: Survey) -> tuple[Settings, str]:
     Bigger texts carry bigger networks, and small texts want more regularisation and a fixed number of passes: in five
     minutes a network reads five thousand names two thousand times. Figures from trials on two cores (README, Decisions).
     """
-    chars = found.censuses["train"].chars
-    chars = chars if len(found.sources) > 1 else round(chars * shares(settings.text.split)[0])
+    chars = training_chars(found, settings.text)
     model, training = settings.model, settings.training
     hidden, dropout, weight_decay, lr, epochs = next(row[1:] for row in _SIZES if chars < row[0])
     hidden = model.hidden_size or hidden

@@ -5,16 +5,16 @@ from __future__ import annotations
 import contextlib
 import os
 import platform
-from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
+from charrnn import __version__
 from charrnn.config import RuntimeSettings, Settings
 from charrnn.errors import SettingsError
-from charrnn.modelfile import expected_shapes
+from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
 
 
@@ -50,8 +50,6 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
         raise SettingsError(
             f"--precision {runtime.precision} needs a CUDA device, and this run is on {device}; use float32"
         )
-    if runtime.precision == "bfloat16" and runtime.backend == "own":
-        raise SettingsError("--precision bfloat16 is for --backend torch: the own cells compute in float32")
     torch.set_float32_matmul_precision("high" if runtime.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = runtime.precision == "tf32"
     return device
@@ -66,13 +64,6 @@ def choose_backend(runtime: RuntimeSettings, cell: str, device: torch.device) ->
     return "torch" if cell == "lstm" or device.type == "cuda" else "own"
 
 
-def autocast(runtime: RuntimeSettings, device: torch.device) -> AbstractContextManager[Any]:
-    """bfloat16 arithmetic around the forward pass, where asked for; weights and loss stay float32."""
-    if runtime.precision == "bfloat16":
-        return torch.autocast(device.type, torch.bfloat16)
-    return contextlib.nullcontext()
-
-
 def seed_step(seed: int, step: int) -> None:
     """Seed dropout for one step, so that no generator's state has to be kept: step s draws the same after any resume.
 
@@ -85,7 +76,7 @@ def seed_step(seed: int, step: int) -> None:
     torch.manual_seed((z ^ (z >> 31)) >> 32)
 
 
-def surroundings(device: torch.device, backend: str) -> dict[str, Any]:
+def surroundings(device: torch.device, backend: str, precision: str) -> dict[str, Any]:
     """What the bits of a training depend on besides its settings: a resume that differs here is declared not exact."""
     return {
         "device": device.type
@@ -98,10 +89,12 @@ def surroundings(device: torch.device, backend: str) -> dict[str, Any]:
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
         "machine": platform.machine(),
+        "precision": precision,
+        "charrnn": __version__,
     }
 
 
-def check_memory(settings: Settings, vocabulary_size: int, batch_size: int, length: int) -> None:
+def check_memory(settings: Settings, vocabulary_size: int, batch_size: int, length: int, device: torch.device) -> None:
     """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size.
 
     Weights, gradients and two moments, and per character and layer about 12 numbers a unit of activations.
@@ -111,7 +104,7 @@ def check_memory(settings: Settings, vocabulary_size: int, batch_size: int, leng
     assert model.num_layers is not None
     weights = sum(int(np.prod(shape, dtype=object)) for shape in expected_shapes(model, vocabulary_size).values())
     per_char = 12 * model.hidden_size * model.num_layers + 3 * vocabulary_size
-    needed, free = 4 * (4 * weights + batch_size * length * per_char), free_memory_bytes()
+    needed, free = 4 * (4 * weights + batch_size * length * per_char), free_memory_bytes(device)
     if free is not None and needed > free:
         smaller = max(1, int(model.hidden_size * (free / needed) ** 0.5 / 2))
         raise SettingsError(
@@ -120,8 +113,10 @@ def check_memory(settings: Settings, vocabulary_size: int, batch_size: int, leng
         )
 
 
-def free_memory_bytes() -> int | None:
-    """Memory this process could still take, or None where the system does not tell."""
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Memory this process could still take on a device, or None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
         return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024

@@ -12,12 +12,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LENGTHS, Settings, flag, resolve
+from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.training import recipe, runtime
-from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, runs_of
+from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.outcome import Outcome
 
@@ -40,8 +41,8 @@ class Request:
     began: float | None = None  # time.perf_counter() when the person pressed Enter
 
 
-def train(request: Request, progress: Progress, make_samples: MakeSamples | None = None) -> tuple[Path, Outcome | None]:
-    """Do it. Returns the run directory and how it ended; None: a resumed run was already done."""
+def train(request: Request, progress: Progress, make_samples: MakeSamples | None = None) -> tuple[Path, Outcome]:
+    """Do it. Returns the run directory and how it ended; "already done": nothing was left for a resume to do."""
     if request.resume and request.overwrite:
         raise SettingsError("--resume goes on with a run and --overwrite starts it anew; give one")
     if request.resume:
@@ -49,17 +50,18 @@ def train(request: Request, progress: Progress, make_samples: MakeSamples | None
     return _start(request, progress, make_samples)
 
 
-def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome | None]:
+def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
     settings, origins = resolve(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
     found = corpora.survey(request.corpus, settings.text, settings.training.seed)
     settings, network = recipe.fill(settings, found)
-    path = request.run or fresh_run(found.name, request.runs)
+    path = request.run or (
+        request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
+    )
     with RunDirectory(path) as run:
-        if request.overwrite:
-            run.clear()
+        check_new(path, request.overwrite)  # again, now that nobody else can be writing there
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
         for note in (*found.notes, *notes):
             progress.say(f"note: {note}")
@@ -71,18 +73,19 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
         )
         progress.say(_network_line(trainer, network))
-        run.describe(
-            {"schema": 1, "command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
-        )
+        run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
+        about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
+        run.describe({"schema": 1} | about)
         return path, _fit(trainer)
 
 
-def _resume(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome | None]:
+def _resume(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
     path = request.run or _newest(request)
     if path.is_file():
         raise CheckpointError(f"--run {one_line(str(path))} is a file; name the run directory to resume")
     if not path.is_dir():
         raise CheckpointError(f"no run {one_line(str(path))} to resume; train it without --resume")
+    load_newest(path)  # a directory that is no run is left as it is, without even a lock
     with RunDirectory(path) as run:
         checkpoint, messages = load_newest(path)
         for message in messages:
@@ -105,15 +108,17 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             checkpoint=checkpoint,
             began=request.began,
         )
-        here = runtime.surroundings(trainer.device, trainer.backend)
+        here = runtime.surroundings(trainer.device, trainer.backend, settings.runtime.precision)
         changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
+        if trainer.device.type != "cpu":
+            changed.append(f"{trainer.device} adds up in no fixed order")
         if changed:
             progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
         total, step = trainer.plan.total_steps, trainer.place.step
-        patience = settings.training.patience
-        if (total is not None and step >= total) or (patience and trainer.place.evaluations_since_best >= patience):
+        trainer.settle()
+        if trainer.is_done:
             progress.say(f"{path} is already done at step {step:,}; a larger --budget, --epochs or --steps goes on")
-            return path, None
+            return path, trainer.outcome("already done")
         progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
         return path, _fit(trainer)
 
@@ -121,8 +126,6 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
 def _newest(request: Request) -> Path:
     """The run to resume: the newest of the corpus, or the newest of all."""
     if request.corpus is None:
-        from charrnn.modelfile import newest_run
-
         return newest_run(request.runs)
     name = "stdin" if request.corpus == "-" else Path(request.corpus).resolve().name
     found = runs_of(name.removesuffix(Path(name).suffix) or name, request.runs) or runs_of(name, request.runs)
@@ -140,7 +143,7 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
     for key, origin in asked_origins.items():
         section = next(name for name in wants if key in wants[name])
         old, new = was[section][key], wants[section][key]
-        if old == new:
+        if old == new or (key == "budget" and old is not None and seconds(old, key) == seconds(new, key)):
             continue
         if key in LENGTHS:
             cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
@@ -150,7 +153,7 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
         else:
             raise SettingsError(
                 f"{origin}: this run was trained with {flag(key)} {_shown(old)}, not {_shown(new)}; "
-                "resume without it, or train anew"
+                "leave that as it was, or train anew"
             )
         origins[key] = origin
     return settings, origins
@@ -179,6 +182,11 @@ def _same_corpus(
             for note in ("the text has changed: this resume is not exact to the bit", *notes):
                 progress.say(f"note: {note}")
             return made
+        try:
+            corpora.open_corpus(folder, fingerprint)
+        except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
+            corpora.build(found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary)
+            progress.say(f"note: {folder} was damaged and is made anew from {one_line(request.corpus)}")
     opened = corpora.open_corpus(folder, fingerprint)
     if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
         raise CheckpointError(f"{folder} does not belong to this run's checkpoint; start the run anew with its text")
@@ -198,11 +206,12 @@ def _signals(trainer: Trainer) -> Iterator[None]:
         return
 
     def handle(number: int, frame: object) -> None:
-        for each in old:
+        for each in numbers:
             signal.signal(each, lambda n, f: os._exit(128 + n))
         trainer.stop(signal.Signals(number).name)
 
-    numbers = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    present = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, background jobs
     old = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
