@@ -351,14 +351,18 @@ def test_divergence_is_4_and_names_what_is_kept(charrnn, few):
     assert "training diverged" in done.stderr and "runs/few keeps its last good checkpoint" in done.stderr
 
 
-def test_threads_wait_asleep_unless_a_person_says_otherwise(monkeypatch):
+@pytest.mark.parametrize(
+    ("given", "expected"), [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)]
+)
+def test_waiting_threads_soon_sleep_unless_a_person_says_otherwise(monkeypatch, given, expected):
     from charrnn.cli import main
 
     monkeypatch.setattr("sys.argv", ["charrnn", "--version"])
-    for given, expected in ((None, "PASSIVE"), ("ACTIVE", "ACTIVE")):
-        monkeypatch.delenv("OMP_WAIT_POLICY", raising=False)
-        if given:
-            monkeypatch.setenv("OMP_WAIT_POLICY", given)
-        with pytest.raises(SystemExit):
-            main.main()
-        assert os.environ["OMP_WAIT_POLICY"] == expected
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)

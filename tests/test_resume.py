@@ -319,9 +319,9 @@ def test_a_directory_with_other_files_is_neither_trained_in_nor_touched(tmp_path
 
 
 def test_how_often_to_save_may_change(tmp_path, corpus, one_thread):
-    expected = straight(tmp_path, corpus("lines"))
+    expected = straight(tmp_path, corpus("lines"), eval_every="31")
     with pytest.raises(Killed):
-        train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher(30))
+        train(Request(corpus("lines"), layers(eval_every="31"), run=tmp_path / "r"), Watcher(30))
     _, outcome = train(Request(None, (("--", {"save_every": "25"}),), run=tmp_path / "r", resume=True), Watcher())
     assert outcome.weights_sha256 == expected.weights_sha256
     assert [path.name for path in checkpoint_files(tmp_path / "r/checkpoints")] == [
