@@ -3,7 +3,7 @@
     python benchmarks/cells.py [--threads 2] [--repeats 15]
 
 Prints milliseconds (medians), the ratio own / torch in speed, and characters per second of the faster one. The choice
-that `--backend auto` makes (training/runtime.choose_backend) follows from this table. benchmarks/results.md keeps runs.
+that `--backend auto` makes (training/runtime.choose_backend) follows from this table; the README shows a run.
 """
 
 from __future__ import annotations
