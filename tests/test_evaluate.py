@@ -18,7 +18,7 @@ from charrnn.insight.evaluate import (
     window_batches,
 )
 from charrnn.model.charmodel import CharModel
-from charrnn.text.batches import IGNORED
+from charrnn.text.batches import IGNORED, LineBatches
 
 CPU = torch.device("cpu")
 
@@ -123,3 +123,25 @@ def test_own_and_torch_backends_score_alike(model):
     ids = np.random.default_rng(3).integers(0, 7, 700)
     ours, theirs = (score_batches(each, lane_batches(ids, 2), CPU) for each in (model, other))
     assert ours.nats == pytest.approx(theirs.nats, rel=1e-6)
+
+
+@pytest.mark.parametrize("most", [1, 7, 64, 1000])
+def test_no_batch_of_an_evaluation_holds_more_characters_than_it_may(most):
+    ids = np.arange(3001)
+    for batches in (lane_batches(ids, 1, most), window_batches(ids, 5, max(5, most))):
+        assert max(batch.inputs.numel() for batch in batches) <= max(5, most)
+    lengths = [1, 9, 2, 30, 4, 4, 17, 3]
+    lines = LineBatches(np.concatenate([[1] * n + [0] for n in lengths]), 0, 3)
+    batches = [lines.collate(chosen) for chosen in lines.in_order(most)]
+    assert all(batch.inputs.numel() <= most or len(batch.inputs) == 1 for batch in batches)
+    assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == sum(lengths) + len(lengths)
+
+
+def test_a_large_alphabet_is_scored_in_smaller_pieces(one_thread):
+    large = CharModel(
+        ModelSettings(cell="rnn", hidden_size=2, num_layers=1, embedding_size=2, dropout=0.0), 70_000
+    ).eval()
+    seen = []
+    large.head.register_forward_hook(lambda module, inputs, output: seen.append(output.numel()))
+    evaluate_ids(large, np.arange(600), CPU, protocol="stateful")
+    assert max(seen) <= 1 << 23
