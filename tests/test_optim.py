@@ -8,7 +8,6 @@ from torch import nn
 
 from charrnn.config import TrainingSettings
 from charrnn.training.optim import (
-    Plan,
     clip_by_norm,
     clip_gradients,
     learning_rate,
@@ -16,6 +15,7 @@ from charrnn.training.optim import (
     make_optimizer,
     optimizer_tensors,
 )
+from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 
 
 @pytest.mark.parametrize("threshold", [0.1, 1.0, 50.0])
@@ -103,3 +103,33 @@ def test_matrices_decay_and_biases_do_not():
     model = nn.Linear(3, 2)
     groups = make_optimizer(model, TrainingSettings(weight_decay=0.3)).param_groups
     assert [(group["weight_decay"], [p.dim() for p in group["params"]]) for group in groups] == [(0.3, [2]), (0.0, [1])]
+
+
+def test_a_budget_becomes_as_many_steps_as_are_left():
+    settings = TrainingSettings(budget="60s", save_every="1m", eval_every="30s")
+    plan = decided_plan(first_plan(settings, steps_per_epoch=7), settings, step=10, step_s=0.5, left_s=50.0)
+    assert (plan.total_steps, plan.eval_steps, plan.save_steps, plan.sample_steps) == (110, 60, 120, 22)
+
+
+def test_epochs_and_step_intervals_wait_for_no_clock():
+    plan = first_plan(TrainingSettings(epochs=2.5, save_every="9", sample_every="4"), steps_per_epoch=100)
+    assert plan.is_decided
+    assert (plan.total_steps, plan.eval_steps, plan.save_steps, plan.sample_steps) == (250, 12, 9, 4)
+
+
+@pytest.mark.parametrize(
+    ("step_s", "total"), [(1.0, None), (1.19, None), (0.84, None), (1.3, 138), (0.5, 200), (60.0, 102)]
+)
+def test_a_plan_is_corrected_when_its_budget_would_be_missed_by_more_than_a_fifth(step_s, total):
+    corrected = corrected_plan(Plan(150, 5, 5, 5), 100, step_s, left_s=50.0 if step_s < 60 else 100.0)
+    assert (corrected and corrected.total_steps) == total
+
+
+def test_a_budget_that_is_used_up_ends_the_training_at_once():
+    assert corrected_plan(Plan(150, 5, 5, 5), 100, 1.0, left_s=-3.0).total_steps == 100
+
+
+def test_a_larger_budget_goes_on_at_the_pace_so_far():
+    settings = TrainingSettings(budget="30s", eval_every="7")
+    plan = extended_plan(Plan(100, 7, 9, 20), settings, 10, step=100, elapsed_s=10.0)
+    assert (plan.total_steps, plan.eval_steps, plan.save_steps, plan.sample_steps) == (300, 7, 9, 60)

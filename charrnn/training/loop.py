@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from charrnn.config import LENGTHS, Settings, interval, seconds
+from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.insight.evaluate import Score, counted_for_training, summed_nats, validation
 from charrnn.model.charmodel import CharModel
@@ -26,11 +26,10 @@ from charrnn.text.batches import IGNORED, Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
-from charrnn.training.optim import Plan
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
+from charrnn.training.plan import EVALUATIONS, Plan, corrected_plan, decided_plan, extended_plan, first_plan
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
-EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
 BAD_STEPS = 5  # not finite, in a row, before giving up
 
 Tensors = dict[str, np.ndarray]
@@ -73,7 +72,11 @@ class Trainer:
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
-        self.place, self.plan, self.state = Place(), self._first_plan(), self.model.zero_state(1)
+        self.place, self.plan, self.state = (
+            Place(),
+            first_plan(training, self.batches.steps_per_epoch),
+            self.model.zero_state(1),
+        )
         self._make_samples, self._origins = make_samples, origins or {}
         self._ngram: Score | None = None
         self._signal: str | None = None
@@ -229,54 +232,18 @@ class Trainer:
             raise CheckpointError(
                 f"{checkpoint.path}: its record of the training makes no sense; use another"
             ) from None
-        wanted, before = self._first_plan(), checkpoint.model.settings.training
+        now, before, steps_per_epoch = (
+            self.settings.training,
+            checkpoint.model.settings.training,
+            self.batches.steps_per_epoch,
+        )
+        wanted = first_plan(now, steps_per_epoch)
         for name in ("save", "sample"):
-            if getattr(self.settings.training, f"{name}_every") != getattr(before, f"{name}_every"):
-                self.plan = dataclasses.replace(self.plan, **{f"{name}_steps": getattr(wanted, f"{name}_steps")})
-        now = self.settings.training
+            if getattr(now, f"{name}_every") != getattr(before, f"{name}_every"):
+                self.plan = self.plan.with_interval(name, getattr(wanted, f"{name}_steps"))
         if (now.budget, now.epochs, now.steps) != (before.budget, before.epochs, before.steps):
-            self._extend(wanted.total_steps)
-
-    def _extend(self, total_steps: int | None) -> None:
-        """Go on for longer than was planned: to total_steps, or as many as fit into the new budget at the pace so far.
-
-        Raises SettingsError if that is no longer.
-        """
-        place, training = self.place, self.settings.training
-        asked = next(f"--{key} {value}" for key in LENGTHS if (value := getattr(training, key)) is not None)
-        if self.plan.total_steps is None and (total_steps is None or total_steps >= place.step):
-            self.plan = dataclasses.replace(self.plan, total_steps=total_steps)  # not decided yet: simply the length
-            return
-        if total_steps is None:
-            left_s = seconds(training.budget or "", "--budget") - place.elapsed_s
-            total_steps = place.step + round(left_s * place.step / max(place.elapsed_s, 1e-3))
-        planned = self.plan.total_steps or place.step
-        if total_steps < max(place.step, planned):
-            raise SettingsError(
-                f"{asked}: this run is at step {place.step:,} of {planned:,} after "
-                f"{place.elapsed_s:.0f}s; a resume can only be longer"
-            )
-        self.plan = self.plan.with_length(place.step, total_steps, keep_rate=False)
-        for name, share in (("eval", EVALUATIONS), ("sample", SAMPLINGS)):
-            if getattr(training, f"{name}_every") is None:
-                self.plan = dataclasses.replace(self.plan, **{f"{name}_steps": max(1, total_steps // share)})
-        place.evaluations_since_best = 0
-
-    def _first_plan(self) -> Plan:
-        """What is known before any step was timed."""
-        training = self.settings.training
-        total = training.steps
-        if training.epochs is not None:
-            total = math.ceil(training.epochs * self.batches.steps_per_epoch)
-        steps = {
-            name: interval(getattr(training, f"{name}_every") or "1", f"--{name}-every")[0]
-            for name in ("eval", "save", "sample")
-        }
-        if training.eval_every is None:
-            steps["eval"] = None if total is None else max(1, total // EVALUATIONS)
-        if training.sample_every is None:
-            steps["sample"] = None if total is None else max(1, total // SAMPLINGS)
-        return Plan(total, steps["eval"], steps["save"], steps["sample"])
+            self.plan = extended_plan(self.plan, now, steps_per_epoch, self.place.step, self.place.elapsed_s)
+            self.place.evaluations_since_best = 0
 
     def _decide(self) -> bool:
         """Turn budget and durations into steps, once enough steps were timed. Returns whether that is now done."""
@@ -288,37 +255,24 @@ class Trainer:
             return False
         half = len(ends) // 2  # the first steps pay for caches and lazy set-up
         step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
-        plan = self.plan
-        if plan.total_steps is None:
-            left = (
-                seconds(training.budget or "5m", "--budget") - self._elapsed() - (EVALUATIONS + 1) * self._evaluation_s
-            )
-            plan = plan.with_length(place.step, place.step + max(1, round(left / step_s)), keep_rate=True)
-        assert plan.total_steps is not None
-        for name, share in (("eval", EVALUATIONS), ("save", 1), ("sample", SAMPLINGS)):
-            if getattr(plan, f"{name}_steps") is None:
-                every = getattr(training, f"{name}_every")
-                wanted = seconds(every, name) / step_s if every else plan.total_steps / share
-                plan = dataclasses.replace(plan, **{f"{name}_steps": max(1, round(wanted))})
-        self.plan = plan
-        self.run.log({"event": "plan", "step": place.step} | dataclasses.asdict(plan))
+        left_s = budget_s - self._elapsed() - (EVALUATIONS + 1) * self._evaluation_s
+        self._adopt(decided_plan(self.plan, training, place.step, step_s, left_s))
         return True
 
     def _replan(self) -> None:
-        """A budget's length anew, if at the speed since the last evaluation it would be missed by more than a fifth."""
-        budget, plan, place = self.settings.training.budget, self.plan, self.place
+        """Look at an evaluation whether the budget will be met."""
         now, (then, at) = self._elapsed(), self._last_look
-        self._last_look = (place.step, now)
-        if budget is None or plan.total_steps is None or then == place.step:
-            return
-        step_s = (now - at) / (place.step - then)  # evaluation, samples and checkpoints included
-        left = seconds(budget, "--budget") - now
-        needed = (plan.total_steps - place.step) * step_s
-        if needed == 0 or (left > 0 and 1 / 1.2 <= needed / left <= 1.2):
-            return
-        total = place.step + max(0, round(left / step_s))
-        self.plan = plan.with_length(place.step, total, keep_rate=True)
-        self.run.log({"event": "plan", "step": place.step, "total_steps": total})
+        self._last_look = (self.place.step, now)
+        budget = self.settings.training.budget
+        if budget is not None and then != self.place.step:
+            step_s = (now - at) / (self.place.step - then)  # evaluation, samples and checkpoints included
+            plan = corrected_plan(self.plan, self.place.step, step_s, seconds(budget, "--budget") - now)
+            if plan is not None:
+                self._adopt(plan)
+
+    def _adopt(self, plan: Plan) -> None:
+        self.plan = plan
+        self.run.log({"event": "plan", "step": self.place.step} | dataclasses.asdict(plan))
 
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.place.step % every == 0

@@ -1,54 +1,16 @@
-"""Optimiser, learning-rate schedule, clipping, and the plan that turns a budget into steps."""
+"""Optimiser, learning-rate schedule, clipping."""
 
 from __future__ import annotations
 
-import dataclasses
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from charrnn.config import TrainingSettings
-
-
-@dataclass(frozen=True)
-class Plan:
-    """How many steps, and how often to look, save and sample. Recorded in every checkpoint.
-
-    None: not decided yet, because a budget or a duration waits for the first timed steps. From the moment that
-    everything is decided the weights depend on no clock. The schedule's progress runs from start_progress at
-    start_step to 1 at total_steps, so that a plan made anew goes on without a jump.
-    """
-
-    total_steps: int | None = None
-    eval_steps: int | None = None
-    save_steps: int | None = None
-    sample_steps: int | None = None
-    start_step: int = 0
-    start_progress: float = 0.0
-
-    @property
-    def is_decided(self) -> bool:
-        return None not in (self.total_steps, self.eval_steps, self.save_steps, self.sample_steps)
-
-    def progress(self, step: int) -> float:
-        """Share of the schedule that lies behind, 0 to 1; 0 while the length is not decided."""
-        if self.total_steps is None:
-            return 0.0
-        span = max(1, self.total_steps - self.start_step)
-        return min(1.0, self.start_progress + (1 - self.start_progress) * (step - self.start_step) / span)
-
-    def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
-        """The plan from this step on, for another length.
-
-        keep_rate: the learning rate goes on from where it is (the machine's speed has changed). Otherwise it becomes
-        what it would be had this length been asked for from the start (a person asked for more).
-        """
-        progress = self.progress(step) if keep_rate else step / max(1, total_steps)
-        return dataclasses.replace(self, total_steps=max(step, total_steps), start_step=step, start_progress=progress)
+from charrnn.training.plan import Plan
 
 
 def learning_rate(step: int, plan: Plan, settings: TrainingSettings, peak: float) -> float:

@@ -1,0 +1,121 @@
+"""The plan that turns a budget and durations into steps: made once, recorded, and from then on free of any clock.
+
+Everything here is a function of what was measured elsewhere: no clock is read, nothing is written.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass
+from typing import Any
+
+from charrnn.config import LENGTHS, TrainingSettings, interval, seconds
+from charrnn.errors import SettingsError
+
+EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
+SHARES = {"eval": EVALUATIONS, "save": 1, "sample": SAMPLINGS}
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How many steps, and how often to look, save and sample. Recorded in every checkpoint.
+
+    None: not decided yet, because a budget or a duration waits for the first timed steps. From the moment that
+    everything is decided the weights depend on no clock. The schedule's progress runs from start_progress at
+    start_step to 1 at total_steps, so that a plan made anew goes on without a jump.
+    """
+
+    total_steps: int | None = None
+    eval_steps: int | None = None
+    save_steps: int | None = None
+    sample_steps: int | None = None
+    start_step: int = 0
+    start_progress: float = 0.0
+
+    @property
+    def is_decided(self) -> bool:
+        return None not in (self.total_steps, self.eval_steps, self.save_steps, self.sample_steps)
+
+    def progress(self, step: int) -> float:
+        """Share of the schedule that lies behind, 0 to 1; 0 while the length is not decided."""
+        if self.total_steps is None:
+            return 0.0
+        span = max(1, self.total_steps - self.start_step)
+        return min(1.0, self.start_progress + (1 - self.start_progress) * (step - self.start_step) / span)
+
+    def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
+        """The plan from this step on, for another length.
+
+        keep_rate: the learning rate goes on from where it is (the machine's speed has changed). Otherwise it becomes
+        what it would be had this length been asked for from the start (a person asked for more).
+        """
+        progress = self.progress(step) if keep_rate else step / max(1, total_steps)
+        return dataclasses.replace(self, total_steps=max(step, total_steps), start_step=step, start_progress=progress)
+
+    def with_interval(self, name: str, steps: float | None) -> Plan:
+        """Another interval for "eval", "save" or "sample"; at least one step."""
+        changed: dict[str, Any] = {f"{name}_steps": None if steps is None else max(1, round(steps))}
+        return dataclasses.replace(self, **changed)
+
+
+def first_plan(settings: TrainingSettings, steps_per_epoch: int) -> Plan:
+    """What is known before any step was timed."""
+    total = settings.steps
+    if settings.epochs is not None:
+        total = math.ceil(settings.epochs * steps_per_epoch)
+    plan = Plan(total)
+    for name, share in SHARES.items():
+        every = getattr(settings, f"{name}_every")
+        if every is not None:
+            plan = plan.with_interval(name, interval(every, f"--{name}-every")[0])
+        elif total is not None:
+            plan = plan.with_interval(name, total // share)
+    return plan
+
+
+def decided_plan(plan: Plan, settings: TrainingSettings, step: int, step_s: float, left_s: float) -> Plan:
+    """Everything decided, at this step, from the seconds a step takes and those left of the budget."""
+    total = plan.total_steps
+    if total is None:
+        total = step + max(1, round(left_s / step_s))
+        plan = plan.with_length(step, total, keep_rate=True)
+    for name, share in SHARES.items():
+        if getattr(plan, f"{name}_steps") is None:
+            every = getattr(settings, f"{name}_every")
+            plan = plan.with_interval(name, seconds(every, name) / step_s if every else total / share)
+    return plan
+
+
+def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan | None:
+    """Another length, if at this speed the budget would be missed by more than a fifth of what is left; else None."""
+    if plan.total_steps is None:
+        return None
+    needed_s = (plan.total_steps - step) * step_s
+    if needed_s == 0 or (left_s > 0 and 1 / 1.2 <= needed_s / left_s <= 1.2):
+        return None
+    return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
+
+
+def extended_plan(plan: Plan, settings: TrainingSettings, steps_per_epoch: int, step: int, elapsed_s: float) -> Plan:
+    """The plan of a resumed run that was asked to go on for longer. A budget goes on at the pace so far.
+
+    Raises SettingsError if what is asked for is no longer.
+    """
+    total = first_plan(settings, steps_per_epoch).total_steps
+    if plan.total_steps is None and (total is None or total >= step):
+        return dataclasses.replace(plan, total_steps=total)  # nothing was decided yet: simply the length
+    if total is None:
+        left_s = seconds(settings.budget or "", "--budget") - elapsed_s
+        total = step + round(left_s * step / max(elapsed_s, 1e-3))
+    planned = plan.total_steps or step
+    if total < max(step, planned):
+        asked = next(f"--{key} {value}" for key in LENGTHS if (value := getattr(settings, key)) is not None)
+        raise SettingsError(
+            f"{asked}: this run is at step {step:,} of {planned:,} after {elapsed_s:.0f}s; a resume can only be longer"
+        )
+    plan = plan.with_length(step, total, keep_rate=False)
+    for name, share in SHARES.items():
+        if getattr(settings, f"{name}_every") is None:
+            plan = plan.with_interval(name, total // share)
+    return plan
