@@ -46,8 +46,13 @@ def write_stdout(pieces: Iterable[bytes], *, raw: bool = False) -> None:
                 out.flush()
         out.flush()
     except BrokenPipeError:
-        # Python flushes stdout again as it ends, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
     except OSError as error:
+        _forget_stdout()
         name = errno.errorcode.get(error.errno or 0, "")
         raise StorageError(f"cannot write to standard output: {error.strerror} ({name})") from None
+
+
+def _forget_stdout() -> None:
+    """Python flushes stdout again as it ends, and would complain a second time."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
