@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import re
@@ -55,4 +56,5 @@ def write_stdout(pieces: Iterable[bytes], *, raw: bool = False) -> None:
 
 def _forget_stdout() -> None:
     """Python flushes stdout again as it ends, and would complain a second time."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stdout that is no file needs nothing
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
