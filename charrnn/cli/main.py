@@ -63,8 +63,8 @@ def options(
 
 def main() -> NoReturn:
     """Run a command; a person's mistake is one line on stderr and an exit code, ours is a traceback and 1."""
-    # Threads that wait for each other spin only for a moment, then sleep. With one other busy program on two cores,
-    # spinning as long as libgomp does by default made the same training step 2 to 80 times slower; never spinning made
+    # Threads that wait for each other spin only for a moment, then sleep. With other busy programs on two cores,
+    # spinning as long as libgomp does by default made the same training step 2 to 300 times slower; never spinning made
     # it 2.2 times slower on an idle machine (README, Decisions). Read by libgomp when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

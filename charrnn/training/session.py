@@ -183,11 +183,12 @@ def _same_corpus(
                 progress.say(f"note: {note}")
             return made
         try:
-            corpora.open_corpus(folder, fingerprint)
+            opened = corpora.open_corpus(folder, fingerprint)
         except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
-            corpora.build(found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary)
+            opened, _ = corpora.build(found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary)
             progress.say(f"note: {folder} was damaged and is made anew from {one_line(request.corpus)}")
-    opened = corpora.open_corpus(folder, fingerprint)
+    else:
+        opened = corpora.open_corpus(folder, fingerprint)
     if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
         raise CheckpointError(f"{folder} does not belong to this run's checkpoint; start the run anew with its text")
     return opened
