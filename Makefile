@@ -24,11 +24,11 @@ test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt charrnn/sampling/kernel.c
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt charrnn/sampling/kernel.c
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
 

@@ -1,12 +1,21 @@
 """What many tests share: a quiet environment, and small trainings in this process."""
 
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+
+from charrnn.sampling.library import library
+
+COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
+# With a compiler an absent library is a fault: then these tests fail.
+needs_kernel = pytest.mark.skipif(
+    COMPILER is None and library() is None, reason="no C compiler here, and no compiled kernel"
+)
 
 for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
     os.environ.pop(name, None)

@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "text": set(),
     "model": set(),  # and not modelfile, which knows the disk
     "training": {"charrnn.text", "charrnn.model", "charrnn.insight.evaluate"},
-    "sampling": {"charrnn.text.vocabulary", "charrnn.text.reading", "charrnn.text.corpus"},
+    "sampling": {"charrnn.text.vocabulary", "charrnn.text.reading", "charrnn.text.corpus", "charrnn.text.novelty"},
     "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling"},
 }
 

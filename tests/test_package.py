@@ -1,12 +1,15 @@
-"""What is installed: a wheel that holds corpora and presets, and works from any directory."""
+"""What is installed: a wheel that holds corpora, presets and the compiled kernel, and works from any directory."""
 
 import os
 import subprocess
 import sys
+import tarfile
 import zipfile
+from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
+from conftest import COMPILER
 
 from charrnn.config import shipped, shipped_names
 from charrnn.text.reading import find_source, take_census
@@ -14,20 +17,42 @@ from charrnn.text.reading import find_source, take_census
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("wheel")
-    # Built from a copy: setuptools writes build/ and egg-info beside what it packs.
-    files = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True)
+def built(folder, call, **changes):
+    """What setuptools makes of a copy of the project: it writes build/ and egg-info beside what it packs."""
+    listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True)
     if files.returncode:
         pytest.skip("not a git checkout: nothing says which files belong to the project")
     for name in filter(None, files.stdout.split("\0")):
         if (ROOT / name).is_file():
             (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "src" / name).write_bytes((ROOT / name).read_bytes())
-    build = f"from setuptools import build_meta; build_meta.build_wheel({str(folder)!r})"  # what pip calls
-    subprocess.run([sys.executable, "-c", build], cwd=folder / "src", check=True, capture_output=True, timeout=200)
-    return next(folder.glob("charrnn_torch-*.whl"))
+    build = f"from setuptools import build_meta; build_meta.{call}({str(folder)!r})"  # what pip calls
+    command, environment = [sys.executable, "-c", build], {**os.environ, **changes}
+    subprocess.run(command, cwd=folder / "src", env=environment, check=True, capture_output=True, timeout=200)
+    return next(path for path in folder.glob("charrnn_torch-*") if path.is_file())
+
+
+def engine_of(wheel, folder):
+    """What an installation of this wheel samples with."""
+    zipfile.ZipFile(wheel).extractall(folder)
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    environment.pop("CHARRNN_KERNEL", None)
+    code = "import charrnn.sampling.library as l; print(l.__file__, l.describe(), sep='\\n')"
+    command = [sys.executable, "-P", "-c", code]
+    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    file, engine = done.stdout.splitlines()
+    assert Path(file).is_relative_to(folder)
+    return engine
+
+
+def kernels(wheel):
+    return [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("charrnn/sampling/_kernel")]
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    return built(tmp_path_factory.mktemp("wheel"), "build_wheel")
 
 
 @pytest.mark.medium
@@ -37,6 +62,27 @@ def test_a_wheel_holds_the_corpora_the_presets_and_every_module(wheel):
     data = {f"charrnn/corpora/{name}.txt" for name in ("names", "surnames")}
     data |= {f"charrnn/configs/{path.name}" for path in (ROOT / "configs").glob("*.toml")}
     assert modules | data | {"charrnn/py.typed"} <= inside
+
+
+@pytest.mark.medium
+@pytest.mark.skipif(COMPILER is None, reason="no C compiler here")
+def test_a_wheel_holds_the_compiled_kernel_and_uses_it(wheel, tmp_path):
+    [kernel] = kernels(wheel)
+    assert kernel.endswith(tuple(EXTENSION_SUFFIXES))
+    assert engine_of(wheel, tmp_path).startswith("compiled")
+
+
+@pytest.mark.medium
+def test_without_a_compiler_a_wheel_is_built_all_the_same_and_numpy_samples(tmp_path):
+    wheel = built(tmp_path / "made", "build_wheel", CC="/bin/false")
+    assert kernels(wheel) == []
+    assert engine_of(wheel, tmp_path / "site") == "numpy"
+
+
+@pytest.mark.medium
+def test_a_source_distribution_holds_the_source_of_the_kernel(tmp_path):
+    with tarfile.open(built(tmp_path, "build_sdist")) as archive:
+        assert any(name.endswith("/charrnn/sampling/kernel.c") for name in archive.getnames())
 
 
 @pytest.mark.medium

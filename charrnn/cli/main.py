@@ -45,9 +45,13 @@ def _show_version(wanted: bool) -> None:
             except PackageNotFoundError:
                 return "not installed"
 
+        from charrnn import __version__
+        from charrnn.sampling.library import describe
+
         python = ".".join(map(str, sys.version_info[:3]))
         typer.echo(
-            f"charrnn {installed('charrnn-torch')} (torch {installed('torch')}, numpy {installed('numpy')}, Python {python})"
+            f"charrnn {__version__} (torch {installed('torch')}, numpy {installed('numpy')}, Python {python}, "
+            f"sampler: {describe()})"
         )
         raise typer.Exit
 

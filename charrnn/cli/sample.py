@@ -1,10 +1,9 @@
-"""charrnn sample: words typed by a person -> one call of sampling.engine. Never loads torch."""
+"""charrnn sample: words typed by a person -> calls of sampling.engine and sampling.constraints. Never loads torch."""
 
 from __future__ import annotations
 
-import math
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,12 +12,12 @@ import typer
 from charrnn.errors import CheckpointError, SettingsError
 
 if TYPE_CHECKING:
-    from charrnn.modelfile import ModelFile
-    from charrnn.sampling.engine import Sample, Sampler
-    from charrnn.text.corpus import Corpus
+    from charrnn.sampling.constraints import TrainingText
+    from charrnn.sampling.engine import Sample
 
 MAX_PRIME_BYTES = 16 << 20
-TEXT, RANDOMNESS, OUTPUT = "Text", "Randomness", "Output"
+MAX_THREADS = 256
+TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = "Text", "Randomness", "Constraints", "Speed", "Output"
 
 
 def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> Any:
@@ -47,7 +46,7 @@ def sample(
         ),
     ] = None,
     prime: Annotated[
-        str | None, _option("--prime", "-p", help="Begin with this text.", metavar="TEXT", panel=TEXT)
+        str | None, _option("--prime", "--starts-with", "-p", help="Begin with this text.", metavar="TEXT", panel=TEXT)
     ] = None,
     prime_file: Annotated[
         Path | None, _option("--prime-file", help="Begin with this file; - is stdin.", metavar="FILE", panel=TEXT)
@@ -97,7 +96,49 @@ def sample(
         int | None,
         _option("--seed", help="Same seed, same text (default: a fresh one, told).", metavar="N", panel=RANDOMNESS),
     ] = None,
-    device: Annotated[str, _option("--device", help="auto or cpu: sampling needs no other.", panel=OUTPUT)] = "auto",
+    novel: Annotated[
+        bool, _option("--novel", help="Only texts that are surely not in the training text.", panel=CONSTRAINTS)
+    ] = False,
+    unique: Annotated[bool, _option("--unique", help="No text twice.", panel=CONSTRAINTS)] = False,
+    matching: Annotated[
+        str | None,
+        _option(
+            "--matching",
+            help="Only texts in which this is found (a Python pattern; ^ and $: the whole).",
+            metavar="REGEX",
+            panel=CONSTRAINTS,
+        ),
+    ] = None,
+    min_length: Annotated[
+        int, _option("--min-length", help="At least N characters, with the prompt.", metavar="N", panel=CONSTRAINTS)
+    ] = 0,
+    max_length: Annotated[
+        int | None,
+        _option("--max-length", help="At most N characters, with the prompt.", metavar="N", panel=CONSTRAINTS),
+    ] = None,
+    rank: Annotated[
+        bool, _option("--rank", help="Likeliest first, with bits per character.", panel=CONSTRAINTS)
+    ] = False,
+    tries: Annotated[
+        int | None,
+        _option(
+            "--tries",
+            help="Draw so many texts at most (default: 1000 for each wanted, at least 10,000).",
+            metavar="N",
+            panel=CONSTRAINTS,
+        ),
+    ] = None,
+    weights: Annotated[
+        str,
+        _option("--weights", help="auto, float32 or float16 (default: auto: float16 for streams).", panel=SPEED),
+    ] = "auto",
+    threads: Annotated[
+        int | None, _option("--threads", help="Default: what pays, up to all processors.", metavar="N", panel=SPEED)
+    ] = None,
+    device: Annotated[str, _option("--device", help="auto or cpu: sampling needs no other.", panel=SPEED)] = "auto",
+    interactive: Annotated[
+        bool, _option("--interactive", "-i", help="Read and write by turns; /help there says more.", panel=OUTPUT)
+    ] = False,
     json: Annotated[
         bool, _option("--json", help="A JSON object a line: text, nats, novelty ...", panel=OUTPUT)
     ] = False,
@@ -108,91 +149,132 @@ def sample(
         raise SettingsError("--prime and --prime-file both say how to begin; give one")
     if device not in ("auto", "cpu"):
         raise SettingsError(f"--device {device!r}: sampling runs on the processor; leave it out, or say cpu")
-    for name, value in (("--prime", prime or ""), ("--until", until)):
+    if threads is not None and not 1 <= threads <= MAX_THREADS:
+        raise SettingsError(f"--threads {threads}: must be between 1 and {MAX_THREADS}")
+    for name, value in (("--prime", prime or ""), ("--until", until), ("--matching", matching or "")):
         _check_utf8(name, value)
 
     from charrnn.modelfile import newest_run, read_model
+    from charrnn.sampling.constraints import Constraints, Tally, accepted, ranked, training_text, tries_allowed
     from charrnn.sampling.decode import Decoding, checked_seed
     from charrnn.sampling.engine import Sampler
-    from charrnn.terminal import write_stdout
+    from charrnn.terminal import one_line, write_stdout
 
     decoding = Decoding(temp, top_k, top_p, min_p, repetition_penalty)
+    constraints = Constraints(novel, unique, matching, min_length, max_length)
     numbered = checked_seed(seed)
     model = read_model(run or newest_run(Path("runs")))
     lines = model.mode == "lines"
-    count = (10 if lines else 1) if count is None else count
+    asked_count, count = count, (10 if lines else 1) if count is None else count
+    tries = tries_allowed(tries, count, temp)
+    if interactive and str(prime_file) == "-":
+        raise SettingsError("--interactive reads standard input, and so cannot --prime-file -; name a file")
     begin = _read_prime(prime_file, lines) if prime_file else prime or ""
-    sampler = Sampler(model)
+    sampler = Sampler(model, weights=weights)
     how: dict[str, Any] = {
         "decoding": decoding, "length": length, "prime": begin, "until": until, "seed": numbered, "unknown": unknown,
+        "threads": threads,
     }  # fmt: skip
+    if interactive:
+        if json or rank or constraints or asked_count is not None:
+            raise SettingsError("--interactive writes one text by turns; leave out --count, --json and the constraints")
+        from charrnn.cli.interactive import converse
+
+        converse(
+            sampler, decoding=decoding, length=length, until=until, seed=seed, prime=begin, unknown=unknown, raw=raw,
+            threads=threads,
+        )  # fmt: skip
+        return
     samples = sampler.generate(count, **how)  # says at once what is wrong with the rest
+    if constraints:
+        [prompt] = sampler.generate(1, **how | {"length": 0})
+        how["length"] = constraints.length(model.mode, model.vocabulary.unit, prompt, until, length)
+    as_it_comes = not (lines or json or rank or constraints)
+    known = None if as_it_comes else training_text(model)
+    if novel and known is None:
+        place = one_line(str(model.path))
+        raise CheckpointError(f"--novel: the training text of {place} is not beside it; sample from its run directory")
     if count == 0:
         return
     if top_k > len(model.vocabulary):
         typer.echo(f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept", err=True)
     if seed is None and temp > 0:
         typer.echo(f"seed {numbered} (--seed {numbered} writes this again)", err=True)
-    if not lines and not json:
-        write_stdout(_streams(sampler, count, how, end_line=sys.stdout is not None and sys.stdout.isatty()), raw=raw)
+    end_line = sys.stdout is not None and sys.stdout.isatty()
+    if as_it_comes:
+        streams = (sampler.stream(first=number, **how) for number in range(count))
+        write_stdout(_divided(streams, end_line=end_line), raw=raw)
         return
-    corpus = _training_text(model)
-    verdicts: list[bool] = []
-    write_stdout(_each(samples, corpus, verdicts, numbered if json else None), raw=raw)
-    if verdicts and not json:
-        typer.echo(f"{sum(verdicts)} of {len(verdicts)} are not in the training text", err=True)
+    tally = Tally(count)
+    if constraints:
+        samples = accepted(lambda first, n: sampler.generate(n, first=first, **how), tally, tries, constraints, known)
+    verdicts: list[bool | None] = []
+    if json:
+        pieces = _objects(samples, known, numbered, rank=rank, novel=novel)
+    elif rank:
+        pieces = _table(ranked(samples))
+    elif lines:
+        pieces = _lines(samples, None if novel else known, verdicts)
+    else:
+        pieces = _divided(([one.data] for one in samples), end_line=end_line)
+    write_stdout(pieces, raw=raw)
+    if tally.ran_out:
+        advice = "--temp 0 always writes the same text" if temp == 0 else "loosen them or raise --tries"
+        counts = f"found {tally.kept:,} of {count:,} in {tally.tried:,} tries"
+        raise SettingsError(f"{counts}: {tally.reasons()}; {advice}")
+    if tally.refused and not json:
+        typer.echo(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}", err=True)
+    if verdicts:
+        typer.echo(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text", err=True)
 
 
-def _each(samples: Iterator[Sample], corpus: Corpus | None, verdicts: list[bool], seed: int | None) -> Iterator[bytes]:
-    """A line for each sample: its text, or with a seed its JSON. verdicts: whether each is novel, if that is known."""
+def _lines(samples: Iterable[Sample], known: TrainingText | None, verdicts: list[bool | None]) -> Iterator[bytes]:
+    """A line for each sample. verdicts: whether each is novel, if the training text is known."""
+    for one in samples:
+        if known:
+            verdicts.append(known.is_novel(one))
+        yield one.data + b"\n"
+
+
+def _objects(
+    samples: Iterable[Sample], known: TrainingText | None, seed: int, *, rank: bool, novel: bool
+) -> Iterator[bytes]:
+    """A JSON object for each sample; novel: all of them have been found to be."""
+    from charrnn.sampling.constraints import bits_per_char, ranked
     from charrnn.storage import json_line
 
-    for one in samples:
-        novel = None if corpus is None else _is_novel(one.data, corpus)
-        if novel is not None:
-            verdicts.append(novel)
-        if seed is None:
-            yield one.data + b"\n"
-            continue
-        bits = one.nats / math.log(2) / one.chars if one.chars else None
+    for place, one in enumerate(ranked(samples) if rank else samples, 1):
         values = {
-            "schema": 1, "text": one.text, "nats": one.nats, "chars": one.chars, "bits_per_char": bits,
-            "novel": novel, "seed": seed, "index": one.index,
+            "schema": 1, "text": one.text, "nats": one.nats, "chars": one.chars, "bits_per_char": bits_per_char(one),
+            **({"rank": place} if rank else {}), "novel": novel or (known.is_novel(one) if known else None),
+            "seed": seed, "index": one.index,
         }  # fmt: skip
         yield json_line(values).encode() + b"\n"
 
 
-def _streams(sampler: Sampler, count: int, how: dict[str, Any], *, end_line: bool) -> Iterator[bytes]:
-    """Streams one after the other as they come, a line `---` between them; end_line: a newline after the last."""
-    for number in range(count):
+def _table(samples: list[Sample]) -> Iterator[bytes]:
+    """`2.13  Maria`; the further lines of a text stand beneath its first."""
+    from charrnn.sampling.constraints import bits_per_char
+
+    bits = [bits_per_char(one) for one in samples]
+    shown = ["-" if each is None else f"{each:.2f}" for each in bits]
+    width = max(map(len, shown), default=0)
+    for number, one in zip(shown, samples, strict=True):
+        text = one.data.removesuffix(b"\n").replace(b"\n", b"\n" + b" " * (width + 2))
+        yield f"{number:>{width}}  ".encode() + text + b"\n"
+
+
+def _divided(texts: Iterable[Iterable[bytes]], *, end_line: bool) -> Iterator[bytes]:
+    """Texts in pieces, as they come, a line `---` between two; end_line: a newline after the last."""
+    piece = b"\n"
+    for number, text in enumerate(texts):
+        if number:
+            yield b"---\n" if piece.endswith(b"\n") else b"\n---\n"
         piece = b"\n"
-        for piece in sampler.stream(first=number, **how):
+        for piece in text:
             yield piece
-        last = number == count - 1
-        if not piece.endswith(b"\n") and (end_line or not last):
-            yield b"\n"
-        if not last:
-            yield b"---\n"
-
-
-def _training_text(model: ModelFile) -> Corpus | None:
-    """The text the model learnt from, if its run still holds it."""
-    from charrnn.text.corpus import open_corpus
-
-    fingerprint = model.meta.get("fingerprint")
-    if model.run is None or not isinstance(fingerprint, str):
-        return None
-    try:
-        return open_corpus(model.run / "corpus", fingerprint, verify=False)
-    except CheckpointError:
-        return None
-
-
-def _is_novel(data: bytes, corpus: Corpus) -> bool:
-    ids = corpus.vocabulary.lookup(corpus.vocabulary.codes(data))
-    if not len(ids):
-        return False
-    return bool((ids < 0).any()) or not corpus.contains(ids, whole_line=corpus.mode == "lines")
+    if end_line and not piece.endswith(b"\n"):
+        yield b"\n"
 
 
 def _read_prime(path: Path, lines: bool) -> str:
@@ -222,4 +304,5 @@ def _check_utf8(name: str, value: str) -> None:
     """Arguments that are not UTF-8 arrive with surrogates in place of the bytes."""
     for position, character in enumerate(value):
         if 0xD800 <= ord(character) < 0xE000:
-            raise SettingsError(f"{name}: what stands at position {position} is not UTF-8; use --prime-file")
+            advice = "use --prime-file" if name == "--prime" else "retype it"
+            raise SettingsError(f"{name}: what stands at position {position} is not UTF-8; {advice}")

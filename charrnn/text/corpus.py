@@ -1,7 +1,8 @@
 """Corpus: ids of a text, split into train, val and test, in a memory-mapped file of the run.
 
 The first pass over a text finds its characters (reading.take_census), the second writes one uint8, uint16 or uint32
-per character. The file's name is a digest of content and options, so that it is found again and never confused.
+per character. The file's name is a digest of content and options, so that it is found again and never confused. Beside
+it lie its description (.json) and a filter of the training split (.novel, see novelty.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from charrnn.config import TextSettings, shares
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
 from charrnn.storage import read_bounded, storage_error, sync_directory, write_atomically
 from charrnn.terminal import one_line
+from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
@@ -170,6 +172,9 @@ def build(
         "vocabulary": vocabulary.to_dict(),
     }  # fmt: skip
     write_atomically(folder / f"{found.fingerprint[:16]}.json", json.dumps(about).encode())
+    # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
+    write_filter(made.path.with_suffix(".novel"), made.split("train"), vocabulary, made.mode, made.fingerprint)
+    made.release()
     return made, notes
 
 
@@ -191,7 +196,8 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
         size = path.stat().st_size
     except (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
         raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
-    if not fine or ends != sorted(ends) or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
+    fine = fine and ends == sorted(ends) and ends[::2] == [*ends[1::2], ends[-1]]  # no split hides a piece of another
+    if not fine or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
         raise CheckpointError(f"{shown} does not fit its description; start the run anew with its text")
     if verify and _file_sha256(path) != digest:
         raise CheckpointError(f"{shown} is damaged (its SHA-256 differs); start the run anew with its text")

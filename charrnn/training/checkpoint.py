@@ -26,7 +26,7 @@ from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, pa
 from charrnn.storage import json_line, read_tensors, storage_error, write_atomically, write_tensors
 from charrnn.terminal import one_line
 
-CORPUS = ("[0-9a-f]" * 16 + ".ids", "[0-9a-f]" * 16 + ".json")
+CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
 
 

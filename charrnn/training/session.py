@@ -172,13 +172,13 @@ def _same_corpus(
                     f"{one_line(request.corpus)} is not the text this run was trained on ({found.fingerprint[:12]}, not "
                     f"{fingerprint[:12]}); resume without naming it, or pass --allow-corpus-change"
                 )
+            if found.mode != checkpoint.model.mode:
+                raise CorpusError(
+                    f"{one_line(request.corpus)} would be read as {found.mode}, the run as {checkpoint.model.mode}; pass --mode"
+                )
             made, notes = corpora.build(
                 found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
             )
-            if made.mode != checkpoint.model.mode:
-                raise CorpusError(
-                    f"{one_line(request.corpus)} would be read as {made.mode}, the run as {checkpoint.model.mode}; pass --mode"
-                )
             for note in ("the text has changed: this resume is not exact to the bit", *notes):
                 progress.say(f"note: {note}")
             return made

@@ -1,0 +1,257 @@
+"""Which texts are kept: length, pattern, no repeats, novelty; and their order by probability.
+
+By rejection, never by steering: a text that fails is thrown away whole and another is drawn, so that what is kept
+follows the model's own distribution given the constraints. The price is a number of tries, and that is bounded.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from charrnn.errors import CheckpointError, SettingsError
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
+from charrnn.storage import read_bounded
+from charrnn.terminal import one_line
+from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.novelty import read_filter
+
+Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
+LEAST_TRIES, TRIES_PER_TEXT = 10_000, 1_000
+NUMBER_FORMS = {  # why a text is refused: one of them, several of them
+    "short": ("is shorter than --min-length", "are shorter than --min-length"),
+    "long": ("is longer than --max-length", "are longer than --max-length"),
+    "unlike": ("does not match --matching", "do not match --matching"),
+    "repeat": ("is a repeat (--unique)", "are repeats (--unique)"),
+    "known": ("is in the training text (--novel)", "are in the training text (--novel)"),
+    "doubtful": ("may be in the training text (--novel)", "may be in the training text (--novel)"),
+}
+
+
+@dataclass(frozen=True)
+class Constraints:
+    """What a text must be to be kept. Lengths in characters, prompt included, closing newline not. Raises SettingsError."""
+
+    novel: bool = False
+    unique: bool = False
+    matching: str | None = None  # a regular expression of Python, searched for
+    min_length: int = 0
+    max_length: int | None = None
+
+    def __post_init__(self) -> None:
+        for name, value in (("--min-length", self.min_length), ("--max-length", self.max_length)):
+            if value is not None and value < 0:
+                raise SettingsError(f"{name} {value}: must be at least 0")
+        if self.max_length is not None and self.min_length > self.max_length:
+            raise SettingsError(f"--min-length {self.min_length} is more than --max-length {self.max_length}")
+        _ = self.pattern
+
+    def __bool__(self) -> bool:
+        return self != Constraints()
+
+    @cached_property
+    def pattern(self) -> re.Pattern[str] | None:
+        if self.matching is None:
+            return None
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of what a later Python may read otherwise
+                return re.compile(self.matching)
+        except (re.error, OverflowError, RecursionError) as error:
+            reason = one_line(str(error)) if not isinstance(error, RecursionError) else "too deeply nested"
+            raise SettingsError(f"--matching {one_line(self.matching)!r} is no regular expression: {reason}") from None
+
+    def length(self, mode: str, unit: str, prompt: Sample, until: str, length: int | None) -> int:
+        """The `length` to draw with: a text that will be too long is written only until it surely is.
+
+        prompt: a sample of length 0; until, length: as asked. Raises SettingsError where no text could fit.
+        """
+        lines, most, begun = mode == "lines", self.max_length, len(prompt.text)
+        limit = length if length is not None else LINE_LENGTH if lines else STREAM_LENGTH
+        if most is not None:
+            if len(_shown(prompt)) > most:
+                raise SettingsError(f"--max-length {most}: the prompt alone has {begun:,} characters")
+            if lines or until:
+                # One character too many, and the closing newline. In a stream the character too many may be a newline itself.
+                surely = most + 1 if lines else most + 2
+                cut = surely - begun if unit == "char" else 4 * surely - len(prompt.data)  # of at most 4 bytes each
+                limit = min(limit, max(1, cut))
+            elif length is None:  # a stream without an end of its own ends where it is told to
+                limit = min(limit, max(0, most - begun))
+            elif unit == "char" and begun + limit > most + 1:
+                raise SettingsError(
+                    f"--max-length {most}: without --until, every text has {begun + limit:,} characters"
+                )
+        if self.min_length > begun + limit:
+            raise SettingsError(
+                f"--min-length {self.min_length}: a text ends after {begun + limit:,} characters; raise --length"
+            )
+        return limit
+
+
+@dataclass
+class Tally:
+    """What became of the tries."""
+
+    wanted: int
+    tried: int = 0
+    kept: int = 0
+    refused: Counter[str] = field(default_factory=Counter)
+    ran_out: bool = False
+
+    def reasons(self) -> str:
+        """`9,120 do not match --matching, 877 are in the training text (--novel)`."""
+        found = self.refused.most_common()
+        return ", ".join(f"{number:,} {NUMBER_FORMS[reason][number > 1]}" for reason, number in found)
+
+
+def tries_allowed(tries: int | None, count: int, temperature: float) -> int:
+    """How many texts may be drawn for `count` that are kept. Raises SettingsError."""
+    if tries is not None and tries < max(1, count):
+        raise SettingsError(f"--tries {tries}: must be at least {max(1, count):,}{' (--count)' if count > 1 else ''}")
+    allowed = max(LEAST_TRIES, TRIES_PER_TEXT * count) if tries is None else tries
+    return min(allowed, max(1, count)) if temperature == 0 else allowed  # greedy: every text is the same
+
+
+def accepted(
+    draw: Draw, tally: Tally, tries: int, constraints: Constraints, known: TrainingText | None = None
+) -> Iterator[Sample]:
+    """The first tally.wanted samples that satisfy the constraints, in the order of their draws; fewer after `tries`.
+
+    Memory is flat, but for `unique`, which remembers what it has let pass.
+    """
+    seen: set[bytes] = set()
+    while tally.kept < tally.wanted:
+        # Draws come in batches, since a few rows cost little less than many: no more than are likely to be needed.
+        missing = tally.wanted - tally.kept
+        likely = missing * tally.tried // tally.kept + 1 if tally.kept else 4 * tally.tried
+        batch = min(max(missing, likely), tries - tally.tried)
+        if batch <= 0:
+            tally.ran_out = True
+            return
+        for sample in draw(tally.tried, batch):
+            tally.tried += 1
+            reason = _refusal(sample, constraints, seen, known)
+            if reason:
+                tally.refused[reason] += 1
+                continue
+            tally.kept += 1
+            if constraints.unique:
+                seen.add(sample.data)
+            yield sample
+            if tally.kept == tally.wanted:
+                return
+
+
+def _refusal(sample: Sample, constraints: Constraints, seen: set[bytes], known: TrainingText | None) -> str:
+    """Why a text is not kept, in a word; nothing if it is. What is cheap is asked first."""
+    text = _shown(sample)
+    if len(text) < constraints.min_length:
+        return "short"
+    if constraints.max_length is not None and len(text) > constraints.max_length:
+        return "long"
+    if constraints.pattern and not constraints.pattern.search(text):
+        return "unlike"
+    if sample.data in seen:
+        return "repeat"
+    if constraints.novel:
+        is_novel = known.is_novel(sample) if known else None
+        if not is_novel:
+            return "doubtful" if is_novel is None else "known"
+    return ""
+
+
+def _shown(sample: Sample) -> str:
+    return sample.text.removesuffix("\n")
+
+
+def bits_per_char(sample: Sample) -> float | None:
+    """None where nothing was generated."""
+    return sample.nats / math.log(2) / sample.chars if sample.chars else None
+
+
+def ranked(samples: Iterable[Sample]) -> list[Sample]:
+    """The likeliest a character first, equals as they were drawn, texts without a generated character last."""
+
+    def key(sample: Sample) -> tuple[float, int]:
+        bits = bits_per_char(sample)
+        return (math.inf if bits is None else bits, sample.index)
+
+    return sorted(samples, key=key)
+
+
+# Novelty
+
+
+class TrainingText:
+    """What a run still holds of the texts its model learnt from: a filter, a copy, or both, of each."""
+
+    def __init__(self, parts: list[_Part], unit: str) -> None:
+        self._parts, self._unit = parts, unit
+
+    def is_novel(self, sample: Sample) -> bool | None:
+        """Is it in no training text: as a whole line, or in a stream as any piece? None: that cannot be told.
+
+        True is never a guess. An empty text is not novel.
+        """
+        if not sample.data:
+            return False
+        held = [part.holds(sample, self._unit) for part in self._parts]
+        return False if True in held else None if None in held else True
+
+
+def training_text(model: ModelFile) -> TrainingText | None:
+    """The training text as far as it lies beside a model; None if it does not, or is damaged."""
+    fingerprint = model.meta.get("fingerprint")
+    if model.run is None or not isinstance(fingerprint, str):
+        return None
+    folder = model.run / "corpus"
+    # A run resumed with --allow-corpus-change has learnt from several texts; all of them lie there.
+    stems = {file.stem for ending in (".json", ".novel") for file in folder.glob("[0-9a-f]" * 16 + ending)}
+    others = [_fingerprint(folder / f"{stem}.json") for stem in sorted(stems - {fingerprint[:16]})]
+    parts = [_Part(folder, each, model) for each in (fingerprint, *others)]
+    return TrainingText(parts, model.vocabulary.unit) if all(part.filter or part.corpus for part in parts) else None
+
+
+class _Part:
+    """One training text: its filter is asked first, then, where that is in doubt, the text itself."""
+
+    def __init__(self, folder: Path, fingerprint: str, model: ModelFile) -> None:
+        self._folder, self._fingerprint, self._model = folder, fingerprint, model
+        found = read_filter(folder / f"{fingerprint[:16]}.novel", model.mode, model.vocabulary.unit)
+        self.filter = found if found and found.fingerprint.startswith(fingerprint) else None
+
+    @cached_property
+    def corpus(self) -> Corpus | None:
+        """The run's copy, read once to its end: a damaged one must not make a text look new."""
+        try:
+            found = open_corpus(self._folder, self._fingerprint)
+        except CheckpointError:
+            return None
+        fits = found.vocabulary == self._model.vocabulary and found.mode == self._model.mode
+        return found if fits else None
+
+    def holds(self, sample: Sample, unit: str) -> bool | None:
+        if self.filter and not self.filter.may_hold(sample.text if unit == "char" else sample.data):
+            return False
+        if self.corpus is None:
+            return None
+        ids = self.corpus.vocabulary.lookup(self.corpus.vocabulary.codes(sample.data))
+        return bool((ids >= 0).all()) and self.corpus.contains(ids, whole_line=self.corpus.mode == "lines")
+
+
+def _fingerprint(description: Path) -> str:
+    """Of the corpus that a file describes; the file's name, which is its beginning, if that cannot be read."""
+    try:
+        found = json.loads(read_bounded(description, 64 << 20, "a corpus of charrnn"))["fingerprint"]
+    except (CheckpointError, KeyError, TypeError, ValueError, RecursionError):
+        return description.stem
+    return found if isinstance(found, str) and found[:16] == description.stem else description.stem

@@ -1,0 +1,304 @@
+"""The network's step in numpy: what every machine can run, and the reference for the compiled kernel.
+
+Weights are prepared once for both: layer 0 becomes a table, biases are folded, gates reordered.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import NamedTuple
+
+import numpy as np
+
+from charrnn.layout import GATES, PARAMETERS, sizes
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.decode import WINDOW, Decoding, distribution, draw, surprise, uniforms
+
+State = tuple[np.ndarray, ...]  # (h,) or (h, c), each (L, B, H)
+
+MAX_ROWS = 64  # samples side by side
+MAX_SCORES = 1 << 22  # of all rows together: an alphabet of 100,000 gets fewer rows
+MAX_WAITING = 4096  # samples begun after the oldest unfinished one
+
+
+class Finished(NamedTuple):
+    """Samples first, first + 1 ... that have ended: their ids one after the other, and length and nats of each."""
+
+    first: int
+    ids: np.ndarray
+    lengths: list[int]
+    nats: list[float]
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What one call asks for, checked. newline: the id that ends a sample, or -1."""
+
+    decoding: Decoding
+    length: int
+    prime: np.ndarray
+    until: np.ndarray
+    seed: int
+    newline: int
+
+
+@dataclass
+class Place:
+    """Where one text stands: what it has read, what comes next, and the place of its next draw. Arrays change in place."""
+
+    state: State  # (L, 1, H)
+    logits: np.ndarray  # (1, V)
+    recent: np.ndarray  # (1, WINDOW) int32
+    number: int = 0
+    position: int = 0  # characters drawn so far
+    pending: int = -1  # the newest character, if it was drawn but not read yet
+
+    def copy(self) -> Place:
+        state = tuple(part.copy() for part in self.state)
+        return Place(state, self.logits.copy(), self.recent.copy(), self.number, self.position, self.pending)
+
+
+@dataclass(frozen=True)
+class Layer:
+    """weight_* are transposed views, (inputs, G), of contiguous (G, inputs): the fastest for one row and for 64."""
+
+    weight_ih: np.ndarray
+    bias: np.ndarray
+    weight_hh: np.ndarray
+    bias_hn: np.ndarray | None  # gru: stays inside the reset product
+
+
+class Network:
+    """A model's step. Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H."""
+
+    engine = "numpy"
+
+    def __init__(self, model: ModelFile, weights: str = "float32") -> None:
+        """weights: "float16" rounds every matrix but layer 0's table to half precision; arithmetic stays float32."""
+        settings = model.settings.model
+        self.cell, self.skip, self.half = settings.cell, settings.skip, weights == "float16"
+        self.hidden_size, self.num_layers, _ = sizes(settings)
+        tensors = {name: np.array(value, np.float32, order="C") for name, value in model.tensors.items()}
+        self.embedding = tensors["embedding.weight"]
+        self.head_bias = tensors["head.bias"]
+        self.head = self._rounded(tensors.get("head.weight", self.embedding)).T  # tied: the embedding
+        self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
+        # V different characters have V different input products: layer 0 looks them up.
+        with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
+            self.table = self.embedding @ self.layers[0].weight_ih + self.layers[0].bias
+
+    def zero_state(self, batch: int) -> State:
+        """The state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        shape = (self.num_layers, batch, self.hidden_size)
+        return tuple(np.zeros(shape, np.float32) for _ in range(1 + (self.cell == "lstm")))
+
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """ids (B,) -> logits (B, V) of the character after them, and a new state."""
+        hidden, state = self._advance(ids, state)
+        return self._logits(hidden), state
+
+    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+        """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
+        nats = 0.0
+        piece = max(1, min(256, MAX_SCORES // len(self.embedding)))  # one product with the head for so many
+        for begin in range(0, len(ids), piece):
+            hiddens = []
+            for at in range(begin, min(begin + piece, len(ids))):
+                hidden, state = self._advance(ids[at : at + 1], state)
+                hiddens.append(hidden)
+            logits = self._logits(np.concatenate(hiddens))
+            targets = ids[begin + 1 : begin + 1 + len(logits)]
+            nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
+        return logits[-1:], state, nats
+
+    def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
+        """Ids of one text from `place` on, as they are drawn; `place` follows, also when the caller stops early."""
+        tail: list[int] = []
+        until = plan.until.tolist()
+        end = place.position + plan.length
+        for begin in range(place.position, end, 256):
+            numbers = uniforms(plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end)))
+            for at in range(len(numbers)):
+                if place.pending >= 0:
+                    place.logits, place.state = self.step(np.array([place.pending]), place.state)
+                    place.pending = -1
+                ids = draw(distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1])
+                place.pending = int(ids[0])
+                place.recent[0, place.position % WINDOW] = place.pending
+                place.position += 1
+                yield ids
+                tail = [*tail, place.pending][-len(until) :] if until else tail
+                if place.pending == plan.newline or (until and tail == until):
+                    return
+
+    def write_many(
+        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
+    ) -> Iterator[Finished]:
+        """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
+        first_logits, first_state = begin
+        limit = max(1, min(MAX_ROWS, MAX_SCORES // len(self.embedding)))
+        # Row r of every array belongs to sample index[r], which has position[r] characters so far.
+        index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+        written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
+        logits, state = first_logits[:0], self.zero_state(0)
+        finished: dict[int, tuple[np.ndarray, float]] = {}
+        begun = due = first  # the next to begin, the next to yield
+        while True:
+            new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
+            if new > 0:
+                index = np.append(index, np.arange(begun, begun + new))
+                position, nats = np.append(position, np.zeros(new, np.int64)), np.append(nats, np.zeros(new))
+                written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
+                recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
+                logits = np.concatenate([logits, first_logits.repeat(new, 0)])
+                pairs = zip(state, first_state, strict=True)
+                state = tuple(np.concatenate([part, fresh.repeat(new, 1)], 1) for part, fresh in pairs)
+                begun += new
+            if not len(index):
+                return
+            ids = draw(distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position))
+            nats += surprise(logits, ids)
+            if position.max() == written.shape[1]:
+                written = np.concatenate([written, np.zeros_like(written)], 1)
+            rows = np.arange(len(index))
+            written[rows, position] = ids
+            recent[rows, position % WINDOW] = ids
+            position += 1
+            done = (position >= plan.length) | (ids == plan.newline)
+            for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
+                done[row] |= np.array_equal(written[row, : position[row]][-len(plan.until) :], plan.until)
+            if done.any():
+                for row in np.flatnonzero(done):
+                    finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])
+                keep = ~done
+                ids, index, position, nats = ids[keep], index[keep], position[keep], nats[keep]
+                written, recent, logits = written[keep], recent[keep], logits[keep]
+                state = tuple(part[:, keep] for part in state)
+                ready = []
+                while due in finished:
+                    ready.append(finished.pop(due))
+                    due += 1
+                if ready:
+                    each = [ended for ended, _ in ready]
+                    lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
+                    yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
+            if len(ids):
+                logits, state = self.step(ids, state)
+
+    # The network
+
+    def _rounded(self, weights: np.ndarray) -> np.ndarray:
+        """As float16 holds them. Numbers beyond its range stay at its ends."""
+        if not self.half:
+            return weights
+        most = np.float32(np.finfo(np.float16).max)
+        return np.clip(weights, -most, most).astype(np.float16).astype(np.float32)
+
+    def _layer(self, k: int, tensors: dict[str, np.ndarray]) -> Layer:
+        weight_ih, weight_hh, bias_ih, bias_hh = (tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS)
+        bias_hn = None
+        if self.cell == "gru":  # the reset gate multiplies W_hn h + b_hn: only r and z parts of b_hh can be folded
+            hidden = self.hidden_size
+            bias_hn, bias_hh = bias_hh[2 * hidden :], np.append(bias_hh[: 2 * hidden], np.zeros(hidden, np.float32))
+        weight_ih, weight_hh, bias = (_gates(self.cell, rows) for rows in (weight_ih, weight_hh, bias_ih + bias_hh))
+        if k:
+            weight_ih = self._rounded(weight_ih)
+        return Layer(weight_ih.T, bias, self._rounded(weight_hh).T, bias_hn)
+
+    def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """ids (B,) -> what the head sees (B, W), and a new state. As CharModel.forward in evaluation."""
+        dense, residual = self.skip == "dense", self.skip == "residual"
+        after = tuple(np.empty(part.shape, np.float32) for part in state)
+        below = self.embedding.take(ids, axis=0)
+        with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
+            for k, layer in enumerate(self.layers):
+                if k == 0:
+                    gates = self.table.take(ids, axis=0)
+                else:
+                    gates = np.dot(below, layer.weight_ih)
+                    gates += layer.bias
+                _CELLS[self.cell](gates, layer, tuple(part[k] for part in state), tuple(part[k] for part in after))
+                outputs = after[0][k]
+                if dense:
+                    below = np.concatenate([below, outputs], 1)
+                else:
+                    below = outputs + below if residual and below.shape == outputs.shape else outputs
+        return below, after
+
+    def _logits(self, hidden: np.ndarray) -> np.ndarray:
+        with np.errstate(over="ignore", invalid="ignore"):
+            logits = np.dot(hidden, self.head)
+            logits += self.head_bias
+        return logits
+
+
+# The cells: gates (B, G) hold the input product with all folded biases and are overwritten; before and after are
+# state parts of (B, H). Gates that pass through the logistic function come first and are halved (_gates), since
+# 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2: one tanh for all, and no overflow.
+
+
+def _rnn(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
+    gates += np.dot(before[0], layer.weight_hh)
+    np.tanh(gates, out=after[0])
+
+
+def _lstm(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
+    h, c = after
+    hidden = h.shape[1]
+    gates += np.dot(before[0], layer.weight_hh)
+    np.tanh(gates, out=gates)
+    logistic = gates[:, : 3 * hidden]
+    logistic += 1
+    logistic *= 0.5
+    i, f, o, g = (gates[:, gate * hidden : (gate + 1) * hidden] for gate in range(4))
+    np.multiply(f, before[1], out=c)
+    g *= i
+    c += g
+    np.tanh(c, out=h)
+    h *= o
+
+
+def _gru(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
+    hidden = before[0].shape[1]
+    products = np.dot(before[0], layer.weight_hh)
+    r, z, n = gates[:, :hidden], gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
+    _logistic(gates[:, : 2 * hidden], products[:, : 2 * hidden])
+    h_n = products[:, 2 * hidden :]
+    h_n += layer.bias_hn
+    h_n *= r
+    _update(n, h_n, z, before[0], after[0])
+
+
+def _gru_before(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
+    hidden = before[0].shape[1]
+    r, z, n = gates[:, :hidden], gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
+    _logistic(gates[:, : 2 * hidden], np.dot(before[0], layer.weight_hh[:, : 2 * hidden]))
+    _update(n, np.dot(r * before[0], layer.weight_hh[:, 2 * hidden :]), z, before[0], after[0])
+
+
+def _logistic(gates: np.ndarray, products: np.ndarray) -> None:
+    gates += products
+    np.tanh(gates, out=gates)
+    gates += 1
+    gates *= 0.5
+
+
+def _update(n: np.ndarray, product: np.ndarray, z: np.ndarray, h: np.ndarray, out: np.ndarray) -> None:
+    """h' = n + z (h - n), n = tanh(n + product)."""
+    n += product
+    np.tanh(n, out=n)
+    np.subtract(h, n, out=out)
+    out *= z
+    out += n
+
+
+_CELLS = {"rnn": _rnn, "lstm": _lstm, "gru": _gru, "gru-before": _gru_before}
+
+
+def _gates(cell: str, rows: np.ndarray) -> np.ndarray:
+    """PyTorch's gate rows (G or G, N) with the logistic ones first and halved (exact in binary), the tanh one last."""
+    parts = np.split(rows, GATES[cell])
+    if cell == "lstm":  # i, f, g, o -> i, f, o, g
+        parts = [parts[0], parts[1], parts[3], parts[2]]
+    return np.concatenate([part * np.float32(0.5) for part in parts[:-1]] + parts[-1:])
