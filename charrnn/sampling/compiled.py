@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import math
 import mmap
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -40,6 +42,26 @@ class _Model(ctypes.Structure):
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
     ]  # fmt: skip
+
+
+class Pace:
+    """How many threads the next call gets: all or one, whichever was faster when last tried.
+
+    On an idle machine two threads write with a model of 10 MB 1.7 times as fast as one. Beside a busy program they wait
+    for each other, and can be ten times slower. What is written depends on neither.
+    """
+
+    def __init__(self, threads: int) -> None:
+        self._rates = {threads: math.inf, 1: math.inf}  # what has not been tried comes first
+        self._calls = 0
+
+    def next(self) -> int:
+        self._calls += 1
+        pick = min if self._calls % 32 == 0 else max  # now and then the other, in case times have changed
+        return pick(self._rates, key=self._rates.__getitem__)
+
+    def took(self, threads: int, chars: int, seconds: float) -> None:
+        self._rates[threads] = chars / max(seconds, 1e-9)
 
 
 def padded(count: int) -> int:
@@ -112,18 +134,15 @@ class Compiled:
         ids = self._checked(ids, state, 1)
         h, c = self.packed_state(state)
         logits, nats = np.empty((1, padded(self.vocabulary_size)), np.float32), ctypes.c_double()
-        at = 0
+        at, pace = 0, Pace(threads)
         while at < len(ids):
-            # From the second call on, what came before predicts the first id too.
-            begin = at
-            if at:
+            if at:  # what came before the pause predicts the first id after it
                 nats.value += self._surprise(logits, int(ids[at]))
-            at += self.done(
-                self.library.charrnn_read(
-                    self.at, ids.ctypes.data + 4 * begin, len(ids) - begin, *map(_address, (h, c, logits)),
-                    ctypes.addressof(nats), PAUSE_S, threads,
-                )
-            )  # fmt: skip
+            now, began = pace.next(), time.perf_counter()
+            place = ids.ctypes.data + 4 * at, len(ids) - at, *map(_address, (h, c, logits)), ctypes.addressof(nats)
+            count = self.done(self.library.charrnn_read(self.at, *place, PAUSE_S, now))
+            pace.took(now, count, time.perf_counter() - began)
+            at += count
         return logits[:, : self.vocabulary_size], self.plain_state(h, c), nats.value
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
@@ -135,7 +154,7 @@ class Compiled:
         if place.pending >= 0:
             place.logits, place.state = self.step(np.array([place.pending]), place.state)
             place.pending = -1
-        rows = Rows(self, plan, 1, place.logits, place.state, threads=threads)
+        rows, pace = Rows(self, plan, 1, place.logits, place.state), Pace(threads)
         rows.job.want_nats = 0
         rows.begin_at(place)
         capacity = rows.job.capacity
@@ -144,11 +163,15 @@ class Compiled:
             result = None
             while result != DONE:
                 rows.job.base = begin = int(rows.position[0])
+                rows.job.threads, began = pace.next(), time.perf_counter()
                 result = rows.run()
+                count = int(rows.position[0]) - begin
+                if rows.job.capacity == capacity:  # the first call is too short to judge by
+                    pace.took(rows.job.threads, count, time.perf_counter() - began)
                 rows.job.capacity = capacity
                 if result == DONE:
                     yield rows.out[: rows.job.out_used].copy()
-                elif count := int(rows.position[0]) - begin:
+                elif count:
                     yield rows.written[0, :count].copy()
         finally:
             rows.leave_at(place)

@@ -33,7 +33,7 @@ LINE_LENGTH = 1000  # a line that has not ended by then is cut
 UNKNOWN = ("error", "skip", "replace")
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
-SPLIT_BYTES = 4 << 20  # one stream of a model larger than this is split over threads: measured
+SPLIT_BYTES = 1 << 20  # one stream of a model larger than this is split over threads, where that pays
 
 
 @dataclass(slots=True)

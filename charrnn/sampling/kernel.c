@@ -143,7 +143,8 @@ typedef struct {
     float *reset, *update;  /* (rows, H'): gru-before's r * h, and 1 / z */
     float *tile;            /* (rows, PANEL), or (PANEL) for each thread of one row: sums on their way into the gates */
     double *scores, *weights, *sums; /* (V') */
-    int32_t *heap;            /* (V) */
+    int32_t *heap;          /* (V') */
+    int32_t *order;         /* (rows): 0, 1, 2 ... */
     meeting place;
     pthread_t *team;
     /* the step that the team computes */
@@ -298,9 +299,9 @@ static work *begin_work(const model *m, int64_t rows, int64_t threads) {
     int64_t hidden = padded(m->hidden_size), gates = m->cell == RNN ? 1 : m->cell == LSTM ? 4 : 3;
     int64_t n = padded(m->vocabulary), f = sizeof(float);
     if (threads < 1 || rows > 1) threads = 1;
-    int64_t bytes = (int64_t)sizeof(work) + rows * (gates * hidden + m->width + 2 * hidden + PANEL) * f + threads * PANEL * f
+    int64_t bytes = (int64_t)sizeof(work) + rows * (gates * hidden + m->width + 2 * hidden + PANEL + 1) * f + threads * PANEL * f
                     + n * (3 * (int64_t)sizeof(double) + 4) + threads * (int64_t)(sizeof(pthread_t) + sizeof(member))
-                    + 16 * 64;
+                    + 20 * 64;
     void *memory = malloc((size_t)bytes);
     if (!memory) return 0;
     char *at = (char *)(((uintptr_t)memory + 63) / 64 * 64);
@@ -318,6 +319,8 @@ static work *begin_work(const model *m, int64_t rows, int64_t threads) {
     w->weights = part(&at, n * 8);
     w->sums = part(&at, n * 8);
     w->heap = part(&at, n * 4);
+    w->order = part(&at, rows * 4);
+    for (int64_t r = 0; r < rows; r++) w->order[r] = (int32_t)r;
     w->team = part(&at, threads * (int64_t)sizeof(pthread_t));
     member *members = part(&at, threads * (int64_t)sizeof(member));
     w->place.threads = (int)threads;
@@ -572,14 +575,14 @@ INLINE vec NAME(load)(const void *weights, int64_t at, const int half) {
 #endif
 }
 
-/* rows x vectors sums at once, over all inputs. Row r reads x + r x_stride; `width` elements lie between the weights of
- * one input and the next. rows, vectors and half are constants. */
+/* rows x vectors sums at once, over all inputs. Row r begins at init + pick[r] init_stride and reads x + r x_stride;
+ * `width` elements lie between the weights of one input and the next. rows, vectors and half are constants. */
 INLINE void NAME(tile)(const int rows, const int vectors, const int half, const void *weights, int64_t first, int64_t width,
-                       int64_t inputs, const float *x, int64_t x_stride, const float *init, int64_t init_stride, float *out,
-                       int64_t out_stride) {
+                       int64_t inputs, const float *x, int64_t x_stride, const float *init, int64_t init_stride,
+                       const int32_t *pick, float *out, int64_t out_stride) {
     vec sums[6][8];
     UNROLL for (int r = 0; r < rows; r++)
-        UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = *(const loose *)(init + r * init_stride + v * VEC);
+        UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = *(const loose *)(init + pick[r] * init_stride + v * VEC);
     for (int64_t k = 0; k < inputs; k++, first += width)
         UNROLL for (int v = 0; v < vectors; v++) {
             vec weight = NAME(load)(weights, first + v * VEC, half);
@@ -589,13 +592,14 @@ INLINE void NAME(tile)(const int rows, const int vectors, const int half, const 
         UNROLL for (int v = 0; v < vectors; v++) *(loose *)(out + r * out_stride + v * VEC) = sums[r][v];
 }
 
-/* One panel: out (rows, width) = init (rows, width) + x (rows, inputs) times its weights, which begin at `first`. */
+/* One panel: out (rows, width) = init + x (rows, inputs) times its weights, which begin at `first`. */
 INLINE void NAME(panel)(const int half, const matrix *m, int64_t first, int64_t width, int64_t rows, const float *x,
-                        int64_t x_stride, const float *init, int64_t init_stride, float *out, int64_t out_stride) {
+                        int64_t x_stride, const float *init, int64_t init_stride, const int32_t *pick, float *out,
+                        int64_t out_stride) {
     int64_t at = 0;
 #define TILE(rows, vectors)                                                                                            \
     NAME(tile)(rows, vectors, half, m->weights, first + at, width, m->inputs, x + r * x_stride, x_stride,              \
-               init + r * init_stride + at, init_stride, out + r * out_stride + at, out_stride)
+               init + at, init_stride, pick + r, out + r * out_stride + at, out_stride)
 #define TILES(vectors)                                                                                                 \
     for (; at + vectors * VEC <= width; at += vectors * VEC) {                                                         \
         int64_t r = 0;                                                                                                 \
@@ -625,14 +629,14 @@ INLINE void NAME(panel)(const int half, const matrix *m, int64_t first, int64_t 
 
 /* out (rows, columns of panels begin ... end - 1) = init + x times the weights. */
 static void NAME(products)(const work *w, const matrix *m, int64_t begin, int64_t end, const float *x, int64_t x_stride,
-                           const float *init, int64_t init_stride, float *out, int64_t out_stride) {
+                           const float *init, int64_t init_stride, const int32_t *pick, float *out, int64_t out_stride) {
     for (int64_t column = begin * m->panel; column < end * m->panel && column < m->columns; column += m->panel) {
         const int64_t left = m->columns - column, width = left < m->panel ? left : m->panel, at = column - begin * m->panel;
         const int64_t first = column * m->inputs;
         if (w->m->half)
-            NAME(panel)(1, m, first, width, w->active, x, x_stride, init + column, init_stride, out + at, out_stride);
+            NAME(panel)(1, m, first, width, w->active, x, x_stride, init + column, init_stride, pick, out + at, out_stride);
         else
-            NAME(panel)(0, m, first, width, w->active, x, x_stride, init + column, init_stride, out + at, out_stride);
+            NAME(panel)(0, m, first, width, w->active, x, x_stride, init + column, init_stride, pick, out + at, out_stride);
     }
 }
 
@@ -754,10 +758,10 @@ INLINE void NAME(share)(const matrix *m, int number, int threads, int64_t *begin
     *end = panels * (number + 1) / threads;
 }
 
-/* One layer's new h and c, a member's panels of it: sums, and at once the gates of their units. x (rows, x_stride):
- * input products with all folded biases. */
-INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int64_t x_stride, const float *h,
-                       float *h_next, float *c) {
+/* One layer's new h and c, a member's panels of it: sums, and at once the gates of their units. x + pick[r] x_stride:
+ * row r's input products with all folded biases. */
+INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int64_t x_stride, const int32_t *pick,
+                       const float *h, float *h_next, float *c) {
     const model *m = w->m;
     const matrix *recurrent = &l->recurrent, *candidate = &l->candidate;
     const int64_t rows = w->active, size = (m->hidden_size + UNITS - 1) / UNITS * UNITS;
@@ -768,9 +772,9 @@ INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int6
     for (int64_t p = begin; p < end; p++) {
         const int64_t column = p * recurrent->panel, left = recurrent->columns - column;
         const int64_t columns = left < recurrent->panel ? left : recurrent->panel;
-        NAME(products)(w, recurrent, p, p + 1, h, size, adds ? x : recurrent->bias, adds ? x_stride : 0, tile, PANEL);
+        NAME(products)(w, recurrent, p, p + 1, h, size, adds ? x : recurrent->bias, adds ? x_stride : 0, pick, tile, PANEL);
         for (int64_t r = 0; r < rows; r++) {
-            const float *sums = tile + r * PANEL, *from = x + r * x_stride, *old = h + r * size;
+            const float *sums = tile + r * PANEL, *from = x + pick[r] * x_stride, *old = h + r * size;
             float *new = h_next + r * size;
             if (m->cell == LSTM) {
                 for (int64_t at = 0, unit = column / 4; at < columns; at += 4 * UNITS, unit += UNITS)
@@ -793,10 +797,10 @@ INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int6
     for (int64_t p = begin; p < end; p++) {
         const int64_t column = p * candidate->panel, left = candidate->columns - column;
         const int64_t columns = left < candidate->panel ? left : candidate->panel;
-        NAME(products)(w, candidate, p, p + 1, w->reset, size, candidate->bias, 0, tile, PANEL);
+        NAME(products)(w, candidate, p, p + 1, w->reset, size, candidate->bias, 0, pick, tile, PANEL);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t at = 0, unit = column; at < columns; at += UNITS, unit += UNITS)
-                NAME(gru_candidate)(x + r * x_stride + 3 * unit, tile + r * PANEL + at, w->update + r * size + unit,
+                NAME(gru_candidate)(x + pick[r] * x_stride + 3 * unit, tile + r * PANEL + at, w->update + r * size + unit,
                                     h + r * size + unit, h_next + r * size + unit);
     }
 }
@@ -805,7 +809,7 @@ INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int6
 INLINE void NAME(whole)(const work *w, const matrix *m, int number, const float *x, int64_t x_stride, float *out) {
     int64_t first, last;
     NAME(share)(m, number, w->place.threads, &first, &last);
-    NAME(products)(w, m, first, last, x, x_stride, m->bias, 0, out + first * m->panel, m->columns);
+    NAME(products)(w, m, first, last, x, x_stride, m->bias, 0, w->order, out + first * m->panel, m->columns);
 }
 
 /* One step, as member `number` of the team. */
@@ -822,18 +826,13 @@ static void NAME(step)(work *w, int number) {
             memcpy(w->below + r * m->width, m->embedding + w->ids[r] * width, (size_t)width * sizeof(float));
     for (int64_t k = 0; k < m->layers; k++) {
         const layer *l = m->layer + k;
-        const float *x = w->x, *h = w->h + k * w->rows * size;
+        const float *h = w->h + k * w->rows * size;
         float *h_next = w->h_next + k * w->rows * size;
         if (k) {
             NAME(whole)(w, &l->input, number, below, stride, w->x);
             meet(&w->place);
-        } else if (rows == 1) {
-            x = m->table + w->ids[0] * x_columns;
-        } else {
-            for (int64_t r = 0; r < rows; r++)
-                memcpy(w->x + r * x_columns, m->table + w->ids[r] * x_columns, (size_t)x_columns * sizeof(float));
         }
-        NAME(cell)(w, l, number, x, x_columns, h, h_next, m->cell == LSTM ? w->c + k * w->rows * size : 0);
+        NAME(cell)(w, l, number, k ? w->x : m->table, x_columns, k ? w->order : w->ids, h, h_next, m->cell == LSTM ? w->c + k * w->rows * size : 0);
         meet(&w->place);
         below = h_next;
         stride = size;

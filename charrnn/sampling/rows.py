@@ -7,12 +7,13 @@ the samples it begins; what it finishes waits until all before it have been give
 from __future__ import annotations
 
 import ctypes
+import time
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 
-from charrnn.sampling.compiled import PAUSE_S, Compiled, padded
+from charrnn.sampling.compiled import PAUSE_S, Compiled, Pace, padded
 from charrnn.sampling.decode import WINDOW
 from charrnn.sampling.network import MAX_SCORES, MAX_WAITING, Finished, Place, Plan, State
 
@@ -49,7 +50,7 @@ def write_many(
     most = max(1, min(MAX_ROWS, MAX_SCORES // network.vocabulary_size))
     shares = max(1, min(threads, (stop - first) // 16))  # a row alone is split over the threads instead
     rows_each = max(1, min(most, (stop - first) // shares))
-    jobs = [Rows(network, plan, rows_each, *begin, threads=threads) for _ in range(shares)]
+    jobs = [Rows(network, plan, rows_each, *begin) for _ in range(shares)]
     begun = first  # the next to begin
     waiting = Waiting(first)
 
@@ -62,10 +63,12 @@ def write_many(
         rows.job.last = begun == stop or rows.job.next == rows.job.stop
 
     if shares == 1:
-        [rows] = jobs
+        [rows], pace = jobs, Pace(threads if rows_each == 1 else 1)
         while waiting.due < stop:
             supply(rows)
+            rows.job.threads, began, before = pace.next(), time.perf_counter(), int(rows.position[0])
             rows.run()
+            pace.took(rows.job.threads, int(rows.position[0]) - before, time.perf_counter() - began)
             if ready := waiting.collect(rows):
                 yield ready
         return
@@ -126,8 +129,6 @@ class Rows:
         rows: int,
         first_logits: np.ndarray,
         first_state: State,
-        *,
-        threads: int = 1,
     ) -> None:
         self._network, decoding = network, plan.decoding
         self._streams = False  # the caller takes what is written as it comes, and moves `base`
@@ -152,7 +153,7 @@ class Rows:
             temperature=decoding.temperature, top_p=decoding.top_p, min_p=decoding.min_p,
             penalty=decoding.repetition_penalty, top_k=min(decoding.top_k, network.vocabulary_size), seed=plan.seed,
             length=plan.length, until_length=len(plan.until), newline=plan.newline, want_nats=1, rows=rows,
-            max_records=len(self.record), capacity=capacity, out_capacity=len(self.out), seconds=PAUSE_S, threads=threads,
+            max_records=len(self.record), capacity=capacity, out_capacity=len(self.out), seconds=PAUSE_S, threads=1,
         )  # fmt: skip
         for name, array in self.arrays.items():
             setattr(self.job, name, array.ctypes.data)
