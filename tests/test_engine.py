@@ -24,6 +24,7 @@ from charrnn.sampling import rows as compiled_rows
 from charrnn.sampling.decode import Decoding, distribution, uniforms
 from charrnn.sampling.engine import Sampler
 from charrnn.sampling.network import MAX_ROWS
+from charrnn.sampling.rows import Rows
 from charrnn.text.vocabulary import Vocabulary
 
 SYMBOLS = tuple(map(ord, "\n abcdeké\U0001f600"))
@@ -633,3 +634,55 @@ def test_repr_is_short(make_sampler, engine):
 def test_the_engine_loads_no_torch():
     code = "import sys, charrnn; charrnn.Sampler; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_a_copy_taken_while_a_write_waits_goes_on_after_what_was_handed_out(make_sampler):
+    writer = make_sampler().begin("ab", seed=4)
+    pieces = writer.write(300)
+    given = next(pieces)
+    twin = writer.copy()
+    assert given + b"".join(twin.write(300 - len(given.decode()))) == b"".join([given, *pieces])
+
+
+def test_an_iterator_that_is_still_held_cannot_undo_a_later_read(make_sampler):
+    held, fresh = make_sampler().begin("ab", seed=4), make_sampler().begin("ab", seed=4)
+    pieces = held.write(300)
+    given = next(pieces)
+    assert b"".join(fresh.write(len(given.decode()))) == given
+    for writer in (held, fresh):
+        writer.read("cde")
+    assert list(pieces) == []
+    del pieces
+    assert b"".join(held.write(50)) == b"".join(fresh.write(50))
+
+
+@pytest.mark.parametrize("threads", [0, -1, 257])
+def test_an_absurd_number_of_threads_is_refused_at_once(make_sampler, threads):
+    with pytest.raises(SettingsError, match="--threads"):
+        make_sampler().generate(2, threads=threads)
+
+
+def test_a_penalty_beyond_all_bounds_is_refused():
+    with pytest.raises(SettingsError, match="--repetition-penalty"):
+        Decoding(repetition_penalty=1e7)
+
+
+@pytest.mark.parametrize("first", [-1, 2**63 - 2])
+def test_sample_numbers_beyond_what_a_seed_has_are_refused(make_sampler, first):
+    with pytest.raises(SettingsError, match="first"):
+        make_sampler().generate(3, first=first)
+
+
+@needs_kernel
+def test_a_few_dozen_lines_are_dealt_to_all_threads(monkeypatch):
+    ran, run = set(), Rows.run
+
+    def watched(rows):
+        ran.add(id(rows))
+        return run(rows)
+
+    sampler = random_pair("compiled", mode="lines")[1]
+    alone = texts(sampler.generate(150, seed=3, threads=1))
+    monkeypatch.setattr(Rows, "run", watched)
+    assert texts(sampler.generate(150, seed=3, threads=3)) == alone
+    assert len(ran) == 3

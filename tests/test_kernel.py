@@ -328,13 +328,13 @@ SCORES = st.one_of(
         st.sampled_from([0, 1, 2, 3, 7, 1000, 2**60]),
         st.sampled_from([1.0, 1e-300, 0.1, 0.3, 0.5, 0.9, 0.999]),
         st.sampled_from([0.0, 0.05, 0.5, 1.0]),
-        st.sampled_from([1.0, 0.5, 1.3, 1e30]),
+        st.sampled_from([1.0, 0.5, 1.3, 1e6]),
     ),
     st.integers(0, 2**63 - 1),
     st.sampled_from(LEVELS),
 )
 def test_any_scores_and_decoding_choose_what_decode_chooses(bias, decoding, seed, level):
-    # Infinite scores, or a penalty of 1e300: the engines tame what comes of it differently.
+    # Infinite scores with a penalty: the engines tame what comes of it differently.
     assume(decoding.repetition_penalty == 1 or np.isfinite(bias).all())
     [sample] = compiled_sampler(bias_model(bias), level=level).generate(length=70, seed=seed, decoding=decoding)
     recent = np.full((1, 64), -1)

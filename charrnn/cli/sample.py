@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from charrnn.sampling.engine import Sample
 
 MAX_PRIME_BYTES = 16 << 20
-MAX_THREADS = 256
 TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = "Text", "Randomness", "Constraints", "Speed", "Output"
 
 
@@ -40,7 +39,7 @@ def sample(
         _option(
             "--length",
             "-l",
-            help="Characters after the prompt (default: 500; a line 1000 at most).",
+            help="Characters after the prompt (default: 500; a line: up to 1000).",
             metavar="N",
             panel=TEXT,
         ),
@@ -97,7 +96,7 @@ def sample(
         _option("--seed", help="Same seed, same text (default: a fresh one, told).", metavar="N", panel=RANDOMNESS),
     ] = None,
     novel: Annotated[
-        bool, _option("--novel", help="Only texts that are surely not in the training text.", panel=CONSTRAINTS)
+        bool, _option("--novel", help="Only texts that are surely not in the training split.", panel=CONSTRAINTS)
     ] = False,
     unique: Annotated[bool, _option("--unique", help="No text twice.", panel=CONSTRAINTS)] = False,
     matching: Annotated[
@@ -149,8 +148,6 @@ def sample(
         raise SettingsError("--prime and --prime-file both say how to begin; give one")
     if device not in ("auto", "cpu"):
         raise SettingsError(f"--device {device!r}: sampling runs on the processor; leave it out, or say cpu")
-    if threads is not None and not 1 <= threads <= MAX_THREADS:
-        raise SettingsError(f"--threads {threads}: must be between 1 and {MAX_THREADS}")
     for name, value in (("--prime", prime or ""), ("--until", until), ("--matching", matching or "")):
         _check_utf8(name, value)
 
@@ -283,6 +280,8 @@ def _read_prime(path: Path, lines: bool) -> str:
 
     shown = one_line(str(path))
     try:
+        if str(path) == "-" and sys.stdin is None:  # the shell's <&-
+            raise SettingsError("--prime-file -: standard input is closed")
         if str(path) == "-":
             data = sys.stdin.buffer.read(MAX_PRIME_BYTES + 1)
         else:

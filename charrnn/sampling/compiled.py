@@ -146,7 +146,7 @@ class Compiled:
         return logits[:, : self.vocabulary_size], self.plain_state(h, c), nats.value
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Ids of one text from `place` on, in pieces of about 30 ms; `place` follows, also when the caller stops early."""
+        """Ids of one text from `place` on, in pieces of about 30 ms; `place` follows with each piece."""
         from charrnn.sampling.rows import DONE, Rows
 
         if plan.length == 0:
@@ -159,22 +159,19 @@ class Compiled:
         rows.begin_at(place)
         capacity = rows.job.capacity
         rows.job.capacity = min(32, capacity)  # the first ones at once
-        try:
-            result = None
-            while result != DONE:
-                rows.job.base = begin = int(rows.position[0])
-                rows.job.threads, began = pace.next(), time.perf_counter()
-                result = rows.run()
-                count = int(rows.position[0]) - begin
-                if rows.job.capacity == capacity:  # the first call is too short to judge by
-                    pace.took(rows.job.threads, count, time.perf_counter() - began)
-                rows.job.capacity = capacity
-                if result == DONE:
-                    yield rows.out[: rows.job.out_used].copy()
-                elif count:
-                    yield rows.written[0, :count].copy()
-        finally:
-            rows.leave_at(place)
+        result = None
+        while result != DONE:
+            rows.job.base = begin = int(rows.position[0])
+            rows.job.threads, began = pace.next(), time.perf_counter()
+            result = rows.run()
+            count = int(rows.position[0]) - begin
+            if rows.job.capacity == capacity:  # the first call is too short to judge by
+                pace.took(rows.job.threads, count, time.perf_counter() - began)
+            rows.job.capacity = capacity
+            written = rows.out[: rows.job.out_used] if result == DONE else rows.written[0, :count]
+            rows.leave_at(place)  # before the caller has the piece, who may stop here
+            if len(written):
+                yield written.copy()
 
     def write_many(
         self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1

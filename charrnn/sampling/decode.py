@@ -39,7 +39,7 @@ class Decoding:
             raise SettingsError(f"--top-k {self.top_k}: must be at least 0 (0 switches it off)")
         finite(self.top_p, "--top-p", above=0.0, maximum=1.0)
         finite(self.min_p, "--min-p", minimum=0.0, maximum=1.0)
-        finite(self.repetition_penalty, "--repetition-penalty", above=0.0)
+        finite(self.repetition_penalty, "--repetition-penalty", above=0.0, maximum=1e6)
 
 
 def distribution(logits: np.ndarray, decoding: Decoding, recent: np.ndarray | None = None) -> np.ndarray:

@@ -20,7 +20,7 @@ from charrnn.config import Settings
 from charrnn.errors import SettingsError, VocabularyError
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling import compiled
-from charrnn.sampling.decode import WINDOW, Decoding, checked_seed
+from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
 from charrnn.sampling.library import library
 from charrnn.sampling.network import Finished, Network, Place, Plan, State
 from charrnn.terminal import one_line
@@ -28,6 +28,7 @@ from charrnn.text.reading import prepare
 from charrnn.text.vocabulary import Vocabulary, describe
 
 STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
+MAX_THREADS = 256
 MAX_LENGTH = 1 << 40  # no counter overflows
 LINE_LENGTH = 1000  # a line that has not ended by then is cut
 UNKNOWN = ("error", "skip", "replace")
@@ -63,7 +64,7 @@ def load(path: str | Path, *, weights: str = "auto", engine: str = "auto") -> Sa
     """The sampler of a run directory, a model file or a checkpoint. Raises CheckpointError, SettingsError.
 
     weights: "float16" halves what a character must read, and moves a logit by about a thousandth; "auto" takes it for
-    models of streams, where it pays (README, Speed), and "float32" for models of lines, where it does not.
+    models of streams, where it pays (README, Speed of sampling), and "float32" for models of lines, where it does not.
     engine: "compiled", "numpy", or the faster one that is there.
     """
     return Sampler(read_model(Path(path)), weights=weights, engine=engine)
@@ -93,8 +94,9 @@ class Sampler:
         cls, settings: Settings, vocabulary: Vocabulary, mode: str, start: int, tensors: dict[str, np.ndarray],
         *, weights: str = "auto", engine: str = "auto",
     ) -> Sampler:  # fmt: skip
-        """A sampler of copies of these tensors (named as in CharModel.tensors()): for samples while training."""
-        return cls(ModelFile(Path(), settings, vocabulary, mode, start, tensors, {}), weights=weights, engine=engine)
+        """A sampler of copies of these tensors, named as in CharModel.tensors(): of weights that no file holds."""
+        copies = {name: np.array(value) for name, value in tensors.items()}
+        return cls(ModelFile(Path(), settings, vocabulary, mode, start, copies, {}), weights=weights, engine=engine)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled as the model: arrays packed for one processor do not travel."""
@@ -156,8 +158,11 @@ class Sampler:
         Raises SettingsError at once.
         """
         plan = self._plan(decoding, length, prime, until, seed, unknown)
+        self._split(threads)
         if count < 0:
             raise SettingsError(f"--count {count}: must be at least 0")
+        if not 0 <= first <= MAX_SEED - count:
+            raise SettingsError(f"first {first}: samples are numbered from 0 to {MAX_SEED}")
         return self._samples(plan, first, first + count, threads)
 
     def stream(
@@ -210,12 +215,14 @@ class Sampler:
         return prepare(text if isinstance(text, str) else text.decode("utf-8"), self.settings.text)
 
     def _split(self, threads: int | None) -> int:
-        """Threads for one stream: all of them for weights that do not fit the caches of one processor."""
+        """Threads for one stream: all of them for weights that do not fit the caches of one processor. Raises SettingsError."""
+        if threads is not None and not 1 <= threads <= MAX_THREADS:
+            raise SettingsError(f"--threads {threads}: must be between 1 and {MAX_THREADS}")
         if not isinstance(self._network, compiled.Compiled):
             return 1
         if threads is None:
-            return processors() if self._network.size_bytes > SPLIT_BYTES else 1
-        return max(1, min(threads, 64))
+            return min(processors(), 16) if self._network.size_bytes > SPLIT_BYTES else 1
+        return threads
 
     def _samples(self, plan: Plan, first: int, stop: int, threads: int | None) -> Iterator[Sample]:
         """Samples first ... stop - 1 in order."""
@@ -226,7 +233,7 @@ class Sampler:
         if first == stop:
             return
         logits, state, _ = self.feed(np.concatenate([[self.start], plan.prime]), threads=threads)
-        share = processors() if threads is None else max(1, threads)
+        share = processors() if threads is None else threads
         if stop - first == 1:
             share = self._split(threads)
         for ended in self._network.write_many(plan, (logits, state), first, stop, threads=share):
@@ -280,12 +287,13 @@ class Writer:
         self.seed = checked_seed(seed)
         ids = np.concatenate([[sampler.start], sampler._encoded(prime, unknown)])
         logits, state, _ = sampler.feed(ids)
-        self._place = Place(state, logits, _no_recent())
+        self._place, self._turn = Place(state, logits, _no_recent()), 0
 
     def read(self, text: str, *, unknown: str = "error") -> None:
         """Take a text of the person's into the state. Raises SettingsError for characters the model does not know."""
         place = self._place
         ids = self.sampler._encoded(text, unknown)
+        self._turn += 1
         if place.pending >= 0:
             ids = np.concatenate([[place.pending], ids])
         if len(ids):
@@ -295,26 +303,35 @@ class Writer:
     def write(
         self, length: int, *, decoding: Decoding | None = None, until: str = "", threads: int | None = None
     ) -> Iterator[bytes]:
-        """Up to `length` characters more, as they come: whole ones. Lines: up to the newline, which is not shown.
+        """Up to `length` characters more, as they come: whole ones. Lines: up to the newline, which is not shown; what
+        is written after it belongs to the same text, and Sampler.begin begins another line.
 
-        A caller may stop at any time and go on with another read or write. Raises SettingsError at once.
+        A caller may stop at any time and go on with another read or write; what was to come is not written then.
+        Raises SettingsError at once.
         """
         sampler = self.sampler
         if length < 0:
             raise SettingsError(f"--length {length}: must be at least 0")
         nothing, end = np.zeros(0, np.int32), sampler._end(until)
         plan = Plan(decoding or Decoding(), min(length, MAX_LENGTH), nothing, end, self.seed, sampler._newline)
-        ids = sampler._network.write(plan, self._place, threads=sampler._split(threads))
+        self._turn += 1
+        ids = self._while_newest(sampler._network.write(plan, self._place, threads=sampler._split(threads)), self._turn)
         return sampler._as_bytes(piece[piece != sampler._newline] for piece in ids)
+
+    def _while_newest(self, pieces: Iterator[np.ndarray], turn: int) -> Iterator[np.ndarray]:
+        """An iterator that somebody still holds must not write over what was read or written since."""
+        while turn == self._turn and (piece := next(pieces, None)) is not None:
+            yield piece
 
     def reseed(self, seed: int) -> None:
         """Draw from another seed from here on. Raises SettingsError."""
         self.seed, self._place.position = checked_seed(seed), 0
+        self._turn += 1
 
     def copy(self) -> Writer:
         """Another text with the same past."""
         twin = object.__new__(Writer)
-        twin.sampler, twin.seed, twin._place = self.sampler, self.seed, self._place.copy()
+        twin.sampler, twin.seed, twin._place, twin._turn = self.sampler, self.seed, self._place.copy(), 0
         return twin
 
 

@@ -34,9 +34,9 @@
 #include <immintrin.h>
 #endif
 
-#define VERSION 1       /* of the structures below; library.py has the same number */
+#define VERSION 2       /* of the structures below; library.py has the same number */
 #define UNITS 16        /* every width is padded to a multiple of this */
-#define PANEL 96        /* a panel has at most so many outputs: 64; with three gates 96 */
+#define MAX_PANEL 96    /* a panel has at most so many outputs: 64; with three gates 96 */
 #define WINDOW 64       /* characters that the repetition penalty looks back on */
 #define NARROW 128      /* a head with at most so many outputs takes four partial sums, else it waits for each product */
 #define LARGEST 1e300   /* stands for infinity where weights have grown beyond float32 */
@@ -124,8 +124,9 @@ static void meet(meeting *place) {
         __atomic_store_n(&place->generation, now + 1, __ATOMIC_RELEASE);
         return;
     }
-    for (int spins = 0; __atomic_load_n(&place->generation, __ATOMIC_ACQUIRE) == now; spins++)
-        if (spins > 2000) sched_yield();
+    for (int spins = 0; __atomic_load_n(&place->generation, __ATOMIC_ACQUIRE) == now;)
+        if (spins < 2000) spins++;
+        else sched_yield();
 }
 
 static double now_s(void) {
@@ -141,7 +142,7 @@ typedef struct {
     float *x;               /* (rows, columns of x): input products above layer 0 */
     float *below;           /* (rows, width): with skips, what the next layer reads */
     float *reset, *update;  /* (rows, H'): gru-before's r * h, and 1 / z */
-    float *tile;            /* (rows, PANEL), or (PANEL) for each thread of one row: sums on their way into the gates */
+    float *tile;            /* (rows, MAX_PANEL), or (MAX_PANEL) for each thread of one row: sums on their way into the gates */
     double *scores, *weights, *sums; /* (V') */
     int32_t *heap;          /* (V') */
     int32_t *order;         /* (rows): 0, 1, 2 ... */
@@ -256,10 +257,9 @@ static void keep_nucleus(double *weights, double *scratch, int32_t *heap, int64_
 #include "kernel.c"
 #endif
 
-#define DISPATCH(function, level) \
-    ((level) == 2 ? function##_2 : (level) == 1 ? function##_1 : function##_0)
-#if !defined(__x86_64__)
-#undef DISPATCH
+#if defined(__x86_64__)
+#define DISPATCH(function, level) ((level) == 2 ? function##_2 : (level) == 1 ? function##_1 : function##_0)
+#else
 #define DISPATCH(function, level) function##_0
 #endif
 
@@ -299,7 +299,7 @@ static work *begin_work(const model *m, int64_t rows, int64_t threads) {
     int64_t hidden = padded(m->hidden_size), gates = m->cell == RNN ? 1 : m->cell == LSTM ? 4 : 3;
     int64_t n = padded(m->vocabulary), f = sizeof(float);
     if (threads < 1 || rows > 1) threads = 1;
-    int64_t bytes = (int64_t)sizeof(work) + rows * (gates * hidden + m->width + 2 * hidden + PANEL + 1) * f + threads * PANEL * f
+    int64_t bytes = (int64_t)sizeof(work) + rows * (gates * hidden + m->width + 2 * hidden + MAX_PANEL + 1) * f + threads * MAX_PANEL * f
                     + n * (3 * (int64_t)sizeof(double) + 4) + threads * (int64_t)(sizeof(pthread_t) + sizeof(member))
                     + 20 * 64;
     void *memory = malloc((size_t)bytes);
@@ -314,7 +314,7 @@ static work *begin_work(const model *m, int64_t rows, int64_t threads) {
     w->below = part(&at, rows * m->width * f);
     w->reset = part(&at, rows * hidden * f);
     w->update = part(&at, rows * hidden * f);
-    w->tile = part(&at, (rows + threads) * PANEL * f);
+    w->tile = part(&at, (rows + threads) * MAX_PANEL * f);
     w->scores = part(&at, n * 8);
     w->weights = part(&at, n * 8);
     w->sums = part(&at, n * 8);
@@ -462,7 +462,8 @@ static int has_ended(job *j, int64_t row, int32_t id) {
  * with the cause removed, and it goes on. */
 int charrnn_write(const model *m, job *j) {
     if (j->rows < 1) return DONE;
-    int64_t n = padded(m->vocabulary), hidden = padded(m->hidden_size), often = m->width * m->hidden_size < 1 << 16 ? 16 : 1;
+    int64_t n = padded(m->vocabulary), hidden = padded(m->hidden_size), often;
+    often = m->width * m->hidden_size + 16 * j->rows * n < 1 << 16 ? 16 : 1; /* steps between two looks at the clock */
     work *w = begin_work(m, j->rows, j->threads);
     int32_t *ids = malloc((size_t)j->rows * sizeof(int32_t));
     float *h = j->h, *h_next = j->h_next;
@@ -491,6 +492,7 @@ int charrnn_write(const model *m, job *j) {
             int32_t *recent = j->recent + row * WINDOW;
             double u = j->temperature == 0 ? 0 : uniform(j->seed, j->index[row], j->position[row]);
             ids[row] = DISPATCH(choose, m->level)(w, j, j->logits + row * n, recent, u, &j->nats[row]);
+            if (ids[row] >= m->vocabulary) ids[row] = 0; /* cannot be; but what follows trusts it */
             recent[j->position[row] % WINDOW] = ids[row];
             j->written[row * j->capacity + j->position[row]++ - j->base] = ids[row];
         }
@@ -766,15 +768,15 @@ INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int6
     const matrix *recurrent = &l->recurrent, *candidate = &l->candidate;
     const int64_t rows = w->active, size = (m->hidden_size + UNITS - 1) / UNITS * UNITS;
     const int adds = m->cell == RNN || m->cell == LSTM; /* x can start the sums; GRU's reset gate comes between */
-    float *tile = w->tile + number * PANEL;
+    float *tile = w->tile + number * MAX_PANEL;
     int64_t begin, end;
     NAME(share)(recurrent, number, w->place.threads, &begin, &end);
     for (int64_t p = begin; p < end; p++) {
         const int64_t column = p * recurrent->panel, left = recurrent->columns - column;
         const int64_t columns = left < recurrent->panel ? left : recurrent->panel;
-        NAME(products)(w, recurrent, p, p + 1, h, size, adds ? x : recurrent->bias, adds ? x_stride : 0, pick, tile, PANEL);
+        NAME(products)(w, recurrent, p, p + 1, h, size, adds ? x : recurrent->bias, adds ? x_stride : 0, pick, tile, MAX_PANEL);
         for (int64_t r = 0; r < rows; r++) {
-            const float *sums = tile + r * PANEL, *from = x + pick[r] * x_stride, *old = h + r * size;
+            const float *sums = tile + r * MAX_PANEL, *from = x + pick[r] * x_stride, *old = h + r * size;
             float *new = h_next + r * size;
             if (m->cell == LSTM) {
                 for (int64_t at = 0, unit = column / 4; at < columns; at += 4 * UNITS, unit += UNITS)
@@ -797,10 +799,10 @@ INLINE void NAME(cell)(work *w, const layer *l, int number, const float *x, int6
     for (int64_t p = begin; p < end; p++) {
         const int64_t column = p * candidate->panel, left = candidate->columns - column;
         const int64_t columns = left < candidate->panel ? left : candidate->panel;
-        NAME(products)(w, candidate, p, p + 1, w->reset, size, candidate->bias, 0, pick, tile, PANEL);
+        NAME(products)(w, candidate, p, p + 1, w->reset, size, candidate->bias, 0, pick, tile, MAX_PANEL);
         for (int64_t r = 0; r < rows; r++)
             for (int64_t at = 0, unit = column; at < columns; at += UNITS, unit += UNITS)
-                NAME(gru_candidate)(x + pick[r] * x_stride + 3 * unit, tile + r * PANEL + at, w->update + r * size + unit,
+                NAME(gru_candidate)(x + pick[r] * x_stride + 3 * unit, tile + r * MAX_PANEL + at, w->update + r * size + unit,
                                     h + r * size + unit, h_next + r * size + unit);
     }
 }
@@ -932,8 +934,8 @@ static int32_t NAME(choose)(work *w, const job *j, const float *logits, const in
                 double score = tamed((double)logits[recent[i]]);
                 scores[recent[i]] = tamed(score > 0 ? score / j->penalty : score * j->penalty);
             }
-        most = -LARGEST;
-        for (int64_t i = 0; i < v; i++) most = scores[i] > most ? scores[i] : most;
+        most = scores[0]; /* a penalised score may lie below -LARGEST */
+        for (int64_t i = 1; i < v; i++) most = scores[i] > most ? scores[i] : most;
     }
     int32_t id = 0;
     if (j->temperature == 0) {

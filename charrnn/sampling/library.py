@@ -12,7 +12,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 1  # of the structures that the kernel is handed; kernel.c has the same number
+VERSION = 2  # of the structures that the kernel is handed; kernel.c has the same number
 LEVELS = ("baseline", "AVX2", "AVX-512")  # instruction sets of x86-64; elsewhere there is one
 
 

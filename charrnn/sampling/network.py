@@ -113,7 +113,7 @@ class Network:
         return logits[-1:], state, nats
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Ids of one text from `place` on, as they are drawn; `place` follows, also when the caller stops early."""
+        """Ids of one text from `place` on, as they are drawn; `place` follows with each."""
         tail: list[int] = []
         until = plan.until.tolist()
         end = place.position + plan.length

@@ -52,12 +52,14 @@ def write_many(
     rows_each = max(1, min(most, (stop - first) // shares))
     jobs = [Rows(network, plan, rows_each, *begin) for _ in range(shares)]
     begun = first  # the next to begin
+    parcel = max(rows_each, min(256, (stop - first) // (4 * shares)))  # numbers a thread gets at a time
+    ahead = MAX_WAITING if shares == 1 else max(MAX_WAITING, 2 * shares * rows_each)
     waiting = Waiting(first)
 
     def supply(rows: Rows) -> None:
         nonlocal begun
         if rows.job.next == rows.job.stop:
-            new = max(0, min(256, stop - begun, waiting.due + MAX_WAITING - begun))
+            new = max(0, min(parcel, stop - begun, waiting.due + ahead - begun))
             rows.job.next, rows.job.stop = begun, begun + new
             begun += new
         rows.job.last = begun == stop or rows.job.next == rows.job.stop
