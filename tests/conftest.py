@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from dataclasses import dataclass, field
@@ -16,6 +17,9 @@ COMPILER = next(filter(None, map(shutil.which, ("cc", "gcc", "clang"))), None)
 needs_kernel = pytest.mark.skipif(
     COMPILER is None and library() is None, reason="no C compiler here, and no compiled kernel"
 )
+
+# A shell that starts the tests in the background has SIGINT ignored, and every process they start would inherit that.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
     os.environ.pop(name, None)
