@@ -10,7 +10,7 @@
  *         panel 0: w[0][0..63] w[1][0..63] ... w[K-1][0..63]   panel 1: w[0][64..127] ...
  *     A panel holds all gates of its units (LSTM: 16 units x i, f, o, g), which are finished while it is at hand.
  *   - Many rows share a panel, six at a time, from the first-level cache.
- *   - Every output is one sum in the order of its inputs, whatever the number of rows and threads: a sample is the same
+ *   - Every output is one sum in the order of its inputs (of a small alphabet's scores: four sums, then added), whatever the number of rows and threads: a sample is the same
  *     to the last bit alone or in a crowd.
  *
  * One library serves all processors of an architecture: the file includes itself once per instruction set (LEVEL, the
@@ -462,8 +462,8 @@ static int has_ended(job *j, int64_t row, int32_t id) {
  * with the cause removed, and it goes on. */
 int charrnn_write(const model *m, job *j) {
     if (j->rows < 1) return DONE;
-    int64_t n = padded(m->vocabulary), hidden = padded(m->hidden_size), often;
-    often = m->width * m->hidden_size + 16 * j->rows * n < 1 << 16 ? 16 : 1; /* steps between two looks at the clock */
+    int64_t n = padded(m->vocabulary), hidden = padded(m->hidden_size);
+    int64_t often = m->width * m->hidden_size + 16 * j->rows * n < 1 << 16 ? 16 : 1; /* steps between two looks at the clock */
     work *w = begin_work(m, j->rows, j->threads);
     int32_t *ids = malloc((size_t)j->rows * sizeof(int32_t));
     float *h = j->h, *h_next = j->h_next;
