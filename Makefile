@@ -1,6 +1,7 @@
 # Everything here works on a fresh machine with Python 3.11+ and make: the virtual environment is made when missing.
 PYTHON ?= python3
 VENV ?= .venv
+KERNEL = $(wildcard charrnn/kernel/*.[ch])
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
 .PHONY: names test check test-slow clean
@@ -24,11 +25,11 @@ test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)
 
-$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt charrnn/sampling/kernel.c
+$(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt $(KERNEL)
 	$(PIP) -e .
 	touch $@
 
-$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt charrnn/sampling/kernel.c
+$(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt $(KERNEL)
 	$(PIP) -e '.[dev]'
 	touch $@ $(VENV)/.installed
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from charrnn.sampling.library import library
+from charrnn.kernel.library import library
 
 
 def find_compiler():

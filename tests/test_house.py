@@ -18,6 +18,7 @@ SHARED = {
     "charrnn.terminal",
     "charrnn.layout",
     "charrnn.modelfile",
+    "charrnn.kernel",
 }
 MAY_IMPORT = {
     "text": set(),

@@ -25,18 +25,19 @@ from hypothesis.extra.numpy import arrays
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
+from charrnn.kernel.library import describe, library
 from charrnn.layout import expected_shapes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling import compiled, rows
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import Decoding, distribution, draw, uniforms
 from charrnn.sampling.engine import Sampler
-from charrnn.sampling.library import describe, library
 from charrnn.sampling.network import Network
 from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parent.parent
-KERNEL = ROOT / "charrnn/sampling/kernel.c"
+KERNEL = ROOT / "charrnn/kernel"
+SOURCES = sorted(KERNEL.glob("*.c"))
 FLAGS = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["ext-modules"][0][
     "extra-compile-args"
 ]
@@ -542,8 +543,8 @@ def child(**changes):
     return {**os.environ, "PYTHONPATH": paths, **{name: str(value) for name, value in changes.items()}}
 
 
-def build(source, target, *flags, compiler=COMPILER):
-    command = [compiler, *flags, "-fPIC", "-shared", "-o", target, source, "-lm"]
+def build(sources, target, *flags, compiler=COMPILER):
+    command = [compiler, *flags, "-fPIC", "-shared", "-o", target, *sources, "-lm"]
     return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200)
 
 
@@ -554,14 +555,15 @@ def test_where_there_is_a_compiler_there_is_a_kernel():
 
 @pytest.mark.skipif("CHARRNN_KERNEL" in os.environ, reason="CHARRNN_KERNEL names another library")
 def test_the_kernel_is_not_older_than_its_source():
-    assert Path(library()._name).stat().st_mtime >= KERNEL.stat().st_mtime, "install charrnn again: pip install -e ."
+    newest = max(path.stat().st_mtime for path in KERNEL.glob("*.[ch]"))
+    assert Path(library()._name).stat().st_mtime >= newest, "install charrnn again: pip install -e ."
 
 
 @pytest.mark.parametrize("compiler", ["gcc", "clang"])
 def test_the_kernel_is_c99_without_a_warning(compiler, tmp_path):
     if not shutil.which(compiler):
         pytest.skip(f"no {compiler} on the PATH")
-    done = build(KERNEL, tmp_path / "k.so", *FLAGS, "-std=c99", "-Wall", "-Wextra", "-Werror", compiler=compiler)
+    done = build(SOURCES, tmp_path / "k.so", *FLAGS, "-std=c99", "-Wall", "-Wextra", "-Werror", compiler=compiler)
     assert done.returncode == 0, done.stderr
 
 
@@ -574,7 +576,7 @@ def test_the_kernel_is_built_without_fast_math():
 
 
 def engine_with(**changes):
-    code = "import test_kernel, charrnn.sampling.library as l; print(l.describe(), test_kernel.engine_of_a_sampler())"
+    code = "import test_kernel, charrnn.kernel.library as l; print(l.describe(), test_kernel.engine_of_a_sampler())"
     done = subprocess.run(
         [sys.executable, "-c", code], env=child(**changes), capture_output=True, text=True, timeout=60
     )
@@ -598,7 +600,7 @@ def test_without_a_fitting_library_numpy_samples(other, tmp_path):
         if COMPILER is None:
             pytest.skip("no C compiler here")
         (tmp_path / "other.c").write_text(source[other])
-        assert build(tmp_path / "other.c", path).returncode == 0
+        assert build([tmp_path / "other.c"], path).returncode == 0
     assert engine_with(CHARRNN_KERNEL="off" if other == "off" else path) == "numpy numpy"
 
 
@@ -663,7 +665,7 @@ RACES = (*STRICT, "-fsanitize=thread")
 
 
 def sanitized(folder, change, flags, code):
-    """What a process says that uses this kernel.c with gcc's sanitizers."""
+    """What a process says that uses this sampling.c with gcc's sanitizers."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc here")
     name = "libtsan.so" if "-fsanitize=thread" in flags else "libasan.so"
@@ -672,10 +674,12 @@ def sanitized(folder, change, flags, code):
         pytest.skip(f"gcc has no {name} here")
     # One allocation for each array of a call, instead of one for all: no array may run into the next.
     separate = r"\1    if (bytes >= 0) return malloc((size_t)bytes);\n"
-    text, found = re.subn(r"(static void \*part\([^)]*\) \{\n)", separate, KERNEL.read_text())
+    shutil.copytree(KERNEL, folder / "kernel")
+    sources = sorted((folder / "kernel").glob("*.c"))
+    text, found = re.subn(r"(static void \*part\([^)]*\) \{\n)", separate, (KERNEL / "sampling.c").read_text())
     assert found == 1
-    (folder / "kernel.c").write_text(change(text))
-    done = build(folder / "kernel.c", folder / "k.so", *flags, compiler="gcc")
+    (folder / "kernel/sampling.c").write_text(change(text))
+    done = build(sources, folder / "k.so", *flags, compiler="gcc")
     assert done.returncode == 0, done.stderr
     environment = child(
         CHARRNN_KERNEL=folder / "k.so", LD_PRELOAD=runtime, PYTHONMALLOC="malloc", OPENBLAS_NUM_THREADS=1,
@@ -709,7 +713,7 @@ def test_the_sanitizers_see_one_element_too_many(name, tmp_path):
 
     def change(text):
         changed, found = re.subn(pattern, replacement, text)
-        assert found, "kernel.c has changed: break it in another place"
+        assert found, "sampling.c has changed: break it in another place"
         return changed
 
     done = sanitized(tmp_path, change, ADDRESSES, "t.use_the_kernel(12, 1)")

@@ -14,6 +14,7 @@ import pytest
 
 from charrnn.config import ModelSettings, Settings
 from charrnn.errors import CheckpointError
+from charrnn.kernel.library import library
 from charrnn.layout import expected_shapes
 from charrnn.modelfile import (
     checkpoint_files,
@@ -25,7 +26,6 @@ from charrnn.modelfile import (
     step_of,
 )
 from charrnn.sampling.engine import Sampler
-from charrnn.sampling.library import library
 from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
 

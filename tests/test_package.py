@@ -38,7 +38,7 @@ def engine_of(wheel, folder):
     zipfile.ZipFile(wheel).extractall(folder)
     environment = {**os.environ, "PYTHONPATH": str(folder)}
     environment.pop("CHARRNN_KERNEL", None)
-    code = "import charrnn.sampling.library as l; print(l.__file__, l.describe(), sep='\\n')"
+    code = "import charrnn.kernel.library as l; print(l.__file__, l.describe(), sep='\\n')"
     command = [sys.executable, "-P", "-c", code]
     done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
     file, engine = done.stdout.splitlines()
@@ -47,7 +47,7 @@ def engine_of(wheel, folder):
 
 
 def kernels(wheel):
-    return [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("charrnn/sampling/_kernel")]
+    return [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("charrnn/kernel/_kernel")]
 
 
 @pytest.fixture(scope="module")
@@ -82,7 +82,8 @@ def test_without_a_compiler_a_wheel_is_built_all_the_same_and_numpy_samples(tmp_
 @pytest.mark.medium
 def test_a_source_distribution_holds_the_source_of_the_kernel(tmp_path):
     with tarfile.open(built(tmp_path, "build_sdist")) as archive:
-        assert any(name.endswith("/charrnn/sampling/kernel.c") for name in archive.getnames())
+        inside = {name.partition("/")[2] for name in archive.getnames()}
+    assert {str(path.relative_to(ROOT)) for path in (ROOT / "charrnn/kernel").glob("*.[ch]")} <= inside
 
 
 @pytest.mark.medium

@@ -46,7 +46,7 @@ def _show_version(wanted: bool) -> None:
                 return "not installed"
 
         from charrnn import __version__
-        from charrnn.sampling.library import describe
+        from charrnn.kernel.library import describe
 
         python = ".".join(map(str, sys.version_info[:3]))
         typer.echo(

@@ -1,4 +1,4 @@
-"""A model packed for the compiled kernel (kernel.c), and one row of it. Same answers as network.Network, faster."""
+"""A model packed for the compiled kernel (kernel/sampling.c), and one row of it. Same answers as network.Network, faster."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from typing import Any
 
 import numpy as np
 
+from charrnn.kernel.library import library
 from charrnn.sampling.decode import surprise
-from charrnn.sampling.library import library
 from charrnn.sampling.network import Finished, Network, Place, Plan, State
 
 UNITS = 16  # every width is padded to a multiple of this

@@ -18,10 +18,10 @@ import numpy as np
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError, VocabularyError
+from charrnn.kernel.library import library
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling import compiled
 from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
-from charrnn.sampling.library import library
 from charrnn.sampling.network import Finished, Network, Place, Plan, State
 from charrnn.terminal import one_line
 from charrnn.text.reading import prepare

@@ -1,4 +1,4 @@
-"""Finds and loads the compiled kernel (kernel.c). No numpy here: `charrnn --version` asks too.
+"""Finds and loads the compiled kernel (the C files beside it). No numpy here: `charrnn --version` asks too.
 
 pip builds the library where there is a C compiler; where it is missing or does not fit, numpy does the work. The
 environment variable CHARRNN_KERNEL names another library, or says `off`.
@@ -12,7 +12,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 2  # of the structures that the kernel is handed; kernel.c has the same number
+VERSION = 3  # of the structures that the kernel is handed; library.c has the same number
 LEVELS = ("baseline", "AVX2", "AVX-512")  # instruction sets of x86-64; elsewhere there is one
 
 

@@ -1,6 +1,6 @@
 /* The sampler's inner loop: characters in, characters out, about as fast as the weights can be read.
  *
- * A plain C99 library without Python in it. library.py loads it through ctypes, compiled.py packs the weights, rows.py
+ * A plain C99 library without Python in it. kernel/library.py loads it through ctypes, compiled.py packs the weights, rows.py
  * calls the loop; the functions they call stand at the end of the first part. network.py does the same in numpy and is
  * the reference.
  *
@@ -30,25 +30,12 @@
 #include <string.h>
 #include <time.h>
 
-#if defined(__x86_64__)
-#include <immintrin.h>
-#endif
+#include "level.h"
 
-#define VERSION 2       /* of the structures below; library.py has the same number */
-#define UNITS 16        /* every width is padded to a multiple of this */
 #define MAX_PANEL 96    /* a panel has at most so many outputs: 64; with three gates 96 */
 #define WINDOW 64       /* characters that the repetition penalty looks back on */
 #define NARROW 128      /* a head with at most so many outputs takes four partial sums, else it waits for each product */
 #define LARGEST 1e300   /* stands for infinity where weights have grown beyond float32 */
-#define INLINE static inline __attribute__((always_inline))
-#define UNROLL _Pragma("GCC unroll 16")
-#if defined(__clang__)
-#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
-#else
-#define INDEPENDENT _Pragma("GCC ivdep")
-#endif
-
-enum { RNN, LSTM, GRU, GRU_BEFORE };
 enum { NONE, RESIDUAL, DENSE };
 enum { DONE, STARVED, PAUSED, WRITTEN_FULL, OUT_FULL, NO_MEMORY = -1 }; /* why charrnn_write returned */
 
@@ -247,42 +234,17 @@ static void keep_nucleus(double *weights, double *scratch, int32_t *heap, int64_
 
 /* The vector part, once for each instruction set. */
 #define LEVEL 0
-#include "kernel.c"
+#include "sampling.c"
 #if defined(__x86_64__)
 #undef LEVEL
 #define LEVEL 1
-#include "kernel.c"
+#include "sampling.c"
 #undef LEVEL
 #define LEVEL 2
-#include "kernel.c"
-#endif
-
-#if defined(__x86_64__)
-#define DISPATCH(function, level) ((level) == 2 ? function##_2 : (level) == 1 ? function##_1 : function##_0)
-#else
-#define DISPATCH(function, level) function##_0
+#include "sampling.c"
 #endif
 
 /* -------------------------------------------------------------------------------------------------------- the library */
-
-int charrnn_version(void) { return VERSION; }
-
-/* The best level of this processor. x86-64: 0 baseline, 1 AVX2 with FMA and F16C, 2 AVX-512; others: 0. */
-int charrnn_level(void) {
-#if defined(__x86_64__)
-    __builtin_cpu_init();
-    if (!__builtin_cpu_supports("avx2") || !__builtin_cpu_supports("fma")) return 0;
-#if defined(__GNUC__) && !defined(__clang__) && __GNUC__ >= 11
-    if (!__builtin_cpu_supports("f16c")) return 0;
-#endif
-    if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") &&
-        __builtin_cpu_supports("avx512vl"))
-        return 2;
-    return 1;
-#else
-    return 0;
-#endif
-}
 
 static void *part(char **at, int64_t bytes) {
     void *place = *at;
@@ -522,36 +484,7 @@ int charrnn_write(const model *m, job *j) {
 
 #else /* ------------------------------------------------------------------ for each instruction set: the vector part */
 
-#if LEVEL == 1
-#define VEC 8
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-#elif LEVEL == 2
-#define VEC 16
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c,prefer-vector-width=512")
-#endif
-#else
-#define VEC 4
-#endif
-
-#define JOIN_(name, level) name##_##level
-#define JOIN(name, level) JOIN_(name, level)
-#define NAME(name) JOIN(name, LEVEL)
-#define vec NAME(vec)
-#define loose NAME(loose)
-#define words NAME(words)
-
-typedef float vec __attribute__((vector_size(4 * VEC)));
-typedef uint32_t words __attribute__((vector_size(4 * VEC)));
-typedef float loose __attribute__((vector_size(4 * VEC), aligned(4), may_alias)); /* wherever it lies in memory */
+#include "level.h" /* begins the level */
 
 /* VEC weights from `at`, in elements. */
 INLINE vec NAME(load)(const void *weights, int64_t at, const int half) {
@@ -677,43 +610,8 @@ INLINE void NAME(narrow_of)(const int half, const matrix *m, const float *x, flo
 
 /* ---- the cells: x, products and states of UNITS units and their gates, in blocks ---- */
 
-/* |x| at most 9.2, where tanh is 1 to the last bit; NaN becomes -9.2. */
-INLINE vec NAME(cut)(vec x) {
-#if LEVEL == 2
-    return (vec)_mm512_min_ps(_mm512_max_ps((__m512)x, _mm512_set1_ps(-9.2f)), _mm512_set1_ps(9.2f));
-#elif LEVEL == 1
-    return (vec)_mm256_min_ps(_mm256_max_ps((__m256)x, _mm256_set1_ps(-9.2f)), _mm256_set1_ps(9.2f));
-#else
-    const vec most = (vec){0} + 9.2f;
-    const words above = (words)(x > -most);
-    x = (vec)(((words)x & above) | ((words)-most & ~above));
-    const words below = (words)(x < most);
-    return (vec)(((words)x & below) | ((words)most & ~below));
-#endif
-}
-
-/* E(x) = e^-2x - 1, from which tanh(x) = -E / (2 + E), and for a gate, whose x arrives halved, 1 / (1 + e^-2x) =
- * 1 / (2 + E). With -2x = n ln 2 + r it is 2^n q + (2^n - 1), q the Taylor series of e^r - 1: relative error below 3e-7,
- * at 0 too. */
-INLINE vec NAME(E)(vec x) {
-    x = NAME(cut)(x);
-    const vec shifted = x * -2.88539008f + 0x1.8p23f, n = shifted - 0x1.8p23f; /* n in the low bits of `shifted` */
-    const vec r = (x * -2.0f - n * 0.693359375f) + n * 2.12194440e-4f;
-    vec series = r * 1.98412698e-4f + 1.38888889e-3f;
-    series = series * r + 8.33333333e-3f;
-    series = series * r + 4.16666667e-2f;
-    series = series * r + 1.66666667e-1f;
-    series = series * r + 0.5f;
-    const vec q = series * (r * r) + r, scale = (vec)(((words)shifted << 23) + (127u << 23));
-    return scale * q + (scale - 1.0f);
-}
-
 /* The cells, for UNITS units. A division costs as much as an exponential, so fractions are brought to one denominator
  * first. */
-#define EACH_VECTOR for (int j = 0; j < UNITS; j += VEC)
-#define AT(array) (*(loose *)((array) + j))
-#define IN(array) (*(const loose *)((array) + j))
-
 /* c' = f c + i g, h = o tanh(c'); gates i, f, o, g */
 INLINE void NAME(lstm)(const float *gates, float *c, float *h) {
     EACH_VECTOR {
@@ -971,21 +869,5 @@ static int32_t NAME(choose)(work *w, const job *j, const float *logits, const in
     return id;
 }
 
-#undef NAME
-#undef JOIN
-#undef JOIN_
-#undef VEC
-#undef vec
-#undef loose
-#undef words
-#undef EACH_VECTOR
-#undef AT
-#undef IN
-#if LEVEL > 0
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+#include "level.h" /* ends it */
 #endif
