@@ -84,11 +84,10 @@ INLINE vec NAME(cut)(vec x) {
 #endif
 }
 
-/* E(x) = e^-2x - 1, from which tanh(x) = -E / (2 + E), and for a gate, whose x arrives halved, 1 / (1 + e^-2x) =
+/* grown(x) = E(x) = e^-2x - 1 for |x| at most 9.2, from which tanh(x) = -E / (2 + E), and for a gate, whose x arrives halved, 1 / (1 + e^-2x) =
  * 1 / (2 + E). With -2x = n ln 2 + r it is 2^n q + (2^n - 1), q the Taylor series of e^r - 1: relative error below 3e-7,
  * at 0 too. */
-INLINE vec NAME(E)(vec x) {
-    x = NAME(cut)(x);
+INLINE vec NAME(grown)(vec x) {
     const vec shifted = x * -2.88539008f + 0x1.8p23f, n = shifted - 0x1.8p23f; /* n in the low bits of `shifted` */
     const vec r = (x * -2.0f - n * 0.693359375f) + n * 2.12194440e-4f;
     vec series = r * 1.98412698e-4f + 1.38888889e-3f;
@@ -99,6 +98,8 @@ INLINE vec NAME(E)(vec x) {
     const vec q = series * (r * r) + r, scale = (vec)(((words)shifted << 23) + (127u << 23));
     return scale * q + (scale - 1.0f);
 }
+
+INLINE vec NAME(E)(vec x) { return NAME(grown)(NAME(cut)(x)); }
 
 #define EACH_VECTOR for (int j = 0; j < UNITS; j += VEC)
 #define AT(array) (*(loose *)((array) + j))

@@ -23,14 +23,13 @@
 #define _POSIX_C_SOURCE 200112L
 #include <float.h>
 #include <math.h>
-#include <pthread.h>
-#include <sched.h>
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
 #include "level.h"
+#include "team.h"
 
 #define MAX_PANEL 96    /* a panel has at most so many outputs: 64; with three gates 96 */
 #define WINDOW 64       /* characters that the repetition penalty looks back on */
@@ -94,27 +93,6 @@ typedef struct {
 } job;
 
 /* ------------------------------------------------------------------------------------------------------------ threads */
-
-/* Threads that compute one step together and meet after each part of it. They spin, then yield. */
-typedef struct {
-    int threads;
-    int arrived;
-    unsigned generation;
-} meeting;
-
-static void meet(meeting *place) {
-    int threads = __atomic_load_n(&place->threads, __ATOMIC_ACQUIRE);
-    if (threads == 1) return;
-    unsigned now = __atomic_load_n(&place->generation, __ATOMIC_ACQUIRE);
-    if (__atomic_add_fetch(&place->arrived, 1, __ATOMIC_ACQ_REL) == __atomic_load_n(&place->threads, __ATOMIC_ACQUIRE)) {
-        __atomic_store_n(&place->arrived, 0, __ATOMIC_RELAXED);
-        __atomic_store_n(&place->generation, now + 1, __ATOMIC_RELEASE);
-        return;
-    }
-    for (int spins = 0; __atomic_load_n(&place->generation, __ATOMIC_ACQUIRE) == now;)
-        if (spins < 2000) spins++;
-        else sched_yield();
-}
 
 static double now_s(void) {
     struct timespec time;

@@ -1,4 +1,730 @@
-/* Training: recurrent layers over whole sequences, forward and backward. */
+/* Training: one recurrent layer over a whole sequence, forward and backward, and the products around it.
+ *
+ * model/kernel.py calls these functions; model/recurrent.py has the same in PyTorch and is the reference. All arrays are
+ * float32, dense and time-major; the caller has checked shapes and ids, and has padded the hidden size to UNITS.
+ *
+ * How it is fast
+ *   - Weights are packed once for all steps of a sequence, in panels of neighbouring outputs, input after input; a panel
+ *     of the recurrent weights holds all gates of its units, and their gates are computed while the sums are in registers.
+ *   - A tile of outputs (6 rows x 64 with AVX-512) takes all its inputs from one packed panel and a few rows.
+ *   - Layer 0 multiplies the V characters, not the T B places: a row of that table is looked up, and backward its gradient
+ *     is summed by character.
+ *   - Threads take rows of the batch, outside the time loop; they meet only around the products that sum over rows, and
+ *     there they take outputs. So every sum has one order, and the result does not depend on the number of threads.
+ *
+ * As sampling.c it includes itself once per instruction set.
+ */
+#ifndef LEVEL /* ------------------------------------------------------------------------------- once: types and threads */
+
+#define _POSIX_C_SOURCE 200112L
+#include <stdlib.h>
+
 #include "level.h"
-int charrnn_training(void);
-int charrnn_training(void) { return 0; }
+#include "team.h"
+
+#define BLOCK_ROWS 256   /* rows of input products made ahead of the recurrence: they stay in the second-level cache */
+#define BLOCK_INPUTS 256 /* inputs of a product that are summed before the next are packed */
+#define NO_MEMORY -1
+
+/* A layer over time. G: gates times H; x (T, B, inputs), or with ids (V, inputs), of which row ids[t, b] is meant.
+ * saved (T, B, S H): lstm i, f, g, o; gru r, z, n, W_hn h + b_hn; gru-before r, z, n, r h; rnn has none. */
+typedef struct {
+    int32_t cell, level;
+    int64_t threads, time, batch, hidden, inputs, vocabulary;
+    const int64_t *ids; /* (T, B) or null */
+    const float *x, *weight_ih, *weight_hh, *bias_ih, *bias_hh;
+    float *hs;    /* (T + 1, B, H): h before the first step, then the outputs */
+    float *cs;    /* lstm: (T + 1, B, H); without `saved` (B, H), in place */
+    float *saved; /* null: no backward pass will follow */
+    /* backward */
+    const float *d_out;      /* (T, B, H) */
+    float *d_h, *d_c;        /* (B, H): in zero and the gradient of the last c, out those of the state before */
+    float *d_gates;          /* (T, B, D H) scratch: lstm i, f, g, o; gru n, r, z, W_hn h; gru-before r, z, n; rnn h */
+    float *d_x;              /* as x, or null */
+    float *d_weight_ih, *d_weight_hh, *d_bias_ih, *d_bias_hh;
+} sequence;
+
+/* c (rows, columns) = or += a b [+ bias]: a(i, k) = a[i a_row + k a_inner], b(k, j) = b[k b_inner + j b_column]. */
+typedef struct {
+    int32_t level, adds;
+    int64_t threads, rows, columns, inner;
+    const float *a;
+    int64_t a_row, a_inner;
+    const float *b;
+    int64_t b_inner, b_column;
+    const float *bias; /* (columns) or null */
+    float *c;
+    int64_t c_row;
+} product;
+
+typedef struct {
+    const sequence *s;
+    const product *p;
+    meeting place;
+    float *recurrent, *candidate, *input, *table, *bias; /* packed weights; (V, G); (G) */
+    float *scratch;                                      /* for each thread */
+    int64_t scratch_size;
+    void *memory;
+} work;
+
+static int64_t gates_of(int cell) { return cell == RNN ? 1 : cell == LSTM ? 4 : 3; }
+static int64_t saved_of(int cell) { return cell == RNN ? 0 : 4; }
+static int64_t d_of(int cell) { return cell == RNN ? 1 : cell == GRU_BEFORE ? 3 : 4; }
+static int64_t most(int64_t a, int64_t b) { return a > b ? a : b; }
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+/* A thread's share of n things. */
+static void share(int64_t n, int number, int threads, int64_t *first, int64_t *last) {
+    *first = n * number / threads;
+    *last = n * (number + 1) / threads;
+}
+
+#define LEVEL 0
+#include "training.c"
+#if defined(__x86_64__)
+#undef LEVEL
+#define LEVEL 1
+#include "training.c"
+#undef LEVEL
+#define LEVEL 2
+#include "training.c"
+#endif
+
+/* Arrays of n floats one after another, each at a multiple of 64 bytes. */
+static float *take(char **at, int64_t n) {
+    char *place = *at;
+    *at += (n * (int64_t)sizeof(float) + 63) / 64 * 64;
+    return (float *)place;
+}
+
+static void forward_part(void *w, int number) { DISPATCH(forward, ((work *)w)->s->level)(w, number); }
+static void backward_part(void *w, int number) { DISPATCH(backward, ((work *)w)->s->level)(w, number); }
+static void product_part(void *w, int number) { DISPATCH(multiply, ((work *)w)->p->level)(w, number); }
+
+static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_size) {
+    work w = {.s = s, .scratch_size = scratch_size};
+    const int64_t columns = gates_of(s->cell) * s->hidden, width = s->inputs + UNITS;
+    const int64_t floats = columns * s->hidden + 64 + 2 * (columns + UNITS) * width + s->vocabulary * columns + columns + s->threads * scratch_size;
+    w.memory = malloc((size_t)(floats + 16 * (s->threads + 12)) * sizeof(float));
+    if (!w.memory) return NO_MEMORY;
+    char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
+    w.recurrent = take(&at, columns * s->hidden);
+    w.candidate = w.recurrent + 2 * s->hidden * s->hidden; /* gru-before: apart from the two gates before it */
+    w.input = take(&at, (columns + UNITS) * width);
+    w.table = take(&at, s->vocabulary * columns);
+    w.bias = take(&at, columns);
+    w.scratch = take(&at, s->threads * scratch_size);
+    run_team(&w.place, (int)s->threads, part, &w);
+    free(w.memory);
+    return 0;
+}
+
+/* x, weights, hs[0], cs[0] -> hs, cs, saved. 0, or NO_MEMORY. */
+int charrnn_layer_forward(const sequence *s) {
+    const int64_t rows = s->batch / s->threads + 1, columns = gates_of(s->cell) * s->hidden;
+    return layer(s, forward_part, most(BLOCK_ROWS, rows) * columns + rows * (saved_of(s->cell) * s->hidden + 2) + UNITS);
+}
+
+/* What forward left and d_out, d_c -> d_x, d_h, d_c and the weights' gradients. 0, or NO_MEMORY. */
+int charrnn_layer_backward(const sequence *s) {
+    const int64_t columns = gates_of(s->cell) * s->hidden;
+    return layer(s, backward_part,
+                 most((BLOCK_INPUTS + 1) * (most(s->inputs, s->hidden) + UNITS), (s->batch / s->threads + 1) * s->hidden) + columns);
+}
+
+int charrnn_product(const product *p) {
+    work w = {.p = p};
+    w.memory = malloc((size_t)(BLOCK_INPUTS * (p->columns + UNITS) + 16) * sizeof(float));
+    if (!w.memory) return NO_MEMORY;
+    w.input = (float *)(((uintptr_t)w.memory + 63) / 64 * 64);
+    run_team(&w.place, (int)p->threads, product_part, &w);
+    free(w.memory);
+    return 0;
+}
+
+#else /* --------------------------------------------------------------- for each instruction set: products and cells */
+
+#include "level.h" /* begins the level */
+
+/* Rows of a tile, so that its sums fill the registers: products of WIDE vectors, lstm's 4, gru's 3 vectors. */
+#if LEVEL == 2
+#define WIDE 4
+#define ROWS 6
+#define LSTM_ROWS 6
+#define GRU_ROWS 8
+#else
+#define WIDE 2
+#define ROWS 6
+#define LSTM_ROWS 3
+#define GRU_ROWS 4
+#endif
+#define PANEL (WIDE * VEC)
+
+/* |x| at most 9.2; NaN stays NaN, so that a training that goes wrong is seen. */
+INLINE vec NAME(within)(vec x) {
+#if LEVEL == 2
+    return (vec)_mm512_min_ps(_mm512_set1_ps(9.2f), _mm512_max_ps(_mm512_set1_ps(-9.2f), (__m512)x));
+#elif LEVEL == 1
+    return (vec)_mm256_min_ps(_mm256_set1_ps(9.2f), _mm256_max_ps(_mm256_set1_ps(-9.2f), (__m256)x));
+#else
+    const vec limit = (vec){0} + 9.2f;
+    const words below = (words)(x < -limit);
+    x = (vec)(((words)x & ~below) | ((words)-limit & below));
+    const words above = (words)(x > limit);
+    return (vec)(((words)x & ~above) | ((words)limit & above));
+#endif
+}
+
+INLINE vec NAME(tanh)(vec x) {
+    const vec e = NAME(grown)(NAME(within)(x));
+    return -e / (2.0f + e);
+}
+INLINE vec NAME(sigmoid)(vec x) { return 1.0f / (2.0f + NAME(grown)(NAME(within)(0.5f * x))); }
+
+/* ---- products ---- */
+
+/* sums[r][v] += a(r, k) packed(k, v) over `inner` inputs; rows and vectors are constants. */
+INLINE void NAME(tile)(const int rows, const int vectors, const float *a, int64_t a_row, int64_t a_inner, const float *packed,
+                       int64_t inner, vec sums[8][4]) {
+    for (int64_t k = 0; k < inner; k++, a += a_inner, packed += vectors * VEC) {
+        vec weights[4];
+        UNROLL for (int v = 0; v < vectors; v++) weights[v] = *(const loose *)(packed + v * VEC);
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += a[r * a_row] * weights[v];
+    }
+}
+
+/* Calls TILE(n, vectors), with a constant number n of rows, for rows 0 ... rows - 1: tiles of at most `limit` (3, 4, 6 or
+ * 8) rows, and of nearly equal height. */
+#define CASE(n, vectors) case n: TILE(n, vectors); break;
+#define CASES_3(vectors) CASE(1, vectors) CASE(2, vectors) CASE(3, vectors)
+#define CASES_4(vectors) CASES_3(vectors) CASE(4, vectors)
+#define CASES_6(vectors) CASES_4(vectors) CASE(5, vectors) CASE(6, vectors)
+#define CASES_8(vectors) CASES_6(vectors) CASE(7, vectors) CASE(8, vectors)
+#define CASES(limit, vectors) JOIN_CASES(limit)(vectors)
+#define JOIN_CASES(limit) CASES_##limit
+#define TILES(vectors, rows, limit)                                                                                    \
+    for (int64_t r = 0, n; r < (rows); r += n) {                                                                       \
+        const int64_t left = (rows) - r, tiles = (left + (limit) - 1) / (limit);                                       \
+        n = (left + tiles - 1) / tiles;                                                                                \
+        switch (n) { CASES(limit, vectors) }                                                                           \
+    }
+/* The same where the number of vectors, at most WIDE, is not a constant. */
+#if WIDE == 4
+#define TILES_OF(vectors, rows)                                                                                        \
+    switch (vectors) {                                                                                                 \
+    case 1: TILES(1, rows, ROWS) break;                                                                                \
+    case 2: TILES(2, rows, ROWS) break;                                                                                \
+    case 3: TILES(3, rows, ROWS) break;                                                                                \
+    case 4: TILES(4, rows, ROWS) break;                                                                                \
+    }
+#else
+#define TILES_OF(vectors, rows)                                                                                        \
+    switch (vectors) {                                                                                                 \
+    case 1: TILES(1, rows, ROWS) break;                                                                                \
+    case 2: TILES(2, rows, ROWS) break;                                                                                \
+    }
+#endif
+
+/* b(k, j), k in [first, first + inner), j in [0, columns) -> panels of PANEL columns, the last padded to VEC with zeros.
+ * This thread's panels only. */
+static void NAME(pack)(const float *b, int64_t b_inner, int64_t b_column, int64_t inner, int64_t columns, float *packed,
+                       int number, int threads) {
+    int64_t begin, end;
+    share((columns + PANEL - 1) / PANEL, number, threads, &begin, &end);
+    for (int64_t p = begin; p < end; p++) {
+        const int64_t column = p * PANEL, real = least(PANEL, columns - column), width = (real + VEC - 1) / VEC * VEC;
+        float *to = packed + column * inner;
+        const float *from = b + column * b_column;
+        if (b_column == 1) {
+            for (int64_t k = 0; k < inner; k++, to += width) {
+                memcpy(to, from + k * b_inner, (size_t)real * sizeof(float));
+                for (int64_t j = real; j < width; j++) to[j] = 0;
+            }
+        } else {
+            for (int64_t j = 0; j < width; j++)
+                for (int64_t k = 0; k < inner; k++) to[k * width + j] = j < real ? from[j * b_column + k * b_inner] : 0;
+        }
+    }
+}
+
+INLINE void NAME(product_tile)(const int rows, const int vectors, const float *a, int64_t a_row, int64_t a_inner,
+                               const float *packed, int64_t inner, int64_t real, int adds, const float *bias, float *c,
+                               int64_t c_row) {
+    vec sums[8][4];
+    if (real == vectors * VEC) {
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++)
+                {
+                if (adds) sums[r][v] = *(const loose *)(c + r * c_row + v * VEC);
+                else if (bias) sums[r][v] = *(const loose *)(bias + v * VEC);
+                else sums[r][v] = (vec){0};
+            }
+        NAME(tile)(rows, vectors, a, a_row, a_inner, packed, inner, sums);
+        UNROLL for (int r = 0; r < rows; r++)
+            UNROLL for (int v = 0; v < vectors; v++) *(loose *)(c + r * c_row + v * VEC) = sums[r][v];
+        return;
+    }
+    float edge[4 * VEC] = {0};
+    UNROLL for (int r = 0; r < rows; r++) {
+        if (adds) memcpy(edge, c + r * c_row, (size_t)real * sizeof(float));
+        else if (bias) memcpy(edge, bias, (size_t)real * sizeof(float));
+        UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = *(const loose *)(edge + v * VEC);
+    }
+    NAME(tile)(rows, vectors, a, a_row, a_inner, packed, inner, sums);
+    UNROLL for (int r = 0; r < rows; r++) {
+        UNROLL for (int v = 0; v < vectors; v++) *(loose *)(edge + v * VEC) = sums[r][v];
+        memcpy(c + r * c_row, edge, (size_t)real * sizeof(float));
+    }
+}
+
+/* c (rows, columns) = or += a packed [+ bias]. The whole of `inner` lies in each panel. */
+static void NAME(times)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *packed, int64_t inner,
+                        int64_t columns, int adds, const float *bias, float *c, int64_t c_row) {
+    for (int64_t column = 0; column < columns; column += PANEL) {
+        const int64_t real = least(PANEL, columns - column);
+        const float *from = packed + column * inner, *added = bias ? bias + column : 0;
+#define TILE(n, vectors)                                                                                               \
+    NAME(product_tile)(n, vectors, a + r * a_row, a_row, a_inner, from, inner, real, adds, added, c + r * c_row + column, c_row)
+        TILES_OF((real + VEC - 1) / VEC, rows)
+#undef TILE
+    }
+}
+
+/* c (rows, columns) += a b over `inner` places, which are many: packed in blocks, by this thread for itself. */
+static void NAME(summed)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *b, int64_t b_inner,
+                         int64_t inner, int64_t columns, float *packed, float *c, int64_t c_row) {
+    for (int64_t k = 0; k < inner; k += BLOCK_INPUTS) {
+        const int64_t count = least(BLOCK_INPUTS, inner - k);
+        NAME(pack)(b + k * b_inner, b_inner, 1, count, columns, packed, 0, 1);
+        NAME(times)(rows, a + k * a_inner, a_row, a_inner, packed, count, columns, k > 0, 0, c, c_row);
+    }
+}
+
+static void NAME(multiply)(work *w, int number) {
+    const product *p = w->p;
+    int64_t first, last;
+    const int threads = w->place.threads;
+    share(p->rows, number, threads, &first, &last);
+    for (int64_t k = 0; k < p->inner; k += BLOCK_INPUTS) {
+        const int64_t count = least(BLOCK_INPUTS, p->inner - k);
+        NAME(pack)(p->b + k * p->b_inner, p->b_inner, p->b_column, count, p->columns, w->input, number, threads);
+        meet(&w->place);
+        NAME(times)(last - first, p->a + first * p->a_row + k * p->a_inner, p->a_row, p->a_inner, w->input, count, p->columns,
+                    k > 0 || p->adds, p->bias, p->c + first * p->c_row, p->c_row);
+        meet(&w->place);
+    }
+}
+
+/* ---- recurrence: weights packed so that a panel holds VEC units and all their gates ---- */
+
+/* Weights (gates H, H) -> panels of VEC units: for each input, VEC weights of the first gate, of the second ... */
+static void NAME(pack_gates)(const float *weight, int64_t hidden, const int gates, float *packed, int number, int threads) {
+    int64_t begin, end;
+    share(hidden / VEC, number, threads, &begin, &end);
+    for (int64_t unit = begin * VEC; unit < end * VEC; unit += VEC)
+        for (int gate = 0; gate < gates; gate++) {
+            float *to = packed + unit * gates * hidden + gate * VEC;
+            for (int lane = 0; lane < VEC; lane++)
+                for (int64_t k = 0; k < hidden; k++)
+                    to[k * gates * VEC + lane] = weight[(gate * hidden + unit + lane) * hidden + k];
+        }
+}
+
+/* What one step of a layer reads and writes; row r of each array is r strides further. */
+typedef struct {
+    const float *const *x; /* input products of each row: pointers, since the table's rows lie anywhere */
+    const float *h, *c, *bias_hn;
+    float *h_next, *c_next, *saved;
+    int64_t hidden, saved_row;
+} NAME(stage);
+#define stage NAME(stage)
+
+INLINE void NAME(lstm_tile)(const int rows, const stage *s, const float *packed, int64_t r, int64_t unit) {
+    const int64_t hidden = s->hidden;
+    vec sums[8][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < 4; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
+    NAME(tile)(rows, 4, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    UNROLL for (int i = 0; i < rows; i++) {
+        const int64_t at = (r + i) * hidden + unit;
+        const vec in = NAME(sigmoid)(sums[i][0]), forget = NAME(sigmoid)(sums[i][1]), g = NAME(tanh)(sums[i][2]),
+                  out = NAME(sigmoid)(sums[i][3]);
+        const vec c = forget * *(const loose *)(s->c + at) + in * g;
+        *(loose *)(s->c_next + at) = c;
+        *(loose *)(s->h_next + at) = out * NAME(tanh)(c);
+        if (s->saved) {
+            float *to = s->saved + (r + i) * s->saved_row + unit;
+            *(loose *)to = in;
+            *(loose *)(to + hidden) = forget;
+            *(loose *)(to + 2 * hidden) = g;
+            *(loose *)(to + 3 * hidden) = out;
+        }
+    }
+}
+
+INLINE void NAME(rnn_tile)(const int rows, const int vectors, const stage *s, const float *packed, int64_t r, int64_t unit) {
+    const int64_t hidden = s->hidden;
+    vec sums[8][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * VEC + unit);
+    NAME(tile)(rows, vectors, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++)
+            *(loose *)(s->h_next + (r + i) * hidden + v * VEC + unit) = NAME(tanh)(sums[i][v]);
+}
+
+INLINE void NAME(gru_tile)(const int rows, const stage *s, const float *packed, int64_t r, int64_t unit) {
+    const int64_t hidden = s->hidden;
+    vec sums[8][4];
+    UNROLL for (int i = 0; i < rows; i++) {
+        UNROLL for (int v = 0; v < 2; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
+        sums[i][2] = *(const loose *)(s->bias_hn + unit);
+    }
+    NAME(tile)(rows, 3, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    UNROLL for (int i = 0; i < rows; i++) {
+        const int64_t at = (r + i) * hidden + unit;
+        const vec reset = NAME(sigmoid)(sums[i][0]), z = NAME(sigmoid)(sums[i][1]), h = *(const loose *)(s->h + at);
+        const vec n = NAME(tanh)(*(const loose *)(s->x[r + i] + 2 * hidden + unit) + reset * sums[i][2]);
+        *(loose *)(s->h_next + at) = n + z * (h - n);
+        if (s->saved) {
+            float *to = s->saved + (r + i) * s->saved_row + unit;
+            *(loose *)to = reset;
+            *(loose *)(to + hidden) = z;
+            *(loose *)(to + 2 * hidden) = n;
+            *(loose *)(to + 3 * hidden) = sums[i][2];
+        }
+    }
+}
+
+/* gru-before: the gates r and z of all units, and r h, before the candidate n. `saved` is never null here. */
+INLINE void NAME(gates_tile)(const int rows, const stage *s, const float *packed, int64_t r, int64_t unit) {
+    const int64_t hidden = s->hidden;
+    vec sums[8][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < 2; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
+    NAME(tile)(rows, 2, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    UNROLL for (int i = 0; i < rows; i++) {
+        const vec reset = NAME(sigmoid)(sums[i][0]);
+        float *to = s->saved + (r + i) * s->saved_row + unit;
+        *(loose *)to = reset;
+        *(loose *)(to + hidden) = NAME(sigmoid)(sums[i][1]);
+        *(loose *)(to + 3 * hidden) = reset * *(const loose *)(s->h + (r + i) * hidden + unit);
+    }
+}
+
+INLINE void NAME(candidate_tile)(const int rows, const int vectors, const stage *s, const float *packed, int64_t r, int64_t unit) {
+    const int64_t hidden = s->hidden;
+    vec sums[8][4];
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = *(const loose *)(s->x[r + i] + 2 * hidden + v * VEC + unit);
+    NAME(tile)(rows, vectors, s->saved + r * s->saved_row + 3 * hidden, s->saved_row, 1, packed, hidden, sums);
+    UNROLL for (int i = 0; i < rows; i++)
+        UNROLL for (int v = 0; v < vectors; v++) {
+            float *to = s->saved + (r + i) * s->saved_row + v * VEC + unit;
+            const vec n = NAME(tanh)(sums[i][v]), z = *(const loose *)(to + hidden);
+            const vec h = *(const loose *)(s->h + (r + i) * hidden + v * VEC + unit);
+            *(loose *)(to + 2 * hidden) = n;
+            *(loose *)(s->h_next + (r + i) * hidden + v * VEC + unit) = n + z * (h - n);
+        }
+}
+
+/* One step of `rows` rows. */
+static void NAME(step)(const work *w, const stage *s, int64_t rows) {
+    const int64_t hidden = s->hidden;
+    const int cell = w->s->cell;
+    if (cell == LSTM) {
+        for (int64_t unit = 0; unit < hidden; unit += VEC) {
+            const float *packed = w->recurrent + 4 * unit * hidden;
+#define TILE(n, vectors) NAME(lstm_tile)(n, s, packed, r, unit)
+            TILES(4, rows, LSTM_ROWS)
+#undef TILE
+        }
+    } else if (cell == GRU) {
+        for (int64_t unit = 0; unit < hidden; unit += VEC) {
+            const float *packed = w->recurrent + 3 * unit * hidden;
+#define TILE(n, vectors) NAME(gru_tile)(n, s, packed, r, unit)
+            TILES(3, rows, GRU_ROWS)
+#undef TILE
+        }
+    } else if (cell == RNN) {
+        for (int64_t unit = 0; unit < hidden; unit += PANEL) {
+            const float *packed = w->recurrent + unit * hidden;
+#define TILE(n, vectors) NAME(rnn_tile)(n, vectors, s, packed, r, unit)
+            TILES_OF(least(PANEL, hidden - unit) / VEC, rows)
+#undef TILE
+        }
+    } else {
+        for (int64_t unit = 0; unit < hidden; unit += VEC) {
+            const float *packed = w->recurrent + 2 * unit * hidden;
+#define TILE(n, vectors) NAME(gates_tile)(n, s, packed, r, unit)
+            TILES(2, rows, ROWS)
+#undef TILE
+        }
+        for (int64_t unit = 0; unit < hidden; unit += PANEL) {
+            const float *packed = w->candidate + unit * hidden;
+#define TILE(n, vectors) NAME(candidate_tile)(n, vectors, s, packed, r, unit)
+            TILES_OF(least(PANEL, hidden - unit) / VEC, rows)
+#undef TILE
+        }
+    }
+}
+
+/* The rows of thread `number`, each step's where they lie: input products are made some steps ahead. */
+static void NAME(forward)(work *w, int number) {
+    const sequence *s = w->s;
+    const int threads = w->place.threads, cell = s->cell;
+    const int64_t hidden = s->hidden, batch = s->batch, columns = gates_of(cell) * hidden, saved_row = saved_of(cell) * hidden;
+    int64_t first, last, begin, end;
+    share(batch, number, threads, &first, &last);
+    const int64_t rows = last - first, ahead = most(1, BLOCK_ROWS / most(1, rows));
+    float *scratch = w->scratch + number * w->scratch_size, *block = scratch;
+    float *pair = scratch + ahead * rows * columns; /* gru-before without `saved`: r, z, n, r h of one step */
+    const float **x = (const float **)(pair + (s->saved ? 0 : rows * saved_row));
+
+    if (cell == GRU_BEFORE) {
+        NAME(pack_gates)(s->weight_hh, hidden, 2, w->recurrent, number, threads);
+        NAME(pack)(s->weight_hh + 2 * hidden * hidden, 1, hidden, hidden, hidden, w->candidate, number, threads);
+    } else if (cell == RNN)
+        NAME(pack)(s->weight_hh, 1, hidden, hidden, hidden, w->recurrent, number, threads);
+    else
+        NAME(pack_gates)(s->weight_hh, hidden, (int)gates_of(cell), w->recurrent, number, threads);
+    NAME(pack)(s->weight_ih, 1, s->inputs, s->inputs, columns, w->input, number, threads);
+    if (number == 0)
+        for (int64_t j = 0; j < columns; j++)
+            w->bias[j] = s->bias_ih[j] + (cell == GRU && j >= 2 * hidden ? 0 : s->bias_hh[j]);
+    meet(&w->place);
+    if (s->ids) {
+        share(s->vocabulary, number, threads, &begin, &end);
+        NAME(times)(end - begin, s->x + begin * s->inputs, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias,
+                    w->table + begin * columns, columns);
+        meet(&w->place);
+    }
+    if (!rows) return;
+    for (int64_t t0 = 0; t0 < s->time; t0 += ahead) {
+        const int64_t count = least(ahead, s->time - t0);
+        /* where input products go: over what they become, if that is kept */
+        float *to = block;
+        int64_t row = columns, step = rows * columns;
+        if (cell == RNN) to = s->hs + ((t0 + 1) * batch + first) * hidden, row = hidden, step = batch * hidden;
+        else if (s->saved) to = s->saved + (t0 * batch + first) * saved_row, row = saved_row, step = batch * saved_row;
+        if (!s->ids) {
+            const float *from = s->x + (t0 * batch + first) * s->inputs;
+            if (rows == batch)
+                NAME(times)(count * batch, from, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias, to, row);
+            else
+                for (int64_t t = 0; t < count; t++)
+                    NAME(times)(rows, from + t * batch * s->inputs, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias,
+                                to + t * step, row);
+        }
+        for (int64_t t = t0; t < t0 + count; t++) {
+            const int64_t at = (t * batch + first) * hidden;
+            stage now = {x, s->hs + at, 0, cell == GRU ? s->bias_hh + 2 * hidden : 0, s->hs + at + batch * hidden, 0, pair, hidden, saved_row};
+            if (cell == LSTM) {
+                now.c = s->cs + (s->saved ? at : first * hidden);
+                now.c_next = s->cs + (s->saved ? at + batch * hidden : first * hidden);
+            }
+            if (s->saved) now.saved = s->saved + (t * batch + first) * saved_row;
+            else if (cell != GRU_BEFORE) now.saved = 0;
+            for (int64_t r = 0; r < rows; r++)
+                x[r] = s->ids ? w->table + s->ids[t * batch + first + r] * columns : to + (t - t0) * step + r * row;
+            NAME(step)(w, &now, rows);
+        }
+    }
+}
+
+/* ---- backward ---- */
+
+#define OF(array, at) (*(loose *)((array) + (at)))
+#define IN_OF(array, at) (*(const loose *)((array) + (at)))
+
+/* d(gates before their nonlinearity) of one row at one step; d_h becomes what reaches the state before past the product. */
+INLINE void NAME(lstm_row)(int64_t hidden, const float *saved, const float *c, const float *c_before, const float *d_out,
+                           float *d_h, float *d_c, float *d) {
+    for (int64_t u = 0; u < hidden; u += VEC) {
+        const vec i = IN_OF(saved, u), f = IN_OF(saved, hidden + u), g = IN_OF(saved, 2 * hidden + u), o = IN_OF(saved, 3 * hidden + u);
+        const vec tanh_c = NAME(tanh)(IN_OF(c, u)), dh = OF(d_h, u) + IN_OF(d_out, u);
+        const vec dc = OF(d_c, u) + dh * o * (1.0f - tanh_c * tanh_c);
+        OF(d, u) = dc * g * i * (1.0f - i);
+        OF(d, hidden + u) = dc * IN_OF(c_before, u) * f * (1.0f - f);
+        OF(d, 2 * hidden + u) = dc * i * (1.0f - g * g);
+        OF(d, 3 * hidden + u) = dh * tanh_c * o * (1.0f - o);
+        OF(d_c, u) = dc * f;
+    }
+}
+
+INLINE void NAME(gru_row)(int64_t hidden, const float *saved, const float *h_before, const float *d_out, float *d_h, float *d) {
+    for (int64_t u = 0; u < hidden; u += VEC) {
+        const vec r = IN_OF(saved, u), z = IN_OF(saved, hidden + u), n = IN_OF(saved, 2 * hidden + u), h_n = IN_OF(saved, 3 * hidden + u);
+        const vec dh = OF(d_h, u) + IN_OF(d_out, u), dn = dh * (1.0f - z) * (1.0f - n * n);
+        OF(d, u) = dn;
+        OF(d, hidden + u) = dn * h_n * r * (1.0f - r);
+        OF(d, 2 * hidden + u) = dh * (IN_OF(h_before, u) - n) * z * (1.0f - z);
+        OF(d, 3 * hidden + u) = dn * r;
+        OF(d_h, u) = dh * z;
+    }
+}
+
+INLINE void NAME(gru_before_row)(int64_t hidden, const float *saved, const float *h_before, const float *d_out, float *d_h, float *d) {
+    for (int64_t u = 0; u < hidden; u += VEC) {
+        const vec z = IN_OF(saved, hidden + u), n = IN_OF(saved, 2 * hidden + u), dh = OF(d_h, u) + IN_OF(d_out, u);
+        OF(d, hidden + u) = dh * (IN_OF(h_before, u) - n) * z * (1.0f - z);
+        OF(d, 2 * hidden + u) = dh * (1.0f - z) * (1.0f - n * n);
+        OF(d_h, u) = dh * z;
+    }
+}
+
+/* The same, once d_reset, the gradient of r h, is known. */
+INLINE void NAME(reset_row)(int64_t hidden, const float *saved, const float *h_before, const float *d_reset, float *d_h, float *d) {
+    for (int64_t u = 0; u < hidden; u += VEC) {
+        const vec r = IN_OF(saved, u), dr = IN_OF(d_reset, u);
+        OF(d, u) = dr * IN_OF(h_before, u) * r * (1.0f - r);
+        OF(d_h, u) += dr * r;
+    }
+}
+
+INLINE void NAME(rnn_row)(int64_t hidden, const float *h, const float *d_out, float *d_h, float *d) {
+    for (int64_t u = 0; u < hidden; u += VEC) OF(d, u) = (OF(d_h, u) + IN_OF(d_out, u)) * (1.0f - IN_OF(h, u) * IN_OF(h, u));
+}
+
+/* One step back, of rows first ... first + rows - 1. */
+static void NAME(step_back)(const work *w, int64_t t, int64_t first, int64_t rows, float *scratch) {
+    const sequence *s = w->s;
+    const int cell = s->cell;
+    const int64_t hidden = s->hidden, saved_row = saved_of(cell) * hidden, d_row = d_of(cell) * hidden;
+    const int64_t place = t * s->batch + first, at = place * hidden, next = at + s->batch * hidden;
+    float *const d = s->d_gates + place * d_row, *const d_h = s->d_h + first * hidden;
+    const float *const saved = s->saved + place * saved_row, *const h = s->hs + at, *const d_out = s->d_out + at;
+    for (int64_t r = 0; r < rows; r++) {
+        const int64_t j = r * hidden;
+        if (cell == LSTM)
+            NAME(lstm_row)(hidden, saved + r * saved_row, s->cs + next + j, s->cs + at + j, d_out + j, d_h + j,
+                           s->d_c + first * hidden + j, d + r * d_row);
+        else if (cell == GRU)
+            NAME(gru_row)(hidden, saved + r * saved_row, h + j, d_out + j, d_h + j, d + r * d_row);
+        else if (cell == GRU_BEFORE)
+            NAME(gru_before_row)(hidden, saved + r * saved_row, h + j, d_out + j, d_h + j, d + r * d_row);
+        else
+            NAME(rnn_row)(hidden, s->hs + next + j, d_out + j, d_h + j, d + r * d_row);
+    }
+    if (cell == GRU_BEFORE) {
+        NAME(times)(rows, d + 2 * hidden, d_row, 1, w->candidate, hidden, hidden, 0, 0, scratch, hidden);
+        for (int64_t r = 0; r < rows; r++)
+            NAME(reset_row)(hidden, saved + r * saved_row, h + r * hidden, scratch + r * hidden, d_h + r * hidden, d + r * d_row);
+        NAME(times)(rows, d, d_row, 1, w->recurrent, 2 * hidden, hidden, 1, 0, d_h, hidden);
+    } else
+        NAME(times)(rows, d + (cell == GRU ? hidden : 0), d_row, 1, w->recurrent, gates_of(cell) * hidden, hidden, cell == GRU, 0, d_h, hidden);
+}
+
+/* sums (columns) = of rows of `from`, in groups, so that long sums stay exact. part (columns) is scratch. */
+static void NAME(sum_rows)(const float *from, int64_t row, int64_t rows, int64_t columns, float *part, float *sums) {
+    memset(sums, 0, (size_t)columns * sizeof(float));
+    for (int64_t r = 0; r < rows;) {
+        memset(part, 0, (size_t)columns * sizeof(float));
+        for (const int64_t stop = least(rows, r + 256); r < stop; r++)
+            INDEPENDENT for (int64_t j = 0; j < columns; j++) part[j] += from[r * row + j];
+        INDEPENDENT for (int64_t j = 0; j < columns; j++) sums[j] += part[j];
+    }
+}
+
+static void NAME(backward)(work *w, int number) {
+    const sequence *s = w->s;
+    const int threads = w->place.threads, cell = s->cell;
+    const int64_t hidden = s->hidden, batch = s->batch, places = s->time * batch, inputs = s->inputs;
+    const int64_t columns = gates_of(cell) * hidden, d_row = d_of(cell) * hidden, saved_row = saved_of(cell) * hidden;
+    int64_t first, last, begin, end;
+    float *const scratch = w->scratch + number * w->scratch_size;
+    /* The columns of d_gates that belong to the gates in the order of weight_ih: `early` of them from `shift` on, then the
+     * rest from 0 on. Only gru's are not simply in order: n, r, z. */
+    const int64_t early = cell == GRU ? 2 * hidden : columns, shift = cell == GRU ? hidden : 0;
+    float *const late_input = w->input + early * (inputs + UNITS);
+
+    if (cell == GRU_BEFORE) {
+        NAME(pack)(s->weight_hh, hidden, 1, 2 * hidden, hidden, w->recurrent, number, threads);
+        NAME(pack)(s->weight_hh + 2 * hidden * hidden, hidden, 1, hidden, hidden, w->candidate, number, threads);
+    } else
+        NAME(pack)(s->weight_hh, hidden, 1, columns, hidden, w->recurrent, number, threads);
+    if (s->d_x) {
+        NAME(pack)(s->weight_ih, inputs, 1, s->ids ? columns : early, inputs, w->input, number, threads);
+        if (!s->ids && early < columns)
+            NAME(pack)(s->weight_ih + early * inputs, inputs, 1, columns - early, inputs, late_input, number, threads);
+    }
+    meet(&w->place);
+
+    share(batch, number, threads, &first, &last);
+    const int64_t rows = last - first, ahead = most(1, BLOCK_ROWS / most(1, rows));
+    for (int64_t stop = s->time; stop > 0 && rows; stop -= ahead) {
+        const int64_t start = most(0, stop - ahead);
+        for (int64_t t = stop - 1; t >= start; t--) NAME(step_back)(w, t, first, rows, scratch);
+        if (!s->d_x || s->ids) continue;
+        const int whole = rows == batch;
+        for (int64_t t = start; t < (whole ? start + 1 : stop); t++) {
+            const float *d = s->d_gates + (t * batch + first) * d_row;
+            float *to = s->d_x + (t * batch + first) * inputs;
+            const int64_t count = whole ? (stop - start) * batch : rows;
+            NAME(times)(count, d + shift, d_row, 1, w->input, early, inputs, 0, 0, to, inputs);
+            if (early < columns) NAME(times)(count, d, d_row, 1, late_input, columns - early, inputs, 1, 0, to, inputs);
+        }
+    }
+    meet(&w->place);
+
+    /* From here on threads share outputs, not rows: sums over all places. */
+    const float *const d = s->d_gates;
+    const int64_t late = gates_of(cell) == 3 ? 2 * hidden : columns; /* gru-before: n's product is with r h */
+    share(late / UNITS, number, threads, &begin, &end);
+    begin *= UNITS, end *= UNITS;
+    NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + begin * hidden, hidden);
+    NAME(sum_rows)(d + shift + begin, d_row, places, end - begin, scratch, s->d_bias_hh + begin);
+    memcpy(s->d_bias_ih + begin, s->d_bias_hh + begin, (size_t)(end - begin) * sizeof(float));
+    if (!s->ids)
+        NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + begin * inputs, inputs);
+    if (late < columns) {
+        share(hidden / UNITS, number, threads, &begin, &end);
+        begin *= UNITS, end *= UNITS;
+        const int64_t n = late + begin, of_h = cell == GRU ? 3 * hidden + begin : n, of_x = cell == GRU ? begin : n;
+        if (cell == GRU)
+            NAME(summed)(end - begin, d + of_h, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden);
+        else
+            NAME(summed)(end - begin, d + of_h, 1, d_row, s->saved + 3 * hidden, saved_row, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden);
+        NAME(sum_rows)(d + of_h, d_row, places, end - begin, scratch, s->d_bias_hh + n);
+        NAME(sum_rows)(d + of_x, d_row, places, end - begin, scratch, s->d_bias_ih + n);
+        if (!s->ids)
+            NAME(summed)(end - begin, d + of_x, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + n * inputs, inputs);
+    }
+    if (!s->ids) return;
+
+    share(columns / UNITS, number, threads, &begin, &end);
+    begin *= UNITS, end *= UNITS;
+    for (int64_t v = 0; v < s->vocabulary; v++) memset(w->table + v * columns + begin, 0, (size_t)(end - begin) * sizeof(float));
+    for (int64_t i = 0; i < places; i++) {
+        float *to = w->table + s->ids[i] * columns;
+        const int64_t middle = most(begin, least(end, early));
+        INDEPENDENT for (int64_t j = begin; j < middle; j++) to[j] += d[i * d_row + shift + j];
+        INDEPENDENT for (int64_t j = middle; j < end; j++) to[j] += d[i * d_row + j - early];
+    }
+    meet(&w->place);
+    NAME(summed)(end - begin, w->table + begin, 1, columns, s->x, inputs, s->vocabulary, inputs, scratch, s->d_weight_ih + begin * inputs, inputs);
+    if (!s->d_x) return;
+    share(s->vocabulary, number, threads, &begin, &end);
+    NAME(times)(end - begin, w->table + begin * columns, columns, 1, w->input, columns, inputs, 0, 0, s->d_x + begin * inputs, inputs);
+}
+
+#include "level.h" /* ends it */
+#undef stage
+#undef OF
+#undef IN_OF
+#undef CASE
+#undef CASES_3
+#undef CASES_4
+#undef CASES_6
+#undef CASES_8
+#undef CASES
+#undef JOIN_CASES
+#undef TILES
+#undef TILES_OF
+#undef WIDE
+#undef ROWS
+#undef LSTM_ROWS
+#undef GRU_ROWS
+#undef PANEL
+#endif

@@ -1,0 +1,208 @@
+"""A layer over a whole sequence in the compiled kernel (kernel/training.c): float32 on a CPU, forward and backward.
+
+Same results as the functions of recurrent.py to rounding, and the same bits on any number of threads. Padding to the
+kernel's units, memory and the number of threads are decided here; shapes are the caller's business.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from charrnn.kernel.library import library
+
+State = tuple[Tensor, ...]
+
+UNITS = 16  # the hidden size that the kernel sees is a multiple
+CELLS = {"rnn": 0, "lstm": 1, "gru": 2, "gru-before": 3}
+GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
+SAVED = {"rnn": 0, "lstm": 4, "gru": 4, "gru-before": 4}  # numbers a unit kept for the backward pass, beside h and c
+SLOPES = {"rnn": 1, "lstm": 4, "gru": 4, "gru-before": 3}  # gradients a unit that the backward pass holds
+WORK_A_THREAD = 4_000_000  # products; a thread takes some 20 us to begin
+
+
+class _Sequence(ctypes.Structure):
+    """kernel/training.c: sequence."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("cell", "level")),
+        *((name, ctypes.c_int64) for name in ("threads", "time", "batch", "hidden", "inputs", "vocabulary")),
+        *(
+            (name, ctypes.c_void_p)
+            for name in (
+                "ids", "x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "hs", "cs", "saved", "d_out", "d_h", "d_c",
+                "d_gates", "d_x", "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",
+            )
+        ),
+    ]  # fmt: skip
+
+
+class _Product(ctypes.Structure):
+    """kernel/training.c: product."""
+
+    _fields_ = [
+        *((name, ctypes.c_int32) for name in ("level", "adds")),
+        *((name, ctypes.c_int64) for name in ("threads", "rows", "columns", "inner")),
+        ("a", ctypes.c_void_p), ("a_row", ctypes.c_int64), ("a_inner", ctypes.c_int64),
+        ("b", ctypes.c_void_p), ("b_inner", ctypes.c_int64), ("b_column", ctypes.c_int64),
+        ("bias", ctypes.c_void_p), ("c", ctypes.c_void_p), ("c_row", ctypes.c_int64),
+    ]  # fmt: skip
+
+
+def is_usable() -> bool:
+    """Whether there is a compiled kernel here."""
+    return library() is not None
+
+
+def run_layer(
+    cell: str, ids: Tensor | None, x: Tensor, state: State, weights: tuple[Tensor, ...]
+) -> tuple[Tensor, State]:
+    """One layer over time: outputs (T, B, H), last state of (B, H).
+
+    x (T, B, K); or x (V, K) and ids (T, B) int64, whose place (t, b) reads row ids[t, b]. weights as torch.nn's:
+    weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). Raises TypeError, and IndexError for an id that has no row.
+    """
+    if x.dtype != torch.float32 or x.device.type != "cpu":
+        raise TypeError(f"the kernel computes float32 on a CPU, not {x.dtype} on {x.device}")
+    if ids is not None and not 0 <= int(ids.min()) <= int(ids.max()) < len(x):
+        raise IndexError(f"ids must be below {len(x)}")
+    keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
+    outputs, c = _Layer.apply(cell, keep, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
+    return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
+
+
+def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+    """torch.nn.functional.linear: x (..., K), weight (N, K), bias (N) -> (..., N)."""
+    return _Linear.apply(x, weight, bias)
+
+
+class _Layer(torch.autograd.Function):
+    @staticmethod
+    def forward(
+        ctx: Any, cell: str, keep: bool, ids: Tensor | None, x: Tensor, weight_ih: Tensor, weight_hh: Tensor,
+        bias_ih: Tensor, bias_hh: Tensor, h0: Tensor, c0: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        size, gates = h0.shape[1], GATES[cell]
+        x, ids = x.contiguous(), None if ids is None else ids.contiguous()
+        weights = [_widened(_by_gate(part, gates, size), gates) for part in (weight_ih, weight_hh, bias_ih, bias_hh)]
+        weights[1] = _pad(weights[1])
+        time, batch = (x if ids is None else ids).shape[:2]
+        hidden = len(weights[0]) // gates
+        hs = x.new_empty(time + 1, batch, hidden)
+        hs[0] = _pad(h0)
+        cs = saved = None
+        if cell == "lstm":
+            assert c0 is not None
+            cs = x.new_empty((time + 1) if keep else 1, batch, hidden)
+            cs[0] = _pad(c0)
+        if keep and SAVED[cell]:
+            saved = x.new_empty(time, batch, SAVED[cell] * hidden)
+        _call("charrnn_layer_forward", cell, ids, x, weights, hs, cs, saved)
+        if keep:
+            ctx.cell, ctx.size = cell, size
+            ctx.save_for_backward(ids, x, *weights, hs, cs, saved)
+        return hs[1:, :, :size], cs[-1, :, :size].clone() if cs is not None else None
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor, d_c: Tensor | None) -> tuple[Tensor | None, ...]:
+        ids, x, *weights, hs, cs, saved = ctx.saved_tensors
+        cell, size, gates = ctx.cell, ctx.size, GATES[ctx.cell]
+        places, batch, hidden = hs.shape
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[3] else None
+        d_weights = [torch.empty_like(part) for part in weights]
+        d_h = x.new_zeros(batch, hidden)
+        d_c = _pad(d_c).clone() if d_c is not None else None
+        _call(
+            "charrnn_layer_backward", cell, ids, x, weights, hs, cs, saved, d_out=_pad(d_out).contiguous(), d_h=d_h, d_c=d_c,
+            d_gates=x.new_empty(places - 1, batch, SLOPES[cell] * hidden), d_x=d_x,
+            **dict(zip(("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True)),
+        )  # fmt: skip
+        d_weights = [_narrowed(part, gates, size) for part in d_weights]
+        d_weights[1] = d_weights[1][:, :size]
+        return None, None, None, d_x, *d_weights, d_h[:, :size], d_c[:, :size] if d_c is not None else None
+
+
+class _Linear(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
+        rows = x.reshape(-1, x.shape[-1]).contiguous()
+        weight = weight.contiguous()
+        ctx.save_for_backward(rows, weight)
+        ctx.shape = x.shape
+        return product(rows, weight.t(), bias).view(*x.shape[:-1], len(weight))
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight = ctx.saved_tensors
+        d_out = d_out.reshape(len(rows), -1).contiguous()
+        d_x = product(d_out, weight).view(ctx.shape) if ctx.needs_input_grad[0] else None
+        return d_x, product(d_out.t(), rows), d_out.sum(0)
+
+
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a (M, K) @ b (K, N) [+ bias (N)], each of a and b dense in one direction -> (M, N)."""
+    (rows, inner), columns = a.shape, b.shape[1]
+    result = a.new_empty(rows, columns)
+    kernel = library()
+    assert kernel is not None
+    job = _Product(
+        kernel.charrnn_level(), 0, _threads(rows * inner * columns, rows), rows, columns, inner,
+        a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), bias.data_ptr() if bias is not None else None,
+        result.data_ptr(), columns,
+    )  # fmt: skip
+    if kernel.charrnn_product(ctypes.byref(job)):
+        raise MemoryError("no memory for a product")
+    return result
+
+
+def _call(
+    name: str, cell: str, ids: Tensor | None, x: Tensor, weights: list[Tensor], hs: Tensor, cs: Tensor | None,
+    saved: Tensor | None, **gradients: Tensor | None,
+) -> None:  # fmt: skip
+    kernel = library()
+    assert kernel is not None
+    places, batch, hidden = hs.shape
+    work = (places - 1) * batch * len(weights[0]) * (hidden + (x.shape[-1] if ids is None else 0))
+    arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients
+    arrays |= zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
+    job = _Sequence(
+        CELLS[cell], kernel.charrnn_level(), _threads(work, batch), places - 1, batch, hidden, x.shape[-1],
+        len(x) if ids is not None else 0,
+        **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
+    )  # fmt: skip
+    if getattr(kernel, name)(ctypes.byref(job)):
+        raise MemoryError(f"no memory for a {cell} of {hidden} units")
+
+
+def _threads(work: int, rows: int) -> int:
+    return max(1, min(torch.get_num_threads(), rows, 1 + work // WORK_A_THREAD))
+
+
+def _pad(values: Tensor) -> Tensor:
+    """(..., H) -> (..., H rounded up to UNITS), dense, zeros added."""
+    missing = -values.shape[-1] % UNITS
+    return (F.pad(values, (0, missing)) if missing else values).contiguous()
+
+
+def _by_gate(values: Tensor, gates: int, size: int) -> Tensor:
+    return values.view(gates, size, *values.shape[1:])
+
+
+def _widened(by_gate: Tensor, gates: int) -> Tensor:
+    """(gates, H, ...) -> (gates H', ...): every gate padded to whole units."""
+    missing = -by_gate.shape[1] % UNITS
+    if missing:
+        by_gate = F.pad(by_gate, (0, 0, 0, missing) if by_gate.dim() == 3 else (0, missing))
+    return by_gate.reshape(-1, *by_gate.shape[2:]).contiguous()
+
+
+def _narrowed(values: Tensor, gates: int, size: int) -> Tensor:
+    """The other way."""
+    return values.view(gates, -1, *values.shape[1:])[:, :size].reshape(gates * size, *values.shape[1:])
