@@ -92,6 +92,13 @@ class TrainingSettings:
     seq_length: int | None = setting(
         None, "stream mode: characters of truncated backpropagation through time", kind=int, min=1, max=1 << 20
     )
+    checkpoint_every_chars: int | None = setting(
+        None,
+        "stream mode: recompute activations in pieces of so many characters: less memory for long windows, a third more time",
+        kind=int,
+        min=1,
+        max=1 << 20,
+    )
     lr: float | None = setting(None, "highest learning rate", kind=float, min=0.0)
     clip: float = setting(1.0, "largest gradient norm; 0 switches clipping off", min=0.0)
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
@@ -100,7 +107,9 @@ class TrainingSettings:
     weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
-    eval_every: str | None = setting(None, "steps or a duration (default: about 20 times a run)", kind=str)
+    eval_every: str | None = setting(
+        None, "steps or a duration (default: about 20 times a run, fewer if they would cost over 5 % of it)", kind=str
+    )
     save_every: str = setting("1m", "steps or a duration between checkpoints")
     sample_every: str | None = setting(
         None, "steps or a duration between samples (default: about 5 times a run)", kind=str
@@ -112,9 +121,15 @@ class TrainingSettings:
 class RuntimeSettings:
     """Where and how it is computed. Nothing here changes what is computed, beyond rounding."""
 
-    backend: str = setting("auto", "this project's cells (own) or torch.nn's", choices=("auto", "own", "torch"))
+    backend: str = setting(
+        "auto", "this project's cells (own), torch.nn's, or the faster of both", choices=("auto", "own", "torch")
+    )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
-    precision: str = setting("float32", "arithmetic of matrix products; tf32 needs CUDA", choices=("float32", "tf32"))
+    precision: str = setting(
+        "float32",
+        "arithmetic of matrix products; tf32 needs CUDA, bfloat16 a GPU or processor that has it, and torch.nn's cells",
+        choices=("float32", "bfloat16", "tf32"),
+    )
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
 
 
@@ -317,6 +332,13 @@ def finite(
     return value
 
 
+def check_bfloat16(runtime: RuntimeSettings, cell: str) -> None:
+    """Raises SettingsError where bfloat16 is asked of cells that have none."""
+    if runtime.precision == "bfloat16" and (runtime.backend == "own" or cell == "gru-before"):
+        lacking = "gru-before" if cell == "gru-before" else "--backend own"
+        raise SettingsError(f"--precision bfloat16 is for torch.nn's cells, and {lacking} is not one; use float32")
+
+
 def _checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """The value in its field's type and within its limits. Strings are parsed: they come from a command line."""
     kind, limits = item.metadata["kind"], item.metadata
@@ -375,6 +397,7 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
         raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
+    check_bfloat16(settings.runtime, model.cell)
     if settings.text.unit == "byte":
         fresh = TextSettings()
         for key in ("encoding", "errors", "newlines", "normalize"):

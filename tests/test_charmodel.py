@@ -41,7 +41,7 @@ def some_ids(batch=B, time=T):
 
 def pair(settings, dtype=torch.float32):
     """The same weights in both backends; every bias is random, so that none can go missing unseen."""
-    own, other = CharModel(settings, V, "own").to(dtype), CharModel(settings, V, "torch").to(dtype)
+    own, other = CharModel(settings, V, "func").to(dtype), CharModel(settings, V, "torch").to(dtype)
     with torch.no_grad():
         for parameter in own.parameters():
             parameter.normal_(0, 0.5)
@@ -136,9 +136,9 @@ def test_weights_of_a_torch_module_load_by_name_and_give_its_outputs(cell, kind,
     torch.testing.assert_close(last, after if cell == "lstm" else (after,), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("source", ["own", "torch"])
+@pytest.mark.parametrize("source", ["func", "torch"])
 def test_state_dict_moves_between_backends(source):
-    target = {"own": "torch", "torch": "own"}[source]
+    target = {"func": "torch", "torch": "func"}[source]
     giver, taker = CharModel(sized("gru"), V, source), CharModel(sized("gru"), V, target)
     taker.load_state_dict(giver.state_dict())
     state, ids = giver.zero_state(B), some_ids()
@@ -148,7 +148,7 @@ def test_state_dict_moves_between_backends(source):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_same_seed_gives_the_same_first_weights_in_both_backends(cell):
     made = []
-    for backend in ("own", "torch"):
+    for backend in ("func", "torch"):
         torch.manual_seed(5)
         made.append(CharModel(sized(cell), V, backend).state_dict())
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
@@ -168,7 +168,7 @@ def test_torch_backend_still_shares_its_weights_after_a_change_of_type_and_a_cop
 # State
 
 
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_state_is_not_changed_in_place(cell, backend):
     settings = sized(cell)
@@ -214,7 +214,7 @@ def dropped(backend, p=0.5, **more):
     return CharModel(settings, V, backend)
 
 
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 @pytest.mark.parametrize("layers", [1, 2])
 def test_dropout_works_even_with_one_layer(backend, layers):
     model, ids = dropped(backend, layers=layers).train(), some_ids()
@@ -223,7 +223,7 @@ def test_dropout_works_even_with_one_layer(backend, layers):
     assert not torch.equal(first, model(ids, model.zero_state(B))[0])
 
 
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 def test_dropout_is_off_in_evaluation(backend):
     model, ids = dropped(backend).eval(), some_ids()
     plain = dropped(backend, p=0.0)
@@ -231,7 +231,7 @@ def test_dropout_is_off_in_evaluation(backend):
 
 
 def test_dropout_leaves_out_whole_units_and_scales_the_others():
-    model, ids = dropped("own", p=0.25, layers=1).train(), some_ids()
+    model, ids = dropped("func", p=0.25, layers=1).train(), some_ids()
     state = model.zero_state(B)
     with torch.no_grad():
         outputs = naive(model, ids, state)[1][0][0]  # h after the last character: what the head sees without dropout
@@ -245,7 +245,7 @@ def test_dropout_leaves_out_whole_units_and_scales_the_others():
 @pytest.mark.parametrize("skip", SKIPS)
 def test_same_seed_drops_the_same_units_in_both_backends(skip):
     results = []
-    for backend in ("own", "torch"):
+    for backend in ("func", "torch"):
         model = dropped(backend, layers=3, skip=skip).train()
         torch.manual_seed(4)
         results.append(model(torch.arange(6).view(2, 3), model.zero_state(2)))
@@ -253,14 +253,14 @@ def test_same_seed_drops_the_same_units_in_both_backends(skip):
 
 
 def test_dropout_does_not_touch_the_state_that_is_handed_on():
-    model, ids = dropped("own", layers=1).train(), some_ids()
+    model, ids = dropped("func", layers=1).train(), some_ids()
     torch.testing.assert_close(model(ids, model.zero_state(B))[1], naive(model, ids, model.zero_state(B))[1])
 
 
 # First weights, tying, shapes
 
 
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 @pytest.mark.parametrize("bias", [1.0, -0.5])
 def test_forget_gate_biases_add_up_to_the_setting(backend, bias):
     model = CharModel(sized("lstm", forget_bias=bias), V, backend)
@@ -305,10 +305,10 @@ def test_tied_weights_of_unequal_sizes_are_refused(more):
 @pytest.mark.parametrize(
     ("cell", "backend"),
     [
-        ("rnn", "own"),
-        ("lstm", "own"),
-        ("gru", "own"),
-        ("gru-before", "own"),
+        ("rnn", "func"),
+        ("lstm", "func"),
+        ("gru", "func"),
+        ("gru-before", "func"),
         ("rnn", "torch"),
         ("lstm", "torch"),
         ("gru", "torch"),
@@ -321,7 +321,7 @@ def test_expected_shapes_are_the_real_ones(cell, backend, skip, tied):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 def test_load_tensors_takes_what_tensors_gave(tied, backend):
     settings = sized("gru", embedding_size=H, tie_weights=tied)
     giver, taker, ids = CharModel(settings, V), CharModel(settings, V, backend), some_ids()
@@ -329,7 +329,7 @@ def test_load_tensors_takes_what_tensors_gave(tied, backend):
     torch.testing.assert_close(giver(ids, giver.zero_state(B)), taker(ids, giver.zero_state(B)), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["own", "torch"])
+@pytest.mark.parametrize("backend", ["func", "torch"])
 @pytest.mark.parametrize(("embedding", "adds"), [(H, True), (E, False)])
 def test_residual_adds_an_embedding_exactly_when_it_is_as_wide_as_the_layer(embedding, adds, backend):
     settings = sized("lstm", 1, "residual", embedding_size=embedding)

@@ -33,7 +33,7 @@ SKIPS = ("none", "residual", "dense")
 
 
 def random_pair(
-    engine, cell="lstm", skip="none", layers=1, mode="stream", unit="char", symbols=SYMBOLS, backend="own", scale=3.0,
+    engine, cell="lstm", skip="none", layers=1, mode="stream", unit="char", symbols=SYMBOLS, backend="func", scale=3.0,
     weights="float32", **model,
 ):  # fmt: skip
     """A random CharModel and its Sampler. scale: weights large enough that the text varies."""
@@ -76,7 +76,7 @@ def texts(samples):
     ("cell", "skip", "layers", "backend"),
     [
         (cell, skip, layers, backend)
-        for cell, skip, layers, backend in itertools.product(CELLS, SKIPS, (1, 2, 3), ("own", "torch"))
+        for cell, skip, layers, backend in itertools.product(CELLS, SKIPS, (1, 2, 3), ("func", "torch"))
         if (cell, backend) != ("gru-before", "torch")  # torch has no such cell
     ],
 )
@@ -109,7 +109,7 @@ VARIED = [
     ("rnn", "torch", 2, 2, 2),
     ("lstm", "torch", 2, 5, 8),
     ("gru", "torch", 2, 3, 4),
-    ("gru-before", "own", 2, 2, 4),
+    ("gru-before", "func", 2, 2, 4),
 ]
 
 

@@ -79,6 +79,16 @@ def test_training_stops_when_validation_has_stopped_improving(few, tmp_path, one
     assert outcome.place.step == outcome.place.best_step + 60
 
 
+@pytest.mark.parametrize(("epochs", "most"), [(100, 20), (10, 5), (1, 4)])
+def test_validation_takes_a_twentieth_of_a_training_but_a_few_are_made(few, tmp_path, one_thread, epochs, most):
+    run(few, tmp_path / "a", epochs=epochs, split="0.75,0.25", patience=0)
+    read = sum(row["val_chars"] for row in metrics(tmp_path / "a", "eval"))
+    learnt = sum(row["chars"] for row in metrics(tmp_path / "a"))
+    evaluations = len(metrics(tmp_path / "a", "eval"))
+    assert 4 <= evaluations <= most + 1  # the untrained network is scored too
+    assert epochs == 1 or read / 3 <= 0.05 * learnt  # what is only read costs a third
+
+
 class Clock:
     """A clock that each look at it moves on, by more once it has slowed down."""
 
@@ -211,20 +221,6 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
 def test_the_verdict_reads_the_figures(place, reason, ngram, says):
     settings, _ = resolve([("--", {"dropout": 0.2})])
     assert says in verdict(place, reason, settings, Score(ngram, 1))
-
-
-def test_the_chosen_backend_is_the_measured_one():
-    from charrnn.training.runtime import choose_backend
-
-    cpu = torch.device("cpu")
-    runtime = Settings().runtime
-    assert [choose_backend(runtime, cell, cpu) for cell in ("lstm", "gru", "rnn", "gru-before")] == [
-        "torch",
-        "own",
-        "own",
-        "own",
-    ]
-    assert choose_backend(runtime, "gru", torch.device("cuda")) == "torch"
 
 
 def test_auto_never_chooses_mps(monkeypatch):

@@ -90,6 +90,9 @@ def train(
     print_config: Annotated[
         bool, _switch("--print-config", "Show the settings and where each comes from; train nothing.")
     ] = False,
+    verbose: Annotated[
+        bool, typer.Option("--verbose", "-v", help="Say what it runs on and what memory it will take.")
+    ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
     json: Annotated[bool, _switch("--json", "End with one JSON object on standard output.")] = False,
     **chosen: Any,
@@ -106,7 +109,7 @@ def train(
     from charrnn.training.session import Request
 
     progress = TrainingProgress(quiet=quiet)
-    request = Request(corpus, layers, run, resume, overwrite, allow_corpus_change, began=began)
+    request = Request(corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose)
     try:
         path, outcome = session.train(request, progress, _make_samples)
     finally:

@@ -130,6 +130,12 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
     )
 
 
+def validation_chars(corpus: Corpus, split: str) -> int:
+    """How many characters `validation` looks at; a few more where a text has blank lines."""
+    chars = len(corpus.split(split))
+    return chars if corpus.mode == "lines" else min(chars - 1, MAX_VALIDATION_CHARS)
+
+
 def counted_for_training(corpus: Corpus) -> Score | None:
     """The 5-gram's score on what `validation` looks at; None if the training text is too large to count in passing."""
     if len(corpus.split("train")) > MAX_COUNTED_CHARS:

@@ -18,7 +18,7 @@ from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.text.corpus import open_corpus
 from charrnn.text.reading import encode_file, encode_text
-from charrnn.training import runtime
+from charrnn.training import backends, runtime
 
 
 @dataclass(frozen=True)
@@ -73,9 +73,11 @@ def score_given(
 
 def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
     """The stored model on a device, ready to score. Raises SettingsError for a device that is not there."""
-    settings = dataclasses.replace(RuntimeSettings(), device=device_name)
-    device = runtime.prepare(settings)
-    backend = runtime.choose_backend(settings, model_file.settings.model.cell, device)
+    settings = dataclasses.replace(
+        model_file.settings, runtime=dataclasses.replace(RuntimeSettings(), device=device_name)
+    )
+    device = runtime.prepare(settings.runtime)
+    backend = backends.expected_backend(settings, device)
     model = CharModel(model_file.settings.model, len(model_file.vocabulary), backend)
     model.load_tensors({name: torch.from_numpy(value) for name, value in model_file.tensors.items()})
     return model.to(device).eval(), device

@@ -17,6 +17,7 @@
 #ifndef LEVEL /* ------------------------------------------------------------------------------- once: types and threads */
 
 #define _POSIX_C_SOURCE 200112L
+#include <math.h>
 #include <stdlib.h>
 
 #include "level.h"
@@ -24,7 +25,8 @@
 
 #define BLOCK_ROWS 256   /* rows of input products made ahead of the recurrence: they stay in the second-level cache */
 #define BLOCK_INPUTS 256 /* inputs of a product that are summed before the next are packed */
-#define NO_MEMORY -1
+#define SCORED_ROWS 64 /* rows whose scores are turned into probabilities while they are near */
+enum { NO_MEMORY = -1, BAD_ID = -2 };
 
 /* A layer over time. G: gates times H; x (T, B, inputs), or with ids (V, inputs), of which row ids[t, b] is meant.
  * saved (T, B, S H): lstm i, f, g, o; gru r, z, n, W_hn h + b_hn; gru-before r, z, n, r h; rnn has none. */
@@ -57,9 +59,21 @@ typedef struct {
     int64_t c_row;
 } product;
 
+/* Scores of the next character: row i of x (rows, inputs) against weight (vocabulary, inputs) and bias; target below 0:
+ * the row counts for nothing. */
+typedef struct {
+    int32_t level;
+    int64_t threads, rows, inputs, vocabulary;
+    const float *x, *weight, *bias;
+    const int64_t *targets; /* (rows) */
+    double *nats;           /* (rows) out: -ln of the target's probability */
+    float *slopes;          /* (rows, vocabulary) out: d nats / d logits; or null */
+} scores;
+
 typedef struct {
     const sequence *s;
     const product *p;
+    const scores *q;
     meeting place;
     float *recurrent, *candidate, *input, *table, *bias; /* packed weights; (V, G); (G) */
     float *scratch;                                      /* for each thread */
@@ -101,16 +115,19 @@ static void forward_part(void *w, int number) { DISPATCH(forward, ((work *)w)->s
 static void backward_part(void *w, int number) { DISPATCH(backward, ((work *)w)->s->level)(w, number); }
 static void product_part(void *w, int number) { DISPATCH(multiply, ((work *)w)->p->level)(w, number); }
 
+static void scores_part(void *w, int number) { DISPATCH(score, ((work *)w)->q->level)(w, number); }
+
 static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_size) {
-    work w = {.s = s, .scratch_size = scratch_size};
+    work w = {.s = s};
     const int64_t columns = gates_of(s->cell) * s->hidden, width = s->inputs + UNITS;
-    const int64_t floats = columns * s->hidden + 64 + 2 * (columns + UNITS) * width + s->vocabulary * columns + columns + s->threads * scratch_size;
-    w.memory = malloc((size_t)(floats + 16 * (s->threads + 12)) * sizeof(float));
+    w.scratch_size = scratch_size = (scratch_size + UNITS - 1) / UNITS * UNITS;
+    const int64_t floats = columns * (s->hidden + width + s->vocabulary + 1) + s->threads * scratch_size;
+    w.memory = malloc((size_t)(floats + 6 * UNITS) * sizeof(float)); /* each array at a multiple of 64 bytes */
     if (!w.memory) return NO_MEMORY;
     char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
     w.recurrent = take(&at, columns * s->hidden);
     w.candidate = w.recurrent + 2 * s->hidden * s->hidden; /* gru-before: apart from the two gates before it */
-    w.input = take(&at, (columns + UNITS) * width);
+    w.input = take(&at, columns * width);
     w.table = take(&at, s->vocabulary * columns);
     w.bias = take(&at, columns);
     w.scratch = take(&at, s->threads * scratch_size);
@@ -119,9 +136,11 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_s
     return 0;
 }
 
-/* x, weights, hs[0], cs[0] -> hs, cs, saved. 0, or NO_MEMORY. */
+/* x, weights, hs[0], cs[0] -> hs, cs, saved. 0, NO_MEMORY, or BAD_ID. */
 int charrnn_layer_forward(const sequence *s) {
     const int64_t rows = s->batch / s->threads + 1, columns = gates_of(s->cell) * s->hidden;
+    for (int64_t i = 0; s->ids && i < s->time * s->batch; i++)
+        if (s->ids[i] < 0 || s->ids[i] >= s->vocabulary) return BAD_ID;
     return layer(s, forward_part, most(BLOCK_ROWS, rows) * columns + rows * (saved_of(s->cell) * s->hidden + 2) + UNITS);
 }
 
@@ -138,6 +157,22 @@ int charrnn_product(const product *p) {
     if (!w.memory) return NO_MEMORY;
     w.input = (float *)(((uintptr_t)w.memory + 63) / 64 * 64);
     run_team(&w.place, (int)p->threads, product_part, &w);
+    free(w.memory);
+    return 0;
+}
+
+/* 0, NO_MEMORY, or BAD_ID. */
+int charrnn_scores(const scores *q) {
+    for (int64_t i = 0; i < q->rows; i++)
+        if (q->targets[i] >= q->vocabulary) return BAD_ID;
+    const int64_t width = (q->vocabulary + UNITS - 1) / UNITS * UNITS;
+    work w = {.q = q, .scratch_size = SCORED_ROWS * width};
+    w.memory = malloc((size_t)(q->inputs * width + q->threads * w.scratch_size + 3 * UNITS) * sizeof(float));
+    if (!w.memory) return NO_MEMORY;
+    char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
+    w.input = take(&at, q->inputs * width);
+    w.scratch = take(&at, q->threads * w.scratch_size);
+    run_team(&w.place, (int)q->threads, scores_part, &w);
     free(w.memory);
     return 0;
 }
@@ -707,6 +742,78 @@ static void NAME(backward)(work *w, int number) {
     if (!s->d_x) return;
     share(s->vocabulary, number, threads, &begin, &end);
     NAME(times)(end - begin, w->table + begin * columns, columns, 1, w->input, columns, inputs, 0, 0, s->d_x + begin * inputs, inputs);
+}
+
+/* ---- scores ---- */
+
+/* e^x for x <= 0: relative error below 2e-7; below -87 it stays at e^-87. NaN stays NaN. */
+INLINE vec NAME(exp)(vec x) {
+#if LEVEL == 2
+    x = (vec)_mm512_max_ps(_mm512_set1_ps(-87.0f), (__m512)x);
+#elif LEVEL == 1
+    x = (vec)_mm256_max_ps(_mm256_set1_ps(-87.0f), (__m256)x);
+#else
+    const vec limit = (vec){0} - 87.0f;
+    const words below = (words)(x < limit);
+    x = (vec)(((words)x & ~below) | ((words)limit & below));
+#endif
+    const vec shifted = x * 1.44269504f + 0x1.8p23f, n = shifted - 0x1.8p23f;
+    const vec r = (x - n * 0.693359375f) + n * 2.12194440e-4f;
+    vec series = r * 1.98412698e-4f + 1.38888889e-3f;
+    series = series * r + 8.33333333e-3f;
+    series = series * r + 4.16666667e-2f;
+    series = series * r + 1.66666667e-1f;
+    series = series * r + 0.5f;
+    const vec scale = (vec)(((words)shifted << 23) + (127u << 23));
+    return scale + scale * (series * (r * r) + r);
+}
+
+/* logits (width), padded with what no maximum is -> probabilities times their sum, which is returned. */
+INLINE float NAME(weigh)(float *logits, int64_t width, float *largest) {
+    vec top = IN_OF(logits, 0), sum = (vec){0};
+    for (int64_t j = VEC; j < width; j += VEC) {
+        const vec next = IN_OF(logits, j);
+        const words above = (words)(next > top);
+        top = (vec)(((words)next & above) | ((words)top & ~above));
+    }
+    *largest = top[0];
+    for (int i = 1; i < VEC; i++) *largest = top[i] > *largest ? top[i] : *largest;
+    for (int64_t j = 0; j < width; j += VEC) {
+        const vec weight = NAME(exp)(IN_OF(logits, j) - *largest);
+        OF(logits, j) = weight;
+        sum += weight;
+    }
+    float total = 0;
+    for (int i = 0; i < VEC; i++) total += sum[i];
+    return total;
+}
+
+static void NAME(score)(work *w, int number) {
+    const scores *q = w->q;
+    const int64_t n = q->vocabulary, width = (n + UNITS - 1) / UNITS * UNITS;
+    float *const logits = w->scratch + number * w->scratch_size;
+    int64_t first, last;
+    NAME(pack)(q->weight, 1, q->inputs, q->inputs, n, w->input, number, w->place.threads);
+    meet(&w->place);
+    share(q->rows, number, w->place.threads, &first, &last);
+    for (int64_t begin = first; begin < last; begin += SCORED_ROWS) {
+        const int64_t count = least(SCORED_ROWS, last - begin);
+        NAME(times)(count, q->x + begin * q->inputs, q->inputs, 1, w->input, q->inputs, n, 0, q->bias, logits, width);
+        for (int64_t i = begin; i < begin + count; i++) {
+            float *row = logits + (i - begin) * width, *slopes = q->slopes ? q->slopes + i * n : 0, largest;
+            const int64_t target = q->targets[i];
+            q->nats[i] = 0;
+            if (slopes) memset(slopes, 0, (size_t)n * sizeof(float));
+            if (target < 0) continue;
+            for (int64_t j = n; j < width; j++) row[j] = -1e38f;
+            const double score = row[target];
+            const float sum = NAME(weigh)(row, width, &largest), inverse = 1.0f / sum;
+            q->nats[i] = log((double)sum) + (double)largest - score;
+            if (!slopes) continue;
+            INDEPENDENT for (int64_t j = 0; j < n; j++) slopes[j] = row[j] * inverse;
+            slopes[target] -= 1.0f;
+        }
+    }
 }
 
 #include "level.h" /* ends it */

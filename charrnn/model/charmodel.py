@@ -16,22 +16,29 @@ from torch import Tensor, nn
 from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
 from charrnn.layout import GATES, PARAMETERS, sizes
-from charrnn.model.recurrent import State, folded_bias, run_own, torch_layer
+from charrnn.model import kernel
+from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
 
 class CharModel(nn.Module):
     """Next-character logits from a stack of recurrent layers.
 
-    settings must name every size. backend: "own" or "torch". Raises SettingsError where sizes do not fit.
+    settings must name every size. backend: "kernel" (the own cells, compiled), "func" (the own cells in PyTorch) or
+    "torch" (torch.nn's). precision "bfloat16", for torch.nn's cells: weights and state stay float32; layers, dropout
+    and head compute in bfloat16; logits come back as float32. Raises SettingsError where sizes do not fit.
 
     skip "residual": a layer's output is added to its input (from the second layer on, and in the first if the
     embedding is as wide as the layer). skip "dense": each layer and the head see the embedding and all outputs below,
     concatenated.
     """
 
-    def __init__(self, settings: ModelSettings, vocabulary_size: int, backend: str = "own") -> None:
+    def __init__(
+        self, settings: ModelSettings, vocabulary_size: int, backend: str = "func", precision: str = "float32"
+    ) -> None:
         super().__init__()
         self.settings, self.backend = settings, backend
+        self._is_bfloat16 = precision == "bfloat16"
+        assert backend == "torch" or not self._is_bfloat16
         hidden, layers, embedding = sizes(settings)
         self.hidden_size, self.num_layers = hidden, layers
         self.embedding = nn.Embedding(vocabulary_size, embedding)
@@ -66,6 +73,8 @@ class CharModel(nn.Module):
         ids = ids.t()
         dense, residual = self.settings.skip == "dense", self.settings.skip == "residual"
         seen = [self.embedding(ids)] if dense or residual or self.backend == "torch" else []
+        if self._is_bfloat16:
+            seen = [seen[0].bfloat16()]
         below: Tensor | None = seen[0] if seen else None
         last = []
         for k in range(self.num_layers):
@@ -78,7 +87,7 @@ class CharModel(nn.Module):
             below = F.dropout(outputs, self.settings.dropout or 0.0, self.training)
             seen.append(below)
         hidden = torch.cat(seen, 2) if dense else below
-        logits = self.head(hidden)
+        logits = self._run_head(hidden)
         return logits.transpose(0, 1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
@@ -109,10 +118,19 @@ class CharModel(nn.Module):
         """One layer over time: outputs (T, B, H) and its last state of (B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self.recurrent, f"{name}_l{k}") for name in PARAMETERS)
         cell = self.settings.cell
+        if self._is_bfloat16:
+            assert inputs is not None
+            weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+            return run_torch_as(torch.bfloat16, cell, inputs, state, weights, self.training)
         if self.backend == "torch":
             hx = tuple(part.unsqueeze(0) for part in state)
             outputs, last = self._torch_layers[k](inputs, hx if cell == "lstm" else hx[0])
             return outputs, tuple(part[0] for part in (last if cell == "lstm" else (last,)))
+        if self.backend == "kernel":
+            x = self.embedding.weight if k == 0 else inputs
+            assert x is not None
+            weights = (weight_ih, weight_hh, bias_ih, bias_hh)
+            return kernel.run_layer(cell, ids if k == 0 else None, x, state, weights)
         bias, bias_hn = folded_bias(cell, bias_ih, bias_hh)
         if k == 0:
             # V different characters have V different input products: look rows up instead of multiplying.
@@ -121,6 +139,14 @@ class CharModel(nn.Module):
             assert inputs is not None
             gates_x = F.linear(inputs, weight_ih, bias)
         return run_own(cell, gates_x, state, weight_hh, bias_hn)
+
+    def _run_head(self, hidden: Tensor | None) -> Tensor:
+        assert hidden is not None
+        if self.backend == "kernel":
+            return kernel.linear(hidden, self.head.weight, self.head.bias)
+        if self._is_bfloat16:
+            return F.linear(hidden, self.head.weight.bfloat16(), self.head.bias.bfloat16()).float()
+        return self.head(hidden)
 
     def _add_layer(self, k: int, inputs: int, hidden: int) -> None:
         cell = self.settings.cell

@@ -23,6 +23,7 @@ CELLS = {"rnn": 0, "lstm": 1, "gru": 2, "gru-before": 3}
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
 SAVED = {"rnn": 0, "lstm": 4, "gru": 4, "gru-before": 4}  # numbers a unit kept for the backward pass, beside h and c
 SLOPES = {"rnn": 1, "lstm": 4, "gru": 4, "gru-before": 3}  # gradients a unit that the backward pass holds
+BAD_ID = -2  # of kernel/training.c
 WORK_A_THREAD = 4_000_000  # products; a thread takes some 20 us to begin
 
 
@@ -54,6 +55,16 @@ class _Product(ctypes.Structure):
     ]  # fmt: skip
 
 
+class _Scores(ctypes.Structure):
+    """kernel/training.c: scores."""
+
+    _fields_ = [
+        ("level", ctypes.c_int32),
+        *((name, ctypes.c_int64) for name in ("threads", "rows", "inputs", "vocabulary")),
+        *((name, ctypes.c_void_p) for name in ("x", "weight", "bias", "targets", "nats", "slopes")),
+    ]
+
+
 def is_usable() -> bool:
     """Whether there is a compiled kernel here."""
     return library() is not None
@@ -69,8 +80,6 @@ def run_layer(
     """
     if x.dtype != torch.float32 or x.device.type != "cpu":
         raise TypeError(f"the kernel computes float32 on a CPU, not {x.dtype} on {x.device}")
-    if ids is not None and not 0 <= int(ids.min()) <= int(ids.max()) < len(x):
-        raise IndexError(f"ids must be below {len(x)}")
     keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
     outputs, c = _Layer.apply(cell, keep, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
     return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
@@ -81,6 +90,13 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _Linear.apply(x, weight, bias)
 
 
+def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64, below 0: ignored."""
+    keep = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
+    total: Tensor = _SummedNats.apply(keep, x, weight, bias, targets)
+    return total
+
+
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
@@ -89,8 +105,10 @@ class _Layer(torch.autograd.Function):
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         size, gates = h0.shape[1], GATES[cell]
         x, ids = x.contiguous(), None if ids is None else ids.contiguous()
-        weights = [_widened(_by_gate(part, gates, size), gates) for part in (weight_ih, weight_hh, bias_ih, bias_hh)]
-        weights[1] = _pad(weights[1])
+        weights = [part.contiguous() for part in (weight_ih, weight_hh, bias_ih, bias_hh)]
+        if size % UNITS:
+            weights = [_widened(part, gates, size) for part in weights]
+            weights[1] = _pad(weights[1])
         time, batch = (x if ids is None else ids).shape[:2]
         hidden = len(weights[0]) // gates
         hs = x.new_empty(time + 1, batch, hidden)
@@ -106,7 +124,7 @@ class _Layer(torch.autograd.Function):
         if keep:
             ctx.cell, ctx.size = cell, size
             ctx.save_for_backward(ids, x, *weights, hs, cs, saved)
-        return hs[1:, :, :size], cs[-1, :, :size].clone() if cs is not None else None
+        return _cut(hs[1:], size), _cut(cs[-1], size).clone() if cs is not None else None
 
     @staticmethod
     @once_differentiable
@@ -123,9 +141,10 @@ class _Layer(torch.autograd.Function):
             d_gates=x.new_empty(places - 1, batch, SLOPES[cell] * hidden), d_x=d_x,
             **dict(zip(("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True)),
         )  # fmt: skip
-        d_weights = [_narrowed(part, gates, size) for part in d_weights]
-        d_weights[1] = d_weights[1][:, :size]
-        return None, None, None, d_x, *d_weights, d_h[:, :size], d_c[:, :size] if d_c is not None else None
+        if size % UNITS:
+            d_weights = [_narrowed(part, gates, size) for part in d_weights]
+            d_weights[1] = d_weights[1][:, :size]
+        return None, None, None, d_x, *d_weights, _cut(d_h, size), _cut(d_c, size) if d_c is not None else None
 
 
 class _Linear(torch.autograd.Function):
@@ -146,6 +165,34 @@ class _Linear(torch.autograd.Function):
         return d_x, product(d_out.t(), rows), d_out.sum(0)
 
 
+class _SummedNats(torch.autograd.Function):
+    @staticmethod
+    def forward(ctx: Any, keep: bool, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+        rows, weight = x.reshape(-1, x.shape[-1]).contiguous(), weight.contiguous()
+        targets = targets.reshape(-1).contiguous()
+        nats = torch.empty(len(rows), dtype=torch.float64)
+        slopes = x.new_empty(len(rows), len(weight)) if keep else None
+        kernel = library()
+        assert kernel is not None
+        job = _Scores(
+            kernel.charrnn_level(), _threads(rows.numel() * len(weight), len(rows)), *rows.shape, len(weight),
+            *(part.data_ptr() for part in (rows, weight, bias, targets, nats)), slopes.data_ptr() if slopes is not None else None,
+        )  # fmt: skip
+        _raise(kernel.charrnn_scores(ctypes.byref(job)), len(weight))
+        if keep:
+            ctx.shape = x.shape
+            ctx.save_for_backward(rows, weight, slopes)
+        return nats.sum()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
+        rows, weight, slopes = ctx.saved_tensors
+        slopes = slopes * float(d_out)
+        d_x = product(slopes, weight).view(ctx.shape) if ctx.needs_input_grad[1] else None
+        return None, d_x, product(slopes.t(), rows), slopes.sum(0), None
+
+
 def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a (M, K) @ b (K, N) [+ bias (N)], each of a and b dense in one direction -> (M, N)."""
     (rows, inner), columns = a.shape, b.shape[1]
@@ -157,8 +204,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
         a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), bias.data_ptr() if bias is not None else None,
         result.data_ptr(), columns,
     )  # fmt: skip
-    if kernel.charrnn_product(ctypes.byref(job)):
-        raise MemoryError("no memory for a product")
+    _raise(kernel.charrnn_product(ctypes.byref(job)))
     return result
 
 
@@ -177,8 +223,15 @@ def _call(
         len(x) if ids is not None else 0,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )  # fmt: skip
-    if getattr(kernel, name)(ctypes.byref(job)):
-        raise MemoryError(f"no memory for a {cell} of {hidden} units")
+    _raise(getattr(kernel, name)(ctypes.byref(job)), len(x))
+
+
+def _raise(result: int, count: int = 0) -> None:
+    """What a call of the kernel that did not end well means."""
+    if result == BAD_ID:
+        raise IndexError(f"an id is not below {count}")
+    if result:
+        raise MemoryError("no memory for the kernel's weights")
 
 
 def _threads(work: int, rows: int) -> int:
@@ -191,16 +244,17 @@ def _pad(values: Tensor) -> Tensor:
     return (F.pad(values, (0, missing)) if missing else values).contiguous()
 
 
-def _by_gate(values: Tensor, gates: int, size: int) -> Tensor:
-    return values.view(gates, size, *values.shape[1:])
+def _cut(values: Tensor, size: int) -> Tensor:
+    """The other way: the padding away."""
+    return values if values.shape[-1] == size else values[..., :size]
 
 
-def _widened(by_gate: Tensor, gates: int) -> Tensor:
-    """(gates, H, ...) -> (gates H', ...): every gate padded to whole units."""
-    missing = -by_gate.shape[1] % UNITS
-    if missing:
-        by_gate = F.pad(by_gate, (0, 0, 0, missing) if by_gate.dim() == 3 else (0, missing))
-    return by_gate.reshape(-1, *by_gate.shape[2:]).contiguous()
+def _widened(values: Tensor, gates: int, size: int) -> Tensor:
+    """(gates H, ...) -> (gates H', ...): every gate padded to whole units."""
+    by_gate = values.view(gates, size, *values.shape[1:])
+    missing = -size % UNITS
+    padded = F.pad(by_gate, (0, 0, 0, missing) if values.dim() == 2 else (0, missing))
+    return padded.view(-1, *values.shape[1:])
 
 
 def _narrowed(values: Tensor, gates: int, size: int) -> Tensor:

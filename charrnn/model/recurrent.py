@@ -223,6 +223,26 @@ def torch_layer(cell: str, input_size: int, hidden_size: int) -> nn.RNNBase:
         return kinds[cell](input_size, hidden_size)
 
 
+def run_torch_as(
+    dtype: torch.dtype, cell: str, inputs: Tensor, state: State, weights: tuple[Tensor, ...], train: bool
+) -> tuple[Tensor, State]:
+    """What torch_layer computes, in another type. inputs, outputs (T, B, .) are in it, state (B, H) and weights float32.
+
+    Explicitly: under torch.autocast cuDNN's RNNs run in float16, whatever type is asked for (ATen/cudnn/AutocastRNN.cpp).
+    """
+    # One piece of memory in cuDNN's order (weight_ih, weight_hh, bias_ih, bias_hh), lest it repacks them and warns.
+    flat = torch.cat([weight.flatten() for weight in weights]).to(dtype)
+    views = flat.split([weight.numel() for weight in weights])
+    packed = [view.view(weight.shape) for view, weight in zip(views, weights, strict=True)]
+    hx = [part.unsqueeze(0).to(dtype) for part in state]
+    if cell == "lstm":
+        outputs, *last = torch.lstm(inputs, hx, packed, True, 1, 0.0, train, False, False)
+    else:
+        run = {"rnn": torch.rnn_tanh, "gru": torch.gru}[cell]
+        outputs, *last = run(inputs, hx[0], packed, True, 1, 0.0, train, False, False)
+    return outputs, tuple(part[0].float() for part in last)
+
+
 def _product(d_gates: Tensor, inputs: Tensor) -> Tensor:
     """Sum over time and batch of d_gates^T inputs: one matrix product for all steps. (T, B, G), (T, B, H) -> (G, H)."""
     return d_gates.flatten(0, 1).t() @ inputs.flatten(0, 1)

@@ -112,13 +112,12 @@ class LineBatches:
         """Batch of the lines with these numbers."""
         lengths = self._lengths[lines]
         width = int(lengths.max()) + 1
-        column = np.arange(width)
-        place = np.minimum(self._starts[lines][:, None] + column, len(self._ids) - 1)
-        inside = column < lengths[:, None]
-        targets = np.where(inside, self._ids[place].astype(np.int64), self._newline)
-        inputs = np.concatenate([np.full((len(lines), 1), self._newline), targets[:, :-1]], 1)
-        targets[column > lengths[:, None]] = IGNORED
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(targets), fresh=True)
+        # What precedes a line is the newline of the one before; before the first stands the last, at place -1.
+        place = self._starts[lines][:, None] + np.arange(-1, width)
+        text = self._ids.take(place, mode="wrap").astype(np.int64)
+        text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
+        inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), fresh=True)
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self._seed, epoch])

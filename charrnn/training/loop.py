@@ -1,4 +1,4 @@
-"""Batches -> weights: one train_step, the loop around it, evaluation points, checkpoints, the way it ends.
+"""Batches -> weights: the loop around one training step (step.py), evaluation points, checkpoints, the way it ends.
 
 The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation, samples, checkpoint.
 A step is a function of (weights, optimiser, carried state, step number): nothing else has to be kept for an exact
@@ -19,18 +19,20 @@ import torch
 
 from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
-from charrnn.insight.evaluate import Score, counted_for_training, summed_nats, validation
+from charrnn.insight.evaluate import Score, counted_for_training, validation, validation_chars
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
-from charrnn.text.batches import IGNORED, Batch, Batches, make_batches
+from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
-from charrnn.training import optim, runtime
+from charrnn.training import backends, memory, optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
-from charrnn.training.plan import EVALUATIONS, Plan, corrected_plan, decided_plan, extended_plan, first_plan
+from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
+from charrnn.training.step import TrainStep
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 BAD_STEPS = 5  # not finite, in a row, before giving up
+FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 Tensors = dict[str, np.ndarray]
 MakeSamples = Callable[[Tensors, dict[str, Any]], str]  # weights and their metadata -> text for a person
@@ -65,16 +67,27 @@ class Trainer:
                 f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
             )
         self.device = runtime.prepare(settings.runtime)
-        self.backend = runtime.choose_backend(settings.runtime, settings.model.cell, self.device)
         self.batches: Batches = make_batches(corpus, training.batch_size, training.seq_length, training.seed)
-        runtime.check_memory(settings, len(corpus.vocabulary), training.batch_size, self.batches.longest, self.device)
+        if training.checkpoint_every_chars and corpus.mode == "lines":
+            raise SettingsError(
+                "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
+            )
+        val_chars, shape = validation_chars(corpus, "val"), (training.batch_size, self.batches.longest)
+        vocabulary_size, backend = len(corpus.vocabulary), backends.expected_backend(settings, self.device)
+        expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)
+        memory.check_memory(expected, settings, shape, self.device)
+        recorded = checkpoint.meta.get("surroundings", {}).get("backend") if checkpoint is not None else None
+        self.backend, self.why_backend = backends.pick(settings, vocabulary_size, shape, self.device, recorded)
+        self.expected_memory = memory.expected_memory(settings, vocabulary_size, shape, self.backend, val_chars)
+        self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
+        self._update = TrainStep(self.model, self.optimizer, settings)
         self.place, self.plan, self.state = (
             Place(),
-            first_plan(training, self.batches.steps_per_epoch),
+            first_plan(training, self.batches.steps_per_epoch, self._evaluation_steps),
             self.model.zero_state(1),
         )
         self._make_samples, self._origins = make_samples, origins or {}
@@ -149,40 +162,28 @@ class Trainer:
         began = time.perf_counter()
         training, place = self.settings.training, self.place
         rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
-        for group in self.optimizer.param_groups:
-            group["lr"] = rate
-        if self.settings.model.dropout:
-            runtime.seed_step(training.seed, place.step)
-        state = self.model.zero_state(len(batch.inputs)) if batch.fresh else self.state
-        chars = int((batch.targets != IGNORED).sum())
-        logits, state = self.model(batch.inputs.to(self.device), state)
-        loss = summed_nats(logits, batch.targets.to(self.device)) / chars
-        self.optimizer.zero_grad(set_to_none=True)
-        loss.backward()
-        norm = optim.clip_gradients(self.model, training.clip)
-        nats_per_char = float(loss.detach())
-        is_finite = math.isfinite(norm) and math.isfinite(nats_per_char)
-        if is_finite:
-            self.optimizer.step()
-            self.state = tuple(part.detach() for part in state)
+        done = self._update(batch, self.state, rate, place.step)
+        self.state = done.state
+        if done.is_finite:
             place.bad_steps = 0
-            is_clipped = 0 < training.clip < norm
+            is_clipped = 0 < training.clip < done.norm
             place.clipped_steps += is_clipped
-            place.recent = place.recent.with_step(Score(nats_per_char * chars, chars), norm, is_clipped)
+            place.recent = place.recent.with_step(
+                Score(done.nats_per_char * done.chars, done.chars), done.norm, is_clipped
+            )
         else:
             place.bad_steps += 1
             place.skipped_steps += 1
-            self.state = tuple(torch.zeros_like(part) for part in state)
         place.step += 1
-        place.chars += chars
-        self._session_chars += chars
+        place.chars += done.chars
+        self._session_chars += done.chars
         self._session_s += time.perf_counter() - began
         self._step_ends.append(time.perf_counter())
         record = {
-            "step": place.step, "epoch": round(place.step / self.batches.steps_per_epoch, 4), "chars": chars,
-            "train_nats_per_char": nats_per_char, "grad_norm": norm, "lr": rate,
+            "step": place.step, "epoch": round(place.step / self.batches.steps_per_epoch, 4), "chars": done.chars,
+            "train_nats_per_char": done.nats_per_char, "grad_norm": done.norm, "lr": rate,
         }  # fmt: skip
-        if not is_finite:
+        if not done.is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
                 raise DivergedError(self._diverged(f"loss or gradient was not finite {BAD_STEPS} times in a row"))
@@ -199,8 +200,7 @@ class Trainer:
         """Write a checkpoint of this very moment. Raises DivergedError rather than keep weights that are not finite."""
         tensors = {f"model.{name}": value for name, value in self._sound_weights().items()}
         self.place.elapsed_s = self._elapsed()
-        optimizer = optim.optimizer_tensors(self.model, self.optimizer)
-        tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in optimizer.items()}
+        tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in self.optimizer.tensors().items()}
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
@@ -223,7 +223,7 @@ class Trainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
         optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
-        optim.load_optimizer_tensors(self.model, self.optimizer, optimizer)
+        self.optimizer.load_tensors(optimizer)
         self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
         try:
             self.place = place_from_dict(checkpoint.meta["place"])
@@ -237,12 +237,14 @@ class Trainer:
             checkpoint.model.settings.training,
             self.batches.steps_per_epoch,
         )
-        wanted = first_plan(now, steps_per_epoch)
+        wanted = first_plan(now, steps_per_epoch, self._evaluation_steps)
         for name in ("save", "sample"):
             if getattr(now, f"{name}_every") != getattr(before, f"{name}_every"):
                 self.plan = self.plan.with_interval(name, getattr(wanted, f"{name}_steps"))
         if (now.budget, now.epochs, now.steps) != (before.budget, before.epochs, before.steps):
-            self.plan = extended_plan(self.plan, now, steps_per_epoch, self.place.step, self.place.elapsed_s)
+            self.plan = extended_plan(
+                self.plan, now, steps_per_epoch, self.place.step, self.place.elapsed_s, self._evaluation_steps
+            )
             self.place.evaluations_since_best = 0
 
     def _decide(self) -> bool:
@@ -255,8 +257,9 @@ class Trainer:
             return False
         half = len(ends) // 2  # the first steps pay for caches and lazy set-up
         step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
-        left_s = budget_s - self._elapsed() - (EVALUATIONS + 1) * self._evaluation_s
-        self._adopt(decided_plan(self.plan, training, place.step, step_s, left_s))
+        left_s = budget_s - self._elapsed()
+        costs = (self._evaluation_s, self._evaluation_steps)
+        self._adopt(decided_plan(self.plan, training, place.step, step_s, left_s, *costs))
         return True
 
     def _replan(self) -> None:

@@ -1,16 +1,24 @@
-"""Optimiser, learning-rate schedule, clipping."""
+"""Optimiser, learning-rate schedule, clipping.
+
+On the CPU everything an optimiser touches lies in one piece of memory: zeroing, the norm, clipping and the update are
+one call each. Elsewhere torch.optim does it. Both write the same checkpoint, so that a run moves between devices.
+"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
 
 from charrnn.config import TrainingSettings
+from charrnn.errors import CheckpointError
 from charrnn.training.plan import Plan
+
+BETAS, EPS = (0.9, 0.99), 1e-8  # of AdamW
+ALIGNMENT = 16  # numbers: each parameter begins on a cache line, as one that torch allocates
 
 
 def learning_rate(step: int, plan: Plan, settings: TrainingSettings, peak: float) -> float:
@@ -22,16 +30,186 @@ def learning_rate(step: int, plan: Plan, settings: TrainingSettings, peak: float
     return peak * rising * falling[settings.schedule]
 
 
-def make_optimizer(model: nn.Module, settings: TrainingSettings) -> torch.optim.Optimizer:
-    """AdamW (Loshchilov & Hutter 2019), fused, or plain SGD. Matrices decay; biases do not."""
-    parameters = list(model.parameters())
-    groups = [
-        {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay or 0.0},
-        {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
-    ]
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0)
-    return torch.optim.AdamW(groups, lr=0.0, betas=(0.9, 0.99), fused=True)
+class Optimizer(Protocol):
+    """What one training step asks of an optimiser."""
+
+    def zero_grad(self) -> None: ...
+
+    def clip(self, threshold: float) -> float:
+        """Clip by the total norm (0: do not) and return that norm, before clipping. Not finite means: do not step."""
+        ...
+
+    def step(self, lr: float) -> None: ...
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Its state as {parameter.key: tensor}; empty before the first step."""
+        ...
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        """What `tensors` returned, here or on another device, into a fresh optimiser. Raises CheckpointError."""
+        ...
+
+
+def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
+    """AdamW (Loshchilov & Hutter 2019) or plain SGD, for a model that is already on its device.
+
+    Matrices decay; biases do not.
+    """
+    if next(model.parameters()).device.type == "cpu":
+        return FlatOptimizer(model, settings)
+    return TorchOptimizer(model, settings)
+
+
+class Piece(NamedTuple):
+    """One parameter's part of the buffers, each view in the parameter's shape."""
+
+    name: str
+    parameter: nn.Parameter
+    grad: Tensor
+    exp_avg: Tensor
+    exp_avg_sq: Tensor
+
+
+class FlatOptimizer:
+    """AdamW or SGD on the CPU: parameters, gradients and moments are views of one buffer each.
+
+        | weight_ih_l0 | weight_hh_l0 | ... | head.weight |  biases ...  |
+        '------------- weight decay ----------------------'--- none -----'
+
+    From here on the model's parameters must be written in place (copy_), never replaced. Without torch.optim, whose
+    construction imports torch._dynamo: seconds of every start.
+    """
+
+    def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
+        named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        named.sort(key=lambda pair: pair[1].dim() < 2)
+        starts, end, decaying = [], 0, 0
+        for _, parameter in named:
+            starts.append(end)
+            end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT  # the gap stays 0: it changes no norm and no weight
+            decaying = end if parameter.dim() >= 2 else decaying
+        buffers = [torch.zeros(end) for _ in range(4 if settings.optimizer == "adamw" else 2)]
+        self._values, self._grads = buffers[:2]
+        self._values.grad = self._grads  # so that clip_grad_norm_ finds it
+        self._pieces = [
+            _piece(name, parameter, [buffer[start : start + parameter.numel()] for buffer in buffers])
+            for start, (name, parameter) in zip(starts, named, strict=True)
+        ]
+        ranges = ((slice(0, decaying), settings.weight_decay or 0.0), (slice(decaying, end), 0.0))
+        self._groups = [
+            ([buffer[part] for buffer in buffers], decay) for part, decay in ranges if part.start < part.stop
+        ]
+        self._is_adam = settings.optimizer == "adamw"
+        self._steps = torch.tensor(0.0)
+
+    def zero_grad(self) -> None:
+        self._grads.zero_()
+        for piece in self._pieces:
+            piece.parameter.grad = piece.grad
+
+    def clip(self, threshold: float) -> float:
+        self._collect()
+        if threshold > 0:
+            return float(nn.utils.clip_grad_norm_(self._values, threshold))
+        return float(torch.linalg.vector_norm(self._grads))
+
+    def step(self, lr: float) -> None:
+        untouched = [
+            (tensor, tensor.clone())
+            for piece in self._collect()
+            for tensor in (piece.parameter.detach(), piece.exp_avg, piece.exp_avg_sq)
+        ]
+        self._steps += 1
+        for buffers, decay in self._groups:
+            if self._is_adam:
+                _adamw(buffers, self._steps, lr, decay)
+            else:
+                _sgd(buffers, lr, decay)
+        for tensor, before in untouched:
+            tensor.copy_(before)
+
+    def tensors(self) -> dict[str, Tensor]:
+        if not self._is_adam or not self._steps:
+            return {}
+        found: dict[str, Tensor] = {}
+        for piece in self._pieces:
+            state = {"exp_avg": piece.exp_avg, "exp_avg_sq": piece.exp_avg_sq, "step": self._steps}
+            found |= {f"{piece.name}.{key}": value for key, value in state.items()}
+        return found
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        for piece in self._pieces if self._is_adam else []:
+            for key, target in (("exp_avg", piece.exp_avg), ("exp_avg_sq", piece.exp_avg_sq), ("step", self._steps)):
+                value = tensors.get(f"{piece.name}.{key}")
+                if value is None:
+                    continue
+                value = value.reshape(()) if key == "step" and value.numel() == 1 else value  # a file keeps it as (1,)
+                if value.shape != target.shape:
+                    raise CheckpointError(
+                        f"the optimiser's {piece.name}.{key} has shape {tuple(value.shape)}, not {tuple(target.shape)}; "
+                        "use another checkpoint"
+                    )
+                target.copy_(value)
+
+    def _collect(self) -> list[Piece]:
+        """Gradients that somebody put elsewhere, into the buffer. Returns what has none: that must not move."""
+        absent = []
+        for piece in self._pieces:
+            elsewhere = piece.parameter.grad
+            if elsewhere is None:
+                piece.grad.zero_()
+                absent.append(piece)
+            elif elsewhere is not piece.grad:
+                piece.grad.copy_(elsewhere)
+                piece.parameter.grad = piece.grad
+        return absent
+
+
+class TorchOptimizer:
+    """torch.optim's AdamW (fused) or SGD, for a device where kernels want each parameter in its own layout."""
+
+    def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
+        self._model = model
+        parameters = list(model.parameters())
+        groups = [
+            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay or 0.0},
+            {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
+        ]
+        self._optimizer: torch.optim.Optimizer = (
+            torch.optim.SGD(groups, lr=0.0)
+            if settings.optimizer == "sgd"
+            else torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
+        )
+
+    def zero_grad(self) -> None:
+        self._optimizer.zero_grad(set_to_none=True)
+
+    def clip(self, threshold: float) -> float:
+        return clip_gradients(self._model, threshold)
+
+    def step(self, lr: float) -> None:
+        for group in self._optimizer.param_groups:
+            group["lr"] = lr
+        self._optimizer.step()
+
+    def tensors(self) -> dict[str, Tensor]:
+        return {
+            f"{name}.{key}": value
+            for name, parameter in self._model.named_parameters()
+            for key, value in self._optimizer.state.get(parameter, {}).items()
+            if isinstance(value, Tensor)
+        }
+
+    def load_tensors(self, tensors: dict[str, Tensor]) -> None:
+        states: dict[str, dict[str, Any]] = {}
+        for name, value in tensors.items():
+            owner, _, key = name.rpartition(".")
+            states.setdefault(owner, {})[key] = value
+        for name, parameter in self._model.named_parameters():
+            if name in states:
+                self._optimizer.state[parameter] = {
+                    key: value.to(parameter.device) for key, value in states[name].items()
+                }
 
 
 def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
@@ -55,22 +233,22 @@ def clip_gradients(model: nn.Module, threshold: float) -> float:
     return float(nn.utils.get_total_norm(gradients))
 
 
-def optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
-    """The optimiser's state as {parameter.key: tensor}."""
-    return {
-        f"{name}.{key}": value
-        for name, parameter in model.named_parameters()
-        for key, value in optimizer.state.get(parameter, {}).items()
-        if isinstance(value, Tensor)
-    }
+def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:
+    """Move a parameter into its part of the buffers (values, gradients, moments); its values stay what they are."""
+    value, grad, *moments = (part.view(parameter.shape) for part in flat)
+    value.copy_(parameter.detach())
+    parameter.data, parameter.grad = value, grad
+    return Piece(name, parameter, grad, *(moments or (grad.new_zeros(0), grad.new_zeros(0))))
 
 
-def load_optimizer_tensors(model: nn.Module, optimizer: torch.optim.Optimizer, tensors: dict[str, Tensor]) -> None:
-    """What optimizer_tensors returned, into a fresh optimiser."""
-    states: dict[str, dict[str, Any]] = {}
-    for name, value in tensors.items():
-        owner, _, key = name.rpartition(".")
-        states.setdefault(owner, {})[key] = value
-    for name, parameter in model.named_parameters():
-        if name in states:
-            optimizer.state[parameter] = {key: value.to(parameter.device) for key, value in states[name].items()}
+def _adamw(buffers: list[Tensor], steps: Tensor, lr: float, decay: float) -> None:
+    """One update in place; what torch.optim.AdamW(fused=True) calls. buffers: values, gradients and both moments."""
+    values, grads, exp_avg, exp_avg_sq = ([buffer] for buffer in buffers)
+    named: dict[str, Any] = {"beta1": BETAS[0], "beta2": BETAS[1], "eps": EPS, "amsgrad": False, "maximize": False}
+    torch._fused_adamw_(values, grads, exp_avg, exp_avg_sq, [], [steps], lr=lr, weight_decay=decay, **named)
+
+
+def _sgd(buffers: list[Tensor], lr: float, decay: float) -> None:
+    """p <- p - lr (g + decay p), as torch.optim.SGD: decay is coupled. buffers: values and gradients."""
+    values, grads = buffers
+    values.add_(grads.add(values, alpha=decay) if decay else grads, alpha=-lr)

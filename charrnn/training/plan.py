@@ -14,6 +14,8 @@ from charrnn.config import LENGTHS, TrainingSettings, interval, seconds
 from charrnn.errors import SettingsError
 
 EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
+FEWEST_EVALUATIONS = 3  # a run, however much they cost
+EVALUATION_SHARE = 0.05  # of the work of a run, at most
 SHARES = {"eval": EVALUATIONS, "save": 1, "sample": SAMPLINGS}
 
 
@@ -59,31 +61,43 @@ class Plan:
         return dataclasses.replace(self, **changed)
 
 
-def first_plan(settings: TrainingSettings, steps_per_epoch: int) -> Plan:
-    """What is known before any step was timed."""
+def first_plan(settings: TrainingSettings, steps_per_epoch: int, evaluation_steps: float = 0.0) -> Plan:
+    """What is known before any step was timed. evaluation_steps: the work of one evaluation, in training steps."""
     total = settings.steps
     if settings.epochs is not None:
         total = math.ceil(settings.epochs * steps_per_epoch)
     plan = Plan(total)
-    for name, share in SHARES.items():
+    for name in SHARES:
         every = getattr(settings, f"{name}_every")
         if every is not None:
             plan = plan.with_interval(name, interval(every, f"--{name}-every")[0])
         elif total is not None:
-            plan = plan.with_interval(name, total // share)
+            plan = plan.with_interval(name, _usual_interval(name, total, evaluation_steps))
     return plan
 
 
-def decided_plan(plan: Plan, settings: TrainingSettings, step: int, step_s: float, left_s: float) -> Plan:
-    """Everything decided, at this step, from the seconds a step takes and those left of the budget."""
+def decided_plan(
+    plan: Plan, settings: TrainingSettings, step: int, step_s: float, left_s: float,
+    evaluation_s: float = 0.0, evaluation_steps: float = 0.0,
+) -> Plan:  # fmt: skip
+    """Everything decided, at this step, from the seconds that a step and an evaluation take and those left of the budget.
+
+    How often to evaluate follows from evaluation_steps, a count of characters: machines that differ decide the same.
+    """
+
+    def steps_between(name: str, total: int) -> float:
+        every = getattr(settings, f"{name}_every")
+        return seconds(every, name) / step_s if every else _usual_interval(name, total, evaluation_steps)
+
     total = plan.total_steps
     if total is None:
-        total = step + max(1, round(left_s / step_s))
+        longest = step + max(1, round(left_s / step_s))  # as if evaluations cost nothing
+        between = max(1.0, plan.eval_steps or steps_between("eval", longest))
+        total = step + max(1, round((left_s - evaluation_s) / (step_s + evaluation_s / between)))
         plan = plan.with_length(step, total, keep_rate=True)
-    for name, share in SHARES.items():
+    for name in SHARES:
         if getattr(plan, f"{name}_steps") is None:
-            every = getattr(settings, f"{name}_every")
-            plan = plan.with_interval(name, seconds(every, name) / step_s if every else total / share)
+            plan = plan.with_interval(name, steps_between(name, total))
     return plan
 
 
@@ -97,7 +111,9 @@ def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan 
     return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
 
 
-def extended_plan(plan: Plan, settings: TrainingSettings, steps_per_epoch: int, step: int, elapsed_s: float) -> Plan:
+def extended_plan(
+    plan: Plan, settings: TrainingSettings, steps_per_epoch: int, step: int, elapsed_s: float, evaluation_steps: float = 0.0
+) -> Plan:  # fmt: skip
     """The plan of a resumed run that was asked to go on for longer. A budget goes on at the pace so far.
 
     Raises SettingsError if what is asked for is no longer.
@@ -115,7 +131,19 @@ def extended_plan(plan: Plan, settings: TrainingSettings, steps_per_epoch: int, 
             f"{asked}: this run is at step {step:,} of {planned:,} after {elapsed_s:.0f}s; a resume can only be longer"
         )
     plan = plan.with_length(step, total, keep_rate=False)
-    for name, share in SHARES.items():
+    for name in SHARES:
         if getattr(settings, f"{name}_every") is None:
-            plan = plan.with_interval(name, total // share)
+            plan = plan.with_interval(name, _usual_interval(name, total, evaluation_steps))
     return plan
+
+
+def _usual_interval(name: str, total: int, evaluation_steps: float) -> int:
+    """Steps between two evaluations, checkpoints or samples of a run of so many, if nobody said.
+
+    Evaluations get their share of the run's work, the first and the last included, but a few are always made.
+    """
+    usual = max(1, total // SHARES[name])
+    if name != "eval" or not evaluation_steps:
+        return usual
+    affordable = EVALUATION_SHARE * total / evaluation_steps - 2
+    return max(usual, math.ceil(total / max(FEWEST_EVALUATIONS, affordable)))

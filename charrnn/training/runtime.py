@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import platform
+import re
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from charrnn import __version__
-from charrnn.config import RuntimeSettings, Settings
+from charrnn.config import RuntimeSettings
 from charrnn.errors import SettingsError
-from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
+from charrnn.training.memory import tune_malloc
 
 
 def available_devices() -> list[str]:
@@ -42,35 +41,65 @@ def choose_device(name: str) -> torch.device:
 
 
 def prepare(runtime: RuntimeSettings) -> torch.device:
-    """Set threads and precision of this process and return the device. Raises SettingsError."""
+    """Set threads, precision and malloc of this process and return the device. Raises SettingsError."""
     device = choose_device(runtime.device)
+    tune_malloc()
     if runtime.threads:
         torch.set_num_threads(runtime.threads)
-    if runtime.precision != "float32" and device.type != "cuda":
-        raise SettingsError(
-            f"--precision {runtime.precision} needs a CUDA device, and this run is on {device}; use float32"
-        )
+    if device.type == "cuda":
+        torch.cuda.set_device(device)  # streams, graphs and seeds are of the current device
+    lacking = _lacking(runtime.precision, device)
+    if lacking:
+        raise SettingsError(f"--precision {runtime.precision} needs {lacking}; use float32")
     torch.set_float32_matmul_precision("high" if runtime.precision == "tf32" else "highest")
     torch.backends.cudnn.allow_tf32 = runtime.precision == "tf32"
     return device
 
 
-def choose_backend(runtime: RuntimeSettings, cell: str, device: torch.device) -> str:
-    """auto, as measured (benchmarks/cells.py): torch.nn's LSTM is fused on CPU, its GRU and RNN are not; cuDNN is."""
-    if runtime.backend != "auto":
-        return runtime.backend
-    if cell == "gru-before":
-        return "own"
-    return "torch" if cell == "lstm" or device.type == "cuda" else "own"
+def _lacking(precision: str, device: torch.device) -> str:
+    """What a precision would need and this device has not, in words. Empty: nothing."""
+    if precision == "float32":
+        return ""
+    if device.type == "cuda":
+        major, minor = torch.cuda.get_device_capability(device)
+        if major < 8:
+            return f"a GPU of compute capability 8.0, and {torch.cuda.get_device_name(device)} has {major}.{minor}"
+    elif precision == "tf32":
+        return f"a CUDA device, and this run is on {device}"
+    elif device.type != "cpu" or not _cpu_has_bfloat16():
+        return f"a CUDA device or a processor with AVX512-BF16 or AMX, and this run's {device.type} has none of them"
+    if precision == "bfloat16":
+        return _bfloat16_fault(device)
+    return ""
 
 
-def seed_step(seed: int, step: int) -> None:
+def _cpu_has_bfloat16() -> bool:
+    """As Linux tells; elsewhere as torch does."""
+    with contextlib.suppress(OSError):
+        return bool(re.search(r"\b(avx512_bf16|amx_bf16)\b", Path("/proc/cpuinfo").read_text()))
+    ask = getattr(torch.cpu, "_is_avx512_bf16_supported", None)
+    return ask is not None and bool(ask())
+
+
+def _bfloat16_fault(device: torch.device) -> str:
+    """Why an LSTM does not run in bfloat16 here, by trying: cuDNN before 9.13 and oneDNN held to less refuse it."""
+    ones = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
+    h, weight, bias = ones[None, :1], ones.repeat(4, 1), ones[0].repeat(4)
+    try:
+        torch.lstm(h, (h, h), [weight, weight, bias, bias], True, 1, 0.0, False, False, False)
+    except RuntimeError as error:
+        return f"a torch that runs LSTMs in it on this {device.type} ({one_line(str(error).splitlines()[0])})"
+    return ""
+
+
+def seed_step(seed: int, step: int, piece: int = 0) -> None:
     """Seed dropout for one step, so that no generator's state has to be kept: step s draws the same after any resume.
 
-    SplitMix64's finaliser (Steele et al. 2014) spreads (seed, step) over the 32 bits that torch's generator takes.
+    piece: of a window that is computed in several. SplitMix64's finaliser (Steele et al. 2014) spreads
+    (seed, step, piece) over the 32 bits that torch's generator takes.
     """
     mask = (1 << 64) - 1
-    z = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + 0x9E3779B97F4A7C15) & mask
+    z = (seed * 0x9E3779B97F4A7C15 + step * 0xD1B54A32D192ED03 + piece * 0x8CB92BA72F3D8DD7 + 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
     torch.manual_seed((z ^ (z >> 31)) >> 32)
@@ -92,34 +121,3 @@ def surroundings(device: torch.device, backend: str, precision: str) -> dict[str
         "precision": precision,
         "charrnn": __version__,
     }
-
-
-def check_memory(settings: Settings, vocabulary_size: int, batch_size: int, length: int, device: torch.device) -> None:
-    """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size.
-
-    Weights, gradients and two moments, and per character and layer about 12 numbers a unit of activations.
-    """
-    model = settings.model
-    assert model.hidden_size is not None
-    assert model.num_layers is not None
-    weights = sum(int(np.prod(shape, dtype=object)) for shape in expected_shapes(model, vocabulary_size).values())
-    per_char = 12 * model.hidden_size * model.num_layers + 3 * vocabulary_size
-    needed, free = 4 * (4 * weights + batch_size * length * per_char), free_memory_bytes(device)
-    if free is not None and needed > free:
-        smaller = max(1, int(model.hidden_size * (free / needed) ** 0.5 / 2))
-        raise SettingsError(
-            f"a network of {weights:,} parameters with batches of {batch_size} x {length} needs about "
-            f"{needed / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller --batch-size"
-        )
-
-
-def free_memory_bytes(device: torch.device) -> int | None:
-    """Memory this process could still take on a device, or None where the system does not tell."""
-    if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None

@@ -14,16 +14,20 @@ from typing import Any
 
 from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.kernel.library import describe
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.training import recipe, runtime
+from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.loop import MakeSamples, Progress, Trainer
+from charrnn.training.memory import tune_malloc
 from charrnn.training.outcome import Outcome
 
 FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes"}  # no weight depends on these
 CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
+LARGE_BYTES = 1_000_000_000
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
@@ -39,6 +43,7 @@ class Request:
     allow_corpus_change: bool = False
     runs: Path = Path("runs")
     began: float | None = None  # time.perf_counter() when the person pressed Enter
+    verbose: bool = False  # say what it runs on, and what memory it will take
 
 
 def train(request: Request, progress: Progress, make_samples: MakeSamples | None = None) -> tuple[Path, Outcome]:
@@ -73,6 +78,7 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
         )
         progress.say(_network_line(trainer, network))
+        _say_surroundings(trainer, request, progress)
         run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
         about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
         run.describe({"schema": 1} | about)
@@ -120,6 +126,7 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             progress.say(f"{path} is already done at step {step:,}; a larger --budget, --epochs or --steps goes on")
             return path, trainer.outcome("already done")
         progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
+        _say_surroundings(trainer, request, progress)
         return path, _fit(trainer)
 
 
@@ -232,9 +239,27 @@ def _network_line(trainer: Trainer, network: str) -> str:
         else f"{training.batch_size} x {training.seq_length}"
     )
     return (
-        f"network: {network}, {trainer.model.parameter_count():,} parameters; {trainer.backend} cells on {trainer.device}; "
+        f"network: {network}, {trainer.model.parameter_count():,} parameters; {words(trainer.backend)} on {trainer.device}; "
         f"batches of {shape}, lr {training.lr:.2g}, {length}"
     )
+
+
+def _say_surroundings(trainer: Trainer, request: Request, progress: Progress) -> None:
+    """What a training runs on and the memory it will take, if asked; activations of over 1 GB are said unasked."""
+    expected, pieces = trainer.expected_memory, trainer.settings.training.checkpoint_every_chars
+    activations = f"activations {expected.activations / 1e6:,.0f} MB" + (
+        f", recomputed in pieces of {pieces:,} characters" if pieces else ""
+    )
+    if request.verbose:
+        on = runtime.surroundings(trainer.device, trainer.backend, trainer.settings.runtime.precision)
+        progress.say(f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}")
+        progress.say(f"cells: {on['backend']} ({trainer.why_backend}); kernel: {describe()}; malloc: {tune_malloc()}")
+        progress.say(
+            f"memory expected: weights and gradients {expected.weights / 1e6:,.1f} MB, optimiser "
+            f"{expected.optimizer / 1e6:,.1f} MB, {activations}"
+        )
+    elif expected.activations > LARGE_BYTES:
+        progress.say(f"memory expected: {activations}")
 
 
 def _shown(value: Any) -> str:

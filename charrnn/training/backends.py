@@ -1,0 +1,95 @@
+"""Which implementation of the cells trains: the compiled kernel, the same in PyTorch ("func"), or torch.nn's.
+
+`--backend own` and `torch` force one; `auto` measures those that could be fastest on a piece of the very training.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import torch
+
+from charrnn.config import ModelSettings, RuntimeSettings, Settings, check_bfloat16
+from charrnn.kernel.library import describe
+from charrnn.layout import expected_shapes
+from charrnn.model import kernel
+from charrnn.model.charmodel import CharModel
+
+MARGIN = 1.1  # another than the expected one must be so much faster, so that equal trainings choose alike
+LEAST_WORK = 20_000_000  # products in a step; below, all are quick and none can be told from noise
+MEASURED_CHARS, MEASURED_S = 16, 0.5  # characters of a piece; seconds after which no other round is begun
+
+
+def words(name: str) -> str:
+    """A backend for a person."""
+    return {"kernel": f"own cells ({describe()})", "func": "own cells (PyTorch)", "torch": "torch.nn's cells"}[name]
+
+
+def candidates(runtime: RuntimeSettings, cell: str, device: torch.device) -> tuple[str, ...]:
+    """What may run here, the expected fastest first (benchmarks/training.py). Raises SettingsError: none in bfloat16."""
+    if runtime.precision == "bfloat16":
+        check_bfloat16(runtime, cell)
+        return ("torch",)
+    own = "kernel" if device.type == "cpu" and kernel.is_usable() else "func"
+    if runtime.backend != "auto":
+        return (runtime.backend if runtime.backend == "torch" else own,)
+    if cell == "gru-before":
+        return (own,)
+    if device.type != "cpu":
+        return ("torch",)  # cuDNN; the own cells would launch some ten operations a character
+    if own == "func" and cell == "lstm":
+        return ("torch", own)  # oneDNN fuses nn.LSTM on a CPU, and no other cell
+    return (own, "torch")
+
+
+def expected_backend(settings: Settings, device: torch.device) -> str:
+    """Without measurement: for scoring, which is short, and for what must be known beforehand."""
+    return candidates(settings.runtime, settings.model.cell, device)[0]
+
+
+def pick(
+    settings: Settings, vocabulary_size: int, shape: tuple[int, int], device: torch.device, recorded: str | None = None
+) -> tuple[str, str]:
+    """The backend for a training with batches of shape (B, T), and why, in words.
+
+    recorded: the one that an earlier part of the training used.
+    """
+    model = settings.model
+    able = candidates(settings.runtime, model.cell, device)
+    if settings.runtime.backend != "auto":
+        return able[0], "as asked"
+    if recorded in able:
+        return recorded, "as before"
+    if len(able) == 1:
+        reduced = " in bfloat16" if settings.runtime.precision == "bfloat16" else ""
+        return able[0], f"the only one for {model.cell}{reduced} on {device.type}"
+    weights = sum(math.prod(size) for size in expected_shapes(model, vocabulary_size).values())
+    if shape[0] * shape[1] * weights < LEAST_WORK:
+        return able[0], "too small to measure"
+    taken = _measured(able, model, vocabulary_size, (shape[0], min(shape[1], MEASURED_CHARS)), device)
+    expected, fastest = able[0], min(able, key=taken.__getitem__)
+    chosen = fastest if taken[fastest] * MARGIN < taken[expected] else expected
+    other = next(name for name in able if name != chosen)
+    return chosen, f"measured: {taken[other] / taken[chosen]:.1f}x the speed of {words(other)}"
+
+
+def _measured(
+    names: tuple[str, ...], model: ModelSettings, vocabulary_size: int, shape: tuple[int, int], device: torch.device
+) -> dict[str, float]:
+    """Least seconds of a forward and backward pass, in turn."""
+    with torch.random.fork_rng(devices=[]):
+        models = {name: CharModel(model, vocabulary_size, name).to(device) for name in names}
+        ids = (torch.arange(math.prod(shape), device=device) % vocabulary_size).reshape(shape)
+        taken = dict.fromkeys(names, float("inf"))
+        until = time.perf_counter() + MEASURED_S
+        for round_number in range(6):
+            for name, each in models.items():
+                began = time.perf_counter()
+                logits, _ = each(ids, each.zero_state(shape[0]))
+                logits.square().mean().backward()
+                if round_number:  # the first pays for set-up
+                    taken[name] = min(taken[name], time.perf_counter() - began)
+            if round_number and time.perf_counter() > until:
+                break
+    return taken

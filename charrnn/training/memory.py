@@ -1,0 +1,130 @@
+"""Memory of a training: what it will take, known beforehand, and how malloc is told to hold on to it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from charrnn.config import Settings
+from charrnn.errors import SettingsError
+from charrnn.insight.evaluate import CHUNK, LANES, MAX_SCORES
+from charrnn.layout import expected_shapes, sizes
+
+# Numbers per character and hidden unit, measured (tests/test_memory.py): what each layer keeps for its backward pass,
+# and what one layer at a time needs beside that.
+KEPT_AND_WORKING = {
+    ("kernel", "rnn"): (2, 2), ("kernel", "lstm"): (7, 7), ("kernel", "gru"): (6, 7), ("kernel", "gru-before"): (6, 6),
+    ("func", "rnn"): (2, 7), ("func", "lstm"): (9, 19), ("func", "gru"): (6, 18), ("func", "gru-before"): (6, 15),
+    ("torch", "rnn"): (2, 8), ("torch", "lstm"): (15, 9), ("torch", "gru"): (10, 8),
+}  # fmt: skip
+KEPT_BY_DROPOUT = 2  # more, by each layer
+KEPT_BY_SCORES = 4  # numbers per character of text and of alphabet: logits, their logarithms and gradients
+
+M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+
+
+@dataclass(frozen=True)
+class Expected:
+    """Bytes that a training takes beyond the program. weights: with gradients. optimizer: its moments."""
+
+    weights: int
+    optimizer: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        return self.weights + self.optimizer + self.activations
+
+
+def expected_memory(
+    settings: Settings, vocabulary_size: int, shape: tuple[int, int], backend: str, validation_chars: int
+) -> Expected:
+    """What training will take, to a third or so.
+
+    shape: lines or lanes, and characters, of a batch. Of a window computed in pieces one piece is held, and the states
+    between them. Validation has no backward pass, and no more than MAX_SCORES at once; it takes turns with training.
+    """
+    batch_size, length = shape
+    hidden, layers, _ = sizes(settings.model)
+    parameters = sum(
+        int(np.prod(shape, dtype=object)) for shape in expected_shapes(settings.model, vocabulary_size).values()
+    )
+    piece = min(length, settings.training.checkpoint_every_chars or length)
+    kept, working = KEPT_AND_WORKING[backend, settings.model.cell]
+    kept += (KEPT_BY_DROPOUT if settings.model.dropout else 0) + {"none": 0, "residual": 1, "dense": layers}[
+        settings.model.skip
+    ]
+    scores = KEPT_BY_SCORES * vocabulary_size
+    training = batch_size * piece * ((layers * kept + working) * hidden + scores)
+    training += 2 * layers * batch_size * hidden * (length // piece)
+    validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2
+    moments = 2 if settings.training.optimizer == "adamw" else 0
+    return Expected(8 * parameters, 4 * moments * parameters, 4 * max(training, validation))
+
+
+def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device) -> None:
+    """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size."""
+    free = free_memory_bytes(device)
+    if free is not None and expected.total > free:
+        smaller = max(1, int(sizes(settings.model)[0] * (free / expected.total) ** 0.5 / 2))
+        raise SettingsError(
+            f"a network of {expected.weights // 8:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
+            f"{expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller "
+            "--batch-size"
+        )
+
+
+def free_memory_bytes(device: torch.device) -> int | None:
+    """Memory this process could still take on a device, or None where the system does not tell."""
+    if device.type == "cuda":
+        return int(torch.cuda.mem_get_info(device)[0])
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+@cache
+def tune_malloc() -> str:
+    """Let glibc keep freed memory for the next step. Returns what was done, in words; elsewhere nothing is.
+
+    Otherwise each step's large tensors are mapped and unmapped anew: thousands of page faults a step or none, by luck.
+    """
+    reason = _malloc_left_alone(os.environ)
+    if reason:
+        return reason
+    try:
+        mallopt = ctypes.CDLL(None).mallopt
+    except (OSError, AttributeError):
+        return "as it is (no mallopt here)"
+    # Some versions of glibc refuse more than 32 MiB as a threshold for mmap. 1 is yes.
+    is_kept = any(mallopt(M_MMAP_THRESHOLD, size) == 1 for size in (1 << 30, 32 << 20))
+    is_kept = mallopt(M_TRIM_THRESHOLD, 0x7FFFFFFF) == 1 and is_kept
+    return "keeps freed memory (mallopt)" if is_kept else "as it is (mallopt refused)"
+
+
+def _malloc_left_alone(environment: Mapping[str, str]) -> str:
+    """Why malloc is not ours to set: another system or library, or the person has set it. Empty: it is."""
+    if sys.platform != "linux":
+        return "as it is (not Linux)"
+    with contextlib.suppress(OSError, ValueError):
+        if (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
+            for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
+                if environment.get(name):
+                    return f"as {name} says"
+            for name, word in (("GLIBC_TUNABLES", "glibc.malloc."), ("LD_PRELOAD", "malloc")):
+                if word in environment.get(name, ""):
+                    return f"as {name} says"
+            return ""
+    return "as it is (not glibc)"
