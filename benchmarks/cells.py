@@ -15,8 +15,7 @@ import time
 import torch
 
 from charrnn.config import ModelSettings
-from charrnn.insight.evaluate import summed_nats
-from charrnn.model.charmodel import CharModel
+from charrnn.model.charmodel import CharModel, summed_nats
 
 # vocabulary, embedding, hidden, layers, batch, time
 SIZES = ((53, 53, 192, 1, 64, 8), (65, 64, 128, 2, 50, 50), (65, 64, 320, 1, 20, 64), (65, 64, 512, 1, 32, 100))

@@ -12,9 +12,9 @@ CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LARGE = (50, 50)  # a batch whose work is worth a measurement, with 128 units
 
 
-def settings(cell="lstm", backend="auto", hidden_size=128):
+def settings(cell="lstm", backend="auto", hidden_size=128, precision="float32"):
     sizes = {"hidden_size": hidden_size, "num_layers": 1, "embedding_size": 8, "dropout": 0.0}
-    return resolve([("--", {"cell": cell, "backend": backend, **sizes})])[0]
+    return resolve([("--", {"cell": cell, "backend": backend, "precision": precision, **sizes})])[0]
 
 
 def able(device=CPU, **chosen):
@@ -51,6 +51,17 @@ def test_without_a_kernel_torch_is_expected_first_for_the_lstm_and_the_own_cells
 
 def test_on_a_gpu_only_cudnn_is_a_candidate_where_it_has_the_cell():
     assert [able(CUDA, cell=cell) for cell in ("lstm", "gru-before")] == [("torch",), ("func",)]
+
+
+@pytest.mark.parametrize("device", [CPU, CUDA])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
+def test_in_bfloat16_torchs_cells_are_the_only_candidate(cell, device):
+    assert able(device, cell=cell, precision="bfloat16") == ("torch",)
+    chosen = settings(cell, precision="bfloat16")
+    assert backends.pick(chosen, 65, LARGE, CPU, recorded="kernel") == (
+        "torch",
+        f"the only one for {cell} in bfloat16 on cpu",
+    )
 
 
 def test_what_is_asked_for_is_the_only_candidate(no_kernel):

@@ -14,10 +14,9 @@ from charrnn.insight.evaluate import (
     evaluate_lines,
     lane_batches,
     score_batches,
-    summed_nats,
     window_batches,
 )
-from charrnn.model.charmodel import CharModel
+from charrnn.model.charmodel import CharModel, summed_nats
 from charrnn.text.batches import IGNORED, LineBatches
 
 CPU = torch.device("cpu")

@@ -61,7 +61,7 @@ def test_a_piece_drops_the_same_when_it_is_computed_again():
     again = CharModel(settings(dropout=0.5).model, 7, "own")
     state = tuple(torch.randn_like(part) * 0.5 for part in again.zero_state(3))
     text, nats = torch.randint(7, (3, 11)), 0.0
-    from charrnn.insight.evaluate import summed_nats
+    from charrnn.model.charmodel import summed_nats
     from charrnn.training.runtime import seed_step
 
     for k, start in enumerate((0, 4, 8)):

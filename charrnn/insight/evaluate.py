@@ -14,8 +14,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import IGNORED, Batch, LineBatches
@@ -54,12 +52,6 @@ class Score:
         return math.exp(min(self.nats_per_char, 700.0))
 
 
-def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -ln P(target) over (B, T); logits (B, T, V). Targets that are IGNORED count for nothing."""
-    flat = logits.transpose(0, 1).reshape(-1, logits.shape[2])
-    return F.cross_entropy(flat.float(), targets.t().reshape(-1), ignore_index=IGNORED, reduction="sum")
-
-
 def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.device) -> Score:
     """The score of these batches in order, dropout off, the state carried where a batch is not fresh."""
     was_training = model.training
@@ -70,8 +62,8 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
         for batch in batches:
             if batch.fresh or state is None:
                 state = model.zero_state(len(batch.inputs))
-            logits, state = model(batch.inputs.to(device), state)
-            nats += float(summed_nats(logits, batch.targets.to(device)))
+            scored, state = model.nats(batch.inputs.to(device), batch.targets.to(device), state)
+            nats += float(scored)
             chars += int((batch.targets != IGNORED).sum())
     model.train(was_training)
     return Score(nats, chars)

@@ -39,6 +39,20 @@ def library() -> ctypes.CDLL | None:
     return None
 
 
+@cache
+def lend_openmp() -> bool:
+    """Let training compute on the threads of the OpenMP that PyTorch has loaded, if that is GNU's. Else it starts its own,
+    which must then take the processors from PyTorch's, awake for some time after each operation."""
+    kernel = library()
+    if kernel is None or not hasattr(os, "RTLD_NOLOAD"):
+        return False
+    try:
+        gomp = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOW | os.RTLD_NOLOAD)
+        return bool(kernel.charrnn_use_openmp(gomp.GOMP_parallel, gomp.omp_get_num_threads, gomp.omp_get_thread_num))
+    except (OSError, AttributeError):
+        return False
+
+
 def describe() -> str:
     """Which engine samples here: a word for `charrnn --version`."""
     loaded = library()

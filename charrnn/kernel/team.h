@@ -26,10 +26,20 @@ static inline void meet(meeting *place) {
         else sched_yield();
 }
 
+/* The OpenMP that the process already has, or null: its threads may still be awake from the last operation of PyTorch's,
+ * and others would have to take the processors from them. What gcc calls for `omp parallel`, and omp_get_num_threads and
+ * omp_get_thread_num. */
+typedef struct {
+    void (*parallel)(void (*)(void *), void *, unsigned, unsigned);
+    int (*count)(void);
+    int (*number)(void);
+} openmp;
+
 typedef struct {
     void (*part)(void *, int);
     void *what;
     meeting *place;
+    const openmp *lent;
     int number;
 } teammate;
 
@@ -40,16 +50,26 @@ static inline void *join_team(void *argument) {
     return 0;
 }
 
+static inline void join_openmp(void *argument) {
+    const teammate *all = argument;
+    __atomic_store_n(&all->place->threads, all->lent->count(), __ATOMIC_RELEASE); /* they all say the same */
+    all->part(all->what, all->lent->number());
+}
+
 /* part(what, 0), part(what, 1) ... side by side, on at most `threads` threads, this one among them. */
-static inline void run_team(meeting *place, int threads, void (*part)(void *, int), void *what) {
+static inline void run_team(const openmp *lent, meeting *place, int threads, void (*part)(void *, int), void *what) {
     enum { MOST = 64 };
     pthread_t team[MOST];
     teammate mates[MOST];
     if (threads > MOST) threads = MOST;
-    place->threads = threads;
-    place->arrived = 0;
+    *place = (meeting){threads, 0, 0};
+    if (threads > 1 && lent->parallel) {
+        mates[0] = (teammate){part, what, place, lent, 0};
+        lent->parallel(join_openmp, &mates[0], (unsigned)threads, 0);
+        return;
+    }
     for (int i = 1; i < threads; i++) {
-        mates[i] = (teammate){part, what, place, i};
+        mates[i] = (teammate){part, what, place, lent, i};
         if (pthread_create(&team[i], 0, join_team, &mates[i])) {
             __atomic_store_n(&place->threads, i, __ATOMIC_RELEASE); /* fewer than asked */
             break;

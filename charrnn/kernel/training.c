@@ -117,6 +117,23 @@ static void product_part(void *w, int number) { DISPATCH(multiply, ((work *)w)->
 
 static void scores_part(void *w, int number) { DISPATCH(score, ((work *)w)->q->level)(w, number); }
 
+static openmp lent;
+
+static void count_part(void *counts, int number) {
+    if (number >= 0 && number < 2) __atomic_add_fetch((int *)counts + number, 1, __ATOMIC_ACQ_REL);
+}
+
+/* Compute on the threads of this OpenMP (team.h) from now on. 0, and nothing changes, if it does not do what it should. */
+int charrnn_use_openmp(void (*parallel)(void (*)(void *), void *, unsigned, unsigned), int (*count)(void), int (*number)(void)) {
+    const openmp offered = {parallel, count, number};
+    int counts[2] = {0, 0};
+    meeting place;
+    run_team(&offered, &place, 2, count_part, counts);
+    if (place.threads < 1 || place.threads > 2 || counts[0] != 1 || counts[1] != place.threads - 1) return 0;
+    lent = offered;
+    return 1;
+}
+
 static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_size) {
     work w = {.s = s};
     const int64_t columns = gates_of(s->cell) * s->hidden, width = s->inputs + UNITS;
@@ -131,7 +148,7 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_s
     w.table = take(&at, s->vocabulary * columns);
     w.bias = take(&at, columns);
     w.scratch = take(&at, s->threads * scratch_size);
-    run_team(&w.place, (int)s->threads, part, &w);
+    run_team(&lent, &w.place, (int)s->threads, part, &w);
     free(w.memory);
     return 0;
 }
@@ -156,7 +173,7 @@ int charrnn_product(const product *p) {
     w.memory = malloc((size_t)(BLOCK_INPUTS * (p->columns + UNITS) + 16) * sizeof(float));
     if (!w.memory) return NO_MEMORY;
     w.input = (float *)(((uintptr_t)w.memory + 63) / 64 * 64);
-    run_team(&w.place, (int)p->threads, product_part, &w);
+    run_team(&lent, &w.place, (int)p->threads, product_part, &w);
     free(w.memory);
     return 0;
 }
@@ -172,7 +189,7 @@ int charrnn_scores(const scores *q) {
     char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
     w.input = take(&at, q->inputs * width);
     w.scratch = take(&at, q->threads * w.scratch_size);
-    run_team(&w.place, (int)q->threads, scores_part, &w);
+    run_team(&lent, &w.place, (int)q->threads, scores_part, &w);
     free(w.memory);
     return 0;
 }
@@ -182,7 +199,7 @@ int charrnn_scores(const scores *q) {
 #include "level.h" /* begins the level */
 
 /* Rows of a tile, so that its sums fill the registers: products of WIDE vectors, lstm's 4, gru's 3 vectors. */
-#if LEVEL == 2
+#if LEVEL == 2 || defined(__aarch64__)
 #define WIDE 4
 #define ROWS 6
 #define LSTM_ROWS 6

@@ -19,6 +19,14 @@ from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.model import kernel
 from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
+IGNORED = -100  # torch's number for a target that counts for nothing; text.batches says the same
+
+
+def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
+    """Sum of -ln P(target) over (B, T); logits (B, T, V). Targets below 0 count for nothing."""
+    flat = logits.transpose(0, 1).reshape(-1, logits.shape[2])
+    return F.cross_entropy(flat.float(), targets.t().reshape(-1), ignore_index=IGNORED, reduction="sum")
+
 
 class CharModel(nn.Module):
     """Next-character logits from a stack of recurrent layers.
@@ -70,7 +78,22 @@ class CharModel(nn.Module):
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """ids (B, T), state -> logits (B, T, V), state after the last character."""
-        ids = ids.t()
+        hidden, after = self._read(ids.t(), state)
+        return self._run_head(hidden).transpose(0, 1), after
+
+    def nats(self, ids: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+        """Sum of -ln P(target) over ids, targets (B, T); state after the last character. Targets below 0 count for nothing.
+
+        The kernel makes no logits for it, only their gradients.
+        """
+        if self.backend != "kernel":
+            logits, after = self(ids, state)
+            return summed_nats(logits, targets), after
+        hidden, after = self._read(ids.t(), state)
+        return kernel.summed_nats(hidden, self.head.weight, self.head.bias, targets.t()), after
+
+    def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
+        """ids (T, B) -> what the head sees (T, B, W), state after the last character."""
         dense, residual = self.settings.skip == "dense", self.settings.skip == "residual"
         seen = [self.embedding(ids)] if dense or residual or self.backend == "torch" else []
         if self._is_bfloat16:
@@ -84,11 +107,13 @@ class CharModel(nn.Module):
             last.append(after)
             if residual and below is not None and below.shape == outputs.shape:
                 outputs = outputs + below
-            below = F.dropout(outputs, self.settings.dropout or 0.0, self.training)
+            below = (
+                F.dropout(outputs, self.settings.dropout or 0.0, self.training) if self.settings.dropout else outputs
+            )
             seen.append(below)
+        assert below is not None
         hidden = torch.cat(seen, 2) if dense else below
-        logits = self._run_head(hidden)
-        return logits.transpose(0, 1), tuple(torch.stack(parts) for parts in zip(*last, strict=True))
+        return hidden, tuple(torch.stack(parts) for parts in zip(*last, strict=True))
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Moved to another device: cuDNN wants each layer's weights in one piece again."""
@@ -140,8 +165,7 @@ class CharModel(nn.Module):
             gates_x = F.linear(inputs, weight_ih, bias)
         return run_own(cell, gates_x, state, weight_hh, bias_hn)
 
-    def _run_head(self, hidden: Tensor | None) -> Tensor:
-        assert hidden is not None
+    def _run_head(self, hidden: Tensor) -> Tensor:
         if self.backend == "kernel":
             return kernel.linear(hidden, self.head.weight, self.head.bias)
         if self._is_bfloat16:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn.kernel.library import library
+from charrnn.kernel.library import lend_openmp, library
 
 State = tuple[Tensor, ...]
 
@@ -68,6 +68,13 @@ class _Scores(ctypes.Structure):
 def is_usable() -> bool:
     """Whether there is a compiled kernel here."""
     return library() is not None
+
+
+def _kernel() -> ctypes.CDLL:
+    kernel = library()
+    assert kernel is not None
+    lend_openmp()
+    return kernel
 
 
 def run_layer(
@@ -172,8 +179,7 @@ class _SummedNats(torch.autograd.Function):
         targets = targets.reshape(-1).contiguous()
         nats = torch.empty(len(rows), dtype=torch.float64)
         slopes = x.new_empty(len(rows), len(weight)) if keep else None
-        kernel = library()
-        assert kernel is not None
+        kernel = _kernel()
         job = _Scores(
             kernel.charrnn_level(), _threads(rows.numel() * len(weight), len(rows)), *rows.shape, len(weight),
             *(part.data_ptr() for part in (rows, weight, bias, targets, nats)), slopes.data_ptr() if slopes is not None else None,
@@ -197,8 +203,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
     """a (M, K) @ b (K, N) [+ bias (N)], each of a and b dense in one direction -> (M, N)."""
     (rows, inner), columns = a.shape, b.shape[1]
     result = a.new_empty(rows, columns)
-    kernel = library()
-    assert kernel is not None
+    kernel = _kernel()
     job = _Product(
         kernel.charrnn_level(), 0, _threads(rows * inner * columns, rows), rows, columns, inner,
         a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), bias.data_ptr() if bias is not None else None,
@@ -212,8 +217,7 @@ def _call(
     name: str, cell: str, ids: Tensor | None, x: Tensor, weights: list[Tensor], hs: Tensor, cs: Tensor | None,
     saved: Tensor | None, **gradients: Tensor | None,
 ) -> None:  # fmt: skip
-    kernel = library()
-    assert kernel is not None
+    kernel = _kernel()
     places, batch, hidden = hs.shape
     work = (places - 1) * batch * len(weights[0]) * (hidden + (x.shape[-1] if ids is None else 0))
     arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients

@@ -26,9 +26,9 @@ from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import backends, memory, optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
-from charrnn.training.step import TrainStep
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 BAD_STEPS = 5  # not finite, in a row, before giving up
@@ -81,10 +81,10 @@ class Trainer:
         self.expected_memory = memory.expected_memory(settings, vocabulary_size, shape, self.backend, val_chars)
         self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
-        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend)
+        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, settings.runtime.precision)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
-        self._update = TrainStep(self.model, self.optimizer, settings)
+        self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
         self.place, self.plan, self.state = (
             Place(),
             first_plan(training, self.batches.steps_per_epoch, self._evaluation_steps),

@@ -90,7 +90,6 @@ class FlatOptimizer:
             decaying = end if parameter.dim() >= 2 else decaying
         buffers = [torch.zeros(end) for _ in range(4 if settings.optimizer == "adamw" else 2)]
         self._values, self._grads = buffers[:2]
-        self._values.grad = self._grads  # so that clip_grad_norm_ finds it
         self._pieces = [
             _piece(name, parameter, [buffer[start : start + parameter.numel()] for buffer in buffers])
             for start, (name, parameter) in zip(starts, named, strict=True)
@@ -108,10 +107,12 @@ class FlatOptimizer:
             piece.parameter.grad = piece.grad
 
     def clip(self, threshold: float) -> float:
+        """As nn.utils.clip_grad_norm_, which costs as much again for what it looks up."""
         self._collect()
-        if threshold > 0:
-            return float(nn.utils.clip_grad_norm_(self._values, threshold))
-        return float(torch.linalg.vector_norm(self._grads))
+        norm = float(torch.linalg.vector_norm(self._grads))
+        if 0 < threshold <= norm:
+            self._grads.mul_(threshold / (norm + 1e-6))
+        return norm
 
     def step(self, lr: float) -> None:
         untouched = [
@@ -166,7 +167,10 @@ class FlatOptimizer:
 
 
 class TorchOptimizer:
-    """torch.optim's AdamW (fused) or SGD, for a device where kernels want each parameter in its own layout."""
+    """torch.optim's AdamW or SGD, fused, for a device where kernels want each parameter in its own layout.
+
+    clip_on_device and step_on_device read nothing on the host, so that a CUDA graph can hold them.
+    """
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
         self._model = model
@@ -176,7 +180,7 @@ class TorchOptimizer:
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
         self._optimizer: torch.optim.Optimizer = (
-            torch.optim.SGD(groups, lr=0.0)
+            torch.optim.SGD(groups, lr=0.0, fused=True)
             if settings.optimizer == "sgd"
             else torch.optim.AdamW(groups, lr=0.0, betas=BETAS, eps=EPS, fused=True)
         )
@@ -185,12 +189,32 @@ class TorchOptimizer:
         self._optimizer.zero_grad(set_to_none=True)
 
     def clip(self, threshold: float) -> float:
-        return clip_gradients(self._model, threshold)
+        return float(self.clip_on_device(threshold))
+
+    def clip_on_device(self, threshold: float) -> Tensor:
+        """As clip; the norm as a tensor ()."""
+        return _clipped_norm(self._model.parameters(), threshold)
 
     def step(self, lr: float) -> None:
         for group in self._optimizer.param_groups:
             group["lr"] = lr
         self._optimizer.step()
+
+    def step_on_device(self, lr: Tensor, skip: Tensor) -> None:
+        """As step, with the rate in a tensor () of the device. skip (): 1.0 leaves everything as it was, 0.0 does not."""
+        is_captured = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
+        for group in self._optimizer.param_groups:
+            group["lr"], group["capturable"] = (
+                lr,
+                is_captured,
+            )  # AdamW refuses a capture without it, and warns of it outside
+        vars(self._optimizer)["found_inf"] = skip  # as torch.amp.GradScaler tells a fused optimiser
+        try:
+            self._optimizer.step()
+        finally:
+            del vars(self._optimizer)["found_inf"]
+            for group in self._optimizer.param_groups:
+                group["capturable"] = False
 
     def tensors(self) -> dict[str, Tensor]:
         return {
@@ -208,7 +232,8 @@ class TorchOptimizer:
         for name, parameter in self._model.named_parameters():
             if name in states:
                 self._optimizer.state[parameter] = {
-                    key: value.to(parameter.device) for key, value in states[name].items()
+                    key: (value.reshape(()) if key == "step" else value).to(parameter.device)  # a file keeps it as (1,)
+                    for key, value in states[name].items()
                 }
 
 
@@ -227,10 +252,13 @@ def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
 
 def clip_gradients(model: nn.Module, threshold: float) -> float:
     """Clip by the total norm (0: do not) and return that norm, before clipping. Not finite means: do not step."""
+    return float(_clipped_norm(model.parameters(), threshold))
+
+
+def _clipped_norm(parameters: Iterable[nn.Parameter], threshold: float) -> Tensor:
     if threshold > 0:
-        return float(nn.utils.clip_grad_norm_(model.parameters(), threshold))
-    gradients = [p.grad for p in model.parameters() if p.grad is not None]
-    return float(nn.utils.get_total_norm(gradients))
+        return nn.utils.clip_grad_norm_(parameters, threshold)
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:

@@ -13,6 +13,7 @@ import torch
 from charrnn import __version__
 from charrnn.config import RuntimeSettings
 from charrnn.errors import SettingsError
+from charrnn.model.recurrent import run_torch_as
 from charrnn.terminal import one_line
 from charrnn.training.memory import tune_malloc
 
@@ -82,11 +83,11 @@ def _cpu_has_bfloat16() -> bool:
 
 
 def _bfloat16_fault(device: torch.device) -> str:
-    """Why an LSTM does not run in bfloat16 here, by trying: cuDNN before 9.13 and oneDNN held to less refuse it."""
-    ones = torch.ones(8, 8, dtype=torch.bfloat16, device=device)
-    h, weight, bias = ones[None, :1], ones.repeat(4, 1), ones[0].repeat(4)
+    """Why an LSTM does not run in bfloat16 here, by trying: cuDNN before 9.13, or a oneDNN held to less, may refuse."""
+    ones = torch.ones(32, 8, device=device)
+    h, bias = ones[:1], ones[:, 0]
     try:
-        torch.lstm(h, (h, h), [weight, weight, bias, bias], True, 1, 0.0, False, False, False)
+        run_torch_as(torch.bfloat16, "lstm", h[None].bfloat16(), (h, h), (ones, ones, bias, bias), train=False)
     except RuntimeError as error:
         return f"a torch that runs LSTMs in it on this {device.type} ({one_line(str(error).splitlines()[0])})"
     return ""

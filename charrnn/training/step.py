@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
 from charrnn.config import Settings
-from charrnn.insight.evaluate import summed_nats
+from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.text.batches import IGNORED, Batch
@@ -31,6 +31,12 @@ class Stepped(NamedTuple):
         return math.isfinite(self.norm) and math.isfinite(self.nats_per_char)
 
 
+class Step(Protocol):
+    """A batch, the state carried into it, a learning rate and the step's number -> one update."""
+
+    def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped: ...
+
+
 class TrainStep:
     """A batch, the state carried into it and a learning rate -> one update of model and optimiser."""
 
@@ -41,11 +47,24 @@ class TrainStep:
         self._piece_chars = settings.training.checkpoint_every_chars
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
-        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
+        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh.
+
+        Raises SettingsError where a GPU's memory is too small.
+        """
+        try:
+            return self._update(batch, state, lr, step)
+        except torch.OutOfMemoryError:
+            shape = " x ".join(map(str, batch.inputs.shape))
+            raise SettingsError(
+                f"a batch of {shape} does not fit the memory of {self.model.head.bias.device}; the last checkpoint is kept: "
+                "try a smaller --batch-size, --precision bfloat16 or, for a stream, --checkpoint-every-chars"
+            ) from None
+
+    def _update(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
         device = self.model.head.bias.device
         before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
         chars = int((batch.targets != IGNORED).sum())
-        inputs, targets = batch.inputs.to(device), batch.targets.to(device)
+        inputs, targets = (pinned(ids, device).to(device, non_blocking=True) for ids in (batch.inputs, batch.targets))
         self.optimizer.zero_grad()
         nats_per_char, after = self._backward(inputs, targets, before, chars, step)
         done = Stepped(nats_per_char, self.optimizer.clip(self._clip), after, chars)
@@ -65,8 +84,8 @@ class TrainStep:
         pieces = list(zip(inputs.split(size, 1), targets.split(size, 1), strict=True))
         states = [state]
         with torch.no_grad():
-            for k, (piece, _) in enumerate(pieces[:-1]):
-                states.append(self._forward(piece, states[-1], step, k)[1])
+            for k, (piece, wanted) in enumerate(pieces[:-1]):
+                states.append(self._nats(piece, wanted, states[-1], step, k)[1])
         losses, last, d_state = [], state, None
         for k, (piece, wanted) in reversed(list(enumerate(pieces))):
             before = tuple(part.detach().requires_grad_(k > 0) for part in states[k])
@@ -83,17 +102,21 @@ class TrainStep:
 
         Returns its share of the loss and its last state, both without their graph: that is freed here.
         """
-        logits, after = self._forward(ids, state, step, piece)
-        loss = summed_nats(logits, targets) / chars
+        nats, after = self._nats(ids, targets, state, step, piece)
+        loss = nats / chars
         if d_after is None:
             loss.backward()
         else:
             torch.autograd.backward((loss, *after), (None, *d_after))
         return loss.detach(), tuple(part.detach() for part in after)
 
-    def _forward(self, ids: Tensor, state: State, step: int, piece: int) -> tuple[Tensor, State]:
-        """Logits and state, with the dropout of this piece of this step: drawn again, it is the same."""
+    def _nats(self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int) -> tuple[Tensor, State]:
+        """Sum of nats and last state, with the dropout of this piece of this step: drawn again, it is the same."""
         if self._drops:
             runtime.seed_step(self._seed, step, piece)
-        output: tuple[Tensor, State] = self.model(ids, state)
-        return output
+        return self.model.nats(ids, targets, state)
+
+
+def pinned(ids: Tensor, device: torch.device) -> Tensor:
+    """The same on the host, in memory from which a GPU copies while the host goes on."""
+    return ids.contiguous().pin_memory() if device.type == "cuda" else ids

@@ -1,0 +1,149 @@
+"""Training on a GPU: charrnn's step beside a plain loop over nn.LSTM or nn.GRU, and the batch size at which each saturates.
+
+    python benchmarks/gpu.py [--quick]
+
+A contender's batches double from 32 lanes of 50 characters until that gains less than 10 %. "in kernels" is the share of
+the wall clock in which the GPU ran kernels (torch.profiler). Not cuda.py: torch would import that for NVIDIA's package.
+"""
+
+from __future__ import annotations
+
+import itertools
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+from torch.profiler import ProfilerActivity, profile
+
+from charrnn.config import RuntimeSettings, Settings
+from charrnn.errors import SettingsError
+from charrnn.model.charmodel import CharModel
+from charrnn.text.batches import Batch
+from charrnn.training import runtime
+from charrnn.training.graph import make_step
+from charrnn.training.optim import make_optimizer
+from charrnn.training.step import TrainStep
+
+T, V, LR, CLIP, GAIN = 50, 65, 1e-3, 1.0, 1.1
+BATCHES = [32 << k for k in range(8)]  # 32 ... 4096
+DEVICE = torch.device("cuda:0")
+
+
+class Plain(nn.Module):
+    def __init__(self, cell: str, layers: int, hidden: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(V, hidden)
+        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](hidden, hidden, layers, batch_first=True)
+        self.head = nn.Linear(hidden, V)
+
+    def forward(self, ids, state):
+        outputs, state = self.recurrent(self.embedding(ids), state)
+        return self.head(outputs), state
+
+
+def plain(cell: str, layers: int, hidden: int, lanes: int) -> Callable[[], None]:
+    model = Plain(cell, layers, hidden).to(DEVICE)
+    optimizer, ids, state = torch.optim.Adam(model.parameters(), LR), torch.randint(V, (lanes, T + 1)), None
+
+    def step() -> None:
+        nonlocal state
+        logits, after = model(ids[:, :-1].to(DEVICE), state)
+        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].to(DEVICE).flatten())
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
+        optimizer.step()
+        loss.item()
+        state = tuple(part.detach() for part in after) if cell == "lstm" else after.detach()
+
+    return step
+
+
+def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool) -> Callable[[], None]:
+    runtime.prepare(RuntimeSettings(device="cuda:0", precision=precision))
+    sized = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": hidden, "dropout": 0.0}
+    settings = Settings().with_values("model", **sized)
+    settings = settings.with_values("training", batch_size=lanes, seq_length=T, clip=CLIP)
+    model = CharModel(settings.model, V, "torch", precision).to(DEVICE)
+    optimizer, ids, state = (
+        make_optimizer(model, settings.training),
+        torch.randint(V, (lanes, T + 1)),
+        model.zero_state(lanes),
+    )
+    batch = Batch(ids[:, :-1], ids[:, 1:], fresh=False)
+    update, numbers = TrainStep(model, optimizer, settings), itertools.count()
+    if by_graph:
+        update = make_step(model, optimizer, settings, "stream", DEVICE, print)
+
+    def step() -> None:
+        nonlocal state
+        state = update(batch, state, LR, next(numbers)).state
+
+    return step
+
+
+CONTENDERS: dict[str, Callable[..., Callable[[], None]]] = {
+    "plain nn loop, Adam": lambda *size: (runtime.prepare(RuntimeSettings(device="cuda:0")), plain(*size))[1],
+    "charrnn, step by step": lambda *size: ours(*size, "float32", False),
+    "charrnn, graph": lambda *size: ours(*size, "float32", True),
+    "charrnn, graph, tf32": lambda *size: ours(*size, "tf32", True),
+    "charrnn, graph, bfloat16": lambda *size: ours(*size, "bfloat16", True),
+}
+
+
+def step_s(step: Callable[[], None], least_s: float) -> float:
+    """Seconds a step takes, over at least so many seconds. Every step ends with a look at its loss."""
+    for _ in range(5):
+        step()
+    began = time.perf_counter()
+    for steps in itertools.count(1):
+        step()
+        if steps >= 10 and time.perf_counter() - began > least_s:
+            return (time.perf_counter() - began) / steps
+
+
+def kernel_share(step: Callable[[], None], steps: int = 20) -> float:
+    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
+        began = time.perf_counter()
+        for _ in range(steps):
+            step()
+        torch.cuda.synchronize()
+        taken_s = time.perf_counter() - began
+    on_gpu = (event for event in profiled.events() if event.device_type == torch.autograd.DeviceType.CUDA)
+    return sum(event.time_range.elapsed_us() for event in on_gpu if not event.name.startswith("Mem")) / 1e6 / taken_s
+
+
+def measure(name: str, size: tuple[str, int, int], least_s: float) -> str:
+    """Characters per second at the first batch size and at the one that saturates."""
+    first = best = lanes_at_best = share = 0.0
+    try:
+        for lanes in BATCHES:
+            step = CONTENDERS[name](*size, lanes)
+            speed = lanes * T / step_s(step, least_s)
+            if speed < GAIN * best:
+                break
+            first, best, lanes_at_best, share = first or speed, speed, lanes, kernel_share(step)
+    except (SettingsError, torch.OutOfMemoryError) as error:
+        print(f"  {name}: {str(error).splitlines()[0]}")
+    return f"{first:>12,.0f} at {BATCHES[0]}; {best:>13,.0f} at {lanes_at_best:>4}, {share:4.0%} in kernels"
+
+
+def main() -> None:
+    least_s = 0.3 if "--quick" in sys.argv else 2.0  # of each measurement
+    if not torch.cuda.is_available():
+        print("no CUDA device here: nothing to measure")
+        return
+    print(
+        f"{torch.cuda.get_device_name(DEVICE)}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; chars/s"
+    )
+    for cell, (layers, hidden) in itertools.product(("lstm", "gru"), ((2, 128), (3, 512))):
+        print(f"{cell} {layers} x {hidden}, T={T}, V={V}")
+        for name in CONTENDERS:
+            print(f"  {name:26} {measure(name, (cell, layers, hidden), least_s)}", flush=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,162 @@
+"""A training step as one CUDA graph: recorded once, then launched whole, where every batch has the same shape.
+
+An RNN's step is thousands of short kernels, and a host that launches them one by one takes longer than the GPU needs to
+run them. What differs from step to step lies in tensors that stay where they are: ids, state, learning rate.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import torch
+
+from charrnn.config import Settings
+from charrnn.model.charmodel import CharModel
+from charrnn.model.recurrent import State
+from charrnn.terminal import one_line
+from charrnn.text.batches import Batch
+from charrnn.training import runtime
+from charrnn.training.optim import Optimizer, TorchOptimizer
+from charrnn.training.step import Step, Stepped, TrainStep, pinned
+
+WARM_UP = 3  # runs before the recording, in which libraries choose their algorithms and allocate
+
+Say = Callable[[str], None]
+
+
+def make_step(
+    model: CharModel, optimizer: Optimizer, settings: Settings, mode: str, device: torch.device, say: Say
+) -> Step:
+    """The step for a training: a graph on CUDA where shapes are static (a stream, at once), else one by one.
+
+    mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on without.
+    """
+    one_by_one = TrainStep(model, optimizer, settings)
+    is_static = mode == "stream" and not settings.training.checkpoint_every_chars
+    if device.type != "cuda" or not is_static or not isinstance(optimizer, TorchOptimizer):
+        return one_by_one
+    return GraphedStep(model, optimizer, settings, one_by_one, CudaGraph(), say)
+
+
+class Graph(Protocol):
+    """What GraphedStep asks of a graph."""
+
+    def capture(self, work: Callable[[], None]) -> None:
+        """Record work. It may be run some times before."""
+        ...
+
+    def replay(self) -> None:
+        """Do what was recorded, on the same memory."""
+        ...
+
+
+class GraphedStep:
+    """TrainStep for batches of one shape (B, T), recorded at the first of them.
+
+    Others, such as an epoch's shorter last one, are left to TrainStep, with the same optimiser. The state it returns is
+    the graph's own memory: the next call changes it.
+    """
+
+    def __init__(
+        self, model: CharModel, optimizer: TorchOptimizer, settings: Settings, one_by_one: Step, graph: Graph, say: Say
+    ) -> None:
+        self._model, self._optimizer, self._one_by_one = model, optimizer, one_by_one
+        self._graph, self._say = graph, say
+        self._clip, self._seed, self._drops = settings.training.clip, settings.training.seed, settings.model.dropout
+        self._is_recorded: bool | None = None  # None: not tried
+        assert settings.training.batch_size is not None
+        assert settings.training.seq_length is not None
+        device, shape = model.head.bias.device, (settings.training.batch_size, settings.training.seq_length)
+        self._inputs = torch.zeros(shape, dtype=torch.int64, device=device)
+        self._targets = torch.zeros_like(self._inputs)
+        self._state = model.zero_state(shape[0])
+        self._lr = torch.zeros((), device=device)
+        self._figures = torch.zeros(2, device=device)  # mean nats per character; norm of the gradient, before clipping
+
+    def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
+        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
+        if batch.inputs.shape != self._inputs.shape or not self._record():
+            return self._one_by_one(batch, state, lr, step)
+        self._fill(batch, state, lr)
+        if self._drops:
+            runtime.seed_step(self._seed, step)  # a replay reads the seed that its generator has by then
+        self._graph.replay()
+        nats_per_char, norm = self._figures.tolist()
+        return Stepped(nats_per_char, norm, self._state, batch.targets.numel())
+
+    def _fill(self, batch: Batch, state: State, lr: float) -> None:
+        device = self._inputs.device
+        self._inputs.copy_(pinned(batch.inputs, device), non_blocking=True)
+        self._targets.copy_(pinned(batch.targets, device), non_blocking=True)
+        self._lr.fill_(lr)
+        for mine, before in zip(self._state, self._state if batch.fresh else state, strict=True):
+            if batch.fresh:
+                mine.zero_()
+            elif mine is not before:
+                mine.copy_(before)
+
+    def _record(self) -> bool:
+        """Record the work if that was not tried yet, changing nothing. Returns whether there is a graph."""
+        if self._is_recorded is None:
+            self._lr.zero_()  # so that the runs of the warm-up change moments only
+            moments = {name: value.clone() for name, value in self._optimizer.tensors().items()}
+            try:
+                self._graph.capture(self._work)
+                self._is_recorded = True
+            except Exception as error:
+                self._is_recorded = False
+                cause = error.__context__ or error  # a capture that cannot be ended hides what spoilt it
+                why = one_line(str(cause).split("\n")[0]) or type(cause).__name__
+                self._say(f"note: no CUDA graph of the training step ({why}): its kernels are launched one by one")
+            for name, value in self._optimizer.tensors().items():
+                value.copy_(moments.get(name, torch.zeros_like(value)))
+        return self._is_recorded
+
+    def _work(self) -> None:
+        """The step, from static memory to static memory, without a look at any value."""
+        self._optimizer.zero_grad()
+        nats, after = self._model.nats(self._inputs, self._targets, self._state)
+        loss = nats / self._targets.numel()
+        loss.backward()
+        norm = self._optimizer.clip_on_device(self._clip)
+        is_finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
+        self._optimizer.step_on_device(self._lr, 1.0 - is_finite.float())
+        self._figures.copy_(torch.stack([loss.detach(), norm]))
+        for mine, new in zip(self._state, after, strict=True):
+            mine.copy_(torch.where(is_finite, new.detach(), 0.0))
+
+
+class CudaGraph:
+    """torch.cuda.CUDAGraph, warmed up and recorded as its documentation asks."""
+
+    def capture(self, work: Callable[[], None]) -> None:
+        here, side, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        try:
+            side.wait_stream(here)
+            with torch.cuda.stream(side):
+                for _ in range(WARM_UP):
+                    work()
+            here.wait_stream(side)
+            self._graph = torch.cuda.CUDAGraph()
+            with torch.cuda.graph(self._graph, pool=pool):
+                work()
+        except BaseException:
+            _recover(here, pool)
+            raise
+
+    def replay(self) -> None:
+        self._graph.replay()
+
+
+def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
+    """After a failed recording, torch.cuda.graph leaves its own stream current, and generator and allocator in capture."""
+    torch.cuda.set_stream(stream)
+    index = torch.cuda.current_device()
+    with contextlib.suppress(Exception):
+        torch.cuda.synchronize()  # with what the warm-up began
+    with contextlib.suppress(Exception):  # its name is not public
+        torch._C._cuda_endAllocateToPool(index, pool)
+    with contextlib.suppress(Exception):
+        torch.cuda.default_generators[index].graphsafe_set_state(torch.Generator(torch.device("cuda", index)))
