@@ -1,4 +1,4 @@
-"""The whole network: two backends against each other, a naive stack, and torch.nn's own modules."""
+"""The whole network: its backends against each other, a naive stack, and torch.nn's own modules."""
 
 import copy
 import dataclasses
@@ -6,6 +6,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
+from conftest import needs_kernel
 from torch import nn
 
 from charrnn.config import ModelSettings
@@ -16,6 +17,10 @@ from charrnn.model.charmodel import CharModel
 
 V, E, H, B, T = 7, 3, 5, 2, 4
 SKIPS = ("none", "residual", "dense")
+KERNEL = pytest.param("kernel", marks=needs_kernel)
+OWN, BACKENDS = ("func", KERNEL), ("func", KERNEL, "torch")
+# float32: sums over T*B=8 products of size 1..10
+EXACT = [("func", torch.float64, 1e-11), pytest.param("kernel", torch.float32, 1e-5, marks=needs_kernel)]
 
 
 @pytest.fixture(autouse=True)
@@ -39,14 +44,20 @@ def some_ids(batch=B, time=T):
     return torch.randint(0, V, (batch, time))
 
 
-def pair(settings, dtype=torch.float32):
-    """The same weights in both backends; every bias is random, so that none can go missing unseen."""
-    own, other = CharModel(settings, V, "func").to(dtype), CharModel(settings, V, "torch").to(dtype)
+def random_model(settings, backend="func", dtype=torch.float32):
+    """Every bias is random, so that none can go missing unseen."""
+    model = CharModel(settings, V, backend).to(dtype)
     with torch.no_grad():
-        for parameter in own.parameters():
+        for parameter in model.parameters():
             parameter.normal_(0, 0.5)
-    other.load_state_dict(own.state_dict())
-    return own, other
+    return model
+
+
+def in_torch(model):
+    """The same weights in torch.nn's layers."""
+    other = CharModel(model.settings, V, "torch").to(model.head.bias.dtype)
+    other.load_state_dict(model.state_dict())
+    return other
 
 
 def everything(model, ids, state):
@@ -84,44 +95,43 @@ def naive(model, ids, state):
 # Backends
 
 
-@pytest.mark.parametrize(("dtype", "tolerance"), [(torch.float32, 1e-5), (torch.float64, 1e-11)])
+@pytest.mark.parametrize(("backend", "dtype", "tolerance"), [*EXACT, ("func", torch.float32, 1e-5)])
 @pytest.mark.parametrize("layers", [1, 2, 3])
 @pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_own_and_torch_agree_in_logits_states_and_all_gradients(cell, skip, layers, dtype, tolerance):
+def test_own_and_torch_agree_in_logits_states_and_all_gradients(cell, skip, layers, backend, dtype, tolerance):
     settings = sized(cell, layers, skip)
-    own, other = pair(settings, dtype)
-    ids, state = some_ids(), some_state(settings, dtype)
-    got, expected = everything(own, ids, state), everything(other, ids, state)
+    own, ids, state = random_model(settings, backend, dtype), some_ids(), some_state(settings, dtype)
+    got, expected = everything(own, ids, state), everything(in_torch(own), ids, state)
     assert got.keys() == expected.keys()
     for name in got:
-        # atol: sums over T*B=8 products of size 1..10 in float32
         torch.testing.assert_close(
             got[name], expected[name], rtol=tolerance, atol=tolerance, msg=lambda m, n=name: f"{n}: {m}"
         )
 
 
+@pytest.mark.parametrize(("backend", "dtype", "tolerance"), EXACT)
 @pytest.mark.parametrize("layers", [1, 3])
 @pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
-def test_own_equals_a_naive_stack_of_the_equations(cell, skip, layers):
+def test_own_equals_a_naive_stack_of_the_equations(cell, skip, layers, backend, dtype, tolerance):
     settings = sized(cell, layers, skip)
-    own = pair(settings, torch.float64)[0] if cell != "gru-before" else CharModel(settings, V).double()
-    ids, state = some_ids(), some_state(settings, torch.float64)
-    torch.testing.assert_close(own(ids, state), naive(own, ids, state))
+    own, ids, state = random_model(settings, backend, dtype), some_ids(), some_state(settings, dtype)
+    torch.testing.assert_close(own(ids, state), naive(own, ids, state), rtol=tolerance, atol=tolerance)
 
 
+@pytest.mark.parametrize(("backend", "dtype", "tolerance"), EXACT)
 @pytest.mark.parametrize("cell", ["lstm", "gru-before"])
-def test_gradients_equal_those_of_the_naive_stack(cell):
+def test_gradients_equal_those_of_the_naive_stack(cell, backend, dtype, tolerance):
     settings = sized(cell, 2, "dense")
-    model, ids, state = CharModel(settings, V).double(), some_ids(), some_state(settings, torch.float64)
+    model, ids, state = CharModel(settings, V, backend).to(dtype), some_ids(), some_state(settings, dtype)
     leaves = [*model.parameters(), *state]
     for got, expected in zip(
         torch.autograd.grad(model(ids, state)[0].square().sum(), leaves),
         torch.autograd.grad(naive(model, ids, state)[0].square().sum(), leaves),
         strict=True,
     ):
-        torch.testing.assert_close(got, expected)
+        torch.testing.assert_close(got, expected, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize(("cell", "kind"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
@@ -136,21 +146,22 @@ def test_weights_of_a_torch_module_load_by_name_and_give_its_outputs(cell, kind,
     torch.testing.assert_close(last, after if cell == "lstm" else (after,), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("source", ["func", "torch"])
-def test_state_dict_moves_between_backends(source):
-    target = {"func": "torch", "torch": "func"}[source]
+@pytest.mark.parametrize("target", BACKENDS)
+@pytest.mark.parametrize("source", BACKENDS)
+def test_state_dict_moves_between_backends(source, target):
     giver, taker = CharModel(sized("gru"), V, source), CharModel(sized("gru"), V, target)
     taker.load_state_dict(giver.state_dict())
     state, ids = giver.zero_state(B), some_ids()
     torch.testing.assert_close(giver(ids, state), taker(ids, state), rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", [KERNEL, "torch"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_same_seed_gives_the_same_first_weights_in_both_backends(cell):
+def test_same_seed_gives_the_same_first_weights_in_every_backend(cell, backend):
     made = []
-    for backend in ("func", "torch"):
+    for each in ("func", backend):
         torch.manual_seed(5)
-        made.append(CharModel(sized(cell), V, backend).state_dict())
+        made.append(CharModel(sized(cell), V, each).state_dict())
     assert all(torch.equal(made[0][name], made[1][name]) for name in made[0])
 
 
@@ -165,10 +176,26 @@ def test_torch_backend_still_shares_its_weights_after_a_change_of_type_and_a_cop
     assert h.abs().max() == c.abs().max() == 0
 
 
+@pytest.mark.parametrize("skip", SKIPS)
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_nats_and_their_gradients_are_those_of_the_logits(backend, skip):
+    model, ids, targets = random_model(sized("gru", skip=skip), backend), some_ids(), some_ids()
+    targets[1, 2] = -100  # not counted
+    state = some_state(model.settings)
+    total, last = model.nats(ids, targets, state)
+    logits, after = model(ids, state)
+    expected = F.cross_entropy(logits.double().flatten(0, 1), targets.flatten(), ignore_index=-100, reduction="sum")
+    assert total.item() == pytest.approx(expected.item(), rel=1e-6)  # logits are float32
+    torch.testing.assert_close(last, after)
+    leaves = [*model.parameters(), *state]
+    for got, other in zip(torch.autograd.grad(total, leaves), torch.autograd.grad(expected, leaves), strict=True):
+        torch.testing.assert_close(got, other, rtol=1e-5, atol=1e-5)
+
+
 # State
 
 
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_state_is_not_changed_in_place(cell, backend):
     settings = sized(cell)
@@ -180,15 +207,16 @@ def test_state_is_not_changed_in_place(cell, backend):
     assert all(torch.equal(part, before) for part, before in zip((*state, *after), (*kept, *after_kept), strict=True))
 
 
+@pytest.mark.parametrize(("backend", "dtype", "tolerance"), EXACT)
 @pytest.mark.parametrize("skip", SKIPS)
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
-def test_a_text_in_two_pieces_equals_the_whole(cell, skip):
-    model, ids = CharModel(sized(cell, 3, skip), V).double(), some_ids()
+def test_a_text_in_two_pieces_equals_the_whole(cell, skip, backend, dtype, tolerance):
+    model, ids = CharModel(sized(cell, 3, skip), V, backend).to(dtype), some_ids()
     whole, last = model(ids, model.zero_state(B))
     first, middle = model(ids[:, :1], model.zero_state(B))
     second, end = model(ids[:, 1:], middle)
-    torch.testing.assert_close(torch.cat([first, second], 1), whole)
-    torch.testing.assert_close(end, last)
+    torch.testing.assert_close(torch.cat([first, second], 1), whole, rtol=tolerance, atol=tolerance)
+    torch.testing.assert_close(end, last, rtol=tolerance, atol=tolerance)
 
 
 def test_zero_state_is_h_and_c_of_an_lstm_and_h_alone_of_the_others():
@@ -214,7 +242,7 @@ def dropped(backend, p=0.5, **more):
     return CharModel(settings, V, backend)
 
 
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("layers", [1, 2])
 def test_dropout_works_even_with_one_layer(backend, layers):
     model, ids = dropped(backend, layers=layers).train(), some_ids()
@@ -223,7 +251,7 @@ def test_dropout_works_even_with_one_layer(backend, layers):
     assert not torch.equal(first, model(ids, model.zero_state(B))[0])
 
 
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_dropout_is_off_in_evaluation(backend):
     model, ids = dropped(backend).eval(), some_ids()
     plain = dropped(backend, p=0.0)
@@ -242,25 +270,27 @@ def test_dropout_leaves_out_whole_units_and_scales_the_others():
     assert 0 < (ratio == 0).sum() < ratio.numel()
 
 
+@pytest.mark.parametrize("backend", [KERNEL, "torch"])
 @pytest.mark.parametrize("skip", SKIPS)
-def test_same_seed_drops_the_same_units_in_both_backends(skip):
+def test_same_seed_drops_the_same_units_in_every_backend(skip, backend):
     results = []
-    for backend in ("func", "torch"):
-        model = dropped(backend, layers=3, skip=skip).train()
+    for each in ("func", backend):
+        model = dropped(each, layers=3, skip=skip).train()
         torch.manual_seed(4)
         results.append(model(torch.arange(6).view(2, 3), model.zero_state(2)))
     torch.testing.assert_close(results[0], results[1], rtol=1e-5, atol=1e-5)
 
 
-def test_dropout_does_not_touch_the_state_that_is_handed_on():
-    model, ids = dropped("func", layers=1).train(), some_ids()
+@pytest.mark.parametrize("backend", OWN)
+def test_dropout_does_not_touch_the_state_that_is_handed_on(backend):
+    model, ids = dropped(backend, layers=1).train(), some_ids()
     torch.testing.assert_close(model(ids, model.zero_state(B))[1], naive(model, ids, model.zero_state(B))[1])
 
 
 # First weights, tying, shapes
 
 
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("bias", [1.0, -0.5])
 def test_forget_gate_biases_add_up_to_the_setting(backend, bias):
     model = CharModel(sized("lstm", forget_bias=bias), V, backend)
@@ -284,13 +314,15 @@ def test_tied_weights_are_one_tensor():
     assert model.parameter_count() == CharModel(sized(embedding_size=H), V).parameter_count() - V * H
 
 
-def test_tied_weights_collect_the_gradients_of_both_uses():
-    model, ids = CharModel(sized(embedding_size=H, tie_weights=True), V).double(), some_ids()
-    loose = CharModel(sized(embedding_size=H), V).double()
+@pytest.mark.parametrize(("backend", "dtype", "tolerance"), EXACT)
+def test_tied_weights_collect_the_gradients_of_both_uses(backend, dtype, tolerance):
+    model, ids = CharModel(sized(embedding_size=H, tie_weights=True), V, backend).to(dtype), some_ids()
+    loose = CharModel(sized(embedding_size=H), V, backend).to(dtype)
     loose.load_state_dict(model.state_dict())
     for item in (model, loose):
         F.cross_entropy(item(ids, item.zero_state(B))[0].flatten(0, 1), ids.flatten()).backward()
-    torch.testing.assert_close(model.embedding.weight.grad, loose.embedding.weight.grad + loose.head.weight.grad)
+    both = loose.embedding.weight.grad + loose.head.weight.grad
+    torch.testing.assert_close(model.embedding.weight.grad, both, rtol=tolerance, atol=tolerance)
 
 
 @pytest.mark.parametrize("more", [{"embedding_size": H - 1}, {"embedding_size": H, "skip": "dense"}])
@@ -305,13 +337,8 @@ def test_tied_weights_of_unequal_sizes_are_refused(more):
 @pytest.mark.parametrize(
     ("cell", "backend"),
     [
-        ("rnn", "func"),
-        ("lstm", "func"),
-        ("gru", "func"),
-        ("gru-before", "func"),
-        ("rnn", "torch"),
-        ("lstm", "torch"),
-        ("gru", "torch"),
+        *((cell, backend) for cell in ("rnn", "lstm", "gru", "gru-before") for backend in ("func", "kernel")),
+        *((cell, "torch") for cell in ("rnn", "lstm", "gru")),
     ],
 )
 def test_expected_shapes_are_the_real_ones(cell, backend, skip, tied):
@@ -321,7 +348,7 @@ def test_expected_shapes_are_the_real_ones(cell, backend, skip, tied):
 
 
 @pytest.mark.parametrize("tied", [False, True])
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 def test_load_tensors_takes_what_tensors_gave(tied, backend):
     settings = sized("gru", embedding_size=H, tie_weights=tied)
     giver, taker, ids = CharModel(settings, V), CharModel(settings, V, backend), some_ids()
@@ -329,7 +356,7 @@ def test_load_tensors_takes_what_tensors_gave(tied, backend):
     torch.testing.assert_close(giver(ids, giver.zero_state(B)), taker(ids, giver.zero_state(B)), rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("backend", ["func", "torch"])
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize(("embedding", "adds"), [(H, True), (E, False)])
 def test_residual_adds_an_embedding_exactly_when_it_is_as_wide_as_the_layer(embedding, adds, backend):
     settings = sized("lstm", 1, "residual", embedding_size=embedding)
@@ -341,11 +368,19 @@ def test_residual_adds_an_embedding_exactly_when_it_is_as_wide_as_the_layer(embe
     torch.testing.assert_close(difference, added, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
 @pytest.mark.parametrize("layers", [1, 2])
-def test_one_character_and_one_line_work(layers):
-    model = CharModel(sized("lstm", layers), 1)
+def test_one_character_and_one_line_work(layers, backend):
+    model = CharModel(sized("lstm", layers), 1, backend)
     logits, _ = model(torch.zeros(1, 1, dtype=torch.long), model.zero_state(1))
     assert logits.shape == (1, 1, 1)
+
+
+@needs_kernel
+def test_the_kernel_refuses_other_numbers_than_float32():
+    model = CharModel(sized("gru"), V, "kernel").double()
+    with pytest.raises(TypeError, match="float32"):
+        model(some_ids(), model.zero_state(B))
 
 
 def test_sizes_left_open_are_refused():

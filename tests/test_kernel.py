@@ -664,35 +664,57 @@ ADDRESSES = (*STRICT, "-fsanitize=address,undefined")
 RACES = (*STRICT, "-fsanitize=thread")
 
 
-def sanitized(folder, change, flags, code):
-    """What a process says that uses this sampling.c with gcc's sanitizers."""
+def changed(pattern, replacement):
+    """A change of a file for `sanitized`, wherever it fits."""
+
+    def change(text):
+        text, found = re.subn(pattern, replacement, text)
+        assert found, "the file has changed: do this in another place"
+        return text
+
+    return change
+
+
+# One allocation for each array of a call, instead of one for all: no array may run into the next.
+SEPARATE = {
+    "sampling.c": changed(
+        r"(static void \*part\([^)]*\) \{\n)", r"\1    if (bytes >= 0) return malloc((size_t)bytes);\n"
+    ),
+    "training.c": changed(
+        r"(static float \*take\([^)]*\) \{\n)", r"\1    if (n >= 0) return malloc((size_t)n * sizeof(float));\n"
+    ),
+}
+
+
+def sanitized(folder, flags, code, change=str, of="sampling.c"):
+    """What a process says that uses the kernel with gcc's sanitizers, one of its files changed."""
     if not shutil.which("gcc"):
         pytest.skip("no gcc here")
     name = "libtsan.so" if "-fsanitize=thread" in flags else "libasan.so"
     runtime = subprocess.run(["gcc", f"-print-file-name={name}"], capture_output=True, text=True).stdout.strip()
     if not Path(runtime).is_absolute():
         pytest.skip(f"gcc has no {name} here")
-    # One allocation for each array of a call, instead of one for all: no array may run into the next.
-    separate = r"\1    if (bytes >= 0) return malloc((size_t)bytes);\n"
     shutil.copytree(KERNEL, folder / "kernel")
     sources = sorted((folder / "kernel").glob("*.c"))
-    text, found = re.subn(r"(static void \*part\([^)]*\) \{\n)", separate, (KERNEL / "sampling.c").read_text())
-    assert found == 1
-    (folder / "kernel/sampling.c").write_text(change(text))
+    for file, how in (*SEPARATE.items(), (of, change)):
+        path = folder / "kernel" / file
+        path.write_text(how(path.read_text()))
     done = build(sources, folder / "k.so", *flags, compiler="gcc")
     assert done.returncode == 0, done.stderr
     environment = child(
         CHARRNN_KERNEL=folder / "k.so", LD_PRELOAD=runtime, PYTHONMALLOC="malloc", OPENBLAS_NUM_THREADS=1,
-        ASAN_OPTIONS="detect_leaks=0:exitcode=99", UBSAN_OPTIONS="print_stacktrace=1", TSAN_OPTIONS="exitcode=99",
+        OMP_NUM_THREADS=1, UBSAN_OPTIONS="print_stacktrace=1", TSAN_OPTIONS="exitcode=99:halt_on_error=1",
+        # new memory is full of NaN: what is read before it is written is seen in the results
+        ASAN_OPTIONS="detect_leaks=0:exitcode=99:max_malloc_fill_size=1000000000:malloc_fill_byte=255",
     )  # fmt: skip
-    code = f"import test_kernel as t; assert t.library()._name == {str(folder / 'k.so')!r}; {code}"
+    code = f"import charrnn.kernel.library as l; assert l.library()._name == {str(folder / 'k.so')!r}; {code}"
     return subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=900)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_the_kernel_is_clean_under_the_sanitizers(tmp_path):
-    done = sanitized(tmp_path, str, ADDRESSES, "t.use_the_kernel(120, 1)")
+    done = sanitized(tmp_path, ADDRESSES, "import test_kernel as t; t.use_the_kernel(120, 1)")
     assert done.returncode == 0, done.stderr[-4000:]
     assert done.stdout == "clean\n"
 
@@ -709,14 +731,8 @@ ONE_TOO_MANY = {
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_TOO_MANY)
 def test_the_sanitizers_see_one_element_too_many(name, tmp_path):
-    pattern, replacement = ONE_TOO_MANY[name]
-
-    def change(text):
-        changed, found = re.subn(pattern, replacement, text)
-        assert found, "sampling.c has changed: break it in another place"
-        return changed
-
-    done = sanitized(tmp_path, change, ADDRESSES, "t.use_the_kernel(12, 1)")
+    code = "import test_kernel as t; t.use_the_kernel(12, 1)"
+    done = sanitized(tmp_path, ADDRESSES, code, changed(*ONE_TOO_MANY[name]))
     assert done.returncode == 99, done.stdout + done.stderr[-2000:]
     assert "AddressSanitizer" in done.stderr
 
@@ -731,8 +747,8 @@ def split_the_kernel():
     print("clean")
 
 
-def races_of(folder, change):
-    done = sanitized(folder, change, RACES, "t.split_the_kernel()")
+def races(folder, code, *change):
+    done = sanitized(folder, RACES, code, *change)
     if "unexpected memory mapping" in done.stderr:
         pytest.skip("ThreadSanitizer does not know this system's memory layout")
     return done
@@ -740,7 +756,7 @@ def races_of(folder, change):
 
 @pytest.mark.slow
 def test_the_threads_of_a_row_do_not_race(tmp_path):
-    done = races_of(tmp_path, str)
+    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()")
     assert done.returncode == 0, done.stderr[:4000]
     assert done.stdout == "clean\n"
 
@@ -748,6 +764,7 @@ def test_the_threads_of_a_row_do_not_race(tmp_path):
 @pytest.mark.slow
 def test_the_sanitizer_sees_a_race(tmp_path):
     # Without the meeting between the update gate and the candidate, one thread reads what the other writes.
-    done = races_of(tmp_path, lambda text: re.sub(r"meet\(&w->place\);(\s+NAME\(share\)\(candidate)", r"\1", text))
+    unmet = changed(r"meet\(&w->place\);(\s+NAME\(share\)\(candidate)", r"\1")
+    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()", unmet)
     assert done.returncode == 99
     assert "data race" in done.stderr

@@ -9,9 +9,10 @@ import sys
 import time
 
 import pytest
-from conftest import FEW, Killed, Watcher
+from conftest import FEW, Killed, Watcher, needs_kernel
 
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.model import kernel
 from charrnn.modelfile import KINDS, checkpoint_files
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.training.checkpoint import RunDirectory, load_newest
@@ -76,6 +77,19 @@ def test_killed_five_times_equals_undisturbed(tmp_path, corpus, one_thread, mode
     assert (tmp_path / "killed/model.safetensors").read_bytes() == (
         tmp_path / "straight/model.safetensors"
     ).read_bytes()
+
+
+@pytest.mark.parametrize("backend", [pytest.param("kernel", marks=needs_kernel), "func"])
+@pytest.mark.parametrize("cell", ["lstm", "gru-before"])
+def test_resume_of_the_own_cells_is_exact_with_and_without_the_kernel(
+    tmp_path, corpus, one_thread, monkeypatch, cell, backend
+):
+    monkeypatch.setattr(kernel, "is_usable", lambda: backend == "kernel")
+    changes = {"cell": cell, "backend": "own", "mode": "stream"}
+    expected = straight(tmp_path, corpus("stream"), **changes)
+    found = killed_and_resumed(tmp_path, corpus("stream"), [9, 30], **changes)
+    assert load_newest(tmp_path / "killed")[0].meta["surroundings"]["backend"] == backend
+    assert found.weights_sha256 == expected.weights_sha256
 
 
 @pytest.mark.parametrize(("key", "value"), [

@@ -77,7 +77,7 @@ typedef struct {
     meeting place;
     float *recurrent, *candidate, *input, *table, *bias; /* packed weights; (V, G); (G) */
     float *scratch;                                      /* for each thread */
-    int64_t scratch_size;
+    int64_t scratch_size, scratch_row;
     void *memory;
 } work;
 
@@ -134,11 +134,12 @@ int charrnn_use_openmp(void (*parallel)(void (*)(void *), void *, unsigned, unsi
     return 1;
 }
 
-static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_size) {
-    work w = {.s = s};
+/* each: floats of scratch for every thread; row: for every row of the batch besides, however many threads come. */
+static int layer(const sequence *s, void (*part)(void *, int), int64_t each, int64_t row) {
+    work w = {.s = s, .scratch_size = (each + UNITS - 1) / UNITS * UNITS, .scratch_row = (row + UNITS - 1) / UNITS * UNITS};
     const int64_t columns = gates_of(s->cell) * s->hidden, width = s->inputs + UNITS;
-    w.scratch_size = scratch_size = (scratch_size + UNITS - 1) / UNITS * UNITS;
-    const int64_t floats = columns * (s->hidden + width + s->vocabulary + 1) + s->threads * scratch_size;
+    const int64_t scratch = s->threads * w.scratch_size + s->batch * w.scratch_row;
+    const int64_t floats = columns * (s->hidden + width + s->vocabulary + 1) + scratch;
     w.memory = malloc((size_t)(floats + 6 * UNITS) * sizeof(float)); /* each array at a multiple of 64 bytes */
     if (!w.memory) return NO_MEMORY;
     char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
@@ -147,7 +148,7 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_s
     w.input = take(&at, columns * width);
     w.table = take(&at, s->vocabulary * columns);
     w.bias = take(&at, columns);
-    w.scratch = take(&at, s->threads * scratch_size);
+    w.scratch = take(&at, scratch);
     run_team(&lent, &w.place, (int)s->threads, part, &w);
     free(w.memory);
     return 0;
@@ -155,17 +156,16 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t scratch_s
 
 /* x, weights, hs[0], cs[0] -> hs, cs, saved. 0, NO_MEMORY, or BAD_ID. */
 int charrnn_layer_forward(const sequence *s) {
-    const int64_t rows = s->batch / s->threads + 1, columns = gates_of(s->cell) * s->hidden;
+    const int64_t columns = gates_of(s->cell) * s->hidden;
     for (int64_t i = 0; s->ids && i < s->time * s->batch; i++)
         if (s->ids[i] < 0 || s->ids[i] >= s->vocabulary) return BAD_ID;
-    return layer(s, forward_part, most(BLOCK_ROWS, rows) * columns + rows * (saved_of(s->cell) * s->hidden + 2) + UNITS);
+    return layer(s, forward_part, BLOCK_ROWS * columns, columns + saved_of(s->cell) * s->hidden + 2);
 }
 
 /* What forward left and d_out, d_c -> d_x, d_h, d_c and the weights' gradients. 0, or NO_MEMORY. */
 int charrnn_layer_backward(const sequence *s) {
     const int64_t columns = gates_of(s->cell) * s->hidden;
-    return layer(s, backward_part,
-                 most((BLOCK_INPUTS + 1) * (most(s->inputs, s->hidden) + UNITS), (s->batch / s->threads + 1) * s->hidden) + columns);
+    return layer(s, backward_part, BLOCK_INPUTS * (most(s->inputs, s->hidden) + UNITS) + columns, s->hidden);
 }
 
 int charrnn_product(const product *p) {
@@ -530,7 +530,7 @@ static void NAME(forward)(work *w, int number) {
     int64_t first, last, begin, end;
     share(batch, number, threads, &first, &last);
     const int64_t rows = last - first, ahead = most(1, BLOCK_ROWS / most(1, rows));
-    float *scratch = w->scratch + number * w->scratch_size, *block = scratch;
+    float *scratch = w->scratch + number * w->scratch_size + first * w->scratch_row, *block = scratch;
     float *pair = scratch + ahead * rows * columns; /* gru-before without `saved`: r, z, n, r h of one step */
     const float **x = (const float **)(pair + (s->saved ? 0 : rows * saved_row));
 
@@ -685,7 +685,8 @@ static void NAME(backward)(work *w, int number) {
     const int64_t hidden = s->hidden, batch = s->batch, places = s->time * batch, inputs = s->inputs;
     const int64_t columns = gates_of(cell) * hidden, d_row = d_of(cell) * hidden, saved_row = saved_of(cell) * hidden;
     int64_t first, last, begin, end;
-    float *const scratch = w->scratch + number * w->scratch_size;
+    share(batch, number, threads, &first, &last);
+    float *const scratch = w->scratch + number * w->scratch_size + first * w->scratch_row;
     /* The columns of d_gates that belong to the gates in the order of weight_ih: `early` of them from `shift` on, then the
      * rest from 0 on. Only gru's are not simply in order: n, r, z. */
     const int64_t early = cell == GRU ? 2 * hidden : columns, shift = cell == GRU ? hidden : 0;
@@ -703,7 +704,6 @@ static void NAME(backward)(work *w, int number) {
     }
     meet(&w->place);
 
-    share(batch, number, threads, &first, &last);
     const int64_t rows = last - first, ahead = most(1, BLOCK_ROWS / most(1, rows));
     for (int64_t stop = s->time; stop > 0 && rows; stop -= ahead) {
         const int64_t start = most(0, stop - ahead);

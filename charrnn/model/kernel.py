@@ -85,8 +85,9 @@ def run_layer(
     x (T, B, K); or x (V, K) and ids (T, B) int64, whose place (t, b) reads row ids[t, b]. weights as torch.nn's:
     weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). Raises TypeError, and IndexError for an id that has no row.
     """
-    if x.dtype != torch.float32 or x.device.type != "cpu":
-        raise TypeError(f"the kernel computes float32 on a CPU, not {x.dtype} on {x.device}")
+    _check(torch.float32, x, *state, *weights)
+    if ids is not None:
+        _check(torch.int64, ids)
     keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
     outputs, c = _Layer.apply(cell, keep, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
     return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
@@ -94,12 +95,15 @@ def run_layer(
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """torch.nn.functional.linear: x (..., K), weight (N, K), bias (N) -> (..., N)."""
+    _check(torch.float32, x, weight, bias)
     return _Linear.apply(x, weight, bias)
 
 
 def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
     """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64, below 0: ignored."""
     keep = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
+    _check(torch.float32, x, weight, bias)
+    _check(torch.int64, targets)
     total: Tensor = _SummedNats.apply(keep, x, weight, bias, targets)
     return total
 
@@ -158,7 +162,7 @@ class _Linear(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()
-        weight = weight.contiguous()
+        weight, bias = weight.contiguous(), bias.contiguous()
         ctx.save_for_backward(rows, weight)
         ctx.shape = x.shape
         return product(rows, weight.t(), bias).view(*x.shape[:-1], len(weight))
@@ -175,7 +179,7 @@ class _Linear(torch.autograd.Function):
 class _SummedNats(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, keep: bool, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-        rows, weight = x.reshape(-1, x.shape[-1]).contiguous(), weight.contiguous()
+        rows, weight, bias = x.reshape(-1, x.shape[-1]).contiguous(), weight.contiguous(), bias.contiguous()
         targets = targets.reshape(-1).contiguous()
         nats = torch.empty(len(rows), dtype=torch.float64)
         slopes = x.new_empty(len(rows), len(weight)) if keep else None
@@ -236,6 +240,13 @@ def _raise(result: int, count: int = 0) -> None:
         raise IndexError(f"an id is not below {count}")
     if result:
         raise MemoryError("no memory for the kernel's weights")
+
+
+def _check(dtype: torch.dtype, *tensors: Tensor) -> None:
+    """The kernel is told addresses only."""
+    for each in tensors:
+        if each.dtype != dtype or each.device.type != "cpu":
+            raise TypeError(f"the kernel computes {dtype} on a CPU, not {each.dtype} on {each.device}")
 
 
 def _threads(work: int, rows: int) -> int:

@@ -6,8 +6,7 @@ What step s trains on follows from (corpus, settings, s): there is no iterator w
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -20,8 +19,7 @@ IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
 
 
-@dataclass(frozen=True)
-class Batch:
+class Batch(NamedTuple):
     """inputs, targets (B, T) int64; fresh: start from the zero state, not from the batch before."""
 
     inputs: Tensor
@@ -66,9 +64,8 @@ class StreamBatches:
         k = step % self.steps_per_epoch
         start, stop = k * self.seq_length, min((k + 1) * self.seq_length, self.lane)
         ids = self._corpus.split(self._split)
-        lanes = np.lib.stride_tricks.as_strided(
-            ids[start:], (self.batch_size, stop - start + 1), (self.lane * ids.itemsize, ids.itemsize), writeable=False
-        )
+        size, width = ids.itemsize, stop - start + 1
+        lanes = np.ndarray((self.batch_size, width), ids.dtype, ids, start * size, (self.lane * size, size))
         text = torch.from_numpy(lanes.astype(np.int64))
         if step % 1024 == 1023:
             self._corpus.release()  # a mapped file's pages count as ours until given back
