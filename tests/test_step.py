@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 import torch
 from conftest import FEW, Killed, Watcher, needs_kernel
@@ -11,7 +12,7 @@ from conftest import FEW, Killed, Watcher, needs_kernel
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
-from charrnn.text.batches import Batch
+from charrnn.text.batches import Batch, LineBatches
 from charrnn.training.optim import make_optimizer
 from charrnn.training.session import Request, train
 from charrnn.training.step import TrainStep
@@ -54,11 +55,32 @@ def test_in_pieces_the_gradient_is_the_same(cell, backend, pieces):
         assert not ours.requires_grad
 
 
+@pytest.mark.parametrize("backend", ["func", "torch", pytest.param("kernel", marks=needs_kernel)])
+def test_an_epoch_of_lines_costs_the_same_whatever_the_pools(backend, monkeypatch):
+    """Every line once, padding counted for nothing, wherever the shuffle puts it."""
+    generator = np.random.default_rng(0)
+    lines = [generator.integers(1, 7, length).tolist() for length in generator.integers(1, 12, 50)]
+    ids = np.array([char for line in lines for char in [*line, 0]], np.uint8)
+    torch.manual_seed(0)
+    model = CharModel(settings().model, 7, backend).eval()
+    epochs = []
+    for pool in (1, 3, 32):
+        monkeypatch.setattr("charrnn.text.batches.POOL_BATCHES", pool)
+        batches = LineBatches(ids, 0, 4)
+        made = [batches.batch(step) for step in range(batches.steps_per_epoch)]
+        with torch.no_grad():
+            nats = sum(float(model.nats(b.inputs, b.targets, model.zero_state(len(b.inputs)))[0]) for b in made)
+        epochs.append((nats, sum(b.inputs.numel() for b in made)))
+    assert len({places for _, places in epochs}) == 3  # they were padded differently
+    for nats, _ in epochs:
+        assert nats == pytest.approx(epochs[0][0], rel=1e-6)  # sums of some 400 float32 in other orders
+
+
 def test_a_piece_drops_the_same_when_it_is_computed_again():
-    model, done = stepped("lstm", "own", 4, dropout=0.5)
+    model, done = stepped("lstm", "func", 4, dropout=0.5)
     # By hand, in one graph: the same pieces, each with its own seed.
     torch.manual_seed(0)
-    again = CharModel(settings(dropout=0.5).model, 7, "own")
+    again = CharModel(settings(dropout=0.5).model, 7, "func")
     state = tuple(torch.randn_like(part) * 0.5 for part in again.zero_state(3))
     text, nats = torch.randint(7, (3, 11)), 0.0
     from charrnn.model.charmodel import summed_nats
@@ -90,7 +112,7 @@ def test_each_piece_and_step_drops_something_else():
 def test_a_gradient_that_is_not_finite_updates_nothing():
     torch.manual_seed(0)
     chosen = settings()
-    model = CharModel(chosen.model, 7, "own")
+    model = CharModel(chosen.model, 7, "func")
     step = TrainStep(model, make_optimizer(model, chosen.training), chosen)
     model.head.bias.register_hook(lambda gradient: gradient * torch.nan)
     before = {name: value.clone() for name, value in model.tensors().items()}

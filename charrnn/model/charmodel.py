@@ -19,6 +19,7 @@ from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.model import kernel
 from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
+BACKENDS = ("kernel", "func", "torch")
 IGNORED = -100  # torch's number for a target that counts for nothing; text.batches says the same
 
 
@@ -46,7 +47,8 @@ class CharModel(nn.Module):
         super().__init__()
         self.settings, self.backend = settings, backend
         self._is_bfloat16 = precision == "bfloat16"
-        assert backend == "torch" or not self._is_bfloat16
+        if backend not in BACKENDS or (self._is_bfloat16 and backend != "torch"):
+            raise ValueError(f"no backend {backend!r} for {precision}")
         hidden, layers, embedding = sizes(settings)
         self.hidden_size, self.num_layers = hidden, layers
         self.embedding = nn.Embedding(vocabulary_size, embedding)
