@@ -553,7 +553,9 @@ def end_to_end(cell: str, options: argparse.Namespace) -> None:
         while True:
             for chosen in torch.randperm(len(tensors)).split(size.batch):
                 rows = [tensors[k] for k in chosen.tolist()]
-                yield pad([row[:-1] for row in rows]), pad([row[1:] for row in rows], padding_value=IGNORED)
+                inputs, targets = pad([row[:-1] for row in rows]), pad([row[1:] for row in rows], padding_value=IGNORED)
+                missing = (0, words.width - inputs.shape[1])  # all to the longest, as makemore
+                yield F.pad(inputs, missing), F.pad(targets, missing, value=IGNORED)
 
     def buckets() -> Iterator[tuple[Tensor, Tensor]]:
         batches = LineBatches(ids, newline, size.batch, 1)

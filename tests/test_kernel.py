@@ -180,7 +180,7 @@ def test_sums_of_ten_thousand_are_numpys(cell, level):
 
 @pytest.mark.parametrize("level", LEVELS)
 def test_tanh_is_right_to_three_ten_millionths_everywhere(level):
-    """As kernel.c says of it; numpy's own is right to one."""
+    """As level.h says of it; numpy's own is right to one."""
     sums = np.concatenate([np.linspace(-12, 12, 900), np.geomspace(1e-38, 1, 124)]).astype(np.float32)
     model = random_model("rnn", hidden=1024, vocabulary=2, embedding=1, scale=0.0)
     model.tensors["recurrent.bias_ih_l0"][:] = sums

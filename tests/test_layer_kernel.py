@@ -246,11 +246,12 @@ def test_any_number_of_threads_gives_the_same_bits(cell, ids, level, team):
                 assert torch.equal(compiled(layer)[0], alone[0])
 
 
+@pytest.mark.parametrize("ids", [True, False])
 @pytest.mark.parametrize("kept", [True, False])
 @cells
-def test_more_threads_than_a_team_may_have_give_the_same_bits(cell, kept, team, monkeypatch):
+def test_more_threads_than_a_team_may_have_give_the_same_bits(cell, kept, ids, team, monkeypatch):
     """A team has 64 at most: each then has more rows than it would have had among 150, and needs room for them."""
-    layer = some_layer(cell, 16, 600, time=3, ids=True)
+    layer = some_layer(cell, 16, 600, time=3, ids=ids)
     with torch.set_grad_enabled(kept):
         alone = everything(compiled, layer) if kept else compiled(layer)[0]
         monkeypatch.setattr(kernel, "_threads", lambda work, rows: 150)
@@ -603,7 +604,9 @@ def some_head(*shape, outputs, scale=1.0, seed=2):
 def some_targets(x, outputs):
     """About one in eight is not counted."""
     targets = torch.randint(0, outputs, x.shape[:-1], generator=torch.Generator().manual_seed(4))
-    return torch.where(torch.randint(0, 8, targets.shape, generator=torch.Generator().manual_seed(5)) == 0, -1, targets)
+    return torch.where(
+        torch.randint(0, 8, targets.shape, generator=torch.Generator().manual_seed(5)) == 0, -100, targets
+    )
 
 
 def doubled(leaves):
@@ -636,7 +639,7 @@ def test_nats_and_their_gradients_are_those_of_cross_entropy(shape, level):
         found = nats_and_gradients(*leaves, targets)
         x, weight, bias = exact = doubled(leaves)
         logits = (x @ weight.T + bias).reshape(-1, outputs)
-        total = F.cross_entropy(logits, targets.reshape(-1), ignore_index=-1, reduction="sum")
+        total = F.cross_entropy(logits, targets.reshape(-1), ignore_index=-100, reduction="sum")
         gradients = torch.autograd.grad(total, exact, torch.tensor(0.7, dtype=torch.float64))
         assert found[0].dtype == torch.float64
         assert found[0].item() == pytest.approx(total.item(), rel=1e-6, abs=1e-5)  # logits are float32
@@ -645,7 +648,7 @@ def test_nats_and_their_gradients_are_those_of_cross_entropy(shape, level):
 
 def test_nats_where_no_target_counts_are_none():
     leaves, _ = some_head(3, 5, outputs=7)
-    for part in nats_and_gradients(*leaves, torch.full((3,), -1)):
+    for part in nats_and_gradients(*leaves, torch.full((3,), -100)):
         assert (part == 0).all()
 
 
@@ -672,7 +675,18 @@ def test_scores_far_out_give_the_nats_of_cross_entropy(size, level):
         assert all(part.isfinite().all() for part in found)
 
 
-@pytest.mark.parametrize("bad", [7, 2**32])
+def test_shapes_that_do_not_fit_are_refused_before_any_address_is_used():
+    x, weight, bias, targets = torch.ones(2, 3), torch.ones(4, 3), torch.ones(4), torch.zeros(2, dtype=torch.long)
+    for wrong in ((x, weight, bias, targets[:1]), (x, weight[:, :2], bias, targets), (x, weight, bias[:3], targets)):
+        with pytest.raises(ValueError, match="shape"):
+            kernel.summed_nats(*wrong)
+    layer = some_layer("lstm", batch=3)
+    for change in ({"state": tuple(part[:1] for part in layer.state)}, {"x": layer.x[:, :0]}, {"x": layer.x[0]}):
+        with pytest.raises(ValueError, match="shape"):
+            compiled(replace(layer, **change))
+
+
+@pytest.mark.parametrize("bad", [7, 2**32, -1])
 def test_a_target_without_a_score_is_refused(bad):
     leaves, _ = some_head(3, 5, outputs=7)
     with pytest.raises(IndexError):

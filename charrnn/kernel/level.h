@@ -34,6 +34,7 @@
 enum { RNN, LSTM, GRU, GRU_BEFORE };
 
 int charrnn_version(void); /* of the structures that the callers fill; library.py has the same number */
+const char *charrnn_compiler(void);
 int charrnn_level(void);   /* the best level of this processor */
 
 #elif !defined(NAME) /* ------------------------------------------------------------------------------ a level begins */

@@ -5,6 +5,9 @@
 
 int charrnn_version(void) { return VERSION; }
 
+/* What it was built with: another compiler rounds otherwise. */
+const char *charrnn_compiler(void) { return __VERSION__; }
+
 /* The best level of this processor. x86-64: 0 baseline, 1 AVX2 with FMA and F16C, 2 AVX-512; others: 0. */
 int charrnn_level(void) {
 #if defined(__x86_64__)

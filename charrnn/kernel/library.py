@@ -53,6 +53,15 @@ def lend_openmp() -> bool:
         return False
 
 
+def build() -> str | None:
+    """What the bits of the kernel's results depend on: its instruction set and its compiler."""
+    loaded = library()
+    if loaded is None:
+        return None
+    loaded.charrnn_compiler.restype = ctypes.c_char_p
+    return f"{describe()}, {loaded.charrnn_compiler().decode(errors='replace')}"
+
+
 def describe() -> str:
     """Which engine samples here: a word for `charrnn --version`."""
     loaded = library()

@@ -9,8 +9,8 @@
  *   - A tile of outputs (6 rows x 64 with AVX-512) takes all its inputs from one packed panel and a few rows.
  *   - Layer 0 multiplies the V characters, not the T B places: a row of that table is looked up, and backward its gradient
  *     is summed by character.
- *   - Threads take rows of the batch, outside the time loop; they meet only around the products that sum over rows, and
- *     there they take outputs. So every sum has one order, and the result does not depend on the number of threads.
+ *   - Threads take rows of the batch, outside the time loop; for sums over rows
+ *     they take outputs; they meet between such parts, not in the loop. So every sum has one order, and the result does not depend on the number of threads.
  *
  * As sampling.c it includes itself once per instruction set.
  */
@@ -26,6 +26,7 @@
 #define BLOCK_ROWS 256   /* rows of input products made ahead of the recurrence: they stay in the second-level cache */
 #define BLOCK_INPUTS 256 /* inputs of a product that are summed before the next are packed */
 #define SCORED_ROWS 64 /* rows whose scores are turned into probabilities while they are near */
+#define IGNORED -100   /* a target that counts for nothing */
 enum { NO_MEMORY = -1, BAD_ID = -2 };
 
 /* A layer over time. G: gates times H; x (T, B, inputs), or with ids (V, inputs), of which row ids[t, b] is meant.
@@ -59,8 +60,8 @@ typedef struct {
     int64_t c_row;
 } product;
 
-/* Scores of the next character: row i of x (rows, inputs) against weight (vocabulary, inputs) and bias; target below 0:
- * the row counts for nothing. */
+/* Scores of the next character: row i of x (rows, inputs) against weight (vocabulary, inputs) and bias; a target of
+ * IGNORED: the row counts for nothing. */
 typedef struct {
     int32_t level;
     int64_t threads, rows, inputs, vocabulary;
@@ -181,7 +182,7 @@ int charrnn_product(const product *p) {
 /* 0, NO_MEMORY, or BAD_ID. */
 int charrnn_scores(const scores *q) {
     for (int64_t i = 0; i < q->rows; i++)
-        if (q->targets[i] >= q->vocabulary) return BAD_ID;
+        if (q->targets[i] != IGNORED && (q->targets[i] < 0 || q->targets[i] >= q->vocabulary)) return BAD_ID;
     const int64_t width = (q->vocabulary + UNITS - 1) / UNITS * UNITS;
     work w = {.q = q, .scratch_size = SCORED_ROWS * width};
     w.memory = malloc((size_t)(q->inputs * width + q->threads * w.scratch_size + 3 * UNITS) * sizeof(float));
@@ -821,7 +822,7 @@ static void NAME(score)(work *w, int number) {
             const int64_t target = q->targets[i];
             q->nats[i] = 0;
             if (slopes) memset(slopes, 0, (size_t)n * sizeof(float));
-            if (target < 0) continue;
+            if (target == IGNORED) continue;
             for (int64_t j = n; j < width; j++) row[j] = -1e38f;
             const double score = row[target];
             const float sum = NAME(weigh)(row, width, &largest), inverse = 1.0f / sum;

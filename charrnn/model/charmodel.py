@@ -24,7 +24,7 @@ IGNORED = -100  # torch's number for a target that counts for nothing; text.batc
 
 
 def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -ln P(target) over (B, T); logits (B, T, V). Targets below 0 count for nothing."""
+    """Sum of -ln P(target) over (B, T); logits (B, T, V). IGNORED targets count for nothing."""
     flat = logits.transpose(0, 1).reshape(-1, logits.shape[2])
     return F.cross_entropy(flat.float(), targets.t().reshape(-1), ignore_index=IGNORED, reduction="sum")
 
@@ -84,7 +84,7 @@ class CharModel(nn.Module):
         return self._run_head(hidden).transpose(0, 1), after
 
     def nats(self, ids: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
-        """Sum of -ln P(target) over ids, targets (B, T); state after the last character. Targets below 0 count for nothing.
+        """Sum of -ln P(target) over ids, targets (B, T); state after the last character. IGNORED targets count for nothing.
 
         The kernel makes no logits for it, only their gradients.
         """
@@ -93,6 +93,10 @@ class CharModel(nn.Module):
             return summed_nats(logits, targets), after
         hidden, after = self._read(ids.t(), state)
         return kernel.summed_nats(hidden, self.head.weight, self.head.bias, targets.t()), after
+
+    def advance(self, ids: Tensor, state: State) -> State:
+        """The state after ids (B, T)."""
+        return self._read(ids.t(), state)[1]
 
     def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """ids (T, B) -> what the head sees (T, B, W), state after the last character."""
@@ -153,14 +157,17 @@ class CharModel(nn.Module):
             hx = tuple(part.unsqueeze(0) for part in state)
             outputs, last = self._torch_layers[k](inputs, hx if cell == "lstm" else hx[0])
             return outputs, tuple(part[0] for part in (last if cell == "lstm" else (last,)))
+        # V different characters have V input products: look rows up instead of multiplying, if there are as many places.
+        by_table = k == 0 and ids.numel() >= len(self.embedding.weight)
+        if k == 0 and inputs is None and not by_table:
+            inputs = self.embedding(ids)
         if self.backend == "kernel":
-            x = self.embedding.weight if k == 0 else inputs
+            x = self.embedding.weight if by_table else inputs
             assert x is not None
             weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-            return kernel.run_layer(cell, ids if k == 0 else None, x, state, weights)
+            return kernel.run_layer(cell, ids if by_table else None, x, state, weights)
         bias, bias_hn = folded_bias(cell, bias_ih, bias_hh)
-        if k == 0:
-            # V different characters have V different input products: look rows up instead of multiplying.
+        if by_table:
             gates_x = F.embedding(ids, F.linear(self.embedding.weight, weight_ih, bias))
         else:
             assert inputs is not None

@@ -83,27 +83,40 @@ def run_layer(
     """One layer over time: outputs (T, B, H), last state of (B, H).
 
     x (T, B, K); or x (V, K) and ids (T, B) int64, whose place (t, b) reads row ids[t, b]. weights as torch.nn's:
-    weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). Raises TypeError, and IndexError for an id that has no row.
+    weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). Raises TypeError, ValueError, and IndexError for an id that
+    has no row.
     """
-    _check(torch.float32, x, *state, *weights)
+    weight_ih, weight_hh, *biases = weights
+    size, rows = weight_hh.shape[1], GATES[cell] * weight_hh.shape[1]
+    batch = x.shape[1] if ids is None else ids.shape[1]
+    _check(torch.float32, (x, (None,) * (3 if ids is None else 2)), *((part, (batch, size)) for part in state))
+    _check(
+        torch.float32,
+        (weight_ih, (rows, x.shape[-1])),
+        (weight_hh, (rows, size)),
+        *((part, (rows,)) for part in biases),
+    )
     if ids is not None:
-        _check(torch.int64, ids)
+        _check(torch.int64, (ids, (None, None)))
     keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
     outputs, c = _Layer.apply(cell, keep, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
     return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
 
 
 def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
-    """torch.nn.functional.linear: x (..., K), weight (N, K), bias (N) -> (..., N)."""
-    _check(torch.float32, x, weight, bias)
+    """torch.nn.functional.linear: x (..., K), weight (N, K), bias (N) -> (..., N). Raises TypeError, ValueError."""
+    _check_rows(x, weight, bias)
     return _Linear.apply(x, weight, bias)
 
 
 def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
-    """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64, below 0: ignored."""
+    """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64.
+
+    Targets of -100, as for torch's cross_entropy, count for nothing. Raises TypeError, ValueError, IndexError.
+    """
     keep = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
-    _check(torch.float32, x, weight, bias)
-    _check(torch.int64, targets)
+    _check_rows(x, weight, bias)
+    _check(torch.int64, (targets, tuple(x.shape[:-1])))
     total: Tensor = _SummedNats.apply(keep, x, weight, bias, targets)
     return total
 
@@ -142,14 +155,14 @@ class _Layer(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor, d_c: Tensor | None) -> tuple[Tensor | None, ...]:
         ids, x, *weights, hs, cs, saved = ctx.saved_tensors
         cell, size, gates = ctx.cell, ctx.size, GATES[ctx.cell]
-        places, batch, hidden = hs.shape
+        steps, batch, hidden = len(hs) - 1, hs.shape[1], hs.shape[2]
         d_x = torch.empty_like(x) if ctx.needs_input_grad[3] else None
         d_weights = [torch.empty_like(part) for part in weights]
         d_h = x.new_zeros(batch, hidden)
         d_c = _pad(d_c).clone() if d_c is not None else None
         _call(
             "charrnn_layer_backward", cell, ids, x, weights, hs, cs, saved, d_out=_pad(d_out).contiguous(), d_h=d_h, d_c=d_c,
-            d_gates=x.new_empty(places - 1, batch, SLOPES[cell] * hidden), d_x=d_x,
+            d_gates=x.new_empty(steps, batch, SLOPES[cell] * hidden), d_x=d_x,
             **dict(zip(("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True)),
         )  # fmt: skip
         if size % UNITS:
@@ -222,12 +235,12 @@ def _call(
     saved: Tensor | None, **gradients: Tensor | None,
 ) -> None:  # fmt: skip
     kernel = _kernel()
-    places, batch, hidden = hs.shape
-    work = (places - 1) * batch * len(weights[0]) * (hidden + (x.shape[-1] if ids is None else 0))
+    steps, batch, hidden = len(hs) - 1, hs.shape[1], hs.shape[2]
+    work = steps * batch * len(weights[0]) * (hidden + (x.shape[-1] if ids is None else 0))
     arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients
     arrays |= zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
     job = _Sequence(
-        CELLS[cell], kernel.charrnn_level(), _threads(work, batch), places - 1, batch, hidden, x.shape[-1],
+        CELLS[cell], kernel.charrnn_level(), _threads(work, batch), steps, batch, hidden, x.shape[-1],
         len(x) if ids is not None else 0,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )  # fmt: skip
@@ -242,15 +255,24 @@ def _raise(result: int, count: int = 0) -> None:
         raise MemoryError("no memory for the kernel's weights")
 
 
-def _check(dtype: torch.dtype, *tensors: Tensor) -> None:
-    """The kernel is told addresses only."""
-    for each in tensors:
+def _check(dtype: torch.dtype, *expected: tuple[Tensor, tuple[int | None, ...]]) -> None:
+    """Each tensor has this shape (None: any size but 0): the kernel is told addresses only."""
+    for each, shape in expected:
         if each.dtype != dtype or each.device.type != "cpu":
             raise TypeError(f"the kernel computes {dtype} on a CPU, not {each.dtype} on {each.device}")
+        found = tuple(each.shape)
+        if len(found) != len(shape) or 0 in found or any(a not in (None, b) for a, b in zip(shape, found, strict=True)):
+            raise ValueError(f"a tensor of shape {found} where the kernel expects {shape}, and none empty")
+
+
+def _check_rows(x: Tensor, weight: Tensor, bias: Tensor) -> None:
+    _check(torch.float32, (x, (None,) * x.dim()), (weight, (None, x.shape[-1])), (bias, (len(weight),)))
 
 
 def _threads(work: int, rows: int) -> int:
-    return max(1, min(torch.get_num_threads(), rows, 1 + work // WORK_A_THREAD))
+    """One or all: an OpenMP whose teams grow and shrink ends and begins threads all the time."""
+    threads = torch.get_num_threads()
+    return threads if rows > 1 and 2 * work >= WORK_A_THREAD * threads else 1
 
 
 def _pad(values: Tensor) -> Tensor:

@@ -18,7 +18,8 @@ from charrnn.model.charmodel import CharModel
 
 MARGIN = 1.1  # another than the expected one must be so much faster, so that equal trainings choose alike
 LEAST_WORK = 20_000_000  # products in a step; below, all are quick and none can be told from noise
-MEASURED_CHARS, MEASURED_S = 16, 0.5  # characters of a piece; seconds after which no other round is begun
+MEASURED_CHARS, MEASURED_WORK = 16, 1_500_000_000  # of a line or lane; products of a piece at most
+MEASURED_S = 0.3  # after which no other round is begun
 
 
 def words(name: str) -> str:
@@ -67,7 +68,9 @@ def pick(
     weights = sum(math.prod(size) for size in expected_shapes(model, vocabulary_size).values())
     if shape[0] * shape[1] * weights < LEAST_WORK:
         return able[0], "too small to measure"
-    taken = _measured(able, model, vocabulary_size, (shape[0], min(shape[1], MEASURED_CHARS)), device)
+    most = max(1, MEASURED_WORK // weights)  # characters
+    piece = (min(shape[0], most), max(1, min(shape[1], MEASURED_CHARS, most // shape[0])))
+    taken = _measured(able, model, vocabulary_size, piece, device)
     expected, fastest = able[0], min(able, key=taken.__getitem__)
     chosen = fastest if taken[fastest] * MARGIN < taken[expected] else expected
     other = next(name for name in able if name != chosen)
@@ -86,8 +89,7 @@ def _measured(
         for round_number in range(6):
             for name, each in models.items():
                 began = time.perf_counter()
-                logits, _ = each(ids, each.zero_state(shape[0]))
-                logits.square().mean().backward()
+                each.nats(ids, ids, each.zero_state(shape[0]))[0].backward()
                 if round_number:  # the first pays for set-up
                     taken[name] = min(taken[name], time.perf_counter() - began)
             if round_number and time.perf_counter() > until:

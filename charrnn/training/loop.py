@@ -79,6 +79,7 @@ class Trainer:
         recorded = checkpoint.meta.get("surroundings", {}).get("backend") if checkpoint is not None else None
         self.backend, self.why_backend = backends.pick(settings, vocabulary_size, shape, self.device, recorded)
         self.expected_memory = memory.expected_memory(settings, vocabulary_size, shape, self.backend, val_chars)
+        memory.check_memory(self.expected_memory, settings, shape, self.device)
         self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, settings.runtime.precision)

@@ -27,7 +27,8 @@ KEPT_AND_WORKING = {
     ("torch", "rnn"): (2, 8), ("torch", "lstm"): (15, 9), ("torch", "gru"): (10, 8),
 }  # fmt: skip
 KEPT_BY_DROPOUT = 2  # more, by each layer
-KEPT_BY_SCORES = 4  # numbers per character of text and of alphabet: logits, their logarithms and gradients
+# Numbers per character of text and of alphabet: logits, their logarithms and gradients; the kernel has gradients only.
+KEPT_BY_SCORES = {"kernel": 2, "func": 4, "torch": 4}
 
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
@@ -63,7 +64,7 @@ def expected_memory(
     kept += (KEPT_BY_DROPOUT if settings.model.dropout else 0) + {"none": 0, "residual": 1, "dense": layers}[
         settings.model.skip
     ]
-    scores = KEPT_BY_SCORES * vocabulary_size
+    scores = KEPT_BY_SCORES[backend] * vocabulary_size
     training = batch_size * piece * ((layers * kept + working) * hidden + scores)
     training += 2 * layers * batch_size * hidden * (length // piece)
     validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2

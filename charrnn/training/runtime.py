@@ -1,4 +1,4 @@
-"""Where training runs: device, precision, threads, backend, and the seeds of one step."""
+"""Where training runs: device, precision, threads, and the seeds of one step."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import torch
 from charrnn import __version__
 from charrnn.config import RuntimeSettings
 from charrnn.errors import SettingsError
+from charrnn.kernel.library import build
 from charrnn.model.recurrent import run_torch_as
 from charrnn.terminal import one_line
 from charrnn.training.memory import tune_malloc
@@ -115,6 +116,7 @@ def surroundings(device: torch.device, backend: str, precision: str) -> dict[str
         if device.type == "cuda"
         else "mps",
         "backend": backend,
+        "kernel": build() if backend == "kernel" else None,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),

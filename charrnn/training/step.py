@@ -84,8 +84,9 @@ class TrainStep:
         pieces = list(zip(inputs.split(size, 1), targets.split(size, 1), strict=True))
         states = [state]
         with torch.no_grad():
-            for k, (piece, wanted) in enumerate(pieces[:-1]):
-                states.append(self._nats(piece, wanted, states[-1], step, k)[1])
+            for k, (piece, _) in enumerate(pieces[:-1]):
+                self._seed_dropout(step, k)
+                states.append(self.model.advance(piece, states[-1]))
         losses, last, d_state = [], state, None
         for k, (piece, wanted) in reversed(list(enumerate(pieces))):
             before = tuple(part.detach().requires_grad_(k > 0) for part in states[k])
@@ -112,9 +113,12 @@ class TrainStep:
 
     def _nats(self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int) -> tuple[Tensor, State]:
         """Sum of nats and last state, with the dropout of this piece of this step: drawn again, it is the same."""
+        self._seed_dropout(step, piece)
+        return self.model.nats(ids, targets, state)
+
+    def _seed_dropout(self, step: int, piece: int) -> None:
         if self._drops:
             runtime.seed_step(self._seed, step, piece)
-        return self.model.nats(ids, targets, state)
 
 
 def pinned(ids: Tensor, device: torch.device) -> Tensor:
