@@ -94,7 +94,8 @@ class TrainingSettings:
     )
     checkpoint_every_chars: int | None = setting(
         None,
-        "stream mode: recompute activations in pieces of so many characters: less memory for long windows, a third more time",
+        "stream mode: recompute activations in pieces of so many characters: less memory for long windows, a third more time "
+        "(more for short pieces); dropout is drawn anew for each piece",
         kind=int,
         min=1,
         max=1 << 20,
@@ -152,7 +153,7 @@ SECTIONS: dict[str, type[Any]] = {
     "text": TextSettings, "model": ModelSettings, "training": TrainingSettings, "runtime": RuntimeSettings,
 }  # fmt: skip
 FIELDS = {item.name: (section, item) for section, kind in SECTIONS.items() for item in fields(kind)}
-NOT_SETTINGS = {"CHARRNN_DEBUG"}  # CHARRNN_* variables that something else reads
+NOT_SETTINGS = {"CHARRNN_DEBUG", "CHARRNN_KERNEL"}  # CHARRNN_* variables that something else reads
 
 
 def flag(key: str) -> str:

@@ -386,3 +386,18 @@ def test_the_kernel_refuses_other_numbers_than_float32():
 def test_sizes_left_open_are_refused():
     with pytest.raises(ValueError, match="every size"):
         CharModel(ModelSettings(), V)
+
+
+@pytest.mark.parametrize("backend", ["func", pytest.param("kernel", marks=needs_kernel)])
+@pytest.mark.parametrize("tied", [False, True])
+def test_an_alphabet_larger_than_the_batch_is_looked_up_character_by_character(backend, tied):
+    """No product for each of 500 characters where six are read: same results, and gradients of the six only."""
+    settings = ModelSettings(cell="lstm", hidden_size=5, num_layers=2, embedding_size=5, dropout=0.0, tie_weights=tied)
+    one = CharModel(settings, 500, backend)
+    other = CharModel(settings, 500, "torch")
+    other.load_state_dict(one.state_dict())
+    ids = torch.randint(0, 500, (2, 3))
+    for model in (one, other):
+        model.nats(ids, ids.flip(1), model.zero_state(2))[0].backward()
+    for ours, theirs in zip(one.parameters(), other.parameters(), strict=True):
+        torch.testing.assert_close(ours.grad, theirs.grad, rtol=1e-5, atol=1e-6)  # float32 in other orders

@@ -366,3 +366,9 @@ def test_waiting_threads_soon_sleep_unless_a_person_says_otherwise(monkeypatch, 
         main.main()
     assert os.environ.get("GOMP_SPINCOUNT") == expected
     monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
+def test_training_without_the_kernel_is_asked_for_by_its_variable(charrnn):
+    done = charrnn("train", "names", "--config", "tiny", "--steps", "2", "--verbose", env={"CHARRNN_KERNEL": "off"})
+    assert done.returncode == 0, done.stderr
+    assert "kernel: none" in done.stderr

@@ -93,7 +93,8 @@ def main() -> NoReturn:
         ):
             raise
         _complain(
-            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size; the last checkpoint is safe"
+            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; the last "
+            "checkpoint is safe"
         )
         _leave(1)
     except typer.TyperException as error:

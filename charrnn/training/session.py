@@ -14,7 +14,7 @@ from typing import Any
 
 from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.kernel.library import describe
+from charrnn.kernel.library import build
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
@@ -253,7 +253,9 @@ def _say_surroundings(trainer: Trainer, request: Request, progress: Progress) ->
     if request.verbose:
         on = runtime.surroundings(trainer.device, trainer.backend, trainer.settings.runtime.precision)
         progress.say(f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}")
-        progress.say(f"cells: {on['backend']} ({trainer.why_backend}); kernel: {describe()}; malloc: {tune_malloc()}")
+        progress.say(
+            f"cells: {on['backend']} ({trainer.why_backend}); kernel: {build() or 'none'}; malloc: {tune_malloc()}"
+        )
         progress.say(
             f"memory expected: weights and gradients {expected.weights / 1e6:,.1f} MB, optimiser "
             f"{expected.optimizer / 1e6:,.1f} MB, {activations}"
