@@ -189,11 +189,17 @@ def layers(draw):
 
 
 def assert_kernel_is_func(layer, level, threads):
+    """Weights may be such that small differences grow from step to step: 16 times what float32 loses in PyTorch is let
+    (seen: 6, where a state of one unit is multiplied by -1.77 eight times; the kernel's tanh is right to 2e-7, not 6e-8)."""
     expected = everything(in_pytorch, layer.leaves(torch.float64))
+    lost = [
+        (one - other).abs().max().item() / max(1.0, other.abs().max().item())
+        for one, other in zip(everything(in_pytorch, layer.leaves(torch.float32)), expected, strict=True)
+    ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "library", lambda: at_level(level))
         patch.setattr(kernel, "_threads", lambda work, rows: min(threads, rows))
-        assert_close(everything(compiled, layer), expected)
+        assert_close(everything(compiled, layer), expected, tolerance=max(1e-5, 16 * max(lost)))
 
 
 @settings(max_examples=60, deadline=None)
