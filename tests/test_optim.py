@@ -14,7 +14,6 @@ from charrnn.training.optim import (
     FlatOptimizer,
     TorchOptimizer,
     clip_by_norm,
-    clip_gradients,
     learning_rate,
     make_optimizer,
 )
@@ -46,7 +45,7 @@ def test_a_gradient_just_at_the_threshold_keeps_its_direction_and_norm():
 def test_clip_0_leaves_gradients_and_reports_their_norm():
     model = nn.Linear(2, 1, bias=False)
     model.weight.grad = torch.tensor([[30.0, 40.0]])
-    assert clip_gradients(model, 0.0) == pytest.approx(50)
+    assert TorchOptimizer(model, TrainingSettings()).clip(0.0) == pytest.approx(50)
     assert model.weight.grad.tolist() == [[30.0, 40.0]]
 
 
@@ -215,7 +214,9 @@ def test_the_norm_of_the_buffer_is_the_models(threshold):
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         other.grad = torch.randn_like(other)
         mine.grad.copy_(other.grad)
-    assert optimizer.clip(threshold) == pytest.approx(clip_gradients(theirs, threshold), rel=1e-6)
+    assert optimizer.clip(threshold) == pytest.approx(
+        TorchOptimizer(theirs, TrainingSettings()).clip(threshold), rel=1e-6
+    )
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-6, atol=0)
 

@@ -14,13 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from charrnn.kernel.library import lend_openmp, library
-
-State = tuple[Tensor, ...]
+from charrnn.kernel.library import CELLS, lend_openmp, library
+from charrnn.layout import GATES
+from charrnn.model.recurrent import State
 
 UNITS = 16  # the hidden size that the kernel sees is a multiple
-CELLS = {"rnn": 0, "lstm": 1, "gru": 2, "gru-before": 3}
-GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
 SAVED = {"rnn": 0, "lstm": 4, "gru": 4, "gru-before": 4}  # numbers a unit kept for the backward pass, beside h and c
 SLOPES = {"rnn": 1, "lstm": 4, "gru": 4, "gru-before": 3}  # gradients a unit that the backward pass holds
 BAD_ID = -2  # of kernel/training.c
@@ -240,7 +238,7 @@ def _call(
     arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients
     arrays |= zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
     job = _Sequence(
-        CELLS[cell], kernel.charrnn_level(), _threads(work, batch), steps, batch, hidden, x.shape[-1],
+        CELLS.index(cell), kernel.charrnn_level(), _threads(work, batch), steps, batch, hidden, x.shape[-1],
         len(x) if ids is not None else 0,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )  # fmt: skip

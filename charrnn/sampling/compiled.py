@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.kernel.library import library
+from charrnn.kernel.library import CELLS, library
 from charrnn.sampling.decode import surprise
 from charrnn.sampling.network import Finished, Network, Place, Plan, State
 
@@ -20,7 +20,6 @@ UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory; three gates: 96. One row: as many sums as hide the latency of one
 HUGE_PAGE = 2 << 20
 PAUSE_S = 0.03  # how long a call may keep the interpreter waiting
-CELLS = ("rnn", "lstm", "gru", "gru-before")
 SKIPS = ("none", "residual", "dense")
 
 _int, _float, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p

@@ -193,7 +193,10 @@ class TorchOptimizer:
 
     def clip_on_device(self, threshold: float) -> Tensor:
         """As clip; the norm as a tensor ()."""
-        return _clipped_norm(self._model.parameters(), threshold)
+        parameters = list(self._model.parameters())
+        if threshold > 0:
+            return nn.utils.clip_grad_norm_(parameters, threshold)
+        return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
     def step(self, lr: float) -> None:
         for group in self._optimizer.param_groups:
@@ -240,7 +243,7 @@ class TorchOptimizer:
 def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
     """Algorithm 1 of Pascanu et al. 2013, in place: if |g| >= threshold then g <- threshold / |g| * g. Returns |g|.
 
-    Equal to torch.nn.utils.clip_grad_norm_ up to the 1e-6 that it adds to the norm; training uses that one.
+    Equal to torch.nn.utils.clip_grad_norm_ up to the 1e-6 that it adds to the norm; training clips as that does.
     """
     gradients = list(gradients)
     norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
@@ -248,17 +251,6 @@ def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
         for gradient in gradients:
             gradient.mul_(threshold / norm)
     return norm
-
-
-def clip_gradients(model: nn.Module, threshold: float) -> float:
-    """Clip by the total norm (0: do not) and return that norm, before clipping. Not finite means: do not step."""
-    return float(_clipped_norm(model.parameters(), threshold))
-
-
-def _clipped_norm(parameters: Iterable[nn.Parameter], threshold: float) -> Tensor:
-    if threshold > 0:
-        return nn.utils.clip_grad_norm_(parameters, threshold)
-    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
 
 def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:
