@@ -18,7 +18,7 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import IGNORED, Batch, LineBatches
 from charrnn.text.corpus import Corpus
-from charrnn.text.ngram import NGram
+from charrnn.text.counting import count
 
 LANES = 32  # of validation during training: quick, and close to one stream
 CHUNK = 512  # characters of one stream fed at once
@@ -144,7 +144,7 @@ def ngram_score(corpus: Corpus, split: str, *, limit: int | None = None) -> Scor
     if len(train) > MAX_BASELINE_CHARS or not len(ids):
         return None
     boundary = corpus.vocabulary.newline if corpus.mode == "lines" else None
-    logs = -np.log(NGram(train, len(corpus.vocabulary), NGRAM_ORDER, boundary).probabilities(ids))
+    logs = -np.log(count(train, len(corpus.vocabulary), NGRAM_ORDER, boundary).probabilities(ids))
     logs = logs if corpus.mode == "lines" else logs[1:]
     return Score(float(logs.sum()), len(logs))
 
@@ -158,7 +158,7 @@ def baselines(corpus: Corpus, split: str, note: Callable[[str], None]) -> dict[s
     if ngram is None:
         note(f"the training text has over {MAX_BASELINE_CHARS:,} characters: n-gram and xz baselines left out")
         return found
-    unigram = NGram(corpus.split("train"), len(corpus.vocabulary), 1).probabilities(ids)[-counted:]
+    unigram = count(corpus.split("train"), len(corpus.vocabulary), 1).probabilities(ids)[-counted:]
     found["unigram"] = float(-np.log2(unigram).sum() / counted)
     found["ngram"] = ngram.bits_per_char
     train = corpus.vocabulary.to_bytes(corpus.split("train"))

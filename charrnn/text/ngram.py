@@ -1,82 +1,188 @@
-"""Counting characters: the interpolated n-gram model that a network must beat. Witten-Bell smoothing, numpy.
+"""n-gram models in numpy: what a network must beat, and a model of its own. counting.py makes them.
 
-P_k(c | context) = (count(context c) + D P_{k-1}(c | shorter context)) / (count(context) + D), where D is the number of
-distinct characters seen after the context; P_0 is uniform. Source: Witten & Bell 1991 (their method C), interpolated.
+P_k(c | context) = gain(context, c) + back(context) P_{k-1}(c | shorter context); P_0 is uniform.
+
+    Witten-Bell      a / (T + N) and N / (T + N): a counts of c after the context, T of anything, N different characters
+                     (Witten & Bell 1991, their method C, interpolated)
+    Kneser-Ney       (a - D(a)) / T and (D1 N1 + D2 N2 + D3 N3) / T: N1, N2, N3 characters counted once, twice, more
+                     often; below the highest order a is the number of different characters seen before context and c
+                     (the modified, interpolated form of Chen & Goodman 1998, discounts from counts of counts)
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 UNSEEN = -1
+SMOOTHINGS = ("kneser-ney", "witten-bell")
+PIECE = 1 << 22  # characters counted or scored at a time
+# Where counts of counts do not give discounts between 0 and their count (tiny texts, low orders): those that KenLM
+# falls back to (Heafield 2011).
+FALLBACK = (0.5, 1.0, 1.5)
 
 
 @dataclass(frozen=True)
-class _Order:
-    """Counts of all n-grams of one length."""
+class Level:
+    """All n-grams of one length, in ascending order.
 
-    grams: np.ndarray  # sorted codes: (id of the context) * V + character
-    counts: np.ndarray  # how often each occurs
-    totals: np.ndarray  # of each context, how many characters followed
-    distinct: np.ndarray  # of each context, how many different ones
+    grams (M,) int64: place of the context among the n-grams one shorter, times V, plus the character; counts (M,):
+    as the smoothing counts them; 0 for a context that nothing but a line's beginning makes.
+    """
+
+    grams: np.ndarray
+    counts: np.ndarray
+
+
+@dataclass(frozen=True)
+class Weights:
+    """gain (M,) of each n-gram, back (number of contexts,): 1 where nothing follows a context."""
+
+    gain: np.ndarray
+    back: np.ndarray
+
+    def raised(self, probability: np.ndarray, contexts: np.ndarray, place: np.ndarray, known: np.ndarray) -> np.ndarray:
+        """P with a context one longer, where that is known. All (N,); place: of the n-grams, or UNSEEN."""
+        raised, place = probability.copy(), place[known]
+        gain = np.where(place == UNSEEN, 0.0, self.gain[place])
+        raised[known] = gain + self.back[contexts[known]] * probability[known]
+        return raised
 
 
 class NGram:
-    """Interpolated n-gram model of a text. order 5: four characters of context."""
+    """An n-gram model. order 5: four characters of context."""
 
-    def __init__(self, ids: np.ndarray, vocabulary_size: int, order: int = 5, boundary: int | None = None) -> None:
-        """Count ids (N,). boundary: the newline's id in lines mode, where no context reaches across it."""
-        self.vocabulary_size, self.order, self.boundary = vocabulary_size, order, boundary
-        self._orders: list[_Order] = []
-        ids, counted = self._padded(ids)
-        contexts: np.ndarray = np.zeros(len(ids), np.int64)  # the empty context, everywhere
-        number_of_contexts = 1
-        while len(self._orders) < order and len(ids):  # a text shorter than the order has no longer n-grams
-            codes = contexts * vocabulary_size + ids
-            grams, inverse, counts = np.unique(codes, return_inverse=True, return_counts=True)
-            # Padding is context but is never counted as something that follows.
-            counts = np.bincount(inverse, weights=counted, minlength=len(grams)).astype(np.int64)
-            owner = grams // vocabulary_size
-            totals = np.bincount(owner, weights=counts, minlength=number_of_contexts)
-            distinct = np.bincount(owner, weights=counts > 0, minlength=number_of_contexts)
-            self._orders.append(_Order(grams, counts, totals, distinct))
-            # The next order's contexts are this order's n-grams, seen from one position on.
-            contexts, number_of_contexts = inverse[:-1], len(grams)
-            ids, counted = ids[1:], counted[1:]
+    def __init__(self, levels: list[Level], vocabulary_size: int, boundary: int | None, smoothing: str) -> None:
+        """levels: single characters first. boundary: the newline's id in lines mode, which no context crosses."""
+        self.vocabulary_size, self.boundary, self.smoothing = vocabulary_size, boundary, smoothing
+        self.levels, self.order = levels, len(levels)
+        self.weights = [weigh(levels, k, vocabulary_size, smoothing) for k in range(self.order)]
 
-    def probabilities(self, ids: np.ndarray) -> np.ndarray:
-        """P of each of ids (N,) given those before it, float64; the first ones have shorter contexts."""
-        ids, counted = self._padded(ids)
-        probability = np.full(len(ids), 1 / self.vocabulary_size)
-        contexts = np.zeros(len(ids), np.int64)
-        for order in self._orders:
-            known = contexts != UNSEEN
-            codes = contexts[known] * self.vocabulary_size + ids[known]
-            place = np.minimum(np.searchsorted(order.grams, codes), len(order.grams) - 1)
-            found = order.grams[place] == codes
-            counts = np.where(found, order.counts[place], 0)
-            totals, distinct = order.totals[contexts[known]], order.distinct[contexts[known]]
-            seen = totals > 0
-            shorter = probability[known]
-            probability[known] = np.where(
-                seen, (counts + distinct * shorter) / np.maximum(totals + distinct, 1), shorter
-            )
-            grams = np.full(len(ids), UNSEEN, np.int64)
-            grams[known] = np.where(found, place, UNSEEN)
-            contexts = np.concatenate([[UNSEEN], grams[:-1]])
-        return probability[counted.astype(bool)]
+    def probabilities(self, ids: np.ndarray, window: int | None = None) -> np.ndarray:
+        """P of each of ids (N,) given those before it, float64; the first ones have shorter contexts.
+
+        window: contexts do not reach back over the beginnings of windows of so many predicted characters (as
+        insight.evaluate.window_batches cuts them: ids 0 ... window, window ... 2 window, and so on).
+        """
+        found = [np.zeros(0)]
+        for start, stop in pieces_of(ids, self.order, self.boundary):
+            piece = self._probabilities(ids[start:stop], start, window)
+            found.append(piece[0 if self.boundary is not None or not start else self.order - 1 :])
+        return np.concatenate(found)
 
     def nats(self, ids: np.ndarray) -> float:
         """-sum of ln P over ids."""
         return float(-np.log(self.probabilities(ids)).sum())
 
-    def _padded(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """ids, and which of them count. Lines get order - 1 boundaries before them, so that contexts start fresh."""
-        ids = ids.astype(np.int64)
-        if self.boundary is None or self.order == 1:
-            return ids, np.ones(len(ids))
-        starts = np.concatenate([[0], np.flatnonzero(ids == self.boundary)[:-1] + 1])
-        padding = np.repeat(starts, self.order - 1)
-        return np.insert(ids, padding, self.boundary), np.insert(np.ones(len(ids)), padding, 0.0)
+    def start(self, batch: int) -> np.ndarray:
+        """(order - 1, B) int64: the context before any character. Row k: place of its last k + 1 characters, or UNSEEN."""
+        contexts = np.full((self.order - 1, batch), UNSEEN, np.int64)
+        if self.boundary is not None:
+            for _ in range(self.order - 1):
+                contexts = self.advance(contexts, np.full(batch, self.boundary))
+        return contexts
+
+    def advance(self, contexts: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """The contexts (order - 1, B) after one more character each, ids (B,)."""
+        after = np.empty_like(contexts)
+        place: np.ndarray = np.zeros(contexts.shape[1], np.int64)
+        for k in range(len(after)):
+            after[k] = self._find(k, place, ids)
+            place = contexts[k]
+        return after
+
+    def next(self, contexts: np.ndarray) -> np.ndarray:
+        """P (V,) of every character after one context (order - 1,): a column of `advance`'s."""
+        probability = np.full(self.vocabulary_size, 1 / self.vocabulary_size)
+        place = 0
+        for k, (level, weights) in enumerate(zip(self.levels, self.weights, strict=True)):
+            if k:
+                place = int(contexts[k - 1])
+                if place == UNSEEN:
+                    break  # nor is any longer one known
+            low, high = np.searchsorted(level.grams, (place * self.vocabulary_size, (place + 1) * self.vocabulary_size))
+            probability *= weights.back[place]
+            probability[level.grams[low:high] - place * self.vocabulary_size] += weights.gain[low:high]
+        return probability
+
+    def _find(self, k: int, place: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Places among level k's n-grams of the contexts at `place` followed by ids; UNSEEN where there are none."""
+        grams = self.levels[k].grams
+        codes = place * self.vocabulary_size + ids
+        found = np.minimum(np.searchsorted(grams, codes), len(grams) - 1)
+        return np.where((place != UNSEEN) & (grams[found] == codes), found, UNSEEN)
+
+    def _probabilities(self, ids: np.ndarray, offset: int, window: int | None) -> np.ndarray:
+        """P of each of a piece of a text that begins `offset` characters into it."""
+        ids, counted = padded(ids, self.order, self.boundary)
+        probability = np.full(len(ids), 1 / self.vocabulary_size)
+        reach: np.ndarray | None = None
+        if window is not None:  # characters of the window before each predicted one; 0 for the first of all
+            position = np.arange(offset, offset + len(ids))
+            reach = np.where(position > 0, (position - 1) % window + 1, 0)
+        for k, (contexts, place) in enumerate(self.walk(ids)):
+            known = contexts != UNSEEN if reach is None else (contexts != UNSEEN) & (reach >= k)
+            probability = self.weights[k].raised(probability, contexts, place, known)
+        return probability[counted]
+
+    def walk(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """For each level, of every character of ids (N,): the places of its context and of the n-gram that it ends."""
+        contexts = np.zeros(len(ids), np.int64)
+        for k in range(self.order):
+            place = self._find(k, contexts, ids)
+            yield contexts, place
+            contexts = np.concatenate([[UNSEEN], place[:-1]])
+
+
+def weigh(levels: list[Level], k: int, base: int, smoothing: str) -> Weights:
+    """The weights of levels[k]."""
+    level, contexts = levels[k], len(levels[k - 1].grams) if k else 1
+    counts = level.counts.astype(np.float64)
+    owner = level.grams // base
+    totals = np.bincount(owner, weights=counts, minlength=contexts)
+    if smoothing == "witten-bell":
+        gain, rest = counts, np.bincount(owner, weights=counts > 0, minlength=contexts)
+        whole = totals + rest
+    else:
+        discounts = np.array([0.0, *discounts_of(level.counts)])[np.minimum(level.counts, 3)]
+        gain, whole = counts - discounts, totals
+        rest = np.bincount(owner, weights=discounts, minlength=contexts)
+    follows = whole > 0
+    back = np.divide(rest, whole, out=np.ones(contexts), where=follows)
+    return Weights(np.divide(gain, whole[owner], out=np.zeros(len(counts)), where=follows[owner]), back)
+
+
+def discounts_of(counts: np.ndarray) -> tuple[float, float, float]:
+    """What is taken from counts of 1, 2 and more (Chen & Goodman 1998, equation 26)."""
+    n1, n2, n3, n4 = (int((counts == k).sum()) for k in (1, 2, 3, 4))
+    if not (n1 and n2 and n3 and n4):
+        return FALLBACK
+    y = n1 / (n1 + 2 * n2)
+    found = 1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3
+    return found if all(0 < value <= k for k, value in enumerate(found, 1)) else FALLBACK
+
+
+def pieces_of(ids: np.ndarray, order: int, boundary: int | None) -> Iterator[tuple[int, int]]:
+    """Where pieces of a text start and stop: at lines' ends, or overlapping by order - 1 characters."""
+    start, step = 0, max(PIECE, order)
+    while start < len(ids):
+        stop = min(len(ids), start + step)
+        if boundary is None:
+            yield max(0, start - order + 1), stop
+        else:
+            while stop < len(ids) and ids[stop - 1] != boundary:
+                ends = np.flatnonzero(ids[stop : stop + step] == boundary)
+                stop = stop + int(ends[0]) + 1 if len(ends) else min(len(ids), stop + step)
+            yield start, stop
+        start = stop
+
+
+def padded(ids: np.ndarray, order: int, boundary: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """ids, and which of them count. Lines get order - 1 boundaries before them, so that contexts start fresh."""
+    if boundary is None or order == 1:
+        return ids, np.ones(len(ids), bool)
+    starts = np.concatenate([[0], np.flatnonzero(ids == boundary) + 1])
+    padding = np.repeat(starts[starts < len(ids)], order - 1)
+    return np.insert(ids, padding, boundary), np.insert(np.ones(len(ids), bool), padding, False)
