@@ -20,6 +20,7 @@ from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
 
 LENGTHS = ("budget", "epochs", "steps")  # the three ways to say how long to train; one is given
+MAX_ORDER = 24  # of n-grams
 MAX_TOML_BYTES = 64 << 10
 MAX_TOML_LINE = 1000  # tomllib takes quadratic memory in the length of a dotted key
 
@@ -61,8 +62,14 @@ class ModelSettings:
 
     cell: str = setting(
         "lstm",
-        "gru-before is the lecture's GRU, reset before the product",
-        choices=("rnn", "lstm", "gru", "gru-before"),
+        "gru-before is the lecture's GRU, reset before the product; ngram counts instead of learning",
+        choices=("rnn", "lstm", "gru", "gru-before", "ngram"),
+    )
+    order: str = setting("auto", "ngram: characters of an n-gram, or the number that predicts validation best")
+    smoothing: str = setting(
+        "kneser-ney",
+        "ngram: what unseen n-grams get (kneser-ney: modified, interpolated)",
+        choices=("kneser-ney", "witten-bell"),
     )
     hidden_size: int | None = setting(None, "units of each layer", kind=int, min=1, max=65536)
     num_layers: int | None = setting(None, "recurrent layers", kind=int, min=1, max=64)
@@ -357,7 +364,7 @@ def _checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
             value = float(value)
             if not math.isfinite(value):
                 raise ValueError
-        elif kind is str and isinstance(value, int) and item.name.endswith("_every"):
+        elif kind is str and isinstance(value, int) and (item.name.endswith("_every") or item.name == "order"):
             value = str(value)
         elif not isinstance(value, str):
             raise ValueError
@@ -379,6 +386,10 @@ def _checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
         interval(value, where)
     elif item.name == "split":
         shares(value, where)
+    elif (
+        item.name == "order" and value != "auto" and not (re.fullmatch(r"[1-9]\d?", value) and int(value) <= MAX_ORDER)
+    ):
+        raise SettingsError(f"{where}: {shown!r} is neither auto nor a number from 1 to {MAX_ORDER}")
     return value
 
 
@@ -398,6 +409,10 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
         raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
+    if model.cell != "ngram" and (model.order, model.smoothing) != (ModelSettings().order, ModelSettings().smoothing):
+        raise SettingsError(
+            f"--order and --smoothing are for counting; add --cell ngram, or leave them out with {model.cell}"
+        )
     check_bfloat16(settings.runtime, model.cell)
     if settings.text.unit == "byte":
         fresh = TextSettings()

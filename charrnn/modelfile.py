@@ -14,11 +14,12 @@ from typing import Any
 import numpy as np
 
 from charrnn import __version__
-from charrnn.config import Settings, settings_from_dict
+from charrnn.config import ModelSettings, Settings, settings_from_dict
 from charrnn.errors import CheckpointError, DamagedError, SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
+from charrnn.text.ngram import NGram, levels_of
 from charrnn.text.vocabulary import Vocabulary
 
 KINDS = {"charrnn-model": 1, "charrnn-checkpoint": 1}  # with the newest format that this program reads and writes
@@ -28,7 +29,8 @@ CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as it lies on disk, checked. tensors: float32, named as in CharModel.tensors()."""
+    """A model as it lies on disk, checked. tensors: float32, named as in CharModel.tensors(); of a counting model, as in
+    NGram.tensors()."""
 
     path: Path
     settings: Settings
@@ -37,6 +39,17 @@ class ModelFile:
     start: int  # the id that stands before a text without a prompt
     tensors: dict[str, np.ndarray]
     meta: dict[str, Any]
+
+    @property
+    def counts(self) -> bool:
+        """Is it a counting model, and no network?"""
+        return self.settings.model.cell == "ngram"
+
+    def ngram(self) -> NGram:
+        """The counting model in it."""
+        boundary = self.vocabulary.newline if self.mode == "lines" else None
+        levels = levels_of(self.tensors, len(self.vocabulary))
+        return NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
 
     @property
     def run(self) -> Path | None:
@@ -69,24 +82,36 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         settings = settings_from_dict(meta["settings"], "settings")
         vocabulary = Vocabulary.from_dict(meta["vocabulary"])
         mode, start = meta["mode"], meta["start"]
-        shapes = expected_shapes(settings.model, len(vocabulary))
-        hidden, _, embedding = sizes(settings.model)
         if mode not in ("lines", "stream") or type(start) is not int or not 0 <= start < len(vocabulary):
             raise ValueError
         if mode == "lines" and vocabulary.newline is None:
             raise ValueError
-        if settings.model.tie_weights and (settings.model.skip == "dense" or hidden != embedding):
-            raise ValueError
+        _check_sizes(settings.model)
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
         raise DamagedError(f"{shown}: its settings or vocabulary make no sense; use another copy") from None
     if meta["kind"] == "charrnn-checkpoint":
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+    if settings.model.cell == "ngram":
+        try:
+            levels_of(tensors, len(vocabulary))
+        except ValueError:
+            raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
+        return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
+    shapes = expected_shapes(settings.model, len(vocabulary))
     if {name: value.shape for name, value in tensors.items()} != shapes:
         wrong = sorted(set(shapes) ^ set(tensors)) or [name for name in shapes if tensors[name].shape != shapes[name]]
         raise DamagedError(f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy")
     if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
         raise DamagedError(f"{shown}: its weights are not finite float32 numbers; use another copy")
     return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
+
+
+def _check_sizes(settings: ModelSettings) -> None:
+    """Raises ValueError for a network without its sizes, or whose embedding cannot be its output matrix."""
+    if settings.cell != "ngram":
+        hidden, _, embedding = sizes(settings)
+        if settings.tie_weights and (settings.skip == "dense" or hidden != embedding):
+            raise ValueError
 
 
 def model_path(path: Path) -> Path:

@@ -14,7 +14,8 @@ import numpy as np
 
 from charrnn.kernel.library import CELLS, library
 from charrnn.sampling.decode import surprise
-from charrnn.sampling.network import Finished, Network, Place, Plan, State
+from charrnn.sampling.network import Network
+from charrnn.sampling.steps import Finished, Place, Plan, State
 
 UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory; three gates: 96. One row: as many sums as hide the latency of one
@@ -80,9 +81,9 @@ class Compiled:
         self.library = loaded
         self._kept: list[np.ndarray] = []  # what the structures point to
         self._memory = _Memory()
-        self.cell, self.half = network.cell, network.half
+        self.name, self.cell, self.half = network.name, network.cell, network.half
         self.hidden_size, self.num_layers = network.hidden_size, network.num_layers
-        self.vocabulary_size = len(network.embedding)
+        self.vocabulary_size = network.vocabulary_size
         gates = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}[self.cell]
         panel = 96 if gates == 3 else PANEL
         layers = (_Layer * self.num_layers)()

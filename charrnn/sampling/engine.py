@@ -21,8 +21,10 @@ from charrnn.errors import SettingsError, VocabularyError
 from charrnn.kernel.library import library
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling import compiled
+from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
-from charrnn.sampling.network import Finished, Network, Place, Plan, State
+from charrnn.sampling.network import Network
+from charrnn.sampling.steps import Finished, Place, Plan, State
 from charrnn.terminal import one_line
 from charrnn.text.reading import prepare
 from charrnn.text.vocabulary import Vocabulary, describe
@@ -82,11 +84,18 @@ class Sampler:
         self._made_of = (model, weights, engine)
         if weights == "auto":
             weights = "float16" if _half_is_fine(model) else "float32"
-        network = Network(model, weights)
-        if engine == "compiled" and library() is None:
-            raise SettingsError("the compiled kernel is not here: install charrnn where there is a C compiler")
-        use_kernel = engine != "numpy" and library() is not None
-        self._network: Network | compiled.Compiled = compiled.Compiled(network) if use_kernel else network
+        if engine == "compiled" and (model.counts or library() is None):
+            lacking = (
+                "counting models are sampled by numpy"
+                if model.counts
+                else "install charrnn where there is a C compiler"
+            )
+            raise SettingsError(f"the compiled kernel is not here: {lacking}")
+        self._network: Counted | Network | compiled.Compiled = (
+            Counted(model) if model.counts else Network(model, weights)
+        )
+        if isinstance(self._network, Network) and engine != "numpy" and library() is not None:
+            self._network = compiled.Compiled(self._network)
         self._newline = -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)  # the end of a line
 
     @classmethod
@@ -103,8 +112,7 @@ class Sampler:
         return _restored, self._made_of
 
     def __repr__(self) -> str:
-        size = f"{self._network.cell} {self._network.num_layers}x{self._network.hidden_size}"
-        return f"Sampler({size}, {len(self.vocabulary)} characters, {self.mode}, {self.engine})"
+        return f"Sampler({self._network.name}, {len(self.vocabulary)} characters, {self.mode}, {self.engine})"
 
     @property
     def engine(self) -> str:
@@ -347,7 +355,11 @@ def _no_recent() -> np.ndarray:
 def _half_is_fine(model: ModelFile) -> bool:
     """Rows side by side share what they read; a stream waits for all of it. Beyond float16's range nothing may be cut."""
     most = float(np.finfo(np.float16).max)
-    return model.mode == "stream" and all(float(np.abs(value).max()) <= most for value in model.tensors.values())
+    return (
+        not model.counts
+        and model.mode == "stream"
+        and all(float(np.abs(value).max()) <= most for value in model.tensors.values())
+    )
 
 
 def _restored(model: ModelFile, weights: str, engine: str) -> Sampler:

@@ -5,58 +5,13 @@ Weights are prepared once for both: layer 0 becomes a table, biases are folded, 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.decode import WINDOW, Decoding, distribution, draw, surprise, uniforms
-
-State = tuple[np.ndarray, ...]  # (h,) or (h, c), each (L, B, H)
-
-MAX_ROWS = 64  # samples side by side
-MAX_SCORES = 1 << 22  # of all rows together: an alphabet of 100,000 gets fewer rows
-MAX_WAITING = 4096  # samples begun after the oldest unfinished one
-
-
-class Finished(NamedTuple):
-    """Samples first, first + 1 ... that have ended: their ids one after the other, and length and nats of each."""
-
-    first: int
-    ids: np.ndarray
-    lengths: list[int]
-    nats: list[float]
-
-
-@dataclass(frozen=True)
-class Plan:
-    """What one call asks for, checked. newline: the id that ends a sample, or -1."""
-
-    decoding: Decoding
-    length: int
-    prime: np.ndarray
-    until: np.ndarray
-    seed: int
-    newline: int
-
-
-@dataclass
-class Place:
-    """Where one text stands: what it has read, what comes next, and the place of its next draw. Arrays change in place."""
-
-    state: State  # (L, 1, H)
-    logits: np.ndarray  # (1, V)
-    recent: np.ndarray  # (1, WINDOW) int32
-    number: int = 0
-    position: int = 0  # characters drawn so far
-    pending: int = -1  # the newest character, if it was drawn but not read yet
-
-    def copy(self) -> Place:
-        state = tuple(part.copy() for part in self.state)
-        return Place(state, self.logits.copy(), self.recent.copy(), self.number, self.position, self.pending)
+from charrnn.sampling.steps import State, Steps
 
 
 @dataclass(frozen=True)
@@ -69,18 +24,18 @@ class Layer:
     bias_hn: np.ndarray | None  # gru: stays inside the reset product
 
 
-class Network:
+class Network(Steps):
     """A model's step. Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H."""
-
-    engine = "numpy"
 
     def __init__(self, model: ModelFile, weights: str = "float32") -> None:
         """weights: "float16" rounds every matrix but layer 0's table to half precision; arithmetic stays float32."""
         settings = model.settings.model
         self.cell, self.skip, self.half = settings.cell, settings.skip, weights == "float16"
         self.hidden_size, self.num_layers, _ = sizes(settings)
+        self.name = f"{self.cell} {self.num_layers}x{self.hidden_size}"
         tensors = {name: np.array(value, np.float32, order="C") for name, value in model.tensors.items()}
         self.embedding = tensors["embedding.weight"]
+        self.vocabulary_size = len(self.embedding)
         self.head_bias = tensors["head.bias"]
         self.head = self._rounded(tensors.get("head.weight", self.embedding)).T  # tied: the embedding
         self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
@@ -92,101 +47,6 @@ class Network:
         """The state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
         shape = (self.num_layers, batch, self.hidden_size)
         return tuple(np.zeros(shape, np.float32) for _ in range(1 + (self.cell == "lstm")))
-
-    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> logits (B, V) of the character after them, and a new state."""
-        hidden, state = self._advance(ids, state)
-        return self._logits(hidden), state
-
-    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
-        """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
-        nats = 0.0
-        piece = max(1, min(256, MAX_SCORES // len(self.embedding)))  # one product with the head for so many
-        for begin in range(0, len(ids), piece):
-            hiddens = []
-            for at in range(begin, min(begin + piece, len(ids))):
-                hidden, state = self._advance(ids[at : at + 1], state)
-                hiddens.append(hidden)
-            logits = self._logits(np.concatenate(hiddens))
-            targets = ids[begin + 1 : begin + 1 + len(logits)]
-            nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
-        return logits[-1:], state, nats
-
-    def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Ids of one text from `place` on, as they are drawn; `place` follows with each."""
-        tail: list[int] = []
-        until = plan.until.tolist()
-        end = place.position + plan.length
-        for begin in range(place.position, end, 256):
-            numbers = uniforms(plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end)))
-            for at in range(len(numbers)):
-                if place.pending >= 0:
-                    place.logits, place.state = self.step(np.array([place.pending]), place.state)
-                    place.pending = -1
-                ids = draw(distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1])
-                place.pending = int(ids[0])
-                place.recent[0, place.position % WINDOW] = place.pending
-                place.position += 1
-                yield ids
-                tail = [*tail, place.pending][-len(until) :] if until else tail
-                if place.pending == plan.newline or (until and tail == until):
-                    return
-
-    def write_many(
-        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
-    ) -> Iterator[Finished]:
-        """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
-        first_logits, first_state = begin
-        limit = max(1, min(MAX_ROWS, MAX_SCORES // len(self.embedding)))
-        # Row r of every array belongs to sample index[r], which has position[r] characters so far.
-        index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
-        logits, state = first_logits[:0], self.zero_state(0)
-        finished: dict[int, tuple[np.ndarray, float]] = {}
-        begun = due = first  # the next to begin, the next to yield
-        while True:
-            new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
-            if new > 0:
-                index = np.append(index, np.arange(begun, begun + new))
-                position, nats = np.append(position, np.zeros(new, np.int64)), np.append(nats, np.zeros(new))
-                written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
-                recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
-                logits = np.concatenate([logits, first_logits.repeat(new, 0)])
-                pairs = zip(state, first_state, strict=True)
-                state = tuple(np.concatenate([part, fresh.repeat(new, 1)], 1) for part, fresh in pairs)
-                begun += new
-            if not len(index):
-                return
-            ids = draw(distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position))
-            nats += surprise(logits, ids)
-            if position.max() == written.shape[1]:
-                written = np.concatenate([written, np.zeros_like(written)], 1)
-            rows = np.arange(len(index))
-            written[rows, position] = ids
-            recent[rows, position % WINDOW] = ids
-            position += 1
-            done = (position >= plan.length) | (ids == plan.newline)
-            for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
-                done[row] |= np.array_equal(written[row, : position[row]][-len(plan.until) :], plan.until)
-            if done.any():
-                for row in np.flatnonzero(done):
-                    finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])
-                keep = ~done
-                ids, index, position, nats = ids[keep], index[keep], position[keep], nats[keep]
-                written, recent, logits = written[keep], recent[keep], logits[keep]
-                state = tuple(part[:, keep] for part in state)
-                ready = []
-                while due in finished:
-                    ready.append(finished.pop(due))
-                    due += 1
-                if ready:
-                    each = [ended for ended, _ in ready]
-                    lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
-                    yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
-            if len(ids):
-                logits, state = self.step(ids, state)
-
-    # The network
 
     def _rounded(self, weights: np.ndarray) -> np.ndarray:
         """As float16 holds them. Numbers beyond its range stay at its ends."""

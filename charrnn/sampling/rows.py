@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.sampling.compiled import PAUSE_S, Compiled, Pace, padded
 from charrnn.sampling.decode import WINDOW
-from charrnn.sampling.network import MAX_SCORES, MAX_WAITING, Finished, Place, Plan, State
+from charrnn.sampling.steps import MAX_SCORES, MAX_WAITING, Finished, Place, Plan, State
 
 MAX_ROWS = 60  # samples side by side, for one thread: measured, from 24 on the same speed
 DONE, STARVED, PAUSED, WRITTEN_FULL, OUT_FULL = range(5)  # why charrnn_write returned

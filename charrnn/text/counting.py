@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charrnn.config import MAX_ORDER
 from charrnn.text.ngram import UNSEEN, Level, NGram, padded, pieces_of, weigh
 
 LARGE = 8_000_000
-MAX_ORDER = 24
 
 
 def most_orders(vocabulary_size: int) -> int:
@@ -33,12 +33,12 @@ class GramCounter:
         self.vocabulary_size, self.order, self.boundary = vocabulary_size, order, boundary
         self.codes, self.counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
-    def pieces(self, ids: np.ndarray) -> Iterator[np.ndarray]:
-        """ids (N,) in pieces for `add`: whole lines, or, in a stream, each with the end of the one before."""
-        return (ids[start:stop] for start, stop in pieces_of(ids, self.order, self.boundary))
+    def spans(self, ids: np.ndarray) -> Iterator[tuple[int, int]]:
+        """Where pieces of ids (N,) for `add` start and stop: whole lines, or, in a stream, overlapping."""
+        return pieces_of(ids, self.order, self.boundary)
 
     def add(self, piece: np.ndarray) -> None:
-        """Count one of `pieces`."""
+        """Count one piece, as `spans` cut it."""
         ids, counted = padded(piece, self.order, self.boundary)
         codes = _packed(ids, self.order, self.vocabulary_size)
         if self.boundary is not None:
@@ -55,8 +55,8 @@ class GramCounter:
 
     def count(self, ids: np.ndarray) -> GramCounter:
         """All of ids (N,)."""
-        for piece in self.pieces(ids):
-            self.add(piece)
+        for start, stop in self.spans(ids):
+            self.add(ids[start:stop])
         return self
 
 
@@ -107,7 +107,8 @@ class Orders:
         return NGram(self.levels(order, smoothing), self.vocabulary_size, self.boundary, smoothing)
 
     def nats(self, ids: np.ndarray, smoothing: str) -> list[float]:
-        """-sum of ln P over ids (N,) under the models of order 1, 2, ..., longest: all in one pass."""
+        """-sum of ln P under the models of order 1, 2, ..., longest, all in one pass: of ids (N,), in a stream without
+        the first, of which nothing tells."""
         longest = self.model(self.longest, smoothing)
         tops = [
             weigh([*longest.levels[:k], Level(grams, counts)], k, self.vocabulary_size, smoothing)
@@ -116,7 +117,8 @@ class Orders:
         found = [0.0] * self.longest
         for start, stop in pieces_of(ids, self.longest, self.boundary):
             piece, counted = padded(ids[start:stop], self.longest, self.boundary)
-            counted[: self.longest - 1 if self.boundary is None and start else 0] = False
+            if self.boundary is None:
+                counted[: self.longest - 1 if start else 1] = False
             probability = np.full(len(piece), 1 / self.vocabulary_size)
             for k, (contexts, place) in enumerate(longest.walk(piece)):
                 known = contexts != UNSEEN

@@ -16,6 +16,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.config import MAX_ORDER
+
 UNSEEN = -1
 SMOOTHINGS = ("kneser-ney", "witten-bell")
 PIECE = 1 << 22  # characters counted or scored at a time
@@ -72,40 +74,13 @@ class NGram:
             found.append(piece[0 if self.boundary is not None or not start else self.order - 1 :])
         return np.concatenate(found)
 
-    def nats(self, ids: np.ndarray) -> float:
-        """-sum of ln P over ids."""
-        return float(-np.log(self.probabilities(ids)).sum())
-
-    def start(self, batch: int) -> np.ndarray:
-        """(order - 1, B) int64: the context before any character. Row k: place of its last k + 1 characters, or UNSEEN."""
-        contexts = np.full((self.order - 1, batch), UNSEEN, np.int64)
-        if self.boundary is not None:
-            for _ in range(self.order - 1):
-                contexts = self.advance(contexts, np.full(batch, self.boundary))
-        return contexts
-
-    def advance(self, contexts: np.ndarray, ids: np.ndarray) -> np.ndarray:
-        """The contexts (order - 1, B) after one more character each, ids (B,)."""
-        after = np.empty_like(contexts)
-        place: np.ndarray = np.zeros(contexts.shape[1], np.int64)
-        for k in range(len(after)):
-            after[k] = self._find(k, place, ids)
-            place = contexts[k]
-        return after
-
-    def next(self, contexts: np.ndarray) -> np.ndarray:
-        """P (V,) of every character after one context (order - 1,): a column of `advance`'s."""
-        probability = np.full(self.vocabulary_size, 1 / self.vocabulary_size)
-        place = 0
-        for k, (level, weights) in enumerate(zip(self.levels, self.weights, strict=True)):
-            if k:
-                place = int(contexts[k - 1])
-                if place == UNSEEN:
-                    break  # nor is any longer one known
-            low, high = np.searchsorted(level.grams, (place * self.vocabulary_size, (place + 1) * self.vocabulary_size))
-            probability *= weights.back[place]
-            probability[level.grams[low:high] - place * self.vocabulary_size] += weights.gain[low:high]
-        return probability
+    def tensors(self) -> dict[str, np.ndarray]:
+        """What a file holds of it."""
+        return {
+            f"ngram.{n}.{name}": getattr(level, name)
+            for n, level in enumerate(self.levels, 1)
+            for name in ("grams", "counts")
+        }
 
     def _find(self, k: int, place: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Places among level k's n-grams of the contexts at `place` followed by ids; UNSEEN where there are none."""
@@ -134,6 +109,24 @@ class NGram:
             place = self._find(k, contexts, ids)
             yield contexts, place
             contexts = np.concatenate([[UNSEEN], place[:-1]])
+
+
+def levels_of(tensors: dict[str, np.ndarray], vocabulary_size: int) -> list[Level]:
+    """The levels in a file's tensors, as NGram.tensors named them. Raises ValueError where they are no such thing."""
+    levels: list[Level] = []
+    contexts = 1
+    while f"ngram.{len(levels) + 1}.grams" in tensors:
+        grams, counts = (tensors.get(f"ngram.{len(levels) + 1}.{name}") for name in ("grams", "counts"))
+        if grams is None or counts is None or grams.dtype != np.int64 or counts.dtype != np.uint32:
+            raise ValueError("not an n-gram model")
+        fine = grams.ndim == 1 and grams.shape == counts.shape and len(grams) and len(levels) < MAX_ORDER
+        if not fine or grams[0] < 0 or grams[-1] >= contexts * vocabulary_size or (np.diff(grams) <= 0).any():
+            raise ValueError("n-grams out of order")
+        levels.append(Level(grams, counts))
+        contexts = len(grams)
+    if not levels or len(tensors) != 2 * len(levels):
+        raise ValueError("not an n-gram model")
+    return levels
 
 
 def weigh(levels: list[Level], k: int, base: int, smoothing: str) -> Weights:

@@ -49,6 +49,15 @@ class Progress(Protocol):
     def sampled(self, step: int, text: str) -> None: ...
 
 
+def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict[str, Any]:
+    """The metadata of a run's model and checkpoint files."""
+    vocabulary, first = corpus.vocabulary, int(corpus.split("train")[0])
+    start = vocabulary.newline if vocabulary.newline is not None else first
+    return model_meta(
+        kind, settings, vocabulary, corpus.mode, start, fingerprint=corpus.fingerprint, corpus=corpus.name, **more
+    )
+
+
 class Trainer:
     """A training in a run directory. settings must be filled (recipe.fill)."""
 
@@ -344,19 +353,7 @@ class Trainer:
         return self._elapsed_before + time.perf_counter() - self._began
 
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
-        vocabulary = self.corpus.vocabulary
-        first = int(self.corpus.split("train")[0])
-        start = vocabulary.newline if vocabulary.newline is not None else first
-        return model_meta(
-            kind,
-            self.settings,
-            vocabulary,
-            self.corpus.mode,
-            start,
-            fingerprint=self.corpus.fingerprint,
-            corpus=self.corpus.name,
-            **more,
-        )
+        return run_meta(kind, self.settings, self.corpus, **more)
 
     def outcome(self, reason: str) -> Outcome:
         """Where this training stands, and what that means."""

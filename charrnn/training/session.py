@@ -21,6 +21,7 @@ from charrnn.text import corpus as corpora
 from charrnn.training import recipe, runtime
 from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
+from charrnn.training.counted import CountingTrainer, check_flags
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.memory import tune_malloc
 from charrnn.training.outcome import Outcome
@@ -61,7 +62,11 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
     found = corpora.survey(request.corpus, settings.text, settings.training.seed)
-    settings, network = recipe.fill(settings, found)
+    counts, network = settings.model.cell == "ngram", ""
+    if counts:
+        check_flags(origins)
+    else:
+        settings, network = recipe.fill(settings, found)
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )
@@ -70,15 +75,18 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
         for note in (*found.notes, *notes):
             progress.say(f"note: {note}")
-        trainer = Trainer(
+        trainer = (CountingTrainer if counts else Trainer)(
             settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
         )
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
         progress.say(
             f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
         )
-        progress.say(_network_line(trainer, network))
-        _say_surroundings(trainer, request, progress)
+        if isinstance(trainer, CountingTrainer):
+            progress.say(trainer.describe())
+        else:
+            progress.say(_network_line(trainer, network))
+            _say_surroundings(trainer, request, progress)
         run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
         about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
         run.describe({"schema": 1} | about)
@@ -104,7 +112,7 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             now = settings.with_values("runtime", threads=min(recorded["threads"], max(os.cpu_count() or 1, 1)))
             runtime.prepare(now.runtime)
         run.rewind(checkpoint)
-        trainer = Trainer(
+        trainer = (CountingTrainer if checkpoint.model.counts else Trainer)(
             settings,
             corpus,
             run,
@@ -114,20 +122,27 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             checkpoint=checkpoint,
             began=request.began,
         )
-        here = runtime.surroundings(trainer.device, trainer.backend, settings.runtime.precision)
-        changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
-        if trainer.device.type != "cpu":
-            changed.append(f"{trainer.device} adds up in no fixed order")
-        if changed:
-            progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
+        if isinstance(trainer, Trainer):
+            _compare_surroundings(trainer, recorded, progress)
         total, step = trainer.plan.total_steps, trainer.place.step
         trainer.settle()
         if trainer.is_done:
             progress.say(f"{path} is already done at step {step:,}; a larger --budget, --epochs or --steps goes on")
             return path, trainer.outcome("already done")
         progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
-        _say_surroundings(trainer, request, progress)
+        if isinstance(trainer, Trainer):
+            _say_surroundings(trainer, request, progress)
         return path, _fit(trainer)
+
+
+def _compare_surroundings(trainer: Trainer, recorded: Mapping[str, Any], progress: Progress) -> None:
+    """Say what makes a resume inexact, if anything does."""
+    here = runtime.surroundings(trainer.device, trainer.backend, trainer.settings.runtime.precision)
+    changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
+    if trainer.device.type != "cpu":
+        changed.append(f"{trainer.device} adds up in no fixed order")
+    if changed:
+        progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
 
 
 def _newest(request: Request) -> Path:
@@ -201,13 +216,13 @@ def _same_corpus(
     return opened
 
 
-def _fit(trainer: Trainer) -> Outcome:
+def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
     with _signals(trainer):
         return trainer.fit()
 
 
 @contextlib.contextmanager
-def _signals(trainer: Trainer) -> Iterator[None]:
+def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
     """The first signal finishes the step and saves; the second leaves at once (files are replaced whole or not at all)."""
     if threading.current_thread() is not threading.main_thread():
         yield
