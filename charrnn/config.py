@@ -1,6 +1,6 @@
 """Settings as frozen dataclasses: every setting is named, typed, bounded and explained here, once.
 
-The command line, `--set`, CHARRNN_* variables and TOML files are all read through `resolve`, in the order
+The command line and the layers of layers.py (files, environment, `--set`) are all read through `resolve`, in the order
 defaults < file < environment < flags. A value of None means: decided by the program (sized from the corpus, say).
 """
 
@@ -10,10 +10,8 @@ import dataclasses
 import difflib
 import math
 import re
-import tomllib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
-from pathlib import Path
 from typing import Any
 
 from charrnn.errors import SettingsError
@@ -21,8 +19,6 @@ from charrnn.terminal import one_line
 
 LENGTHS = ("budget", "epochs", "steps")  # the three ways to say how long to train; one is given
 MAX_ORDER = 24  # of n-grams
-MAX_TOML_BYTES = 64 << 10
-MAX_TOML_LINE = 1000  # tomllib takes quadratic memory in the length of a dotted key
 
 
 def setting(default: Any, help: str, *, kind: type | None = None, **bounds: Any) -> Any:
@@ -160,7 +156,6 @@ SECTIONS: dict[str, type[Any]] = {
     "text": TextSettings, "model": ModelSettings, "training": TrainingSettings, "runtime": RuntimeSettings,
 }  # fmt: skip
 FIELDS = {item.name: (section, item) for section, kind in SECTIONS.items() for item in fields(kind)}
-NOT_SETTINGS = {"CHARRNN_DEBUG", "CHARRNN_KERNEL"}  # CHARRNN_* variables that something else reads
 
 
 def flag(key: str) -> str:
@@ -192,7 +187,7 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
                 continue
             where = {"--": flag(key), "environment": f"CHARRNN_{key.upper()}"}.get(origin, f"{origin}: {key}")
             section, item = _known(key, where)
-            chosen[section][key] = _checked(item, value, where)
+            chosen[section][key] = checked(item, value, where)
             origins[key] = flag(key) if origin == "--" else origin
     settings = Settings(**{name: kind(**chosen[name]) for name, kind in SECTIONS.items()})
     _check_together(settings)
@@ -204,95 +199,15 @@ def flatten(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for section, table in values.items():
         if section not in SECTIONS:
-            raise SettingsError(f"{where}: there is no section [{one_line(section)}]{_nearest(section, SECTIONS)}")
+            raise SettingsError(f"{where}: there is no section [{one_line(section)}]{nearest(section, SECTIONS)}")
         if not isinstance(table, Mapping):
             raise SettingsError(f"{where}: {section} must be a table: write [{section}] above its settings")
         for key, value in table.items():
             if key not in FIELDS or FIELDS[key][0] != section:
                 names = [item.name for item in fields(SECTIONS[section])]
-                raise SettingsError(f"{where}: [{section}] has no setting {one_line(key)!r}{_nearest(key, names)}")
+                raise SettingsError(f"{where}: [{section}] has no setting {one_line(key)!r}{nearest(key, names)}")
             flat[key] = value
     return flat
-
-
-def environment_layer(environment: Mapping[str, str]) -> dict[str, str]:
-    """CHARRNN_LR=0.01 -> {"lr": "0.01"}."""
-    return {
-        name.removeprefix("CHARRNN_").lower(): value
-        for name, value in environment.items()
-        if name.startswith("CHARRNN_") and name not in NOT_SETTINGS
-    }
-
-
-def set_layer(assignments: Iterable[str]) -> dict[str, str]:
-    """--set section.key=value, each."""
-    values: dict[str, str] = {}
-    for assignment in assignments:
-        name, equals, value = assignment.partition("=")
-        section, dot, key = name.strip().partition(".")
-        if not equals or not dot:
-            raise SettingsError(
-                f"--set {one_line(assignment)!r}: write it as section.key=value, as in training.lr=0.01"
-            )
-        values |= flatten({section: {key: value}}, f"--set {one_line(name)}")
-    return values
-
-
-def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
-    """(origin, values) of a TOML file or of a preset that comes with charrnn. Raises SettingsError."""
-    path = Path(source)
-    try:
-        exists = path.exists()
-    except OSError as error:
-        raise SettingsError(f"--config {one_line(source)}: {error.strerror}") from None
-    if not exists:
-        preset = shipped("configs", f"{source}.toml")
-        if preset is None:
-            known = ", ".join(shipped_names("configs"))
-            hint = _nearest(source, shipped_names("configs"))
-            raise SettingsError(f"--config {one_line(source)}: no such file or preset; presets: {known}{hint}")
-        path = preset
-    shown = one_line(path.name)
-    try:
-        with open(path, "rb") as file:
-            data = file.read(MAX_TOML_BYTES + 1)
-        text = data.decode("utf-8-sig")
-    except OSError as error:
-        raise SettingsError(f"--config {shown}: {error.strerror}") from None
-    except UnicodeDecodeError as error:
-        raise SettingsError(f"--config {shown}: byte {error.start} is not UTF-8; save it as UTF-8") from None
-    if len(data) > MAX_TOML_BYTES or max(map(len, text.split("\n"))) > MAX_TOML_LINE:
-        raise SettingsError(
-            f"--config {shown}: larger than {MAX_TOML_BYTES >> 10} KiB or a line over {MAX_TOML_LINE} characters"
-        )
-    try:
-        values = flatten(tomllib.loads(text), shown)
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise SettingsError(f"--config {shown}: {one_line(str(error))}") from None
-    except SettingsError as error:
-        raise SettingsError(f"--config {error}{_line_of(str(error), text)}") from None
-    for key, value in values.items():  # here, where the line is known
-        try:
-            _checked(FIELDS[key][1], value, f"--config {shown}: {key}")
-        except SettingsError as error:
-            raise SettingsError(f"{error}{_line_of(key, text)}") from None
-    return shown, values
-
-
-def shipped(folder: str, name: str) -> Path | None:
-    """A file of corpora/ or configs/: inside an installed package, or at the top of a source tree."""
-    if re.fullmatch(r"[A-Za-z0-9_-]+\.(txt|toml)", name):
-        for place in (Path(__file__).parent, Path(__file__).parent.parent):
-            if (place / folder / name).is_file():
-                return place / folder / name
-    return None
-
-
-def shipped_names(folder: str) -> list[str]:
-    """Names of the files that come in a folder, without their endings."""
-    here = Path(__file__).parent
-    place = here / folder if (here / folder).is_dir() else here.parent / folder
-    return sorted(path.stem for path in place.glob("*") if path.suffix in (".txt", ".toml"))
 
 
 def seconds(text: str, where: str) -> float:
@@ -347,7 +262,7 @@ def check_bfloat16(runtime: RuntimeSettings, cell: str) -> None:
         raise SettingsError(f"--precision bfloat16 is for torch.nn's cells, and {lacking} is not one; use float32")
 
 
-def _checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
+def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """The value in its field's type and within its limits. Strings are parsed: they come from a command line."""
     kind, limits = item.metadata["kind"], item.metadata
     shown = one_line(str(value))
@@ -372,7 +287,7 @@ def _checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
         words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text in quotes"}
         raise SettingsError(f"{where}: {shown!r} is not {words[kind]}") from None
     if "choices" in limits and value not in limits["choices"]:
-        hint = _nearest(shown, limits["choices"])
+        hint = nearest(shown, limits["choices"])
         raise SettingsError(f"{where}: {shown!r} is not one of {', '.join(limits['choices'])}{hint}")
     if "min" in limits and value < limits["min"]:
         raise SettingsError(f"{where}: {shown} is below {limits['min']}")
@@ -432,20 +347,10 @@ def _check_together(settings: Settings) -> None:
 
 def _known(key: str, where: str) -> tuple[str, dataclasses.Field[Any]]:
     if key not in FIELDS:
-        raise SettingsError(f"{one_line(where)} is not a setting{_nearest(key, FIELDS)}")
+        raise SettingsError(f"{one_line(where)} is not a setting{nearest(key, FIELDS)}")
     return FIELDS[key]
 
 
-def _nearest(word: str, known: Iterable[str]) -> str:
+def nearest(word: str, known: Iterable[str]) -> str:
     near = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f"; did you mean {near[0]}?" if near else ""
-
-
-def _line_of(key_or_message: str, text: str) -> str:
-    """' (line 5)' of a TOML text, for the key that a message quotes."""
-    quoted = re.search(r"'([^']+)'|section \[([^]]+)\]", key_or_message)
-    key = (quoted[1] or quoted[2]) if quoted else key_or_message
-    for number, line in enumerate(text.splitlines(), 1):
-        if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[]=.]", line):
-            return f" (line {number})"
-    return ""

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from charrnn.kernel.library import library
 
@@ -21,6 +22,9 @@ def find_compiler():
         (path for path in found if not subprocess.run([path, "--version"], capture_output=True).returncode), None
     )
 
+
+settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of the code
+settings.load_profile("no clock")
 
 COMPILER = find_compiler()
 # With a compiler an absent library is a fault: then these tests fail.

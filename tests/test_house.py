@@ -14,6 +14,7 @@ SHARED = {
     "charrnn",
     "charrnn.errors",
     "charrnn.config",
+    "charrnn.layers",
     "charrnn.storage",
     "charrnn.terminal",
     "charrnn.layout",
@@ -24,7 +25,13 @@ MAY_IMPORT = {
     "text": set(),
     "model": set(),  # and not modelfile, which knows the disk
     "training": {"charrnn.text", "charrnn.model", "charrnn.insight.evaluate"},
-    "sampling": {"charrnn.text.vocabulary", "charrnn.text.reading", "charrnn.text.corpus", "charrnn.text.novelty"},
+    "sampling": {
+        "charrnn.text.vocabulary",
+        "charrnn.text.reading",
+        "charrnn.text.corpus",
+        "charrnn.text.novelty",
+        "charrnn.text.ngram",
+    },
     "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling"},
 }
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from conftest import COMPILER
 
-from charrnn.config import shipped, shipped_names
+from charrnn.layers import shipped, shipped_names
 from charrnn.text.reading import find_source, take_census
 
 ROOT = Path(__file__).parent.parent

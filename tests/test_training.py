@@ -12,9 +12,10 @@ import pytest
 import torch
 from conftest import FEW, Watcher
 
-from charrnn.config import Settings, resolve, shipped, toml_layer
+from charrnn.config import Settings, resolve
 from charrnn.errors import DivergedError
 from charrnn.insight.evaluate import Score
+from charrnn.layers import shipped, toml_layer
 from charrnn.modelfile import read_model
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import typer
 
 from charrnn import config
+from charrnn import layers as sources
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, write_stdout
 
@@ -137,9 +138,9 @@ def _layers(files: list[str], assignments: list[str], chosen: dict[str, Any]) ->
     """Settings in order of precedence: file < environment < --set < flags."""
     if len(files) > 1:
         raise SettingsError(f"--config given {len(files)} times; give one file, and --set for the rest")
-    layers: list[tuple[str, Any]] = [config.toml_layer(name) for name in files]
-    environment = config.environment_layer(os.environ)
-    layers += [("environment", environment), ("--set", config.set_layer(assignments)), ("--", chosen)]
+    layers: list[tuple[str, Any]] = [sources.toml_layer(name) for name in files]
+    environment = sources.environment_layer(os.environ)
+    layers += [("environment", environment), ("--set", sources.set_layer(assignments)), ("--", chosen)]
     return tuple(layers)
 
 

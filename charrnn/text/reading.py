@@ -22,8 +22,9 @@ from typing import BinaryIO, Literal
 
 import numpy as np
 
-from charrnn.config import TextSettings, shipped, shipped_names
+from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, VocabularyError
+from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
