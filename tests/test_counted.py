@@ -2,6 +2,9 @@
 
 import json
 import math
+import os
+import subprocess
+import sys
 from dataclasses import replace
 from pathlib import Path
 
@@ -245,3 +248,28 @@ def test_the_kernel_is_not_for_counting_models():
         Sampler(model, engine="compiled")
     assert repr(Sampler(model)) == "Sampler(2-gram, 5 characters, stream, numpy)"
     assert replace(model).counts
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="memory is read from Linux's /proc")
+def test_a_hundred_megabytes_are_counted_in_two_gigabytes(tmp_path):
+    # Words of two to nine letters by Zipf's law, ended by spaces, some by newlines.
+    random = np.random.default_rng(0)
+    words = [bytes(random.integers(97, 123, random.integers(2, 10)).tolist()) for _ in range(50_000)]
+    with open(tmp_path / "big.txt", "wb") as file:
+        while file.tell() < 100_000_000:
+            drawn = np.minimum(random.zipf(1.1, 100_000), 50_000) - 1
+            ends = np.where(random.random(100_000) < 0.1, 10, 32).tolist()
+            file.write(b"".join(words[word] + bytes([end]) for word, end in zip(drawn.tolist(), ends, strict=True)))
+    code = (
+        "import re; from conftest import Watcher; from charrnn.training.session import Request, train\n"
+        "run, outcome = train(Request('big.txt', (('--', {'cell': 'ngram'}),)), Watcher())\n"
+        "print(outcome.parameters, int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1e3)"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join([str(Path(__file__).parent), *sys.path])}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=1500, env=environment
+    )
+    assert done.returncode == 0, done.stderr
+    print(done.stdout)
+    assert float(done.stdout.split()[-1]) < 2000
