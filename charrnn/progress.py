@@ -52,9 +52,8 @@ class TrainingProgress:
             self._draw(step, total, seconds_left)
         elif now - self._line_at >= LINE_S:
             self._line_at = now
-            self.say(
-                f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s  train {self._bits:.3f} bits/char{_left(seconds_left)}"
-            )
+            learnt = "" if math.isnan(self._bits) else f"  train {self._bits:.3f} bits/char"
+            self.say(f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s{learnt}{_left(seconds_left)}")
 
     def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None:
         learnt = clipping = ""
@@ -84,7 +83,8 @@ class TrainingProgress:
         now = time.perf_counter()
         if now - self._line_at >= 0.2:
             self._line_at = now
-            text = f"{self._rate:,.0f} chars/s  {self._bits:.3f} bits/char{_left(seconds_left)}"
+            learnt = "" if math.isnan(self._bits) else f"  {self._bits:.3f} bits/char"
+            text = f"{self._rate:,.0f} chars/s{learnt}{_left(seconds_left)}"
             bar.set_postfix_str(text, refresh=False)
         bar.update(step - bar.n)
 
