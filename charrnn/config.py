@@ -106,6 +106,11 @@ class TrainingSettings:
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
     warmup: int = setting(50, "updates during which the learning rate rises", min=0)
     weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
+    init_from: str = setting(
+        "", "run, model or checkpoint whose network and weights to start from; new characters are added"
+    )
+    freeze: str = setting("", "with --init-from: what stays as it is, as embedding,layer0,layer1,head")
+    mix: float = setting(0.0, "with --init-from: share of a batch from the text of that run", min=0.0, below=1.0)
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
     eval_every: str | None = setting(

@@ -26,6 +26,7 @@ from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import backends, memory, optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
@@ -55,19 +56,25 @@ class Trainer:
     def __init__(
         self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
         origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
-        began: float | None = None,
+        began: float | None = None, weights: Tensors | None = None, mixed: Corpus | None = None,
     ) -> None:  # fmt: skip
-        """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started."""
+        """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
+
+        weights: begin with these instead of random ones. mixed: an older text for a share of each batch (--mix).
+        """
         training = settings.training
         assert training.batch_size is not None
         assert training.seq_length is not None
         self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
+        self.mixed = mixed
         if not len(corpus.split("val")):
             raise SettingsError(
                 f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
             )
         self.device = runtime.prepare(settings.runtime)
-        self.batches: Batches = make_batches(corpus, training.batch_size, training.seq_length, training.seed)
+        self.batches: Batches = make_batches(
+            corpus, training.batch_size, training.seq_length, training.seed, mixed, training.mix
+        )
         if training.checkpoint_every_chars and corpus.mode == "lines":
             raise SettingsError(
                 "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
@@ -83,6 +90,11 @@ class Trainer:
         self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, settings.runtime.precision)
+        if weights is not None:
+            self.model.load_tensors({name: torch.from_numpy(value) for name, value in weights.items()})
+        frozen = frozen_tensors(settings)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in frozen)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
         self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
@@ -355,6 +367,7 @@ class Trainer:
             start,
             fingerprint=self.corpus.fingerprint,
             corpus=self.corpus.name,
+            **({"mixed": self.mixed.fingerprint} if self.mixed is not None else {}),
             **more,
         )
 

@@ -18,7 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
-from charrnn.training import recipe, runtime
+from charrnn.training import finetune, recipe, runtime
 from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.loop import MakeSamples, Progress, Trainer
@@ -56,7 +56,7 @@ def train(request: Request, progress: Progress, make_samples: MakeSamples | None
 
 
 def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
-    settings, origins = resolve(request.layers)
+    settings, origins, old = finetune.begin(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
@@ -65,21 +65,25 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )
+    source = finetune.prepare(old, settings, found, path) if old is not None else None
+    vocabulary = source.vocabulary if source is not None else found.vocabulary
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
-        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
-        for note in (*found.notes, *notes):
+        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus", vocabulary)
+        mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
+        for note in (*found.notes, *notes, *([source.note] if source is not None else [])):
             progress.say(f"note: {note}")
         trainer = Trainer(
-            settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
-        )
+            settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began,
+            weights=source.weights if source is not None else None, mixed=mixed,
+        )  # fmt: skip
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
         progress.say(
             f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
         )
         progress.say(_network_line(trainer, network))
         _say_surroundings(trainer, request, progress)
-        run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
+        run.clear(keep_corpora=texts)  # only now: whatever was wrong with the request has been said
         about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
         run.describe({"schema": 1} | about)
         return path, _fit(trainer)
@@ -113,6 +117,7 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             make_samples=make_samples,
             checkpoint=checkpoint,
             began=request.began,
+            mixed=finetune.recorded_mix(checkpoint, corpus, path / "corpus"),
         )
         here = runtime.surroundings(trainer.device, trainer.backend, settings.runtime.precision)
         changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
