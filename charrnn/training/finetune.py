@@ -37,6 +37,7 @@ class Source:
 
     vocabulary: Vocabulary
     weights: dict[str, np.ndarray]
+    lift: list[tuple[int, float]]  # ids of new characters and by how much their bias rises as training begins
     note: str
     text: Corpus | None
     filters: tuple[Path, ...]  # of the texts that the earlier model learnt, for novelty
@@ -104,16 +105,13 @@ def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> So
             f"--freeze {one_line(settings.training.freeze)}: this text has {_named(old.vocabulary, vocabulary)} that "
             f"{shown} does not know and could not learn; leave embedding and head out of it"
         )
+    train = found.censuses["train"].counts
     text = _own_text(old, shown, found.mode) if settings.training.mix else None
-    counts = found.censuses["train"].counts[list(old.vocabulary.symbols)]
     filters = old.run.glob("corpus/" + "[0-9a-f]" * 16 + ".novel") if old.run and old.mode == found.mode else ()
-    return Source(
-        vocabulary,
-        extended(old, vocabulary, counts),
-        _note(old, found, vocabulary, shown),
-        text,
-        tuple(sorted(filters)),
-    )
+    weights = extended(old, vocabulary, train[list(old.vocabulary.symbols)])
+    shares = train[symbols] / train.sum() * (1 - settings.training.mix)
+    note = _note(old, found, settings, vocabulary)
+    return Source(vocabulary, weights, lift_to_shares(old, vocabulary, shares), note, text, tuple(sorted(filters)))
 
 
 def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -122,7 +120,7 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
     counts (V,): how often each old symbol occurs; q are their shares. A new character begins as the average of the old
     ones: its rows of embedding and head are q's means of theirs, so that its logit is q's mean of the old logits, plus
     a constant. Since log sum_v exp(logit_v) >= sum_v q_v logit_v + H(q) for every q (Gibbs), a constant of
-    H(q) + ln(share) gives it at most `share` of the probability after any text whatever: none is needed to be sure.
+    H(q) + ln(share) gives it at most `share` of the probability after any text: none has to be scored to know.
     With q as in the text it gets about as much as that bound allows, and has the less to learn.
     """
     places = vocabulary.lookup(np.array(old.vocabulary.symbols))
@@ -136,6 +134,16 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
         tensors[name] = np.broadcast_to(average, (len(vocabulary), *rows.shape[1:])).astype(np.float32)
         tensors[name][places] = rows
     return tensors
+
+
+def lift_to_shares(old: ModelFile, vocabulary: Vocabulary, shares: np.ndarray) -> list[tuple[int, float]]:
+    """(id, nats) for each new character that is to be learnt: what its bias lacks of its share of the text.
+
+    shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of new), Adam would need
+    hundreds of steps to get there.
+    """
+    new = np.flatnonzero(old.vocabulary.lookup(np.array(vocabulary.symbols)) < 0)
+    return [(int(i), max(0.0, float(np.log(shares[i] * len(new) / NEW_SHARE)))) for i in new if shares[i]]
 
 
 def frozen_tensors(settings: Settings) -> set[str]:
@@ -194,14 +202,19 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
     return text
 
 
-def _note(old: ModelFile, found: Survey, vocabulary: Vocabulary, shown: str) -> str:
+def _note(old: ModelFile, found: Survey, settings: Settings, vocabulary: Vocabulary) -> str:
     """What is taken and what has changed, on one line."""
+    training, shown = settings.training, one_line(settings.training.init_from)
     unused = len(vocabulary) - len(found.vocabulary)
     note = f"starting from {shown}: {_named(old.vocabulary, vocabulary)} added"
     if unused:
         note += f", {unused:,} of the old {'does' if unused == 1 else 'do'} not occur in this text"
     if old.mode != found.mode:
         note += f"; it learnt {old.mode}, and this text is read as {found.mode}"
+    if training.freeze:
+        note += f"; frozen: {one_line(training.freeze)}"
+    if training.mix:
+        note += f"; {training.mix:.0%} of each batch is its own text"
     return note
 
 

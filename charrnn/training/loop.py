@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -57,16 +57,18 @@ class Trainer:
         self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
         origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
         began: float | None = None, weights: Tensors | None = None, mixed: Corpus | None = None,
+        lift: Sequence[tuple[int, float]] = (),
     ) -> None:  # fmt: skip
         """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
 
         weights: begin with these instead of random ones. mixed: an older text for a share of each batch (--mix).
+        lift: (id, nats) by which the bias of a character rises as training begins, after the first evaluation.
         """
         training = settings.training
         assert training.batch_size is not None
         assert training.seq_length is not None
         self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
-        self.mixed = mixed
+        self.mixed, self._lift = mixed, lift
         if not len(corpus.split("val")):
             raise SettingsError(
                 f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
@@ -175,6 +177,9 @@ class Trainer:
         began = time.perf_counter()
         training, place = self.settings.training, self.place
         rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
+        with torch.no_grad():
+            for index, nats in self._lift if place.step == 0 else ():
+                self.model.head.bias[index] += nats
         done = self._update(batch, self.state, rate, place.step)
         self.state = done.state
         if done.is_finite:
@@ -219,6 +224,7 @@ class Trainer:
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
             surroundings=runtime.surroundings(self.device, self.backend, self.settings.runtime.precision),
+            **({"lift": self._lift} if self._lift and not self.place.step else {}),
         )  # fmt: skip
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
 
@@ -241,6 +247,7 @@ class Trainer:
         try:
             self.place = place_from_dict(checkpoint.meta["place"])
             self.plan = Plan(**checkpoint.meta["plan"])
+            self._lift = [(int(index), float(nats)) for index, nats in checkpoint.meta.get("lift", [])]
         except (KeyError, TypeError, ValueError):
             raise CheckpointError(
                 f"{checkpoint.path}: its record of the training makes no sense; use another"

@@ -75,7 +75,7 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             progress.say(f"note: {note}")
         trainer = Trainer(
             settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began,
-            weights=source.weights if source is not None else None, mixed=mixed,
+            weights=source.weights if source is not None else None, mixed=mixed, lift=source.lift if source is not None else (),
         )  # fmt: skip
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
         progress.say(
