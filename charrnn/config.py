@@ -61,12 +61,6 @@ class ModelSettings:
         "gru-before is the lecture's GRU, reset before the product; ngram counts instead of learning",
         choices=("rnn", "lstm", "gru", "gru-before", "ngram"),
     )
-    order: str = setting("auto", "ngram: characters of an n-gram, or the number that predicts validation best")
-    smoothing: str = setting(
-        "kneser-ney",
-        "ngram: what unseen n-grams get (kneser-ney: modified, interpolated)",
-        choices=("kneser-ney", "witten-bell"),
-    )
     hidden_size: int | None = setting(None, "units of each layer", kind=int, min=1, max=65536)
     num_layers: int | None = setting(None, "recurrent layers", kind=int, min=1, max=64)
     embedding_size: int | None = setting(None, "numbers that stand for a character", kind=int, min=1, max=65536)
@@ -80,6 +74,12 @@ class ModelSettings:
     )
     tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
+    order: str = setting("auto", "ngram: characters of an n-gram, or the number that predicts validation best")
+    smoothing: str = setting(
+        "kneser-ney",
+        "ngram: what unseen n-grams get (kneser-ney: modified, interpolated)",
+        choices=("kneser-ney", "witten-bell"),
+    )
 
 
 @dataclass(frozen=True)
@@ -109,6 +109,11 @@ class TrainingSettings:
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
     warmup: int = setting(50, "updates during which the learning rate rises", min=0)
     weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
+    init_from: str = setting(
+        "", "run, model or checkpoint whose network and weights to start from; new characters are added"
+    )
+    freeze: str = setting("", "with --init-from: what stays as it is, as embedding,layer0,layer1,head")
+    mix: float = setting(0.0, "with --init-from: share of a batch from the text of that run", min=0.0, below=1.0)
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
     eval_every: str | None = setting(

@@ -246,5 +246,5 @@ def test_a_run_that_is_overwritten_keeps_the_filter_of_its_text_only(tmp_path):
     (tmp_path / "corpus").mkdir()
     for stem in ("0" * 16, "1" * 16):
         (tmp_path / "corpus" / f"{stem}.novel").touch()
-    run.clear(keep_corpus="1" * 16)
+    run.clear(keep_corpora={"1" * 16})
     assert [file.stem for file in (tmp_path / "corpus").iterdir()] == ["1" * 16]

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, SettingsError
 from charrnn.text.corpus import Corpus, line_bounds
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
@@ -72,6 +72,36 @@ class StreamBatches:
         return Batch(text[:, :-1], text[:, 1:], fresh=k == 0)
 
 
+class MixedStreamBatches:
+    """Lanes of a text and, below them, some of an older one, which are read round and round.
+
+        abcdefghijklm, OPQRS, B=3, T=3, a third old   ->   abc|ghi|OPQ    def|jkl|RSO
+
+    An epoch is a pass over the newer text.
+    """
+
+    def __init__(self, corpus: Corpus, old: Corpus, share: float, batch_size: int, seq_length: int) -> None:
+        """share: of the lanes that read old, rounded to whole lanes, at least one of each. Raises SettingsError."""
+        if batch_size < 2:
+            raise SettingsError(f"--batch-size {batch_size}: --mix needs a lane for each text, so at least 2")
+        self._lanes = min(max(1, round(share * batch_size)), batch_size - 1)
+        self._new, self._old = StreamBatches(corpus, batch_size - self._lanes, seq_length), old
+        self.longest, self.steps_per_epoch = self._new.longest, self._new.steps_per_epoch
+        self.chars_per_epoch = self._new.lane * batch_size
+
+    def batch(self, step: int) -> Batch:
+        new = self._new.batch(step)
+        epoch, k = divmod(step, self.steps_per_epoch)
+        read = epoch * self._new.lane + k * self._new.seq_length  # characters of each lane before this step
+        ids = self._old.split("train")
+        starts = read + np.arange(self._lanes) * (len(ids) // self._lanes)
+        places = starts[:, None] + np.arange(new.inputs.shape[1] + 1)
+        text = torch.from_numpy(ids.take(places, mode="wrap").astype(np.int64))
+        if step % 1024 == 1023:
+            self._old.release()
+        return Batch(torch.cat([new.inputs, text[:, :-1]]), torch.cat([new.targets, text[:, 1:]]), new.fresh)
+
+
 class LineBatches:
     """Whole lines, each from the zero state: newline + line -> line + newline, padded to the batch's longest.
 
@@ -79,15 +109,25 @@ class LineBatches:
     shuffled: little padding, and no order to be learnt.
     """
 
-    def __init__(self, ids: np.ndarray, newline: int, batch_size: int, seed: int = 0) -> None:
-        """ids (N,): lines that each end in newline; blank ones are left out."""
-        self._ids, self._newline = ids, newline
-        starts, lengths = line_bounds(ids, newline)
+    def __init__(
+        self, ids: np.ndarray, newline: int, batch_size: int, seed: int = 0, *, old: np.ndarray | None = None, share: float = 0.0
+    ) -> None:  # fmt: skip
+        """ids (N,): lines that each end in newline; blank ones are left out.
+
+        old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its lines.
+        """
+        self._ids, self._newline = ids if old is None else np.concatenate([ids, old]), newline
+        starts, lengths = line_bounds(self._ids, newline)
         self._starts, self._lengths = starts[lengths > 0], lengths[lengths > 0]
         self.longest = int(self._lengths.max(initial=0)) + 1
         self.batch_size, self._seed = batch_size, seed
-        self.steps_per_epoch = -(-len(self._starts) // batch_size)
-        self.chars_per_epoch = int(self._lengths.sum()) + len(self._lengths)
+        self._own = int((starts[lengths > 0] < len(ids)).sum())
+        self._added = max(1, round(self._own * share / (1 - share))) if old is not None else 0
+        self.steps_per_epoch = -(-(self._own + self._added) // batch_size)
+        chars = self._lengths + 1
+        self.chars_per_epoch = int(chars[: self._own].sum())
+        if self._added:  # on average
+            self.chars_per_epoch += round(self._added * float(chars[self._own :].mean()))
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])
 
     def batch(self, step: int) -> Batch:
@@ -118,18 +158,35 @@ class LineBatches:
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(len(self._starts))
+        order = random.permutation(self._own)
+        if self._added:
+            order = random.permutation(np.concatenate([order, self._choice(random)]))
         pool = self.batch_size * POOL_BATCHES
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
         batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self._lengths[pool], kind="stable")])]
         return [batches[i] for i in random.permutation(len(batches))]
 
+    def _choice(self, random: np.random.Generator) -> np.ndarray:
+        """As many old lines as an epoch adds: none twice, or all as often, give or take one."""
+        count = len(self._starts) - self._own
+        often, rest = divmod(self._added, count)
+        return self._own + np.concatenate([np.tile(np.arange(count), often), random.permutation(count)[:rest]])
+
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
         return [lines[start : start + self.batch_size] for start in range(0, len(lines), self.batch_size)]
 
 
-def make_batches(corpus: Corpus, batch_size: int, seq_length: int, seed: int) -> Batches:
-    """The training batches of a corpus, in its mode. Raises CorpusError if the text is too short for them."""
+def make_batches(
+    corpus: Corpus, batch_size: int, seq_length: int, seed: int, mixed: Corpus | None = None, share: float = 0.0
+) -> Batches:
+    """The training batches of a corpus, in its mode; with mixed, an older text of the same vocabulary, for a share of them.
+
+    Raises CorpusError if the text is too short for them, SettingsError if a batch is too small for two texts.
+    """
     if corpus.mode == "lines":
-        return LineBatches(corpus.split("train"), int(corpus.vocabulary.newline or 0), batch_size, seed)
+        old = mixed.split("train") if mixed is not None else None
+        newline = int(corpus.vocabulary.newline or 0)
+        return LineBatches(corpus.split("train"), newline, batch_size, seed, old=old, share=share)
+    if mixed is not None:
+        return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
     return StreamBatches(corpus, batch_size, seq_length)

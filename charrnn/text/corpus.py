@@ -14,7 +14,7 @@ import json
 import math
 import mmap
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -146,14 +146,46 @@ def build(
         missing = codes[vocabulary.lookup(codes) < 0]
         if len(missing):
             raise VocabularyError(vocabulary.explain_unknown(missing, census.counts[missing], census.shown))
+    notes: list[str] = []
+
+    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+        writer = _write_lines if found.mode == "lines" else _write_stream
+        bounds, said = writer(file, found, settings, vocabulary, dtype, seed)
+        notes.extend(said)
+        return bounds
+
+    digests = {key: census.sha256 for key, census in found.censuses.items()}
+    return _store(folder, found.name, found.fingerprint, found.mode, digests, vocabulary, write), notes
+
+
+def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
+    """The same text in the ids of another vocabulary, which must hold all its characters, written into folder.
+
+    Raises StorageError.
+    """
+    new_ids = vocabulary.lookup(np.array(old.vocabulary.symbols))
+
+    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+        for start in range(0, len(old.ids), PIECE_BYTES):
+            file.write(new_ids[old.ids[start : start + PIECE_BYTES]].astype(dtype).data)
+        return old.bounds
+
+    digests = json.loads(old.path.with_suffix(".json").read_bytes()).get("text_sha256", {})
+    return _store(folder, old.name, old.fingerprint, old.mode, digests, vocabulary, write)
+
+
+def _store(
+    folder: Path, title: str, fingerprint: str, mode: str, text_sha256: dict[str, str], vocabulary: Vocabulary,
+    write: Callable[[BinaryIO, str], dict[str, tuple[int, int]]],
+) -> Corpus:  # fmt: skip
+    """The three files of a corpus. write puts the ids of all splits into a file, as the type named, and returns their bounds."""
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
-    name = f"{found.fingerprint[:16]}.ids"
+    name = f"{fingerprint[:16]}.ids"
     temporary = folder / f".{name}.tmp"
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with open(temporary, "wb") as file:
-            writer = _write_lines if found.mode == "lines" else _write_stream
-            bounds, notes = writer(file, found, settings, vocabulary, dtype, seed)
+            bounds = write(file, dtype)
             file.flush()
             os.fsync(file.fileno())
         digest = _file_sha256(temporary)
@@ -165,17 +197,16 @@ def build(
         if isinstance(error, OSError):
             raise storage_error(error, folder) from error
         raise
-    made = Corpus(found.name, folder / name, dtype, bounds, vocabulary, found.mode, found.fingerprint)
+    made = Corpus(title, folder / name, dtype, bounds, vocabulary, mode, fingerprint)
     about = {
-        "format": FORMAT, "name": found.name, "fingerprint": found.fingerprint, "mode": found.mode, "dtype": dtype,
-        "bounds": bounds, "sha256": digest, "text_sha256": {key: census.sha256 for key, census in found.censuses.items()},
-        "vocabulary": vocabulary.to_dict(),
+        "format": FORMAT, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype, "bounds": bounds,
+        "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
     }  # fmt: skip
-    write_atomically(folder / f"{found.fingerprint[:16]}.json", json.dumps(about).encode())
+    write_atomically(made.path.with_suffix(".json"), json.dumps(about).encode())
     # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
     write_filter(made.path.with_suffix(".novel"), made.split("train"), vocabulary, made.mode, made.fingerprint)
     made.release()
-    return made, notes
+    return made
 
 
 def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpus:

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shutil
+from collections.abc import Collection
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -89,14 +90,15 @@ class RunDirectory:
         if self._lock:
             self._lock.close()
 
-    def clear(self, keep_corpus: str) -> None:
-        """Remove an earlier training: its files only, nothing that is not ours, and not the corpus of this name."""
+    def clear(self, keep_corpora: Collection[str]) -> None:
+        """Remove an earlier training: its files only, nothing that is not ours, and not the corpora of these names."""
         try:
             for name in OURS:
                 (self.path / name).unlink(missing_ok=True)
-            texts = [file for name in CORPUS for file in (self.path / "corpus").glob(name) if file.stem != keep_corpus]
+            texts = [file for name in CORPUS for file in (self.path / "corpus").glob(name)]
             for file in [*checkpoint_files(self.checkpoints), *texts]:
-                file.unlink()
+                if file.stem not in keep_corpora:
+                    file.unlink()
         except OSError as error:
             raise storage_error(error, self.path) from error
 

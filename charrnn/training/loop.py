@@ -11,7 +11,7 @@ import dataclasses
 import math
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 import numpy as np
@@ -26,6 +26,7 @@ from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import backends, memory, optim, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
@@ -64,19 +65,27 @@ class Trainer:
     def __init__(
         self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
         origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
-        began: float | None = None,
+        began: float | None = None, weights: Tensors | None = None, mixed: Corpus | None = None,
+        lift: Sequence[tuple[int, float]] = (),
     ) -> None:  # fmt: skip
-        """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started."""
+        """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
+
+        weights: begin with these instead of random ones. mixed: an older text for a share of each batch (--mix).
+        lift: (id, nats) by which the bias of a character rises as training begins, after the first evaluation.
+        """
         training = settings.training
         assert training.batch_size is not None
         assert training.seq_length is not None
         self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
+        self.mixed, self._lift = mixed, lift
         if not len(corpus.split("val")):
             raise SettingsError(
                 f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
             )
         self.device = runtime.prepare(settings.runtime)
-        self.batches: Batches = make_batches(corpus, training.batch_size, training.seq_length, training.seed)
+        self.batches: Batches = make_batches(
+            corpus, training.batch_size, training.seq_length, training.seed, mixed, training.mix
+        )
         if training.checkpoint_every_chars and corpus.mode == "lines":
             raise SettingsError(
                 "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
@@ -92,6 +101,11 @@ class Trainer:
         self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, settings.runtime.precision)
+        if weights is not None:
+            self.model.load_tensors({name: torch.from_numpy(value) for name, value in weights.items()})
+        frozen = frozen_tensors(settings)
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in frozen)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
         self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
@@ -172,6 +186,9 @@ class Trainer:
         began = time.perf_counter()
         training, place = self.settings.training, self.place
         rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
+        with torch.no_grad():
+            for index, nats in self._lift if place.step == 0 else ():
+                self.model.head.bias[index] += nats
         done = self._update(batch, self.state, rate, place.step)
         self.state = done.state
         if done.is_finite:
@@ -216,6 +233,7 @@ class Trainer:
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
             surroundings=runtime.surroundings(self.device, self.backend, self.settings.runtime.precision),
+            **({"lift": self._lift} if self._lift and not self.place.step else {}),
         )  # fmt: skip
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
 
@@ -238,6 +256,7 @@ class Trainer:
         try:
             self.place = place_from_dict(checkpoint.meta["place"])
             self.plan = Plan(**checkpoint.meta["plan"])
+            self._lift = [(int(index), float(nats)) for index, nats in checkpoint.meta.get("lift", [])]
         except (KeyError, TypeError, ValueError):
             raise CheckpointError(
                 f"{checkpoint.path}: its record of the training makes no sense; use another"
@@ -353,7 +372,8 @@ class Trainer:
         return self._elapsed_before + time.perf_counter() - self._began
 
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
-        return run_meta(kind, self.settings, self.corpus, **more)
+        mixed = {"mixed": self.mixed.fingerprint} if self.mixed is not None else {}
+        return run_meta(kind, self.settings, self.corpus, **mixed, **more)
 
     def outcome(self, reason: str) -> Outcome:
         """Where this training stands, and what that means."""

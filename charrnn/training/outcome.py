@@ -105,7 +105,7 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) 
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
     if place.best_step == 0:
-        return "nothing was learnt: validation never got better than untrained; try another --lr, or more text"
+        return "nothing was learnt: validation never got better than at the start; try another --lr, or more text"
     if place.val_nats > place.best_nats + 0.02 or (reason == "stopped improving" and gap > 0.1):
         more = f"--dropout {min(0.7, dropout + 0.2):.1f}" if dropout < 0.6 else "a smaller --hidden-size"
         return (

@@ -6,6 +6,7 @@ import dataclasses
 from typing import Any
 
 from charrnn.config import Settings
+from charrnn.terminal import one_line
 from charrnn.text.corpus import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
@@ -47,6 +48,8 @@ def fill(settings: Settings, found: Survey) -> tuple[Settings, str]:
     )
     made = filled.model
     reason = f"sized for {chars:,} characters" if model.hidden_size is None else "as asked"
+    if training.init_from:
+        reason = f"from {one_line(training.init_from)}"
     return filled, f"{made.cell} {made.num_layers} x {made.hidden_size}, dropout {made.dropout:g} ({reason})"
 
 

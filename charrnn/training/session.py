@@ -18,7 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
-from charrnn.training import recipe, runtime
+from charrnn.training import finetune, recipe, runtime
 from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.counted import CountingTrainer, check_flags
@@ -57,7 +57,7 @@ def train(request: Request, progress: Progress, make_samples: MakeSamples | None
 
 
 def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
-    settings, origins = resolve(request.layers)
+    settings, origins, old = finetune.begin(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
@@ -70,14 +70,21 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )
+    source = finetune.prepare(old, settings, found, path) if old is not None else None
+    vocabulary = source.vocabulary if source is not None else found.vocabulary
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
-        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
-        for note in (*found.notes, *notes):
+        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus", vocabulary)
+        mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
+        for note in (*found.notes, *notes, *([source.note] if source is not None else [])):
             progress.say(f"note: {note}")
-        trainer = (CountingTrainer if counts else Trainer)(
-            settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
-        )
+        common: dict[str, Any] = {"origins": origins, "make_samples": make_samples, "began": request.began}
+        trainer: Trainer | CountingTrainer
+        if counts:
+            trainer = CountingTrainer(settings, corpus, run, progress, **common)
+        else:
+            start: dict[str, Any] = {"weights": source.weights, "lift": source.lift} if source is not None else {}
+            trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **start, **common)
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
         progress.say(
             f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
@@ -87,7 +94,7 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         else:
             progress.say(_network_line(trainer, network))
             _say_surroundings(trainer, request, progress)
-        run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
+        run.clear(keep_corpora=texts)  # only now: whatever was wrong with the request has been said
         about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
         run.describe({"schema": 1} | about)
         return path, _fit(trainer)
@@ -112,17 +119,15 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             now = settings.with_values("runtime", threads=min(recorded["threads"], max(os.cpu_count() or 1, 1)))
             runtime.prepare(now.runtime)
         run.rewind(checkpoint)
-        trainer = (CountingTrainer if checkpoint.model.counts else Trainer)(
-            settings,
-            corpus,
-            run,
-            progress,
-            origins=origins,
-            make_samples=make_samples,
-            checkpoint=checkpoint,
-            began=request.began,
-        )
-        if isinstance(trainer, Trainer):
+        common: dict[str, Any] = {
+            "origins": origins, "make_samples": make_samples, "checkpoint": checkpoint, "began": request.began,
+        }  # fmt: skip
+        trainer: Trainer | CountingTrainer
+        if checkpoint.model.counts:
+            trainer = CountingTrainer(settings, corpus, run, progress, **common)
+        else:
+            mixed = finetune.recorded_mix(checkpoint, corpus, path / "corpus")
+            trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **common)
             _compare_surroundings(trainer, recorded, progress)
         total, step = trainer.plan.total_steps, trainer.place.step
         trainer.settle()

@@ -105,7 +105,7 @@ class TrainStep:
         """
         nats, after = self._nats(ids, targets, state, step, piece)
         loss = nats / chars
-        if d_after is None:
+        if d_after is None or not after[0].requires_grad:  # the latter: all below the head is frozen
             loss.backward()
         else:
             torch.autograd.backward((loss, *after), (None, *d_after))
