@@ -18,6 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
+from charrnn.text import doctor
 from charrnn.training import recipe, runtime
 from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
@@ -68,15 +69,16 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
-        for note in (*found.notes, *notes):
-            progress.say(f"note: {note}")
+        about_text, warnings = doctor.at_start(found, settings.text)
+        for line in (f"corpus: {about_text}", *(f"note: {note}" for note in (*found.notes, *notes))):
+            progress.say(line)
+        for warning in warnings:
+            progress.say(f"warning: {warning}")
         trainer = Trainer(
             settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
         )
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
-        progress.say(
-            f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
-        )
+        progress.say(f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}")
         progress.say(_network_line(trainer, network))
         _say_surroundings(trainer, request, progress)
         run.clear(keep_corpus=corpus.path.stem)  # only now: whatever was wrong with the request has been said
