@@ -137,7 +137,7 @@ def _is_hidden(char: str) -> bool:
 
 
 def _words(source: Source, settings: TextSettings) -> Iterator[list[str]]:
-    """Words, marks and newlines, some thousands at a time; none is cut where a piece ends."""
+    """Words, marks and newlines, some thousands at a time; none is cut where a piece ends (but one of millions of characters)."""
     held = ""
     for codes in pieces(source, settings):
         text = held + codes.astype("<u4").tobytes().decode("utf-32-le")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from functools import cache
+from textwrap import wrap
 from typing import Any
 
 import matplotlib
@@ -31,13 +32,14 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         image = axes.imshow(values, norm=norm, cmap="viridis", interpolation="nearest")
         # Labels are text of a corpus: `$` and `\\` are no mathematics.
         font_size = max(1.0, min(9.0, 72 * inches / max(1, size) * 0.8))
-        wide = max(map(len, shown), default=0) > 2
-        axes.set_xticks(range(size), shown, fontsize=font_size, parse_math=False, rotation=90 if wide else 0)
+        axes.set_xticks(range(size), shown, fontsize=font_size, parse_math=False)
         axes.set_yticks(range(size), shown, fontsize=font_size, parse_math=False)
         axes.xaxis.tick_top()
+        for tick, label in zip(axes.get_xticklabels(), shown, strict=True):
+            tick.set_rotation(90 if len(label) > 2 else 0)
         axes.tick_params(length=0)
-        axes.set_title(drawable(title), fontsize=10, parse_math=False, wrap=True)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="count")
+        axes.set_title("\n".join(wrap(drawable(title), int(12 * inches))), fontsize=10, parse_math=False)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="count", format="{x:,.0f}")
         out = io.BytesIO()
         figure.savefig(out, format=format, dpi=min(160, int(6000 / (inches + 2.5))), metadata=_undated(format))
     return out.getvalue()

@@ -316,15 +316,16 @@ class _Composed:
 
     def look(self, codes: np.ndarray) -> None:
         # No character below U+0300, and no ideograph, composes with what stands before it: a cut there changes nothing.
-        is_safe = (codes < 0x300) | ((codes >= 0x4E00) & (codes < 0xA000)) if codes.dtype != np.uint8 else None
-        if is_safe is None:
+        if codes.dtype == np.uint8 or (codes < 0x300).all():
             self._count(self._held)
-            self._held = self._held[:0]
-        elif len(self._held) or not (codes < 0x300).all():
-            cuts = np.flatnonzero(is_safe)
-            cut = int(cuts[-1]) if len(cuts) else 0
-            self._count(np.concatenate([self._held, codes[:cut]]) if cut else self._held[:0])
-            self._held = codes[cut:] if cut else np.concatenate([self._held, codes])
+            self._held = codes[-1:]  # with what comes it may
+            return
+        cuts = np.flatnonzero((codes < 0x300) | ((codes >= 0x4E00) & (codes < 0xA000)))
+        if len(cuts):
+            self._count(np.concatenate([self._held, codes[: cuts[-1]]]))
+            self._held = codes[cuts[-1] :]
+        else:
+            self._held = np.concatenate([self._held, codes])
 
     def result(self, census: Census) -> tuple[int, int]:
         """Characters that NFC takes away or replaces, and distinct characters after it."""
