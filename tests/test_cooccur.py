@@ -224,11 +224,11 @@ def picture():
 @pytest.mark.filterwarnings("error")
 def test_hostile_labels_are_drawn_as_they_are(picture):
     """No mathematics, no TeX, no glyph that is missing: any of them would warn or raise."""
-    labels = ["$x", "$", "\\frac{", "_^", "汉", "😀", "<&>", "U+001B", "x" * 500, ""]
+    labels = ["$\\bad{$", "$", "\\frac{", "_^", "汉", "😀", "<&>", "U+001B", "x" * 500, ""]
     counts = [[i * j for j in range(len(labels))] for i in range(len(labels))]
-    assert picture.heat_map("$\\title{ 汉", labels, counts, "png").startswith(b"\x89PNG\r\n")
-    svg = picture.heat_map("$\\title{ 汉", labels, counts, "svg")
-    assert b"<svg" in svg and svg == picture.heat_map("$\\title{ 汉", labels, counts, "svg")
+    assert picture.heat_map("$\\bad{$ 汉", labels, counts, "png").startswith(b"\x89PNG\r\n")
+    svg = picture.heat_map("$\\bad{$ 汉", labels, counts, "svg")
+    assert b"<svg" in svg and svg == picture.heat_map("$\\bad{$ 汉", labels, counts, "svg")
 
 
 def test_what_the_font_lacks_is_written_as_its_code(picture):

@@ -70,14 +70,13 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus")
         about_text, warnings = doctor.at_start(found, settings.text)
-        for line in (f"corpus: {about_text}", *(f"note: {note}" for note in (*found.notes, *notes))):
+        for line in (*(f"note: {note}" for note in (*found.notes, *notes)), *(f"warning: {each}" for each in warnings)):
             progress.say(line)
-        for warning in warnings:
-            progress.say(f"warning: {warning}")
         trainer = Trainer(
             settings, corpus, run, progress, origins=origins, make_samples=make_samples, began=request.began
         )
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
+        progress.say(f"corpus: {about_text}")
         progress.say(f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}")
         progress.say(_network_line(trainer, network))
         _say_surroundings(trainer, request, progress)
