@@ -356,5 +356,5 @@ def test_a_training_says_what_its_text_is_like_and_what_leaks(tmp_path, watcher)
     train(Request(str(tmp_path / "a.txt"), (("--", chosen),), run=tmp_path / "run"), seen)
     assert [line for line in seen.said if line.startswith(("corpus:", "warning:"))] == [
         "warning: 1 of 2 lines of 20 characters or more of --test are in the training text: scores on them flatter",
-        "corpus: ASCII, LF; 29 distinct characters, 11 of them rare (seen under 5 times); 42% of the lines repeat",
+        "corpus: ASCII, LF; 31 distinct characters, 10 of them rare (seen under 5 times); 42% of the lines repeat",
     ]

@@ -27,7 +27,9 @@ def _how(help: str, **more: Any) -> Any:
 def cooccur(
     corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
     window: Annotated[int, _what("Count neighbours up to so many places away, on both sides.")] = 2,
-    words: Annotated[bool, _what("Words and punctuation marks, as they are.", show_default=False)] = False,
+    words: Annotated[
+        bool, typer.Option("--words", help="Words and punctuation marks, as they are.", rich_help_panel="What")
+    ] = False,
     top: Annotated[int, _what("The so many most frequent ones.")] = 20,
     mode: Annotated[
         str, _what("lines: no window crosses a line's end; stream: it does; auto: as in training.")
