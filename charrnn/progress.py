@@ -104,6 +104,24 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     console.print(Text(visible(title)), table)
 
 
+def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None:
+    """A square table on stdout, as many columns of it as fit a line."""
+    from rich.cells import cell_len
+    from rich.console import Console
+
+    shown = [visible(label) for label in labels]
+    left = (Console(file=sys.stdout).width if sys.stdout.isatty() else 100) - max(map(cell_len, shown), default=0)
+    columns = 0
+    for index, label in enumerate(shown):
+        left -= 2 + max(cell_len(label), max(len(f"{row[index]:,}") for row in values))
+        if left < 0:
+            break
+        columns += 1
+    rest = f"; {columns} of {len(labels)} columns, the rest with --csv or --json" if columns < len(labels) else ""
+    rows = [[label, *(f"{value:,}" for value in row[:columns])] for label, row in zip(shown, values, strict=True)]
+    print_table(title + rest, ["", *shown[:columns]], rows)
+
+
 def duration(value_s: float) -> str:
     """75 -> '1m15s'."""
     whole = round(value_s)

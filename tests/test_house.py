@@ -100,6 +100,13 @@ def test_only_progress_knows_rich_and_tqdm():
         assert not known or path.name == "progress.py", path
 
 
+def test_only_picture_knows_matplotlib():
+    """It is an extra: every other file must work without it."""
+    for path in PACKAGE.rglob("*.py"):
+        known = {module.split(".")[0] for module in imports_of(path)} & {"matplotlib", "PIL"}
+        assert not known or path.name == "picture.py", path
+
+
 def test_no_pickle_anywhere():
     for path in PACKAGE.rglob("*.py"):
         assert not imports_of(path) & {"pickle", "shelve", "marshal", "dill", "joblib"}, path
@@ -126,7 +133,8 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
 
 
 @pytest.mark.parametrize("arguments", [
-    ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["train", "--no-such-option"],
+    ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
+    ["cooccur", "--top", "0"], ["train", "--no-such-option"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -160,7 +160,30 @@ def test_invalid_utf8_names_byte_offset_and_line(data, where, piece_bytes, monke
     monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
     message = failure(data)
     assert where in message
-    assert "--encoding latin-1 or --errors replace" in message
+    assert "--errors replace" in message
+
+
+@pytest.mark.parametrize(
+    ("data", "encoding", "advice"),
+    [
+        (b"it\x92s", "utf-8", "pass --encoding cp1252 (Windows, Western Europe), as which all of it decodes"),
+        (b"it\x81s", "utf-8", "pass --encoding latin-1 or --errors replace"),  # no character of cp1252
+        ("aé".encode("utf-32"), "utf-8", "pass --encoding utf-32"),
+        ("café".encode(), "ascii", "pass --encoding utf-8, as which all of it decodes"),
+        (b"\xc3\x81", "cp1252", "is not cp1252; pass --encoding utf-8"),
+        ("éèê".encode() + b"\x92(\xe9", "utf-8", "damaged places: 2, sound characters beyond ASCII: 3"),
+        (b"PK\x03\x04\0\xff\xe9", "utf-8", "has NULs, so is it a text?"),
+        ("a".encode("utf-16") + b"\0", "utf-16", "pass --errors replace: it is damaged there"),
+    ],
+)
+def test_bytes_that_do_not_decode_come_with_what_would(data, encoding, advice):
+    assert advice in failure(data, encoding=encoding)
+
+
+def test_advice_looks_at_the_whole_text(monkeypatch):
+    """The first bad byte would be cp1252; one far behind it is not."""
+    monkeypatch.setattr(reading, "PIECE_BYTES", 8)
+    assert "--encoding latin-1" in failure(b"it\x92s" + b" and so on" * 9 + b"\x81")
 
 
 @pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])

@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -33,6 +34,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("cooccur")(cooccur)
 
 
 def _show_version(wanted: bool) -> None:

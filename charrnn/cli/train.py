@@ -88,6 +88,9 @@ def train(
     assignments: Annotated[
         list[str] | None, typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE")
     ] = None,
+    check: Annotated[
+        bool, _switch("--check", "Say what the text is like, what to mind and what to pass; train and write nothing.")
+    ] = False,
     print_config: Annotated[
         bool, _switch("--print-config", "Show the settings and where each comes from; train nothing.")
     ] = False,
@@ -103,6 +106,10 @@ def train(
     layers = _layers(config_file or [], assignments or [], chosen)
     if print_config:
         return _print_config(layers)
+    if check:
+        if resume:
+            raise SettingsError("--check looks at a text before a training, and --resume goes on with one; give one")
+        return _check(corpus, layers, json)
     config.resolve(layers)  # a wrong option is told before torch is loaded
 
     from charrnn.progress import TrainingProgress, duration
@@ -152,6 +159,17 @@ def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
             shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value).lower()
             line = f"{key} = {shown}" if value is not None else f"# {key}: left to the program"
             typer.echo(f"{line}  # {origins[key]}" if key in origins else line)
+    return 0
+
+
+def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
+    from charrnn.cli.check import report
+    from charrnn.storage import json_line
+    from charrnn.training import checkup
+
+    found = checkup.check(corpus, layers)
+    shown = [json_line({"schema": 1} | found)] if json else report(found)
+    write_stdout([f"{line}\n".encode("utf-8", "replace") for line in shown], raw=json)
     return 0
 
 

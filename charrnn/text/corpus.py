@@ -110,7 +110,7 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
             sources[name] = find_source(path, settings)[0]
     censuses = {name: take_census(item, settings) for name, item in sources.items()}
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
-    mode, reason = _choose_mode(censuses["train"], settings)
+    mode, reason = choose_mode(censuses["train"], settings)
     notes = [note] if note else []
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
@@ -242,7 +242,7 @@ def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
     return starts, ends - starts
 
 
-def _choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
+def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     if settings.mode != "auto":
         return settings.mode, "as asked"
     facts = (
@@ -296,7 +296,7 @@ def _write_stream(
         for ids in _encoded(found, name, source, settings, vocabulary):
             file.write(ids.astype(dtype).data)
     lengths = {name: census.chars for name, census in found.censuses.items()}
-    return _bounds(_allot(lengths, settings, 2, "characters")), []
+    return _bounds(allot(lengths, settings, 2, "characters")), []
 
 
 def _write_lines(
@@ -325,7 +325,7 @@ def _write_lines(
             notes.append(f"{len(lines) - len(full):,} blank lines left out")
         groups[name] = distinct
     unit = "distinct lines (--no-deduplicate keeps repeats)" if any("repeats" in note for note in notes) else "lines"
-    counts = _allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
+    counts = allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
     if "train" in groups:
         lines = groups["train"]
         order = np.random.default_rng(seed).permutation(len(lines))
@@ -362,7 +362,12 @@ def _encoded(
 
 def training_chars(found: Survey, settings: TextSettings) -> int:
     """Characters the training split will have: exactly in stream mode, about so many in lines mode."""
-    return _divided(found.censuses["train"].chars, set(found.censuses), settings)[1]["train"]
+    return training_part(found.censuses["train"].chars, found, settings)
+
+
+def training_part(total: int, found: Survey, settings: TextSettings) -> int:
+    """Of so many characters or lines of a corpus, how many its training split gets."""
+    return _divided(total, set(found.censuses), settings)[1]["train"]
 
 
 def _divided(total: int, own: set[str], settings: TextSettings) -> tuple[dict[str, float], dict[str, int]]:
@@ -378,7 +383,7 @@ def _divided(total: int, own: set[str], settings: TextSettings) -> tuple[dict[st
     return wanted, {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
 
 
-def _allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
+def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
     """How many characters or lines each split gets. Raises CorpusError when one would get fewer than least."""
     own = {name for name in SPLITS if name in lengths}
     wanted, counts = _divided(lengths["train"], own, settings)

@@ -26,6 +26,7 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
+from charrnn.text.encodings import advice
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 PIECE_BYTES = 1 << 22
@@ -67,7 +68,9 @@ class Census:
     counts: np.ndarray = field(default_factory=lambda: np.zeros(MAX_CODE, np.int64))  # by code
     chars: int = 0
     carriage_returns: int = 0
-    lines: int = 0  # newlines
+    crlf: int = 0  # of them stand before a newline
+    lines: int = 0  # newlines, and a last line without one
+    last: int = 0  # the last code
     line_lengths: np.ndarray = field(default_factory=lambda: np.zeros(_LONG_LINE + 1, np.int64))
     indented: int = 0  # lines that begin with a space or a tab
     sha256: str = ""
@@ -134,7 +137,7 @@ def pieces(source: Source, settings: TextSettings, digest: hashlib._Hash | None 
             continue
         if separator:
             yield _codes(separator.decode(), shown)
-        texts = _decoded(_raw(stream, shown, digest), shown, settings)
+        texts = _decoded(_raw(stream, shown, digest), shown, settings, stream)
         for text in _normalized(_line_ends(texts, settings), settings):
             if text:
                 yield _codes(text, shown)
@@ -158,6 +161,7 @@ def take_census(source: Source, settings: TextSettings) -> Census:
             if ends[0] == 0:
                 crlf[0] = previous == RETURN
             lengths -= crlf
+            census.crlf += int(crlf.sum())
             census.line_lengths += np.bincount(np.minimum(lengths, _LONG_LINE), minlength=_LONG_LINE + 1)
             open_line = len(codes) - int(ends[-1]) - 1
         else:
@@ -170,7 +174,7 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     if open_line:
         census.lines += 1
         census.line_lengths[min(open_line, _LONG_LINE)] += 1
-    census.carriage_returns = int(census.counts[RETURN])
+    census.carriage_returns, census.last = int(census.counts[RETURN]), previous
     census.sha256 = digest.hexdigest()
     if census.chars == 0:
         raise CorpusError(f"{source.shown} is empty; give a text with at least a few hundred characters")
@@ -271,20 +275,26 @@ def _with_separator(separator: bytes, raw: Iterator[bytes]) -> Iterator[bytes]:
     yield from raw
 
 
-def _decoded(raw: Iterator[bytes], shown: str, settings: TextSettings) -> Iterator[str]:
-    """Decoded text; one byte order mark at the very start is dropped, later ones are kept."""
+def _decoded(raw: Iterator[bytes], shown: str, settings: TextSettings, stream: BinaryIO) -> Iterator[str]:
+    """Decoded text; one byte order mark at the very start is dropped, later ones are kept.
+
+    stream: what raw comes from, read once more when it does not decode, for advice.
+    """
     decoder = codecs.getincrementaldecoder(settings.encoding)(settings.errors)
     at_start = codecs.lookup(settings.encoding).name not in ("utf-16", "utf-32", "utf-8-sig")  # they drop it themselves
-    consumed, lines, head = 0, 0, b""
+    consumed, lines = 0, 0
     pending = 0  # bytes of a character begun in the piece before
     for piece in _then_none(raw):
-        head = head or (piece or b"")[:4]
         try:
             text = decoder.decode(piece or b"", final=piece is None)
         except UnicodeDecodeError as error:
             offset = consumed - pending + error.start
             line = lines + error.object[: error.start].count(b"\n") + 1
-            raise CorpusError(_undecodable(shown, offset, line, error, head)) from None
+            byte = error.object[error.start]
+            raise CorpusError(
+                f"{shown}: byte 0x{byte:02x} at offset {offset}, line {line}, is not {settings.encoding}; "
+                f"pass {advice(stream, settings.encoding)}"
+            ) from None
         except (UnicodeError, ValueError) as error:
             raise CorpusError(f"{shown} is not {settings.encoding}: {one_line(str(error))}") from None
         state = decoder.getstate()[0]
@@ -299,14 +309,6 @@ def _decoded(raw: Iterator[bytes], shown: str, settings: TextSettings) -> Iterat
 def _then_none(items: Iterator[bytes]) -> Iterator[bytes | None]:
     yield from items
     yield None
-
-
-def _undecodable(shown: str, offset: int, line: int, error: UnicodeDecodeError, head: bytes) -> str:
-    byte = error.object[error.start]
-    advice = "--encoding latin-1 or --errors replace"
-    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        advice = "--encoding utf-16: that is how it begins"
-    return f"{shown}: byte 0x{byte:02x} at offset {offset}, line {line}, is not {error.encoding}; pass {advice}"
 
 
 def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:

@@ -18,6 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
+from charrnn.text import doctor
 from charrnn.training import finetune, recipe, runtime
 from charrnn.training.backends import words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
@@ -76,8 +77,10 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus", vocabulary)
         mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
-        for note in (*found.notes, *notes, *([source.note] if source is not None else [])):
-            progress.say(f"note: {note}")
+        about_text, warnings = doctor.at_start(found, settings.text)
+        all_notes = (*found.notes, *notes, *([source.note] if source is not None else []))
+        for line in (*(f"note: {note}" for note in all_notes), *(f"warning: {each}" for each in warnings)):
+            progress.say(line)
         common: dict[str, Any] = {"origins": origins, "make_samples": make_samples, "began": request.began}
         trainer: Trainer | CountingTrainer
         if counts:
@@ -86,9 +89,8 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             start: dict[str, Any] = {"weights": source.weights, "lift": source.lift} if source is not None else {}
             trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **start, **common)
         sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
-        progress.say(
-            f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}; {len(corpus.vocabulary)} distinct"
-        )
+        progress.say(f"corpus: {about_text}")
+        progress.say(f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}")
         if isinstance(trainer, CountingTrainer):
             progress.say(trainer.describe())
         else:

@@ -1,0 +1,59 @@
+"""Pictures: the only file with matplotlib, which comes with the extra "plot". No window, no pyplot, no state."""
+
+from __future__ import annotations
+
+import io
+from functools import cache
+from textwrap import wrap
+from typing import Any
+
+import matplotlib
+import numpy as np
+from matplotlib.colors import SymLogNorm
+from matplotlib.figure import Figure
+from matplotlib.font_manager import findfont, get_font
+
+FONT = "DejaVu Sans"  # it comes with matplotlib
+# Whatever a matplotlibrc says: no TeX reads the labels, and the same SVG is the same bytes.
+STYLE: dict[Any, Any] = {"font.family": FONT, "text.usetex": False, "svg.fonttype": "path", "svg.hashsalt": "charrnn"}
+MOST_LETTERS = 16  # of a label
+
+
+def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str) -> bytes:
+    """A PNG or SVG of a square table of counts, on a logarithmic scale that begins at zero."""
+    size = len(labels)
+    inches = min(40.0, max(4.0, 0.28 * size))
+    shown = [drawable(label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…") for label in labels]
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(inches + 2.5, inches + 1.5), layout="constrained")
+        axes = figure.add_subplot()
+        values = np.array(counts)
+        norm = SymLogNorm(linthresh=1, vmin=0, vmax=max(1, int(values.max(initial=0))))
+        image = axes.imshow(values, norm=norm, cmap="viridis", interpolation="nearest")
+        # Labels are text of a corpus: `$` and `\\` are no mathematics.
+        font_size = max(1.0, min(9.0, 72 * inches / max(1, size) * 0.8))
+        axes.set_xticks(range(size), shown, fontsize=font_size, parse_math=False)
+        axes.set_yticks(range(size), shown, fontsize=font_size, parse_math=False)
+        axes.xaxis.tick_top()
+        for tick, label in zip(axes.get_xticklabels(), shown, strict=True):
+            tick.set_rotation(90 if len(label) > 2 else 0)
+        axes.tick_params(length=0)
+        axes.set_title("\n".join(wrap(drawable(title), int(12 * inches))), fontsize=10, parse_math=False)
+        figure.colorbar(image, ax=axes, shrink=0.8, label="count", format="{x:,.0f}")
+        out = io.BytesIO()
+        figure.savefig(out, format=format, dpi=min(160, int(6000 / (inches + 2.5))), metadata=_undated(format))
+    return out.getvalue()
+
+
+def drawable(text: str) -> str:
+    """The text, with characters that the font has no picture of as U+XXXX."""
+    return "".join(char if ord(char) in _glyphs() else f"U+{ord(char):04X}" for char in text)
+
+
+@cache
+def _glyphs() -> frozenset[int]:
+    return frozenset(get_font(findfont(FONT)).get_charmap())
+
+
+def _undated(format: str) -> dict[str, str | None]:
+    return {"Date": None} if format == "svg" else {}

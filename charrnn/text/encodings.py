@@ -1,0 +1,58 @@
+"""Which encoding a text could be in, when it is not in the one that was named: advice for a person, never a guess used."""
+
+from __future__ import annotations
+
+import codecs
+from typing import BinaryIO
+
+PIECE_BYTES = 1 << 22
+
+
+def advice(stream: BinaryIO, encoding: str) -> str:
+    """What to pass for bytes that are not of this encoding. Reads the whole stream; memory does not grow with it."""
+    stream.seek(0)
+    head = stream.read(4096)
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        wide = "utf-32" if head[:4] == b"\xff\xfe\0\0" else "utf-16"
+        named = codecs.lookup(encoding).name.startswith(wide)
+        return "--errors replace: it is damaged there" if named else f"--encoding {wide}: that is how it begins"
+    if b"\0" in head:
+        return "--unit byte, which takes any bytes: it has NULs, so is it a text?"
+    if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
+        good, bad = _utf8_places(stream)
+        if good > bad:
+            return f"--errors replace: damaged places: {bad:,}, sound characters beyond ASCII: {good:,}"
+    elif decodes(stream, "utf-8"):
+        return "--encoding utf-8, as which all of it decodes"
+    if decodes(stream, "cp1252"):
+        return "--encoding cp1252 (Windows, Western Europe), as which all of it decodes, or --errors replace"
+    return "--encoding latin-1 or --errors replace"
+
+
+def decodes(stream: BinaryIO, encoding: str) -> bool:
+    """Is the whole stream text of this encoding?"""
+    stream.seek(0)
+    decoder = codecs.getincrementaldecoder(encoding)()
+    try:
+        while piece := stream.read(PIECE_BYTES):
+            decoder.decode(piece)
+        decoder.decode(b"", final=True)
+    except UnicodeError:
+        return False
+    return True
+
+
+def _utf8_places(stream: BinaryIO) -> tuple[int, int]:
+    """Characters beyond ASCII that are proper UTF-8, and places that are not."""
+    stream.seek(0)
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    good = bad = 0
+    while True:
+        piece = stream.read(PIECE_BYTES)
+        text = decoder.decode(piece, final=not piece)
+        if not text.isascii():
+            replaced = text.count("\ufffd")  # one that was in the text already counts as damage, which it is
+            bad += replaced
+            good += sum(1 for char in text if char > "\x7f") - replaced
+        if not piece:
+            return good, bad
