@@ -235,7 +235,7 @@ def run(trained, tmp_path):
 def test_eval_prints_bits_per_character_beside_counting_and_xz(charrnn, run):
     found = json.loads(charrnn("eval", run, "--json").stdout)
     assert found["split"] == "test" and found["protocol"] == "lines"
-    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "xz"}
+    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
     assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
     assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_char"]))
 

@@ -14,7 +14,7 @@ from conftest import FEW, Watcher
 
 from charrnn.config import Settings, resolve, shipped, toml_layer
 from charrnn.errors import DivergedError
-from charrnn.insight.evaluate import Score
+from charrnn.insight.score import Score
 from charrnn.modelfile import read_model
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load

@@ -83,11 +83,11 @@ class LineBatches:
         """ids (N,): lines that each end in newline; blank ones are left out."""
         self._ids, self._newline = ids, newline
         starts, lengths = line_bounds(ids, newline)
-        self._starts, self._lengths = starts[lengths > 0], lengths[lengths > 0]
-        self.longest = int(self._lengths.max(initial=0)) + 1
+        self.starts, self.lengths = starts[lengths > 0], lengths[lengths > 0]
+        self.longest = int(self.lengths.max(initial=0)) + 1
         self.batch_size, self._seed = batch_size, seed
-        self.steps_per_epoch = -(-len(self._starts) // batch_size)
-        self.chars_per_epoch = int(self._lengths.sum()) + len(self._lengths)
+        self.steps_per_epoch = -(-len(self.starts) // batch_size)
+        self.chars_per_epoch = int(self.lengths.sum()) + len(self.lengths)
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])
 
     def batch(self, step: int) -> Batch:
@@ -96,21 +96,22 @@ class LineBatches:
             self._plan = (epoch, self._shuffled(epoch))
         return self.collate(self._plan[1][k])
 
-    def in_order(self, most: int) -> Iterator[np.ndarray]:
-        """Every line once, sorted by length, at most `most` characters in a batch: for evaluation."""
-        order = np.argsort(self._lengths, kind="stable")
+    def in_order(self, most: int, *, by_length: bool = True) -> Iterator[np.ndarray]:
+        """Every line once, at most `most` characters in a batch: for evaluation. Not by_length: as the text has them."""
+        order = np.argsort(self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
         while len(order):
-            widths = (self._lengths[order[: self.batch_size]] + 1) * np.arange(1, len(order[: self.batch_size]) + 1)
+            longest = np.maximum.accumulate(self.lengths[order[: self.batch_size]]) + 1
+            widths = longest * np.arange(1, len(longest) + 1)
             count = max(1, int(np.searchsorted(widths, most, side="right")))
             yield order[:count]
             order = order[count:]
 
     def collate(self, lines: np.ndarray) -> Batch:
         """Batch of the lines with these numbers."""
-        lengths = self._lengths[lines]
+        lengths = self.lengths[lines]
         width = int(lengths.max()) + 1
         # What precedes a line is the newline of the one before; before the first stands the last, at place -1.
-        place = self._starts[lines][:, None] + np.arange(-1, width)
+        place = self.starts[lines][:, None] + np.arange(-1, width)
         text = self._ids.take(place, mode="wrap").astype(np.int64)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
         inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
@@ -118,10 +119,10 @@ class LineBatches:
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(len(self._starts))
+        order = random.permutation(len(self.starts))
         pool = self.batch_size * POOL_BATCHES
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self._lengths[pool], kind="stable")])]
+        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:

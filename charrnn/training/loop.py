@@ -19,7 +19,9 @@ import torch
 
 from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
-from charrnn.insight.evaluate import Score, counted_for_training, validation, validation_chars
+from charrnn.insight.baselines import counted_for_training
+from charrnn.insight.evaluate import validation, validation_chars
+from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches

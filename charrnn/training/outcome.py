@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import Settings
-from charrnn.insight.evaluate import Score
+from charrnn.insight.score import Score
 
 
 @dataclass(frozen=True)
