@@ -17,6 +17,7 @@ from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, write_stdout
 
 SHOWN_CHARS = 1000  # rows of --per-char for people
+SHOWN_LINE = 66  # characters of a line beneath the table
 NAMES = {
     "ngram": "5-gram (Witten-Bell)", "unigram": "unigram", "uniform": "uniform",
     **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
@@ -129,7 +130,11 @@ def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
         ]
         for row in shown
     ]  # fmt: skip
-    print_table("", ["place", "character", "bits", "probability", "rank", "first guess", "its probability"], cells)
+    print_table(
+        "What each character cost, given those before it",
+        ["place", "char", "bits", "probability", "rank", "guess", "probability"],
+        cells,
+    )
     bits = sum(row["bits"] for row in shown) / len(shown)
     more = "; the text goes on, --json gives all of it" if next(rows, None) else ""
     print_facts([(f"{len(shown):,} characters", f"{bits:.4f} bits/char{more}")])
@@ -155,7 +160,7 @@ def _show(result: dict[str, Any]) -> None:
     rows = [["this run", *_cells(result["bits_per_char"])]]
     if result["dynamic"]:
         rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
-    if result["unseen"]:
+    if result["unseen"] and result["overlap"]["duplicate_lines"]:
         rows.append(
             [
                 f"this run, on the {result['unseen']['lines']:,} lines that are new",
@@ -205,4 +210,9 @@ def _show_lines(result: dict[str, Any]) -> None:
     for name, title in (("likeliest", "likeliest lines"), ("least_likely", "least likely lines")):
         lines = result.get(name)
         if lines:
-            write_stdout([f"{title}, bits/char\n".encode(), *_ranking(lines)], raw=True)
+            short = ({**line, "text": _cut(line["text"])} for line in lines)
+            write_stdout([f"{title}, bits/char\n".encode(), *_ranking(short)], raw=True)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_LINE else text[: SHOWN_LINE - 3] + "..."

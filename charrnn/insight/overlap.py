@@ -14,7 +14,7 @@ from charrnn.text.vocabulary import Vocabulary
 LEAST_LINE = 20  # characters of a stream's line; shorter ones ("}", "END") say nothing
 FLATTERING_SHARE = 0.01  # of lines that are in the training text too
 FLATTERING_RUN = 50  # characters
-MAX_RUN_CHARS = 2_000_000  # of the scored text, in which the longest run is looked for: some 150 MB
+MAX_RUN_CHARS = 1_000_000  # of the scored text are searched for the longest run: 500 MB if all of it is copied, else less
 
 
 def known_lines(train: np.ndarray, ids: np.ndarray, newline: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:
@@ -74,8 +74,9 @@ def described(found: dict[str, Any]) -> str:
         parts.append(f"{found['duplicate_lines']:,} of {found['lines']:,} {kind} are in the training text")
     run = found["longest_run"]
     if run:
+        where = f", of the first {MAX_RUN_CHARS:,} characters" if found["searched_chars"] == MAX_RUN_CHARS else ""
         shown = one_line(run["text"] if run["chars"] <= 40 else run["text"][:37] + "...")
-        parts.append(f"longest run shared with it: {run['chars']:,} characters, '{shown}'")
+        parts.append(f"longest run shared with it{where}: {run['chars']:,} characters, '{shown}'")
     return "; ".join(parts) or "none"
 
 

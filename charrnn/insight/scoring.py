@@ -157,7 +157,7 @@ def protocol_of(model_file: ModelFile, how: How) -> str:
 
 def _about(text: Text, sha256: str) -> dict[str, Any]:
     """Which text was scored. sha256: of its UTF-8 bytes; text_sha256: of the files the run's text was read from."""
-    named = Path(text.file).name if text.file else "--text"
+    named = {None: "--text", "-": "standard input"}.get(text.file) or Path(str(text.file)).name
     own = text.corpus if text.split else None
     return {
         "name": own.name if own else named, "sha256": sha256, "text_sha256": text_sha256(own) if own else {},
