@@ -125,16 +125,17 @@ def test_own_and_torch_backends_score_alike(model):
     assert ours.nats == pytest.approx(theirs.nats, rel=1e-6)
 
 
-@pytest.mark.parametrize("most", [1, 7, 64, 1000])
+@pytest.mark.parametrize("most", [1, 7, 30, 64, 1000])
 def test_no_batch_of_an_evaluation_holds_more_characters_than_it_may(most):
     ids = np.arange(3001)
     for batches in (lane_batches(ids, 1, most), window_batches(ids, 5, max(5, most))):
         assert max(batch.inputs.numel() for batch in batches) <= max(5, most)
     lengths = [1, 9, 2, 30, 4, 4, 17, 3]
     lines = LineBatches(np.concatenate([[1] * n + [0] for n in lengths]), 0, 3)
-    batches = [lines.collate(chosen) for chosen in lines.in_order(most)]
-    assert all(batch.inputs.numel() <= most or len(batch.inputs) == 1 for batch in batches)
-    assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == sum(lengths) + len(lengths)
+    for by_length in (True, False):
+        batches = [lines.collate(chosen) for chosen in lines.in_order(most, by_length=by_length)]
+        assert all(batch.inputs.numel() <= most or len(batch.inputs) == 1 for batch in batches)
+        assert sum(int((batch.targets != IGNORED).sum()) for batch in batches) == sum(lengths) + len(lengths)
 
 
 def test_a_large_alphabet_is_scored_in_smaller_pieces(one_thread):

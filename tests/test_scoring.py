@@ -284,7 +284,7 @@ def test_each_character_tells_its_price_and_its_rank():
     (one,) = characters(Ranked(), ids_of("ab"), "stateful", LETTERS, 256)
     assert one == {
         "place": 1, "char": "b", "code": 98, "bits": pytest.approx(2), "probability": pytest.approx(0.25), "rank": 2,
-        "guess": "c", "guess_probability": pytest.approx(0.5),
+        "guess": "c", "guess_code": 99, "guess_probability": pytest.approx(0.5),
     }  # fmt: skip
 
 
@@ -305,6 +305,13 @@ def test_blank_lines_are_left_out_and_the_last_line_is_closed():
 @pytest.fixture
 def model_file(trained, one_thread):
     return read_model(trained)
+
+
+def test_a_typed_text_stands_beside_uniform(model_file):
+    text = text_given(model_file, None, "Anna", resolve([])[0].text, "error")
+    found = evaluated(model_file, text, How(), True, print)
+    assert found["baselines"] == {"uniform": math.log2(len(model_file.vocabulary))}
+    assert found["data"]["name"] == "--text" and found["overlap"] is None and found["interval"] is None
 
 
 def test_the_card_of_a_split_names_its_text(model_file, trained):
@@ -345,7 +352,7 @@ def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(mode
     monkeypatch.setattr("charrnn.insight.scoring.MAX_BASELINE_CHARS", 100)
     said = []
     found = evaluated(model_file, text_of_split(model_file, "val"), How(), True, said.append)
-    assert found["baselines"] == {} and found["overlap"] is None and "over 100 characters" in said[0]
+    assert set(found["baselines"]) == {"uniform"} and found["overlap"] is None and "over 100 characters" in said[0]
 
 
 def test_ranked_lines_of_a_split_are_the_score_of_each_line_alone(model_file):

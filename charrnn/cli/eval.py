@@ -122,14 +122,14 @@ def _ranking(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
 def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
     from charrnn.progress import print_facts, print_table
 
-    shown = list(itertools.islice(rows, SHOWN_CHARS))
-    cells = [
-        [
-            f"{row['place']:,}", _quoted(row["char"], row["code"]), f"{row['bits']:.3f}", f"{row['probability']:.2%}",
-            str(row["rank"] or ""), _quoted(row["guess"]) if row["guess"] else "", f"{row['guess_probability'] or 0:.2%}",
-        ]
-        for row in shown
-    ]  # fmt: skip
+    shown, cells = list(itertools.islice(rows, SHOWN_CHARS)), []
+    for row in shown:
+        cells.append(
+            [f"{row['place']:,}", _quoted(row["char"], row["code"]), f"{row['bits']:.3f}", f"{row['probability']:.2%}"]
+        )
+        if row["rank"]:
+            guess = _quoted(row["guess"], row["guess_code"])
+            cells[-1] += [f"{row['rank']:,}", guess, f"{row['guess_probability']:.2%}"]
     print_table(
         "What each character cost, given those before it",
         ["place", "char", "bits", "probability", "rank", "guess", "probability"],
@@ -140,8 +140,8 @@ def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
     print_facts([(f"{len(shown):,} characters", f"{bits:.4f} bits/char{more}")])
 
 
-def _quoted(char: str, code: int | None = None) -> str:
-    if char == "\ufffd" and code is not None and code < 256:  # a byte that is no character by itself
+def _quoted(char: str, code: int) -> str:
+    if char == "\ufffd" and code < 256:  # a byte that is no character by itself
         return f"0x{code:02x}"
     return repr(one_line(char)) if char not in ("\n", "\t", "'", "\\") else {"'": '"\'"'}.get(char, repr(char))
 

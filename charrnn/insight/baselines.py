@@ -78,9 +78,11 @@ def counted_for_training(corpus: Corpus) -> Score | None:
     return counted(train, val[:limit], corpus.vocabulary, corpus.mode)
 
 
-def baselines(train: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> dict[str, float]:
-    """Bits per predicted character of ids, of what a network must beat. train: the training text's ids."""
+def baselines(train: np.ndarray | None, ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> dict[str, float]:
+    """Bits per predicted character of ids, of what a network must beat. train: the training text's ids; None: not here."""
     found = {"uniform": math.log2(len(vocabulary))}
+    if train is None:
+        return found
     for name, order in (("unigram", 1), ("ngram", NGRAM_ORDER)):
         found[name] = counted(train, ids, vocabulary, mode, order).bits_per_char
     chars = len(ids) - (mode == "stream")

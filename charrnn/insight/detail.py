@@ -27,11 +27,11 @@ def characters(
         for k, (place, nats) in enumerate(zip(found.places.tolist(), found.nats.tolist(), strict=True)):
             one = {
                 "place": place, "char": shown[ids[place]], "code": symbols[ids[place]], "bits": nats / math.log(2),
-                "probability": math.exp(-nats), "rank": None, "guess": None, "guess_probability": None,
+                "probability": math.exp(-nats), "rank": None, "guess": None, "guess_code": None, "guess_probability": None,
             }  # fmt: skip
             if found.ranks is not None and found.guesses is not None and found.guess_nats is not None:
                 one |= {
-                    "rank": int(found.ranks[k]), "guess": shown[found.guesses[k]],
+                    "rank": int(found.ranks[k]), "guess": shown[found.guesses[k]], "guess_code": symbols[found.guesses[k]],
                     "guess_probability": math.exp(-found.guess_nats[k]),
                 }  # fmt: skip
             yield one

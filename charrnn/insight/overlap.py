@@ -14,7 +14,9 @@ from charrnn.text.vocabulary import Vocabulary
 LEAST_LINE = 20  # characters of a stream's line; shorter ones ("}", "END") say nothing
 FLATTERING_SHARE = 0.01  # of lines that are in the training text too
 FLATTERING_RUN = 50  # characters
-MAX_RUN_CHARS = 1_000_000  # of the scored text are searched for the longest run: 500 MB if all of it is copied, else less
+MAX_RUN_CHARS = (
+    1_000_000  # of the scored text are searched for the longest run: 500 MB if all of it is copied, else less
+)
 
 
 def known_lines(train: np.ndarray, ids: np.ndarray, newline: int, least: int = 1) -> tuple[np.ndarray, np.ndarray]:

@@ -119,12 +119,16 @@ def evaluated(
         found["dynamic"] = _dynamic(model_file, text, how, tally.score(), size_bytes)
     train = text.corpus.split("train") if text.corpus is not None else None
     if train is not None and len(train) + len(ids) > MAX_BASELINE_CHARS:
-        note(f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: baselines and overlap left out")
+        note(
+            f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: n-grams, compressors and overlap left out"
+        )
         train = None
-    if train is not None and with_baselines:
+    if with_baselines:
         found["baselines"] = baselines(train, ids, vocabulary, mode)
+    if with_baselines and train is not None:
         reach = reach_note(measured(train, vocabulary, "lines")[0])
-        found["notes"] += [reach] if reach else []
+        whole = "counting and compressors read the whole stream, not windows" if protocol == "windowed" else ""
+        found["notes"] += filter(None, (reach, whole))
     if text.split == "train":
         found["warnings"].append("this is the text it learnt from: the figure says nothing about new text")
     elif train is not None:
