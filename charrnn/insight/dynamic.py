@@ -29,7 +29,7 @@ class Rule:
     """weights -= lr * gradient of the segment's mean nats; weights += decay * (stored weights - weights)."""
 
     lr: float = 0.2
-    decay: float = 0.0
+    decay: float = 0.0003
 
     def to_dict(self) -> dict[str, Any]:
         return {"rule": "sgd", "segment": SEGMENT, **dataclasses.asdict(self)}
