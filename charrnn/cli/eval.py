@@ -22,6 +22,10 @@ def _how(help: str) -> Any:
     return typer.Option(help=help, rich_help_panel="How")
 
 
+def _novelty(help: str, metavar: str) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="Novelty", show_default=False)
+
+
 Run = Annotated[
     Path | None,
     typer.Argument(
@@ -42,9 +46,25 @@ def evaluate(
     errors: Annotated[str, _how("Bytes of --file that do not decode: strict or replace.")] = "strict",
     baselines: Annotated[bool, _how("Score counting and xz too.")] = True,
     device: Annotated[str, _how("auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    samples: Annotated[int | None, _novelty("Draw N samples: what is new, what was copied?", "N")] = None,
+    temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
+    length: Annotated[int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")] = None,
+    seed: Annotated[int | None, _novelty("Of the samples (default: 1).", "N")] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
 ) -> None:
-    """Bits per character of a run on its test text, a file or a text, beside n-grams and xz."""
+    """Bits per character of a run on its test text, a file or a text, beside n-grams and xz; or what it copies."""
+    if samples is not None:
+        if file is not None or text is not None or split is not None:
+            raise SettingsError(
+                "--samples looks at what the model writes, and scores no text: leave out --file, --text, --split"
+            )
+        from charrnn.cli.novelty_view import examine_and_show
+
+        question = {"count": samples, "temperature": temp, "length": length, "seed": seed}
+        return examine_and_show(run, question, json=json)
+    for name, value in (("--temp", temp), ("--length", length), ("--seed", seed)):
+        if value is not None:
+            raise SettingsError(f"{name} is for --samples; add --samples 1000")
     given = [name for name, value in (("--file", file), ("--text", text), ("--split", split)) if value is not None]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} both say what to score; give one")
