@@ -40,7 +40,7 @@ def show(run: str, found: dict[str, Any]) -> None:
         f"{found['held_out']['chars']:,} characters"
     )
     print_table(title, ["", "samples", split], _shares(found))
-    for line in _texts(found):
+    for line in texts_of(found):
         typer.echo(line)
     temperatures, rows = _by_temperature(found)
     print_table("\nby temperature", ["", *temperatures, split], rows)
@@ -63,7 +63,9 @@ def verdict(found: dict[str, Any]) -> str:
         facts.append(f"{_percent(lines['in_train'])} of the {what} are training lines ({beside})")
     longest = found["longest_run"]["held_out"]
     if run:
-        facts.append(f"the longest run has {run['chars']:,} characters ({longest['chars'] if longest else 0:,})")
+        facts.append(
+            f"the longest run has {run['chars']:,} characters (held-out text: {longest['chars'] if longest else 0:,})"
+        )
     copies = any(warning.startswith("copies") for warning in found["warnings"])
     return f"verdict: {'copies' if copies else 'no sign of copying'}: {'; '.join(facts) or 'nothing was written'}"
 
@@ -104,7 +106,7 @@ def _shares(found: dict[str, Any]) -> list[list[str]]:
     return rows
 
 
-def _texts(found: dict[str, Any]) -> list[str]:
+def texts_of(found: dict[str, Any]) -> list[str]:
     """Where the longest run comes from, and new lines beside the training lines nearest to them."""
     shown = []
     run = found["longest_run"]["samples"]
@@ -132,6 +134,7 @@ def _by_temperature(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     ]
     names = {
         "crossed": "brackets that close the wrong one", "environments": "\\begin and \\end with a partner",
+        "environments_closed": "environments that close",
         "functions": "functions that balance", "words": "words of the training text",
     } | {sign: f"paragraphs with {sign} paired" for sign in '"$'}  # fmt: skip
     for name, each in found["structure"].items():

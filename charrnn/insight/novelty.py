@@ -20,7 +20,7 @@ from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
 from charrnn.insight.structure import LEAST, shares, words_of
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, checked_seed
-from charrnn.sampling.engine import STREAM_LENGTH, Sample, Sampler
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
 from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
 from charrnn.text.corpus import SPLITS, Corpus, open_corpus
@@ -34,13 +34,13 @@ LEAST_LINE = 20  # characters of a line of a stream; shorter ones, such as `}` o
 NEAREST = 100  # new lines whose nearest training line is sought: the first different ones that were drawn
 EXAMPLES = 5
 READ_CHARS = 32_000_000  # of the training text, for its dictionary and for the nearest lines
-MAX_CHARS = 20_000_000  # of all samples
+MAX_SAMPLES, MAX_CHARS = 100_000, 20_000_000  # 10 GB of memory at MAX_CHARS
 CHUNK = 1 << 20
 
 
 @dataclass(frozen=True)
 class Question:
-    """length: of a stream's samples (None: 500), of lines at most. Raises SettingsError."""
+    """length: of a stream's samples (None: 500), of lines at most (None: 1000). Raises SettingsError."""
 
     count: int
     temperature: float = 0.8
@@ -50,8 +50,8 @@ class Question:
     def __post_init__(self) -> None:
         Decoding(self.temperature)
         checked_seed(self.seed)
-        if self.count < 1:
-            raise SettingsError(f"--samples {self.count}: must be at least 1")
+        if not 1 <= self.count <= MAX_SAMPLES:
+            raise SettingsError(f"--samples {self.count}: must be between 1 and {MAX_SAMPLES:,}")
         if self.length is not None and self.length < 1:
             raise SettingsError(f"--length {self.length}: must be at least 1")
 
@@ -60,8 +60,8 @@ def examine(model: ModelFile, question: Question) -> dict[str, Any]:
     """Draw samples and look at them; all of it can be written as JSON. Raises CheckpointError, CorpusError, SettingsError."""
     corpora = training_corpora(model)
     corpus, lines = corpora[0], model.mode == "lines"
-    length = question.length or (None if lines else STREAM_LENGTH)
-    if question.count * (length or 1) > MAX_CHARS:
+    length = question.length or (LINE_LENGTH if lines else STREAM_LENGTH)
+    if not lines and question.count * length > MAX_CHARS:
         raise SettingsError(f"--samples {question.count:,} of {length:,} characters: at most {MAX_CHARS:,} in all")
     sampler = Sampler(model)
 
@@ -71,10 +71,10 @@ def examine(model: ModelFile, question: Question) -> dict[str, Any]:
 
     samples = draw(question.count, question.temperature)
     held_name = "test" if len(corpus.split("test")) else "val"
-    held = held_out(corpus, held_name, question.count, length or STREAM_LENGTH)
+    held = held_out(corpus, held_name, question.count, length)
     pieces = [_without_newline(sample.ids, corpus) for sample in samples]
     train = [each.split("train") for each in corpora]
-    found = {
+    found: dict[str, Any] = {
         "samples": len(samples), "mode": model.mode, "temperature": question.temperature, "seed": question.seed,
         "length": length, "chars": sum(sample.chars for sample in samples),
         "held_out": {"split": held_name, "pieces": len(held), "chars": sum(map(len, held))},

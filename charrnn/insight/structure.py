@@ -14,6 +14,7 @@ BRACKETS = ("()", "[]", "{}", "“”", "«»")
 SIGNS = ('"', "$")  # the same sign opens and closes
 LEAST = 20  # a structure that real pieces show less often is not reported: its share would be chance
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
+_NO_FUNCTION = ("", " ", "\t", "}", "#", "/", "*", "\\", "%")  # first signs of a line: inside of one, comments, LaTeX
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -40,20 +41,26 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
     "crossed"         closing brackets that surely close the wrong one: another kind stands open since
     '"', "$"          paragraphs with an even number of them, among those that have any
     "environments"    \\begin and \\end that have a partner of the same name in the piece
+    "environments_closed"  those that close, of those whose fate the piece decides: none that its ends cut
     "functions"       see functions()
     "words"           words that the dictionary has
     """
-    found = {name: Share() for name in (*BRACKETS, "crossed", *SIGNS, "environments", "functions")}
+    found = {
+        name: Share() for name in (*BRACKETS, "crossed", *SIGNS, "environments", "environments_closed", "functions")
+    }
     if dictionary is not None:
         found["words"] = Share()
     for piece in pieces:
-        partnered, crossed = paired(_brackets(piece))
+        partnered, crossed, _ = paired(_brackets(piece))
         for kind in BRACKETS:
             found[kind].add(partnered.get(kind, 0), piece.count(kind[0]) + piece.count(kind[1]))
         closers = sum(piece.count(kind[1]) for kind in BRACKETS)
         found["crossed"].add(crossed, closers)
         tokens = [(name, word == "begin") for word, name in _ENVIRONMENT.findall(piece)]
-        found["environments"].add(sum(paired(tokens)[0].values()), len(tokens))
+        partnered, _, broken = paired(tokens)
+        closed = sum(partnered.values())
+        found["environments"].add(closed, len(tokens))
+        found["environments_closed"].add(closed // 2, closed // 2 + broken)
         found["functions"].add(*functions(piece))
         paragraphs = re.split(r"\n[ \t]*\n", piece)
         for sign in SIGNS:
@@ -66,15 +73,17 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
     return found
 
 
-def paired(tokens: Iterable[tuple[str, bool]]) -> tuple[dict[str, int], int]:
-    """tokens: kind, and whether it opens. How many of each kind have a partner, and how many closers close wrongly.
+def paired(tokens: Iterable[tuple[str, bool]]) -> tuple[dict[str, int], int, int]:
+    """tokens: kind, and whether it opens. How many of each kind have a partner, how many closers close wrongly, and
+    how many are surely broken.
 
-    A closer belongs to what was opened last. If that is another kind, it is crossed: what stands between it and its
-    own kind is given up. With nothing open it may have been opened before the piece, and what stays open at the end
-    may be closed after it; these have no partner, but are not crossed.
+    A closer belongs to what was opened last. If that is another kind, it is crossed: all that was opened since its own
+    kind was, and that too, is given up and broken; if its own kind is not open, it is itself broken. With nothing open
+    it may have been opened before the piece, and what stays open at the end may be closed after it: these have no
+    partner, but are neither crossed nor broken.
     """
     partnered: dict[str, int] = {}
-    crossed, open_ = 0, list[str]()
+    crossed, broken, open_ = 0, 0, list[str]()
     for kind, opens in tokens:
         if opens:
             open_.append(kind)
@@ -83,23 +92,24 @@ def paired(tokens: Iterable[tuple[str, bool]]) -> tuple[dict[str, int], int]:
             partnered[kind] = partnered.get(kind, 0) + 2
         elif open_:
             crossed += 1
+            broken += 1
             if kind in open_:
                 while open_.pop() != kind:
-                    pass
-    return partnered, crossed
+                    broken += 1
+    return partnered, crossed, broken
 
 
 def functions(piece: str) -> tuple[int, int]:
     """C functions of a piece whose braces balance, and all of them.
 
-    A function begins with a line at column 0 that ends in `{` and ends with the next `}` at column 0. It balances if
+    A function (or another block: struct, enum) begins with a line at column 0 that ends in `{` and ends with the next `}` at column 0. It balances if
     that brace closes the first one. One that another begins inside of does not; one that the piece cuts off at its end
     is not counted. Braces in strings and comments count as braces.
     """
     balanced = all_ = 0
     depth: int | None = None  # None: outside
     for line in piece.split("\n")[:-1]:  # the last line may be cut
-        begins = line[:1] not in ("", " ", "\t", "}", "#", "/", "*") and line.rstrip().endswith("{")
+        begins = line[:1] not in _NO_FUNCTION and line.rstrip().endswith("{")
         if begins and depth is not None:
             all_ += 1
             depth = None
