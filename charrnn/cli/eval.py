@@ -36,6 +36,10 @@ def _show_option(name: str, help: str) -> Any:
     return typer.Option(name, help=help, rich_help_panel="Output")
 
 
+def _novelty(help: str, metavar: str) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="Novelty", show_default=False)
+
+
 Run = Annotated[
     Path | None,
     typer.Argument(
@@ -58,13 +62,36 @@ def evaluate(
     errors: Annotated[str, _how("Bytes of --file that do not decode: strict or replace.")] = "strict",
     baselines: Annotated[bool, _how("Score counting and compressors too.")] = True,
     device: Annotated[str, _how("auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    samples: Annotated[int | None, _novelty("Draw N samples: what is new, what was copied?", "N")] = None,
+    temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
+    length: Annotated[int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")] = None,
+    seed: Annotated[int | None, _novelty("Of the samples (default: 1).", "N")] = None,
     per_char: Annotated[
         bool, _show_option("--per-char", "What each character cost, its rank, and the first guess.")
     ] = False,
     rank: Annotated[bool, _show_option("--rank", "Each line from an empty state, the likeliest first.")] = False,
     json: Annotated[bool, _show_option("--json", "Strict JSON, one object a line, on standard output.")] = False,
 ) -> None:
-    """Bits per character of a run on its test text, a file or a text, beside counting and compressors."""
+    """Bits per character of a run on its test text, a file or a text, beside counting and compressors; or what it copies."""
+    if dynamic_lr is not None:
+        finite(dynamic_lr, "--dynamic-lr", above=0)
+        dynamic = True
+    shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank), ("--dynamic", dynamic))
+    asked = [name for name, is_wanted in shows if is_wanted]
+    if len(asked) > 1:
+        raise SettingsError(f"{' and '.join(asked)} show different things; give one")
+    if samples is not None:
+        if file is not None or text is not None or split is not None:
+            raise SettingsError(
+                "--samples looks at what the model writes, and scores no text: leave out --file, --text, --split"
+            )
+        from charrnn.cli.novelty_view import examine_and_show
+
+        question = {"count": samples, "temperature": temp, "length": length, "seed": seed}
+        return examine_and_show(run, question, json=json)
+    for name, value in (("--temp", temp), ("--length", length), ("--seed", seed)):
+        if value is not None:
+            raise SettingsError(f"{name} is for --samples; add --samples 1000")
     given = [name for name, value in (("--file", file), ("--text", text), ("--split", split)) if value is not None]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} both say what to score; give one")
@@ -76,13 +103,6 @@ def evaluate(
         raise SettingsError(f"--unknown {unknown!r}: choose error, skip or replace")
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
-
-    if dynamic_lr is not None:
-        finite(dynamic_lr, "--dynamic-lr", above=0)
-        dynamic = True
-    asked = [name for name, wanted in (("--per-char", per_char), ("--rank", rank), ("--dynamic", dynamic)) if wanted]
-    if len(asked) > 1:
-        raise SettingsError(f"{' and '.join(asked)} show different things; give one")
 
     from charrnn.insight import scoring
     from charrnn.modelfile import newest_run, read_model

@@ -27,7 +27,7 @@ def known_lines(train: np.ndarray, ids: np.ndarray, newline: int, least: int = 1
     hashes, lengths = _line_hashes(ids.astype(train.dtype, copy=False), newline)
     learnt, learnt_lengths = _line_hashes(train, newline)
     counted = lengths >= least
-    return np.isin(hashes, learnt[learnt_lengths >= least]) & counted, counted
+    return np.isin(hashes, learnt[learnt_lengths >= least]), counted
 
 
 def overlap(train: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> dict[str, Any]:

@@ -50,11 +50,17 @@ def longest_run(pieces: Sequence[np.ndarray], text: np.ndarray) -> Run | None:
     return best if best.length else None
 
 
-def shares_found(pieces: Sequence[np.ndarray], text: np.ndarray, lengths: Iterable[int]) -> dict[int, tuple[int, int]]:
-    """For each n of lengths: how many n-grams of the pieces, repeats included, occur in the text, and of how many. Exact."""
+def shares_found(
+    pieces: Sequence[np.ndarray], text: np.ndarray | Sequence[np.ndarray], lengths: Iterable[int]
+) -> dict[int, tuple[int, int]]:
+    """For each n of lengths: how many n-grams of the pieces, repeats included, occur in the text, and of how many.
+
+    Exact. Of several texts: in any of them; no n-gram crosses from one to the next.
+    """
     windows = _Windows(pieces)
     sought = {n: _Sought(windows, n) for n in lengths}
-    for _, part in _parts(text, max(sought, default=1)):
+    texts = [text] if isinstance(text, np.ndarray) else text
+    for part in (part for each in texts for _, part in _parts(each, max(sought, default=1))):
         missing = [one for one in sought.values() if not one.seen.all()]
         names, level = windows.level(0).table.find(part), 0
         for one in sorted(missing, key=lambda one: one.n):
