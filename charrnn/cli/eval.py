@@ -55,7 +55,10 @@ def evaluate(
     split: Annotated[str | None, _what("Score train, val or test (default: test if there is one, else val).")] = None,
     protocol: Annotated[str, _how("stateful (one stream) or windowed (each window from an empty state).")] = "stateful",
     window: Annotated[int, _how("Characters of a window.")] = 256,
-    dynamic: Annotated[bool, _how("Beside it: the figure of a model that learns on as it reads (streams).")] = False,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Beside it: the model learns on as it reads (streams).", rich_help_panel="How"),
+    ] = False,
     dynamic_lr: Annotated[float | None, _how("Its learning rate (default: 0.2).")] = None,
     unknown: Annotated[str, _how("Characters the model does not know: error, skip or replace.")] = "error",
     encoding: Annotated[str, _how("Encoding of --file (default: the corpus's).")] = "",
@@ -180,13 +183,11 @@ def _show(result: dict[str, Any]) -> None:
     rows = [["this run", *_cells(result["bits_per_char"])]]
     if result["dynamic"]:
         rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
-    if result["unseen"] and result["overlap"]["duplicate_lines"]:
-        rows.append(
-            [
-                f"this run, on the {result['unseen']['lines']:,} lines that are new",
-                *_cells(result["unseen"]["bits_per_char"]),
-            ]
-        )
+    unseen = result["unseen"]
+    if unseen and result["overlap"]["duplicate_lines"]:
+        rows.append([f"this run, on the {unseen['lines']:,} lines that are new", *_cells(unseen["bits_per_char"])])
+        if unseen["ngram"] is not None:
+            rows.append(["5-gram, on those lines", *_cells(unseen["ngram"])])
     for name, bits in sorted(result["baselines"].items(), key=lambda item: item[1]):
         rows.append([NAMES[name], *_cells(bits)])
     title = f"{one_line(result['run'])} on {what}: {result['chars']:,} characters, {protocol}"

@@ -15,14 +15,15 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.insight.baselines import MAX_BASELINE_CHARS, baselines, reach_note
+from charrnn.insight.baselines import MAX_BASELINE_CHARS, baselines, counted, reach_note
 from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
 from charrnn.insight.figures import figures, measured, split_rule, text_sha256
 from charrnn.insight.overlap import known_lines, overlap, warnings
-from charrnn.insight.score import Score, Scorer, tallied
+from charrnn.insight.score import Score, Scorer, Tally, tallied
 from charrnn.modelfile import ModelFile
-from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.corpus import Corpus, line_bounds, open_corpus
 from charrnn.text.reading import encode_file, encode_text
+from charrnn.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -135,12 +136,7 @@ def evaluated(
         found["overlap"] = overlap(train, ids, vocabulary, mode)
         found["warnings"] += warnings(found["overlap"], mode)
         if newline is not None:
-            known, _ = known_lines(train, ids, newline)
-            unseen = tally.score(~known)
-            found["unseen"] = {
-                "lines": int((~known).sum()), "chars": unseen.chars,
-                "nats_per_char": unseen.nats_per_char, "bits_per_char": unseen.bits_per_char,
-            }  # fmt: skip
+            found["unseen"] = _unseen(train, ids, model_file.vocabulary, tally, with_baselines)
     if newline is not None and text.file is not None:
         found |= outliers(ids, tally, newline, vocabulary)
     return found
@@ -157,6 +153,25 @@ def protocol_of(model_file: ModelFile, how: How) -> str:
     if how.dynamic and how.protocol == "windowed":
         raise SettingsError("--dynamic learns along one stream, which windows are not; leave out --protocol windowed")
     return how.protocol
+
+
+def _unseen(
+    train: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary, tally: Tally, with_ngram: bool
+) -> dict[str, Any]:
+    """The figure over lines that are not in the training text; ngram: counting's on them, where they are not all."""
+    newline = int(vocabulary.newline or 0)
+    is_new = ~known_lines(train, ids, newline)[0]
+    score = tally.score(is_new)
+    new_ids = ids[np.repeat(is_new, line_bounds(ids, newline)[1] + 1)]
+    ngram = (
+        counted(train, new_ids, vocabulary, "lines").bits_per_char
+        if with_ngram and 0 < len(new_ids) < len(ids)
+        else None
+    )
+    return {
+        "lines": int(is_new.sum()), "chars": score.chars, "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char, "ngram": ngram,
+    }  # fmt: skip
 
 
 def _about(text: Text, sha256: str) -> dict[str, Any]:
