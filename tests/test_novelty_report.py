@@ -12,7 +12,7 @@ from charrnn.cli import novelty_view
 from charrnn.cli.novelty_view import verdict
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.insight import novelty
+from charrnn.insight import nearest, novelty
 from charrnn.insight.nearest import MAX_LENGTH, Lines, edit_distances
 from charrnn.insight.novelty import Question, examine
 from charrnn.insight.structure import functions, paired, shares
@@ -75,7 +75,9 @@ def test_edit_distances_use_all_bits_of_a_word():
 @settings(max_examples=100, deadline=None)
 def test_the_nearest_line_is_that_of_all_lines(others, line):
     text = np.array([one for other in others for one in [*other, 0]], np.uint8)
-    found = Lines(text, 0).nearest(np.array(line, np.uint8))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(nearest, "FEW", 1)  # so that the bound decides which are tried
+        found = Lines(text, 0).nearest(np.array(line, np.uint8))
     distances = [naive_distance(line, other) for other in others if other]
     assert (found is None) == (not distances)
     if found:
@@ -106,6 +108,7 @@ def test_a_bracket_closes_what_was_opened_last(text, partnered, crossed, broken)
     ("int f()\n{\n\tif (x) {\n\t}\n}\n", (1, 1)),
     ("int f() {\n\tif (x) {\n}\n", (0, 1)),
     ("int f() {\n\t}\n}\n", (0, 1)),  # closed too early
+    ("int f() {\n\t}\n\t{\n}\n", (0, 1)),
     ("int f() {\nint g() {\n}\n", (1, 2)),  # the first never ends
     ("\t}\n}\nint f() {\n\t", (0, 0)),  # cut off at both ends
     ("\\footnote{\n}\n", (0, 0)),
@@ -167,10 +170,16 @@ def test_lines_are_found_whole_across_chunks(corpus_of, monkeypatch, chunk):
 @pytest.mark.parametrize("chunk", [2, 1 << 20])
 def test_the_longest_run_names_its_line_and_column(corpus_of, monkeypatch, chunk):
     monkeypatch.setattr(novelty, "CHUNK", chunk)
-    corpus = corpus_of("first line\nsecond line\nthe third\n" + "x" * 40, "stream")
+    corpus = corpus_of("first\nline\nsecond line\nthe third\n" + "x" * 40, "stream")
     found = novelty.longest_copy([corpus], [ids_of(corpus, "xx"), ids_of(corpus, "fie cond line\nth")])
     assert (found["text"], found["chars"], found["sample"], found["start"]) == ("cond line\nth", 12, 1, 4)
-    assert (found["line"], found["column"]) == (2, 3)
+    assert (found["line"], found["column"]) == (3, 3)
+
+
+def test_the_newline_that_ends_a_line_is_no_part_of_it(corpus_of):
+    names = corpus_of("".join(f"n{i}\n" for i in range(20)), "lines")
+    for text in ("n1\n", "n1"):
+        assert names.vocabulary.decode(novelty.without_newline(ids_of(names, text), names)) == "n1"
 
 
 def test_held_out_pieces_are_whole_lines_or_equally_long(corpus_of):

@@ -12,6 +12,7 @@ import numpy as np
 BAGS = 32  # ids fall into so many classes; fewer than there are ids loosens the bound and never makes it wrong
 MOST = 64  # ids of a line whose nearest is sought: the bits of a word
 MAX_LENGTH = 200  # longer lines of the text are left out
+FEW = 64  # lines tried at first
 _LINES = 1 << 16  # lines whose bags are counted at a time
 
 
@@ -44,7 +45,7 @@ class Lines:
         either = np.maximum(self._bags, bag).sum(1, dtype=np.int64)
         bound = either - np.minimum(self._lengths, len(line))
         order = np.argsort(bound, kind="stable")
-        best, found, at, size = len(line) + MAX_LENGTH + 1, 0, 0, 64
+        best, found, at, size = len(line) + MAX_LENGTH + 1, 0, 0, FEW
         while at < len(order) and bound[order[at]] < best:
             some = order[at : at + size]
             some = some[bound[some] < best]

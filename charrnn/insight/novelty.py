@@ -72,7 +72,7 @@ def examine(model: ModelFile, question: Question) -> dict[str, Any]:
     samples = draw(question.count, question.temperature)
     held_name = "test" if len(corpus.split("test")) else "val"
     held = held_out(corpus, held_name, question.count, length)
-    pieces = [_without_newline(sample.ids, corpus) for sample in samples]
+    pieces = [without_newline(sample.ids, corpus) for sample in samples]
     train = [each.split("train") for each in corpora]
     found: dict[str, Any] = {
         "samples": len(samples), "mode": model.mode, "temperature": question.temperature, "seed": question.seed,
@@ -136,7 +136,7 @@ def held_out(corpus: Corpus, split: str, count: int, length: int) -> list[np.nda
     return [ids[starts[i] : starts[i] + lengths[i]] for i in which]
 
 
-def _without_newline(ids: np.ndarray, corpus: Corpus) -> np.ndarray:
+def without_newline(ids: np.ndarray, corpus: Corpus) -> np.ndarray:
     return ids[:-1] if corpus.mode == "lines" and len(ids) and ids[-1] == corpus.vocabulary.newline else ids
 
 

@@ -102,9 +102,9 @@ def paired(tokens: Iterable[tuple[str, bool]]) -> tuple[dict[str, int], int, int
 def functions(piece: str) -> tuple[int, int]:
     """C functions of a piece whose braces balance, and all of them.
 
-    A function (or another block: struct, enum) begins with a line at column 0 that ends in `{` and ends with the next `}` at column 0. It balances if
-    that brace closes the first one. One that another begins inside of does not; one that the piece cuts off at its end
-    is not counted. Braces in strings and comments count as braces.
+    A function (or another block: struct, enum) begins with a line at column 0 that ends in `{` and ends with the next
+    `}` at column 0. It balances if that brace closes the first one. One that another begins inside of does not; one
+    that the piece cuts off at its end is not counted. Braces in strings and comments count as braces.
     """
     balanced = all_ = 0
     depth: int | None = None  # None: outside
