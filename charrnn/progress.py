@@ -6,14 +6,16 @@ Everything goes to stderr. Text that a model made is escaped before it gets here
 from __future__ import annotations
 
 import math
+import shutil
 import sys
+import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
-    from charrnn.insight.evaluate import Score
+    from charrnn.insight.score import Score
     from charrnn.training.outcome import Recent
 
 LINE_S = 10.0  # off a terminal, at most one line of progress in so many seconds
@@ -120,6 +122,16 @@ def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None
     rest = f"; {columns} of {len(labels)} columns, the rest with --csv or --json" if columns < len(labels) else ""
     rows = [[label, *(f"{value:,}" for value in row[:columns])] for label, row in zip(shown, values, strict=True)]
     print_table(title + rest, ["", *shown[:columns]], rows)
+
+
+def print_facts(facts: list[tuple[str, str]]) -> None:
+    """Lines of a word and what it stands for, on stdout, for people; long ones are wrapped beneath themselves."""
+    width = max((len(word) for word, _ in facts), default=0) + 2
+    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    for word, text in facts:
+        lines = textwrap.wrap(visible(text), max(20, columns - width)) or [""]
+        for index, line in enumerate(lines):
+            print(f"{'' if index else visible(word):{width}}{line}".rstrip())
 
 
 def duration(value_s: float) -> str:

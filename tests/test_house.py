@@ -24,7 +24,11 @@ SHARED = {
 MAY_IMPORT = {
     "text": set(),
     "model": set(),  # and not modelfile, which knows the disk
-    "training": {"charrnn.text", "charrnn.model", "charrnn.insight.evaluate"},
+    "training": {
+        "charrnn.text",
+        "charrnn.model",
+        *(f"charrnn.insight.{file}" for file in ("evaluate", "counting", "score")),
+    },
     "sampling": {
         "charrnn.text.vocabulary",
         "charrnn.text.reading",
@@ -68,6 +72,18 @@ def test_a_room_imports_only_what_lies_to_its_left(room):
 def test_no_torch_in_text_sampling_and_the_shared_modules(file):
     if file.name != "batches.py":
         assert not is_under_any_torch(imports_of(file)), file
+
+
+@pytest.mark.parametrize(
+    "name", ["score", "scoring", "figures", "detail", "counting", "compressors", "bootstrap", "overlap"]
+)
+def test_what_works_on_nats_loads_no_torch(name):
+    """So that a counting model is scored without it; only what is about networks, loaded when one is met, knows torch."""
+    path = PACKAGE / f"insight/{name}.py"
+    modules = imports_of(path, top_level=True)
+    assert not is_under_any_torch(modules), path
+    networks = {"charrnn.model", "charrnn.training", "charrnn.text.batches", "charrnn.insight.network"}
+    assert not any(is_under(module, networks) for module in modules), path
 
 
 def is_under_any_torch(modules: set[str]) -> bool:

@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import resolve
+from charrnn.config import finite, resolve
 from charrnn.errors import SettingsError
-from charrnn.terminal import write_stdout
+from charrnn.terminal import one_line, write_stdout
+
+SHOWN_CHARS = 1000  # rows of --per-char for people
+SHOWN_LINE = 66  # characters of a line beneath the table
+NAMES = {
+    "unigram": "unigram", "uniform": "uniform",
+    **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
+}  # fmt: skip
 
 
 def _what(help: str) -> Any:
@@ -20,6 +30,14 @@ def _what(help: str) -> Any:
 
 def _how(help: str) -> Any:
     return typer.Option(help=help, rich_help_panel="How")
+
+
+def _show_option(name: str, help: str) -> Any:
+    return typer.Option(name, help=help, rich_help_panel="Output")
+
+
+def _novelty(help: str, metavar: str) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="Novelty", show_default=False)
 
 
 Run = Annotated[
@@ -37,14 +55,46 @@ def evaluate(
     split: Annotated[str | None, _what("Score train, val or test (default: test if there is one, else val).")] = None,
     protocol: Annotated[str, _how("stateful (one stream) or windowed (each window from an empty state).")] = "stateful",
     window: Annotated[int, _how("Characters of a window.")] = 256,
+    dynamic: Annotated[
+        bool,
+        typer.Option("--dynamic", help="Beside it: the model learns on as it reads (streams).", rich_help_panel="How"),
+    ] = False,
+    dynamic_lr: Annotated[float | None, _how("Its learning rate (default: 0.2).")] = None,
     unknown: Annotated[str, _how("Characters the model does not know: error, skip or replace.")] = "error",
     encoding: Annotated[str, _how("Encoding of --file (default: the corpus's).")] = "",
     errors: Annotated[str, _how("Bytes of --file that do not decode: strict or replace.")] = "strict",
-    baselines: Annotated[bool, _how("Score counting and xz too.")] = True,
+    baselines: Annotated[bool, _how("Score counting and compressors too.")] = True,
     device: Annotated[str, _how("auto, cpu, cuda, cuda:N or mps.")] = "auto",
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    samples: Annotated[int | None, _novelty("Draw N samples: what is new, what was copied?", "N")] = None,
+    temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
+    length: Annotated[int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")] = None,
+    seed: Annotated[int | None, _novelty("Of the samples (default: 1).", "N")] = None,
+    per_char: Annotated[
+        bool, _show_option("--per-char", "What each character cost, its rank, and the first guess.")
+    ] = False,
+    rank: Annotated[bool, _show_option("--rank", "Each line from an empty state, the likeliest first.")] = False,
+    json: Annotated[bool, _show_option("--json", "Strict JSON, one object a line, on standard output.")] = False,
 ) -> None:
-    """Bits per character of a run on its test text, a file or a text, beside n-grams and xz."""
+    """Bits per character of a run on its test text, a file or a text, beside counting and compressors; or what it copies."""
+    if dynamic_lr is not None:
+        finite(dynamic_lr, "--dynamic-lr", above=0)
+        dynamic = True
+    shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank), ("--dynamic", dynamic))
+    asked = [name for name, is_wanted in shows if is_wanted]
+    if len(asked) > 1:
+        raise SettingsError(f"{' and '.join(asked)} show different things; give one")
+    if samples is not None:
+        if file is not None or text is not None or split is not None:
+            raise SettingsError(
+                "--samples looks at what the model writes, and scores no text: leave out --file, --text, --split"
+            )
+        from charrnn.cli.novelty_view import examine_and_show
+
+        question = {"count": samples, "temperature": temp, "length": length, "seed": seed}
+        return examine_and_show(run, question, json=json)
+    for name, value in (("--temp", temp), ("--length", length), ("--seed", seed)):
+        if value is not None:
+            raise SettingsError(f"{name} is for --samples; add --samples 1000")
     given = [name for name, value in (("--file", file), ("--text", text), ("--split", split)) if value is not None]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} both say what to score; give one")
@@ -61,38 +111,130 @@ def evaluate(
     from charrnn.modelfile import newest_run, read_model
 
     model_file = read_model(run or newest_run(Path("runs")))
-    how = scoring.How(protocol, window, unknown, device)
+    how = scoring.How(protocol, window, device, dynamic, dynamic_lr)
     if file is None and text is None:
-        result = scoring.score_split(model_file, split, how, baselines, lambda note: typer.echo(note, err=True))
+        scored = scoring.text_of_split(model_file, split)
     else:
-        asked = {"encoding": encoding or model_file.settings.text.encoding, "errors": errors}
-        settings, _ = resolve([("--", dataclasses.asdict(model_file.settings.text) | asked)])
-        result = scoring.score_given(model_file, file, text, settings.text, how)
-    result = {"schema": 1, "run": str(model_file.path), "step": model_file.meta.get("step")} | result
-    if json:
-        from charrnn.storage import json_line
+        given_text = {"encoding": encoding or model_file.settings.text.encoding, "errors": errors}
+        settings, _ = resolve([("--", dataclasses.asdict(model_file.settings.text) | given_text)])
+        scored = scoring.text_given(model_file, file, text, settings.text, unknown)
+    if per_char:
+        rows = scoring.characters_of(model_file, scored, how)
+        _write_json(rows) if json else _show_characters(rows)
+        return
+    if rank:
+        rows = scoring.lines_of(model_file, scored, how)
+        numbered = ({"rank": place} | row for place, row in enumerate(rows, 1))
+        _write_json(numbered) if json else write_stdout(_ranking(rows), raw=True)
+        return
+    result = scoring.evaluated(model_file, scored, how, baselines, lambda note: typer.echo(note, err=True))
+    result = {"run": str(model_file.path), "step": model_file.meta.get("step")} | result
+    _write_json([result]) if json else _show(result)
 
-        write_stdout([json_line(result).encode() + b"\n"], raw=True)
-    else:
-        _show(result)
+
+def _write_json(objects: Iterable[dict[str, Any]]) -> None:
+    from charrnn.storage import json_line
+
+    write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
+
+
+def _ranking(rows: Iterable[dict[str, Any]]) -> Iterator[bytes]:
+    return (f"{row['bits_per_char']:8.4f}  {one_line(row['text'])}\n".encode() for row in rows)
+
+
+def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
+    from charrnn.progress import print_facts, print_table
+
+    shown, cells = list(itertools.islice(rows, SHOWN_CHARS)), []
+    for row in shown:
+        cells.append(
+            [f"{row['place']:,}", _quoted(row["char"], row["code"]), f"{row['bits']:.3f}", f"{row['probability']:.2%}"]
+        )
+        if row["rank"]:
+            guess = _quoted(row["guess"], row["guess_code"])
+            cells[-1] += [f"{row['rank']:,}", guess, f"{row['guess_probability']:.2%}"]
+    print_table(
+        "What each character cost, given those before it",
+        ["place", "char", "bits", "probability", "rank", "guess", "probability"],
+        cells,
+    )
+    bits = sum(row["bits"] for row in shown) / len(shown)
+    more = "; the text goes on, --json gives all of it" if next(rows, None) else ""
+    print_facts([(f"{len(shown):,} characters", f"{bits:.4f} bits/char{more}")])
+
+
+def _quoted(char: str, code: int) -> str:
+    if char == "\ufffd" and code < 256:  # a byte that is no character by itself
+        return f"0x{code:02x}"
+    return repr(one_line(char)) if char not in ("\n", "\t", "'", "\\") else {"'": '"\'"'}.get(char, repr(char))
 
 
 def _show(result: dict[str, Any]) -> None:
-    from charrnn.progress import print_table
+    from charrnn.progress import print_facts, print_table
 
-    what = result["file"] if result.get("file") else f"{result['split']} text" if result["split"] else "the given text"
+    what = (
+        one_line(result["file"])
+        if result["file"]
+        else f"{result['split']} text"
+        if result["split"]
+        else "the given text"
+    )
     protocol = f"windows of {result['window']}" if result["window"] else result["protocol"]
-    rows = [
-        ["this run", f"{result['bits_per_char']:.4f}", f"{result['nats_per_char']:.4f}", f"{result['perplexity']:.3f}"]
-    ]
-    names = {
-        "ngram": "5-gram (Witten-Bell)",
-        "unigram": "unigram",
-        "uniform": "uniform",
-        "xz": "xz, after the training text",
-    }
+    rows = [["this run", *_cells(result["bits_per_char"])]]
+    if result["dynamic"]:
+        rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
+    unseen = result["unseen"]
+    if unseen and result["overlap"]["duplicate_lines"]:
+        rows.append([f"this run, on the {unseen['lines']:,} lines that are new", *_cells(unseen["bits_per_char"])])
+        if unseen["ngram"] is not None:
+            rows.append([f"{result['ngram']['order']}-gram, on those lines", *_cells(unseen["ngram"])])
+    names = NAMES | ({"ngram": f"{result['ngram']['order']}-gram (Kneser-Ney)"} if result["ngram"] else {})
     for name, bits in sorted(result["baselines"].items(), key=lambda item: item[1]):
-        nats = bits * math.log(2)
-        rows.append([names.get(name, name), f"{bits:.4f}", f"{nats:.4f}", f"{2**bits:.3f}"])
-    title = f"{result['run']} on {what}: {result['chars']:,} characters, {protocol}"
+        rows.append([names[name], *_cells(bits)])
+    title = f"{one_line(result['run'])} on {what}: {result['chars']:,} characters, {protocol}"
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], rows)
+    print_facts(_facts(result))
+    sys.stdout.flush()
+    _show_lines(result)
+
+
+def _cells(bits: float) -> list[str]:
+    return [f"{bits:.4f}", f"{bits * math.log(2):.4f}", f"{2 ** min(bits, 1000.0):.3f}"]
+
+
+def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
+    """What must stand beside the figure for somebody else to quote it."""
+    from charrnn.insight.overlap import described
+
+    data, interval, overlap = result["data"], result["interval"], result["overlap"]
+    facts = [("bytes", f"{result['bits_per_byte']:.4f} bits/byte")]
+    if interval:
+        low, high = interval["bits_per_char"]
+        unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
+        facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}"))
+    if result["dynamic"]:
+        rule = result["dynamic"]
+        gain = rule["gain_nats_per_char"]
+        facts.append(
+            ("learning on", f"gains {gain:.4f} nats/char: SGD, lr {rule['lr']:g}, every {rule['segment']} characters")
+        )
+    facts.append(("data", f"{one_line(data['name'])}, sha256 {data['sha256'][:16]}"))
+    if result["split_rule"]:
+        facts.append(("split", one_line(result["split_rule"])))
+    if overlap:
+        facts.append(("overlap", described(overlap)))
+    facts += [("note", note) for note in result["notes"]]
+    return facts + [("warning", warning) for warning in result["warnings"]]
+
+
+def _show_lines(result: dict[str, Any]) -> None:
+    """A few lines of a file: the likeliest, and the least likely."""
+    for name, title in (("likeliest", "likeliest lines"), ("least_likely", "least likely lines")):
+        lines = result.get(name)
+        if lines:
+            short = ({**line, "text": _cut(line["text"])} for line in lines)
+            write_stdout([f"{title}, bits/char\n".encode(), *_ranking(short)], raw=True)
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= SHOWN_LINE else text[: SHOWN_LINE - 3] + "..."

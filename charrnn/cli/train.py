@@ -124,7 +124,9 @@ def train(
         progress.close()
     place = outcome.place
     bits = place.best_nats / math.log(2)
-    against = f"; counting (5-gram): {outcome.ngram.bits_per_char:.3f}" if outcome.ngram is not None else ""
+    against = (
+        f"; counting ({outcome.ngram}): {outcome.ngram.score.bits_per_char:.3f}" if outcome.ngram is not None else ""
+    )
     if outcome.reason == "already done":
         if json:
             _print_json(path, outcome)
@@ -199,7 +201,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "train_chars_per_s": outcome.train_chars_per_s, "train_nats_per_char": place.train_nats,
         "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / math.log(2),
         "best_val_nats_per_char": place.best_nats, "best_step": place.best_step,
-        "ngram_nats_per_char": outcome.ngram.nats_per_char if outcome.ngram else None,
+        "ngram_nats_per_char": outcome.ngram.score.nats_per_char if outcome.ngram else None,
+        "ngram_order": outcome.ngram.order if outcome.ngram else None,
         "clip_rate": place.clipped_steps / max(1, place.step), "skipped_steps": place.skipped_steps,
         "weights_sha256": outcome.weights_sha256, "device": outcome.device, "verdict": outcome.verdict,
     }  # fmt: skip

@@ -1,40 +1,57 @@
-"""The score of a stored model on its own text, a file or a text somebody typed: what `charrnn eval` shows."""
+"""The score of a stored model on its own text, a file or a text somebody typed: what `charrnn eval` shows.
+
+Everything here works on the nats that a `Scorer` yields, whatever kind of model it is; `open_scorer` is the only place
+that tells kinds of models apart, and the only one that loads torch.
+"""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
-from charrnn.config import RuntimeSettings, TextSettings
+from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.insight.evaluate import Score, baselines, evaluate_ids, evaluate_lines
-from charrnn.model.charmodel import CharModel
+from charrnn.insight.compressors import MAX_BASELINE_CHARS, compressed, reach_note
+from charrnn.insight.counting import CountingScorer, best_ngram, score_of
+from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
+from charrnn.insight.figures import figures, measured, split_rule, text_sha256
+from charrnn.insight.overlap import known_lines, overlap, warnings
+from charrnn.insight.score import Score, Scorer, Tally, tallied
 from charrnn.modelfile import ModelFile
-from charrnn.text.corpus import open_corpus
+from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.counting import count
+from charrnn.text.ngram import NGram
 from charrnn.text.reading import encode_file, encode_text
-from charrnn.training import backends, runtime
 
 
 @dataclass(frozen=True)
 class How:
-    """protocol: "stateful" or "windowed" (window characters each); unknown: "error", "skip" or "replace"."""
+    """protocol: "stateful" or "windowed" (window characters each). dynamic: dynamic evaluation too, with dynamic_lr."""
 
     protocol: str = "stateful"
     window: int = 256
-    unknown: str = "error"
     device: str = "auto"
+    dynamic: bool = False
+    dynamic_lr: float | None = None
 
 
-def score_split(
-    model_file: ModelFile, split: str | None, how: How, with_baselines: bool, note: Callable[[str], None]
-) -> dict[str, Any]:
-    """The figures of "train", "val" or "test" (None: test if there is one, else val) of the run's own text.
+@dataclass(frozen=True)
+class Text:
+    """What is scored. ids (N,): in lines mode every line ends in the newline and none is blank."""
+
+    ids: np.ndarray
+    split: str | None  # of the run's own text
+    file: str | None
+    corpus: Corpus | None  # the run's text, where it is at hand
+
+
+def text_of_split(model_file: ModelFile, split: str | None) -> Text:
+    """ "train", "val" or "test" (None: test if there is one, else val) of the run's own text.
 
     Raises CheckpointError if the model lies in no run with its text, CorpusError if that part is empty.
     """
@@ -47,55 +64,155 @@ def score_split(
     ids = corpus.split(chosen)
     if len(ids) < 2:
         raise CorpusError(f"this run has no {chosen} text to score; choose another --split or pass --file")
-    figures = _score(model_file, ids, how)
-    against = baselines(corpus, chosen, note) if with_baselines else {}
-    return figures | {
-        "split": chosen, "baselines": against, "corpus": corpus.name, "fingerprint": corpus.fingerprint
+    return Text(ids, chosen, None, corpus)
+
+
+def text_given(
+    model_file: ModelFile, file: Path | None, text: str | None, settings: TextSettings, unknown: str
+) -> Text:
+    """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
+    if file is not None:
+        ids = encode_file(file, settings, model_file.vocabulary, unknown)
+    else:
+        ids = encode_text(text or "", settings, model_file.vocabulary, unknown, "--text")
+    if model_file.mode == "lines":
+        ids = whole_lines(ids, int(model_file.vocabulary.newline or 0))
+    if len(ids) < 2:
+        raise CorpusError("nothing to score: a stream needs two characters that the model knows, lines need one")
+    corpus = None
+    if file is not None:
+        try:
+            corpus = text_of_split(model_file, "train").corpus
+        except (CheckpointError, CorpusError):
+            corpus = None  # a model that travels alone has only its own figure
+    return Text(ids, None, str(file) if file is not None else None, corpus)
+
+
+def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:
+    """ids without blank lines, a newline at the end."""
+    is_newline = ids == newline
+    blank = is_newline & np.concatenate([[True], is_newline[:-1]])
+    ids = ids[~blank] if blank.any() else ids
+    return np.append(ids, newline).astype(ids.dtype) if len(ids) and ids[-1] != newline else ids
+
+
+def open_scorer(model_file: ModelFile, device_name: str) -> Scorer:
+    """The stored model, ready to predict. Raises SettingsError for a device that is not there."""
+    if model_file.counts:
+        if device_name not in ("auto", "cpu"):
+            raise SettingsError(f"--device {device_name}: counting models are scored on the processor; leave it out")
+        return CountingScorer(model_file.ngram())
+    from charrnn.insight.network import load_scorer
+
+    return load_scorer(model_file, device_name)
+
+
+def evaluated(
+    model_file: ModelFile, text: Text, how: How, with_baselines: bool, note: Callable[[str], None]
+) -> dict[str, Any]:
+    """The whole card of figures: strict JSON, and what the table for people is made of."""
+    protocol = protocol_of(model_file, how)
+    ids, mode, vocabulary = text.ids, model_file.mode, model_file.vocabulary
+    newline = vocabulary.newline if mode == "lines" else None
+    scorer = open_scorer(model_file, how.device)
+    tally = tallied(scorer, ids, protocol, newline, how.window)
+    size_bytes, sha256 = measured(ids, vocabulary, mode)
+    found: dict[str, Any] = {
+        "split": text.split, "split_rule": text.split and split_rule(model_file.settings, mode, text.split),
+        "file": text.file, "protocol": protocol, "window": how.window if protocol == "windowed" else None,
+        **figures(tally, size_bytes, mode), "data": _about(text, sha256),
+        "dynamic": None, "baselines": {}, "ngram": None, "overlap": None, "unseen": None, "notes": [], "warnings": [],
+    }  # fmt: skip
+    if how.dynamic:
+        found["dynamic"] = _dynamic(model_file, text, how, tally.score(), size_bytes)
+    train = text.corpus.split("train") if text.corpus is not None else None
+    if train is not None and len(train) + len(ids) > MAX_BASELINE_CHARS:
+        note(
+            f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: n-grams, compressors and overlap left out"
+        )
+        train = None
+    ngram = best_ngram(text.corpus) if with_baselines and text.corpus is not None and train is not None else None
+    if with_baselines:
+        found["baselines"]["uniform"] = math.log2(len(vocabulary))
+    if train is not None and ngram is not None:
+        unigram = count(train, len(vocabulary), 1, newline)
+        for name, model in (("unigram", unigram), ("ngram", ngram)):
+            found["baselines"][name] = score_of(model, ids, protocol, how.window).bits_per_char
+        found["baselines"] |= compressed(train, ids, vocabulary, mode)
+        found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
+        reach = reach_note(measured(train, vocabulary, "lines")[0])
+        whole = "compressors read the whole stream, not windows" if protocol == "windowed" else ""
+        found["notes"] += filter(None, (reach, whole))
+    if text.split == "train":
+        found["warnings"].append("this is the text it learnt from: the figure says nothing about new text")
+    elif train is not None:
+        found["overlap"] = overlap(train, ids, vocabulary, mode)
+        found["warnings"] += warnings(found["overlap"], mode)
+        if newline is not None:
+            found["unseen"] = _unseen(train, ids, newline, tally, ngram)
+    if newline is not None and text.file is not None:
+        found |= outliers(ids, tally, newline, vocabulary)
+    return found
+
+
+def protocol_of(model_file: ModelFile, how: How) -> str:
+    """ "stateful", "windowed" or "lines". Raises SettingsError where what is asked does not fit the model."""
+    if model_file.mode == "lines":
+        if how.protocol == "windowed":
+            raise SettingsError("--protocol windowed is for streams; this model knows lines, each from an empty state")
+        if how.dynamic:
+            raise SettingsError("--dynamic is for streams; this model knows lines, each scored by itself")
+        return "lines"
+    if how.dynamic and how.protocol == "windowed":
+        raise SettingsError("--dynamic learns along one stream, which windows are not; leave out --protocol windowed")
+    return how.protocol
+
+
+def _unseen(train: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None) -> dict[str, Any]:
+    """The figure over lines that are not in the training text; ngram: counting's on them, where they are not all."""
+    is_new = ~known_lines(train, ids, newline)[0]
+    score = tally.score(is_new)
+    counting = None
+    if ngram is not None and not is_new.all():
+        counting = tallied(CountingScorer(ngram), ids, "lines", newline).score(is_new).bits_per_char
+    return {
+        "lines": int(is_new.sum()), "chars": score.chars, "nats_per_char": score.nats_per_char,
+        "bits_per_char": score.bits_per_char, "ngram": counting,
     }  # fmt: skip
 
 
-def score_given(
-    model_file: ModelFile, file: Path | None, text: str | None, settings: TextSettings, how: How
-) -> dict[str, Any]:
-    """The figures of a file, or of a text. Raises CorpusError, VocabularyError."""
-    if file is not None:
-        ids = encode_file(file, settings, model_file.vocabulary, how.unknown)
-    else:
-        ids = encode_text(text or "", settings, model_file.vocabulary, how.unknown, "--text")
-    newline = int(model_file.vocabulary.newline or 0)
-    if model_file.mode == "lines" and len(ids) and ids[-1] != newline:
-        ids = np.append(ids, newline).astype(ids.dtype)
-    figures = _score(model_file, ids, how)
-    if not figures["chars"]:
-        raise CorpusError("nothing to score: a stream needs two characters that the model knows, lines need one")
-    return figures | {"split": None, "file": str(file) if file else None, "baselines": {}}
+def _about(text: Text, sha256: str) -> dict[str, Any]:
+    """Which text was scored. sha256: of its UTF-8 bytes; text_sha256: of the files the run's text was read from."""
+    named = {None: "--text", "-": "standard input"}.get(text.file) or Path(str(text.file)).name
+    own = text.corpus if text.split else None
+    return {
+        "name": own.name if own else named, "sha256": sha256, "text_sha256": text_sha256(own) if own else {},
+        "fingerprint": own.fingerprint if own else None,
+    }  # fmt: skip
 
 
-def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
-    """The stored model on a device, ready to score. Raises SettingsError for a device that is not there."""
-    settings = dataclasses.replace(
-        model_file.settings, runtime=dataclasses.replace(RuntimeSettings(), device=device_name)
-    )
-    device = runtime.prepare(settings.runtime)
-    backend = backends.expected_backend(settings, device)
-    model = CharModel(model_file.settings.model, len(model_file.vocabulary), backend)
-    model.load_tensors({name: torch.from_numpy(value) for name, value in model_file.tensors.items()})
-    return model.to(device).eval(), device
+def _dynamic(model_file: ModelFile, text: Text, how: How, static: Score, size_bytes: int) -> dict[str, Any]:
+    from charrnn.insight import dynamic
+
+    scorer = dynamic.load_scorer(model_file, how.device, how.dynamic_lr)
+    tally = tallied(scorer, text.ids, "stateful", None)
+    found = figures(tally, size_bytes, "stream") | scorer.rule.to_dict()
+    return found | {"gain_nats_per_char": static.nats_per_char - tally.score().nats_per_char}
 
 
-def _score(model_file: ModelFile, ids: np.ndarray, how: How) -> dict[str, Any]:
-    protocol, window = how.protocol, how.window if how.protocol == "windowed" else None
-    model, device = load_model(model_file, how.device)
-    if model_file.mode == "lines":
-        if protocol == "windowed":
-            raise SettingsError("--protocol windowed is for streams; this model knows lines, each from an empty state")
-        protocol = "lines"
-        score = evaluate_lines(model, ids, int(model_file.vocabulary.newline or 0), device)
-    else:
-        score = evaluate_ids(model, ids, device, protocol=protocol, window=how.window)
-    return _figures(score) | {"protocol": protocol, "window": window}
+def characters_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, Any]]:
+    """Every predicted character of a text, one after the other (detail.characters)."""
+    protocol = protocol_of(model_file, how)
+    return characters(open_scorer(model_file, how.device), text.ids, protocol, model_file.vocabulary, how.window)
 
 
-def _figures(score: Score) -> dict[str, Any]:
-    names = ("nats_per_char", "bits_per_char", "perplexity", "chars")
-    return {name: getattr(score, name) for name in names}
+def lines_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, Any]]:
+    """The lines of a text, each from an empty state, the likeliest a character first. Also of a model of streams."""
+    newline = model_file.vocabulary.newline
+    if newline is None:
+        raise SettingsError("--rank needs lines, and this model has never seen a newline")
+    if how.protocol == "windowed":
+        raise SettingsError("--rank scores each line from an empty state; leave out --protocol windowed")
+    ids = whole_lines(text.ids, newline)
+    tally = tallied(open_scorer(model_file, how.device), ids, "lines", newline)
+    return ranked(ids, tally, newline, model_file.vocabulary, likeliest_first(tally))

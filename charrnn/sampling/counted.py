@@ -8,9 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.modelfile import ModelFile
 from charrnn.sampling.steps import State, Steps
-from charrnn.text.ngram import UNSEEN
+from charrnn.text.ngram import UNSEEN, NGram
 
 MAX_CACHED = 1 << 22  # probabilities kept: 32 MB
 
@@ -18,8 +17,7 @@ MAX_CACHED = 1 << 22  # probabilities kept: 32 MB
 class Counted(Steps):
     """An n-gram model's step. Its state: (contexts,), the numbers of the last 1, 2, ... characters, (order - 1, B)."""
 
-    def __init__(self, model: ModelFile) -> None:
-        counted = model.ngram()
+    def __init__(self, counted: NGram) -> None:
         self.vocabulary_size, self._boundary = counted.vocabulary_size, counted.boundary
         self.name = f"{counted.order}-gram"
         self._length = counted.order - 1  # of the longest context
@@ -39,6 +37,10 @@ class Counted(Steps):
         for _ in range(self._length if self._boundary is not None else 0):
             state = self._advance(np.full(batch, self._boundary), state)[1]
         return state
+
+    def logits(self, state: State) -> np.ndarray:
+        """(B, V) of the character after a state."""
+        return self._logits(state[0].T)
 
     def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         before = np.concatenate([np.zeros((1, len(ids)), np.int64), state[0][:-1]])[: self._length]

@@ -92,7 +92,7 @@ class Sampler:
             )
             raise SettingsError(f"the compiled kernel is not here: {lacking}")
         self._network: Counted | Network | compiled.Compiled = (
-            Counted(model) if model.counts else Network(model, weights)
+            Counted(model.ngram()) if model.counts else Network(model, weights)
         )
         if isinstance(self._network, Network) and engine != "numpy" and library() is not None:
             self._network = compiled.Compiled(self._network)

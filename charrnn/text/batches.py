@@ -118,13 +118,13 @@ class LineBatches:
         """
         self._ids, self._newline = ids if old is None else np.concatenate([ids, old]), newline
         starts, lengths = line_bounds(self._ids, newline)
-        self._starts, self._lengths = starts[lengths > 0], lengths[lengths > 0]
-        self.longest = int(self._lengths.max(initial=0)) + 1
+        self.starts, self.lengths = starts[lengths > 0], lengths[lengths > 0]
+        self.longest = int(self.lengths.max(initial=0)) + 1
         self.batch_size, self._seed = batch_size, seed
         self._own = int((starts[lengths > 0] < len(ids)).sum())
         self._added = max(1, round(self._own * share / (1 - share))) if old is not None else 0
         self.steps_per_epoch = -(-(self._own + self._added) // batch_size)
-        chars = self._lengths + 1
+        chars = self.lengths + 1
         self.chars_per_epoch = int(chars[: self._own].sum())
         if self._added:  # on average
             self.chars_per_epoch += round(self._added * float(chars[self._own :].mean()))
@@ -136,21 +136,22 @@ class LineBatches:
             self._plan = (epoch, self._shuffled(epoch))
         return self.collate(self._plan[1][k])
 
-    def in_order(self, most: int) -> Iterator[np.ndarray]:
-        """Every line once, sorted by length, at most `most` characters in a batch: for evaluation."""
-        order = np.argsort(self._lengths, kind="stable")
+    def in_order(self, most: int, *, by_length: bool = True) -> Iterator[np.ndarray]:
+        """Every line once, at most `most` characters in a batch: for evaluation. Not by_length: as the text has them."""
+        order = np.argsort(self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
         while len(order):
-            widths = (self._lengths[order[: self.batch_size]] + 1) * np.arange(1, len(order[: self.batch_size]) + 1)
+            longest = np.maximum.accumulate(self.lengths[order[: self.batch_size]]) + 1
+            widths = longest * np.arange(1, len(longest) + 1)
             count = max(1, int(np.searchsorted(widths, most, side="right")))
             yield order[:count]
             order = order[count:]
 
     def collate(self, lines: np.ndarray) -> Batch:
         """Batch of the lines with these numbers."""
-        lengths = self._lengths[lines]
+        lengths = self.lengths[lines]
         width = int(lengths.max()) + 1
         # What precedes a line is the newline of the one before; before the first stands the last, at place -1.
-        place = self._starts[lines][:, None] + np.arange(-1, width)
+        place = self.starts[lines][:, None] + np.arange(-1, width)
         text = self._ids.take(place, mode="wrap").astype(np.int64)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
         inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
@@ -163,12 +164,12 @@ class LineBatches:
             order = random.permutation(np.concatenate([order, self._choice(random)]))
         pool = self.batch_size * POOL_BATCHES
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self._lengths[pool], kind="stable")])]
+        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _choice(self, random: np.random.Generator) -> np.ndarray:
         """As many old lines as an epoch adds: none twice, or all as often, give or take one."""
-        count = len(self._starts) - self._own
+        count = len(self.starts) - self._own
         often, rest = divmod(self._added, count)
         return self._own + np.concatenate([np.tile(np.arange(count), often), random.permutation(count)[:rest]])
 

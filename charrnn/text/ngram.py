@@ -62,17 +62,19 @@ class NGram:
         self.levels, self.order = levels, len(levels)
         self.weights = [weigh(levels, k, vocabulary_size, smoothing) for k in range(self.order)]
 
-    def probabilities(self, ids: np.ndarray, window: int | None = None) -> np.ndarray:
+    def probabilities(self, ids: np.ndarray, reach: np.ndarray | None = None) -> np.ndarray:
         """P of each of ids (N,) given those before it, float64; the first ones have shorter contexts.
 
-        window: contexts do not reach back over the beginnings of windows of so many predicted characters (as
-        insight.evaluate.window_batches cuts them: ids 0 ... window, window ... 2 window, and so on).
+        reach (N,): how many characters before it each may look at, of a text that is no single stream.
         """
-        found = [np.zeros(0)]
+        return np.concatenate([np.zeros(0), *(found for _, found in self.in_pieces(ids, reach))])
+
+    def in_pieces(self, ids: np.ndarray, reach: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+        """`probabilities` in pieces, each with where it begins."""
         for start, stop in pieces_of(ids, self.order, self.boundary):
-            piece = self._probabilities(ids[start:stop], start, window)
-            found.append(piece[0 if self.boundary is not None or not start else self.order - 1 :])
-        return np.concatenate(found)
+            known = self.order - 1 if self.boundary is None and start else 0  # pieces of a stream overlap
+            found = self._probabilities(ids[start:stop], reach if reach is None else reach[start:stop])
+            yield start + known, found[known:]
 
     def tensors(self) -> dict[str, np.ndarray]:
         """What a file holds of it."""
@@ -89,14 +91,9 @@ class NGram:
         found = np.minimum(np.searchsorted(grams, codes), len(grams) - 1)
         return np.where((place != UNSEEN) & (grams[found] == codes), found, UNSEEN)
 
-    def _probabilities(self, ids: np.ndarray, offset: int, window: int | None) -> np.ndarray:
-        """P of each of a piece of a text that begins `offset` characters into it."""
+    def _probabilities(self, ids: np.ndarray, reach: np.ndarray | None) -> np.ndarray:
         ids, counted = padded(ids, self.order, self.boundary)
         probability = np.full(len(ids), 1 / self.vocabulary_size)
-        reach: np.ndarray | None = None
-        if window is not None:  # characters of the window before each predicted one; 0 for the first of all
-            position = np.arange(offset, offset + len(ids))
-            reach = np.where(position > 0, (position - 1) % window + 1, 0)
         for k, (contexts, place) in enumerate(self.walk(ids)):
             known = contexts != UNSEEN if reach is None else (contexts != UNSEEN) & (reach >= k)
             probability = self.weights[k].raised(probability, contexts, place, known)

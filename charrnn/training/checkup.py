@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from charrnn.config import resolve
-from charrnn.insight.evaluate import MAX_VALIDATION_CHARS
+from charrnn.insight.counting import MAX_VALIDATION_CHARS
 from charrnn.layout import expected_shapes
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor

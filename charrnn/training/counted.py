@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import Settings, interval
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.insight.evaluate import Score
+from charrnn.insight.score import Score
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import GramCounter, Orders, may_grow, most_orders, next_top
 from charrnn.text.ngram import Level, NGram

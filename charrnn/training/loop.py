@@ -19,7 +19,9 @@ import torch
 
 from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
-from charrnn.insight.evaluate import Score, counted_for_training, validation, validation_chars
+from charrnn.insight.counting import Baseline, counted_for_training
+from charrnn.insight.evaluate import validation, validation_chars
+from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches
@@ -115,7 +117,7 @@ class Trainer:
             self.model.zero_state(1),
         )
         self._make_samples, self._origins = make_samples, origins or {}
-        self._ngram: Score | None = None
+        self._ngram: Baseline | None = None
         self._signal: str | None = None
         self._began = time.perf_counter() if began is None else began
         self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
@@ -138,7 +140,7 @@ class Trainer:
         place = self.place
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
-            self.progress.say(f"to beat: {self._ngram.bits_per_char:.3f} bits/char, by counting (5-gram)")
+            self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
         if self._is_fresh:
             began = time.perf_counter()
             self._keep(self._evaluate(), is_due=True)
@@ -325,7 +327,7 @@ class Trainer:
             "event": "eval", "step": place.step, "val_nats_per_char": val.nats_per_char, "val_bits_per_char": val.bits_per_char,
             "val_chars": val.chars, "train_nats_per_char": place.train_nats, "best": is_best,
             "grad_norm": place.recent.grad_norm, "clip_rate": place.recent.clip_rate,
-            "ngram_nats_per_char": self._ngram.nats_per_char if self._ngram else None,
+            "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
         })  # fmt: skip
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
         place.recent = Recent()

@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import Settings
-from charrnn.insight.evaluate import Score
+from charrnn.insight.counting import Baseline
+from charrnn.insight.score import Score
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,7 @@ class Outcome:
     train_chars_per_s: float
     weights_sha256: str
     device: str
-    ngram: Score | None
+    ngram: Baseline | None
     verdict: str
 
 
@@ -95,11 +96,11 @@ def place_from_dict(values: dict[str, Any]) -> Place:
     return dataclasses.replace(fresh, **known, recent=Recent(**values["recent"]))
 
 
-def verdict(place: Place, reason: str, settings: Settings, ngram: Score | None) -> str:
+def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:
     """One line that interprets the end: what the figures mean and what to try next."""
     dropout = settings.model.dropout or 0.0
     gap = place.best_nats - place.train_nats
-    behind = ngram is not None and place.best_nats > ngram.nats_per_char
+    behind = ngram is not None and place.best_nats > ngram.score.nats_per_char
     if reason.startswith("SIG"):
         return "stopped before its end"
     if not math.isfinite(place.train_nats):

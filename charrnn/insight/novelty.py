@@ -1,0 +1,386 @@
+"""What of a model's samples is new, and what was copied; and how much of the text's structure they keep.
+
+Every figure of the samples stands beside that of real text which the model has not learnt from ("held out"): real text
+shares lines, n-grams and long runs with the training text too, and a model copies only as far as it shares more.
+Nothing here is estimated; what is looked at in part says so. No torch.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
+from charrnn.insight.structure import LEAST, shares, words_of
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.decode import Decoding, checked_seed
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
+from charrnn.storage import read_bounded
+from charrnn.terminal import one_line
+from charrnn.text.corpus import SPLITS, Corpus, open_corpus
+from charrnn.text.matching import distinct, longest_run, shares_found
+
+TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
+LENGTHS = (*range(2, 11), 15, 20, 30, 50)  # of the n-grams
+DISTINCT = (1, 2, 3, 4, 5)
+FEW_STREAMS, FEW_LINES = 100, 1000  # samples for each further temperature, at most
+LEAST_LINE = 20  # characters of a line of a stream; shorter ones, such as `}` or `ROMEO:`, say nothing
+NEAREST = 100  # new lines whose nearest training line is sought: the first different ones that were drawn
+EXAMPLES = 5
+READ_CHARS = 32_000_000  # of the training text, for its dictionary and for the nearest lines
+MAX_SAMPLES, MAX_CHARS = 100_000, 20_000_000  # 10 GB of memory at MAX_CHARS
+CHUNK = 1 << 20
+
+
+@dataclass(frozen=True)
+class Question:
+    """length: of a stream's samples (None: 500), of lines at most (None: 1000). Raises SettingsError."""
+
+    count: int
+    temperature: float = 0.8
+    length: int | None = None
+    seed: int = 1
+
+    def __post_init__(self) -> None:
+        Decoding(self.temperature)
+        checked_seed(self.seed)
+        if not 1 <= self.count <= MAX_SAMPLES:
+            raise SettingsError(f"--samples {self.count}: must be between 1 and {MAX_SAMPLES:,}")
+        if self.length is not None and self.length < 1:
+            raise SettingsError(f"--length {self.length}: must be at least 1")
+
+
+def examine(model: ModelFile, question: Question) -> dict[str, Any]:
+    """Draw samples and look at them; all of it can be written as JSON. Raises CheckpointError, CorpusError, SettingsError."""
+    corpora = training_corpora(model)
+    corpus, lines = corpora[0], model.mode == "lines"
+    length = question.length or (LINE_LENGTH if lines else STREAM_LENGTH)
+    if not lines and question.count * length > MAX_CHARS:
+        raise SettingsError(f"--samples {question.count:,} of {length:,} characters: at most {MAX_CHARS:,} in all")
+    sampler = Sampler(model)
+
+    def draw(count: int, temperature: float) -> list[Sample]:
+        how = {"decoding": Decoding(temperature), "length": length, "seed": question.seed}
+        return list(sampler.generate(count, **how))  # type: ignore[arg-type]
+
+    samples = draw(question.count, question.temperature)
+    held_name = "test" if len(corpus.split("test")) else "val"
+    held = held_out(corpus, held_name, question.count, length)
+    pieces = [without_newline(sample.ids, corpus) for sample in samples]
+    train = [each.split("train") for each in corpora]
+    found: dict[str, Any] = {
+        "samples": len(samples), "mode": model.mode, "temperature": question.temperature, "seed": question.seed,
+        "length": length, "chars": sum(sample.chars for sample in samples),
+        "held_out": {"split": held_name, "pieces": len(held), "chars": sum(map(len, held))},
+        "training_texts": len(corpora),
+        "lines": lines_report(corpora, pieces, held),
+        "longest_run": {"samples": longest_copy(corpora, pieces), "held_out": longest_copy(corpora, held)},
+        "ngrams_in_training": {
+            str(n): {"samples": _ratio(ours), "held_out": _ratio(theirs)}
+            for (n, ours), theirs in zip(
+                shares_found(pieces, train, LENGTHS).items(), shares_found(held, train, LENGTHS).values(), strict=True
+            )
+        },
+        "distinct": _distinct_report(pieces, held, corpus),
+        "nearest": nearest_report(corpora, pieces, held),
+    }  # fmt: skip
+    few = min(question.count, FEW_LINES if lines else FEW_STREAMS)
+    sets = {temperature: draw(few, temperature) for temperature in TEMPERATURES if temperature != question.temperature}
+    sets = dict(sorted((sets | {question.temperature: samples}).items()))
+    if not (model.settings.text.val or model.settings.text.test):
+        found["lines"]["expected_in_train"] = expected_in_train(found["lines"]["counts"], corpora)
+    found["structure"] = structure_report(sets, held, corpora)
+    found["entropy"] = _entropy_report(sets, model.meta.get("val_nats_per_char"))
+    found["warnings"] = warnings_of(found)
+    return found
+
+
+def training_corpora(model: ModelFile) -> list[Corpus]:
+    """The run's text, then others that it has learnt from (--allow-corpus-change). Raises CheckpointError."""
+    fingerprint, shown = model.meta.get("fingerprint"), one_line(str(model.path))
+    if model.run is None or not isinstance(fingerprint, str):
+        raise CheckpointError(
+            f"{shown} lies in no run directory with its text; --samples compares with it: name the run"
+        )
+    folder = model.run / "corpus"
+    found = [open_corpus(folder, fingerprint)]
+    for path in sorted(folder.glob("[0-9a-f]" * 16 + ".json")):
+        if path.stem != fingerprint[:16]:
+            try:
+                other = json.loads(read_bounded(path, 64 << 20, "a corpus of charrnn"))["fingerprint"]
+            except (KeyError, TypeError, ValueError, RecursionError):
+                raise CheckpointError(f"{one_line(str(path))} is damaged; use another copy of the run") from None
+            found.append(open_corpus(folder, str(other)))
+    if any(corpus.vocabulary != model.vocabulary or corpus.mode != model.mode for corpus in found):
+        raise CheckpointError(f"{one_line(str(folder))} is not the text of {shown}; use another copy of the run")
+    return found
+
+
+def held_out(corpus: Corpus, split: str, count: int, length: int) -> list[np.ndarray]:
+    """At most count pieces of a split, evenly spread: whole lines without their newline, or pieces of length ids."""
+    ids = corpus.split(split)
+    if not len(ids):
+        raise CorpusError("this run has held out no text to compare with; train one with --split 0.9,0.1")
+    if corpus.mode == "lines":
+        starts, lengths = corpus.lines(split)
+    else:
+        starts = np.arange(max(1, len(ids) // length)) * length
+        lengths = np.full(len(starts), length)
+    which = np.unique(np.linspace(0, len(starts) - 1, min(count, len(starts))).astype(np.int64))
+    return [ids[starts[i] : starts[i] + lengths[i]] for i in which]
+
+
+def without_newline(ids: np.ndarray, corpus: Corpus) -> np.ndarray:
+    return ids[:-1] if corpus.mode == "lines" and len(ids) and ids[-1] == corpus.vocabulary.newline else ids
+
+
+# Whole lines
+
+
+def whole_lines(pieces: Sequence[np.ndarray], corpus: Corpus) -> list[np.ndarray]:
+    """Lines mode: the pieces. Stream: their lines of at least LEAST_LINE ids, but for the first and the last of each."""
+    if corpus.mode == "lines":
+        return [piece for piece in pieces if len(piece)]
+    newline = corpus.vocabulary.newline
+    if newline is None:
+        return []
+    inner = (line[1:] for piece in pieces for line in np.split(piece, np.flatnonzero(piece == newline))[1:-1])
+    return [line for line in inner if len(line) >= LEAST_LINE]
+
+
+def lines_in(wanted: set[bytes], corpus: Corpus, split: str) -> set[bytes]:
+    """Which of these lines a split holds as whole lines. Memory: a chunk, and the longest line."""
+    found, rest = set[bytes](), b""
+    for data in _data(corpus, split, None):
+        *lines, rest = (rest + data).split(b"\n")
+        found |= wanted.intersection(lines)
+    return found | wanted.intersection([rest])
+
+
+def _data(corpus: Corpus, split: str, most: int | None) -> Iterator[bytes]:
+    ids = corpus.split(split)[:most]
+    return (corpus.vocabulary.to_bytes(ids[at : at + CHUNK]) for at in range(0, len(ids), CHUNK))
+
+
+def lines_report(corpora: list[Corpus], pieces: list[np.ndarray], held: list[np.ndarray]) -> dict[str, Any]:
+    """Shares of whole lines by the first of train, val and test that has them, or "new"."""
+    to_bytes = corpora[0].vocabulary.to_bytes
+    ours, theirs = ([to_bytes(line) for line in whole_lines(each, corpora[0])] for each in (pieces, held))
+    wanted = set(ours)
+    inside = {split: set[bytes]().union(*(lines_in(wanted, each, split) for each in corpora)) for split in SPLITS}
+    counts = dict.fromkeys((*SPLITS, "new"), 0)
+    for line in ours:
+        counts[next((split for split in SPLITS if line in inside[split]), "new")] += 1
+    in_train = set[bytes]().union(*(lines_in(set(theirs), each, "train") for each in corpora))
+    return {
+        "lines": len(ours),
+        **{f"in_{name}" if name != "new" else name: _ratio((n, len(ours))) for name, n in counts.items()},
+        "counts": counts,
+        "repeated": _ratio((len(ours) - len(wanted), len(ours))),
+        "expected_in_train": None,
+        "held_out_lines": len(theirs),
+        "held_out_in_train": _ratio((sum(line in in_train for line in theirs), len(theirs))),
+    }  # fmt: skip
+
+
+# Runs and n-grams
+
+
+def longest_copy(corpora: list[Corpus], pieces: list[np.ndarray]) -> dict[str, Any] | None:
+    """The longest run of a piece in the training text, with the line where it begins there (numbers from 1)."""
+    runs = [(longest_run(pieces, corpus.split("train")), corpus) for corpus in corpora]
+    run, corpus = max(runs, key=lambda each: each[0].length if each[0] else 0)
+    if run is None:
+        return None
+    train, newline, decode = corpus.split("train"), corpus.vocabulary.newline, corpus.vocabulary.decode
+    number, begin = 1, 0
+    for at in range(0, run.place, CHUNK):
+        ends = np.flatnonzero(train[at : min(at + CHUNK, run.place)] == newline)
+        number += len(ends)
+        begin = at + int(ends[-1]) + 1 if len(ends) else begin
+    line = train[begin : run.place + run.length]
+    rest = train[run.place + run.length :][:CHUNK]
+    line = np.concatenate([line, rest[: int(np.argmax(rest == newline)) if (rest == newline).any() else len(rest)]])
+    return {
+        "chars": run.length, "text": decode(pieces[run.piece][run.start : run.start + run.length]),
+        "sample": run.piece, "start": run.start, "text_name": corpus.name, "place": run.place, "line": number,
+        "column": run.place - begin + 1, "source": decode(line[: 4 * MAX_LENGTH + run.length]),
+    }  # fmt: skip
+
+
+def _distinct_report(pieces: list[np.ndarray], held: list[np.ndarray], corpus: Corpus) -> dict[str, Any]:
+    """Different n-grams of all, of equally much text of both: a longer text repeats more."""
+    report: dict[str, Any] = {}
+    ours, theirs = _equally_much(pieces, held)
+    for n, (pair, real) in enumerate(
+        zip(distinct(ours, DISTINCT).values(), distinct(theirs, DISTINCT).values(), strict=True), 1
+    ):
+        report[f"chars_{n}"] = {"samples": _ratio(pair), "held_out": _ratio(real)}
+    if corpus.mode == "stream":
+        texts = [[list(words_of(corpus.vocabulary.decode(piece))) for piece in each] for each in (ours, theirs)]
+        for n in (1, 2):
+            grams = [[tuple(words[i : i + n]) for words in each for i in range(len(words) - n + 1)] for each in texts]
+            report[f"words_{n}"] = dict(
+                zip(("samples", "held_out"), (_ratio((len(set(each)), len(each))) for each in grams), strict=True)
+            )
+    return report | {"chars": sum(map(len, ours))}
+
+
+def _equally_much(pieces: list[np.ndarray], others: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The first pieces of both that together have the same number of ids; the last one is cut."""
+    least = min(sum(map(len, pieces)), sum(map(len, others)))
+    cut = []
+    for each in (pieces, others):
+        ends = np.cumsum([len(piece) for piece in each])
+        cut.append([piece[: max(0, least - (end - len(piece)))] for piece, end in zip(each, ends, strict=True)])
+    return cut[0], cut[1]
+
+
+def nearest_report(corpora: list[Corpus], pieces: list[np.ndarray], held: list[np.ndarray]) -> dict[str, Any] | None:
+    """How far new lines are from training lines, in edits; the nearest of them as examples."""
+    corpus = corpora[0]
+    newline, decode = corpus.vocabulary.newline, corpus.vocabulary.decode
+    if newline is None:
+        return None
+    texts = [Lines(each.split("train")[:READ_CHARS], newline) for each in corpora]
+    report: dict[str, Any] = {"training_lines": sum(map(len, texts)), "most_chars": MOST}
+    for name, each in (("samples", pieces), ("held_out", held)):
+        different = {line.tobytes(): line for line in whole_lines(each, corpus) if len(line) <= MOST}
+        known = set[bytes]()
+        for one in corpora:
+            known |= lines_in({corpus.vocabulary.to_bytes(line) for line in different.values()}, one, "train")
+        new = [line for line in different.values() if corpus.vocabulary.to_bytes(line) not in known][:NEAREST]
+        pairs = []
+        for line in new:
+            nearest = min((hit for text in texts if (hit := text.nearest(line))), key=lambda hit: hit[0], default=None)
+            if nearest:
+                pairs.append((nearest[0] / len(line), nearest[0], line, nearest[1]))
+        pairs.sort(key=lambda pair: pair[:2])
+        report[name] = {
+            "lines": len(pairs),
+            "one_edit": _ratio((sum(pair[1] <= 1 for pair in pairs), len(pairs))),
+            "median_edits": pairs[len(pairs) // 2][1] if pairs else None,
+            "median_edits_per_char": pairs[len(pairs) // 2][0] if pairs else None,
+            "examples": [
+                {"text": decode(line), "nearest": decode(other), "edits": edits}
+                for _, edits, line, other in pairs[:EXAMPLES]
+            ],
+        }  # fmt: skip
+    return report
+
+
+# By temperature
+
+
+def structure_report(sets: dict[float, list[Sample]], held: list[np.ndarray], corpora: list[Corpus]) -> dict[str, Any]:
+    """Shares by structure, of the held-out pieces and of each temperature; what real pieces rarely have is left out."""
+    corpus, whole = corpora[0], corpora[0].mode == "lines"
+    dictionary = None if whole else _dictionary(corpora)
+    real = shares((corpus.vocabulary.decode(piece) for piece in held), dictionary, whole=whole)
+    kept = [name for name, share in real.items() if share.all >= LEAST]
+    found = {t: shares((sample.text for sample in samples), dictionary, whole=whole) for t, samples in sets.items()}
+    return {
+        name: {
+            "held_out": real[name].value, "held_out_of": real[name].all,
+            "by_temperature": {f"{t:g}": {"share": each[name].value, "of": each[name].all} for t, each in found.items()},
+        }
+        for name in kept
+    }  # fmt: skip
+
+
+def _dictionary(corpora: list[Corpus]) -> set[str]:
+    """The words of the training text, of its first READ_CHARS characters."""
+    words, rest = set[str](), b""
+    for corpus in corpora:
+        for data in _data(corpus, "train", READ_CHARS):
+            data = rest + data
+            cut = max(data.rfind(b"\n"), data.rfind(b" ")) + 1 or len(data)
+            words.update(words_of(data[:cut].decode("utf-8", "replace")))
+            rest = data[cut:]
+        words.update(words_of(rest.decode("utf-8", "replace")))
+        rest = b""
+    return words
+
+
+def _entropy_report(sets: dict[float, list[Sample]], val: Any) -> dict[str, Any]:
+    """Nats a character of the samples under the model itself, and the temperature at which they equal the val loss."""
+    nats = {t: sum(one.nats for one in each) / max(1, sum(one.chars for one in each)) for t, each in sets.items()}
+    val = float(val) if isinstance(val, int | float) else None
+    return {
+        "val_nats_per_char": val, "nats_per_char": {f"{t:g}": value for t, value in nats.items()},
+        "matching_temperature": matching_temperature(nats, val) if val is not None else None,
+    }  # fmt: skip
+
+
+def matching_temperature(nats: dict[float, float], wanted: float) -> float | None:
+    """Where the broken line through (temperature, nats) first reaches `wanted`; None if it never does."""
+    points = sorted(nats.items())
+    for (t, low), (later, high) in zip(points, points[1:], strict=False):
+        if min(low, high) <= wanted <= max(low, high):
+            return t + (later - t) * ((wanted - low) / (high - low) if high != low else 0.0)
+    return None
+
+
+# Verdicts
+
+
+def warnings_of(found: dict[str, Any]) -> list[str]:
+    """A line for each sign of copying. Thresholds leave room for chance; what they compare is in the report."""
+    warnings = []
+    run, real = found["longest_run"]["samples"], found["longest_run"]["held_out"]
+    if run and run["chars"] >= 40 and run["chars"] > 2 * (real["chars"] if real else 0):
+        warnings.append(
+            f"copies: a run of {run['chars']:,} characters is in the training text; held-out text shares "
+            f"{real['chars'] if real else 0:,} at most"
+        )
+    for n in (50, 30, 20):
+        both = found["ngrams_in_training"][str(n)]
+        ours, theirs = both["samples"] or 0.0, both["held_out"] or 0.0
+        if ours > 0.05 and ours > 2 * theirs:
+            warnings.append(
+                f"copies: {ours:.1%} of the {n}-grams are in the training text; of held-out text {theirs:.1%}"
+            )
+            break
+    both = found["ngrams_in_training"]["2"]
+    if both["samples"] is not None and 1 - both["samples"] > 0.01 + 5 * (1 - (both["held_out"] or 1.0)):
+        warnings.append(
+            f"garbles: {1 - both['samples']:.1%} of the pairs of characters never occur in the training text; of held-out "
+            f"text {1 - (both['held_out'] or 1.0):.1%}"
+        )
+    known = found["lines"]["expected_in_train"]
+    ours = found["lines"]["in_train"]
+    if known is not None and ours > max(1.5 * known["share"], known["share"] + 3 * known["deviation"]):
+        more = (
+            f"{ours / known['share']:.1f} times as often as held-out lines"
+            if known["share"]
+            else "and no held-out line"
+        )
+        warnings.append(f"copies: training lines are written {more}, counting how many there are of both")
+    return warnings
+
+
+def expected_in_train(counts: dict[str, int], corpora: list[Corpus]) -> dict[str, float] | None:
+    """The share of samples that would be training lines if each were written as often as a held-out line is.
+
+    The splits are drawn from the same lines by chance, so a model that only generalises writes both equally often.
+    deviation: the standard deviation of that share, from the number of held-out lines that were written (Poisson).
+    None for streams, and where a split has a file of its own.
+    """
+    corpus = corpora[0]
+    sizes = {split: len(corpus.lines(split)[0]) for split in SPLITS} if corpus.mode == "lines" else {}
+    held, total = sum(sizes.values()) - sizes.get("train", 0), sum(counts.values())
+    if not held or not total or len(corpora) > 1:
+        return None
+    hits = counts["val"] + counts["test"]
+    each = sizes["train"] / held / total
+    return {"share": hits * each, "deviation": math.sqrt(hits + 1) * each}
+
+
+def _ratio(pair: tuple[int, int]) -> float | None:
+    return pair[0] / pair[1] if pair[1] else None
