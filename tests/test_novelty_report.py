@@ -236,6 +236,10 @@ def test_copying_is_warned_of(changes, said):
     assert said in warning
 
 
+def test_pairs_that_real_text_does_not_share_either_are_no_garble():
+    assert novelty.warnings_of(report_of(**grams_with(2, 0.0, 0.0))) == []
+
+
 def test_a_difference_that_chance_explains_is_no_warning():
     lines = {"in_train": 0.45, "expected_in_train": {"share": 0.2, "deviation": 0.1}}
     assert novelty.warnings_of(report_of(lines=lines)) == []

@@ -133,7 +133,7 @@ def _by_temperature(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
         ["nats a character", *(f"{value:.2f}" for value in nats.values()), "" if val is None else f"{val:.2f} (val)"]
     ]
     names = {
-        "crossed": "brackets that close the wrong one", "environments": "\\begin and \\end with a partner",
+        "crossed": "brackets that cross", "environments": "\\begin and \\end with a partner",
         "environments_closed": "environments that close",
         "functions": "functions that balance", "words": "words of the training text",
     } | {sign: f"paragraphs with {sign} paired" for sign in '"$'}  # fmt: skip

@@ -347,11 +347,11 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
                 f"copies: {ours:.1%} of the {n}-grams are in the training text; of held-out text {theirs:.1%}"
             )
             break
-    both = found["ngrams_in_training"]["2"]
-    if both["samples"] is not None and 1 - both["samples"] > 0.01 + 5 * (1 - (both["held_out"] or 1.0)):
+    ours, theirs = (found["ngrams_in_training"]["2"][name] for name in ("samples", "held_out"))
+    if ours is not None and theirs is not None and 1 - ours > 0.01 + 5 * (1 - theirs):
         warnings.append(
-            f"garbles: {1 - both['samples']:.1%} of the pairs of characters never occur in the training text; of held-out "
-            f"text {1 - (both['held_out'] or 1.0):.1%}"
+            f"garbles: {1 - ours:.1%} of the pairs of characters never occur in the training text; of held-out text "
+            f"{1 - theirs:.1%}"
         )
     known = found["lines"]["expected_in_train"]
     ours = found["lines"]["in_train"]
