@@ -11,7 +11,8 @@ from conftest import FEW, Killed, Watcher, needs_kernel
 
 from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.insight.evaluate import evaluate_ids
+from charrnn.insight.network import NetworkScorer
+from charrnn.insight.score import tallied
 from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
@@ -78,7 +79,9 @@ def test_old_text_has_the_old_loss_to_1e_6(shape, dtype, counts):
     for vocabulary, weights in ((OLD, old.tensors), (NEW, tensors)):
         model = network(old.settings, vocabulary, weights, dtype)
         ids = vocabulary.encode(text).astype(np.int64)
-        losses.append(evaluate_ids(model, ids, torch.device("cpu"), protocol="stateful").nats_per_char)
+        losses.append(
+            tallied(NetworkScorer(model.eval(), torch.device("cpu"), None), ids, "stateful", None).score().nats_per_char
+        )
     assert losses[0] > 0.5
     assert abs(losses[1] - losses[0]) < 1e-6
 

@@ -137,7 +137,8 @@ def evaluated(
     if train is not None and ngram is not None:
         unigram = count(train, len(vocabulary), 1, newline)
         for name, model in (("unigram", unigram), ("ngram", ngram)):
-            found["baselines"][name] = score_of(model, ids, protocol, how.window).bits_per_char
+            if not (model_file.counts and name == "ngram"):  # a counting model is that itself, or was asked to be another
+                found["baselines"][name] = score_of(model, ids, protocol, how.window).bits_per_char
         found["baselines"] |= compressed(train, ids, vocabulary, mode)
         found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
         reach = reach_note(measured(train, vocabulary, "lines")[0])
