@@ -220,7 +220,8 @@ def _note(old: ModelFile, found: Survey, settings: Settings, vocabulary: Vocabul
 
 def _named(old: Vocabulary, vocabulary: Vocabulary) -> str:
     """3 characters ('é' U+00E9 LATIN SMALL LETTER E WITH ACUTE, ...)."""
-    added = [code for code in vocabulary.symbols if code not in set(old.symbols)]
+    known = set(old.symbols)
+    added = [code for code in vocabulary.symbols if code not in known]
     if not added:
         return "no character"
     named = ", ".join(describe(code, vocabulary.unit) for code in added[:NAMED])
