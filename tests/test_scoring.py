@@ -16,7 +16,7 @@ from charrnn.insight import bootstrap, compressors
 from charrnn.insight.compressors import added_bytes, reach_note
 from charrnn.insight.counting import CountingScorer, score_of
 from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
-from charrnn.insight.figures import figures, measured, split_rule, text_sha256
+from charrnn.insight.figures import figures, gain, measured, split_rule, text_sha256
 from charrnn.insight.overlap import known_lines, overlap, warnings
 from charrnn.insight.score import Predictions, Score, Tally, tallied
 from charrnn.insight.scoring import How, evaluated, lines_of, protocol_of, text_given, text_of_split, whole_lines
@@ -412,3 +412,18 @@ def test_a_lost_record_of_sources_leaves_their_hashes_out(model_file, trained, t
 
 def test_scores_add_up():
     assert sum((Score(1.0, 2), Score(2.0, 4)), Score(0.0, 0)) == Score(3.0, 6)
+
+
+def test_the_gain_over_counting_is_paired():
+    # Both find block k as hard as k: alone their figures vary a lot, their difference by a hundredth.
+    random = np.random.default_rng(11)
+    hard = random.normal(1500, 300, 200)
+    tally, other = (Tally(np.zeros(200_001, np.uint8), None) for _ in range(2))
+    tally.chars += 1000
+    tally.nats += hard
+    other.nats += hard + random.normal(50, 3, 200)
+    found = gain(tally, other)
+    assert found["nats_per_char"] == pytest.approx(0.05, rel=0.02)
+    low, high = found["interval"]["nats_per_char"]
+    assert low < found["nats_per_char"] < high and high - low < 0.002
+    assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))

@@ -212,6 +212,8 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         low, high = interval["bits_per_char"]
         unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
         facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}"))
+    if result["gain_over_ngram"]:
+        facts.append(("counting", _against_counting(result["gain_over_ngram"], result["ngram"]["order"])))
     if result["dynamic"]:
         rule = result["dynamic"]
         gain = rule["gain_nats_per_char"]
@@ -225,6 +227,17 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("overlap", described(overlap)))
     facts += [("note", note) for note in result["notes"]]
     return facts + [("warning", warning) for warning in result["warnings"]]
+
+
+def _against_counting(gain: dict[str, Any], order: int) -> str:
+    """Is it better than the n-gram, and is that more than chance?"""
+    bits = gain["bits_per_char"]
+    text = f"{abs(bits):.4f} bits/char {'better' if bits > 0 else 'worse'} than the {order}-gram"
+    if gain["interval"] is None:
+        return text
+    low, high = gain["interval"]["bits_per_char"]
+    sure = "" if low > 0 or high < 0 else ": no difference that this text could tell"
+    return f"{text} (95 %: {low:+.4f} to {high:+.4f}){sure}"
 
 
 def _show_lines(result: dict[str, Any]) -> None:

@@ -38,6 +38,19 @@ def figures(tally: Tally, size_bytes: int, mode: str) -> dict[str, Any]:
     return found
 
 
+def gain(tally: Tally, other: Tally) -> dict[str, Any]:
+    """By how much a model predicts a text better than another, by the same blocks or lines: the texts' own
+    difficulty, which both share, is no part of the interval.
+    """
+    nats = (other.score().nats - tally.score().nats) / max(1, tally.score().chars)
+    bounds = bootstrap.interval(other.nats - tally.nats, tally.chars)
+    return {
+        "nats_per_char": nats, "bits_per_char": nats / math.log(2), "interval": bounds and {
+            "nats_per_char": list(bounds), "bits_per_char": [bound / math.log(2) for bound in bounds],
+        },
+    }  # fmt: skip
+
+
 def measured(ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> tuple[int, str]:
     """Bytes of the predicted characters (of a stream, all but the first), and the SHA-256 of the whole text's UTF-8."""
     digest, size = hashlib.sha256(), 0

@@ -1,7 +1,7 @@
 """What a score is, whatever kind of model made it: nats over characters, summed by block or line. No torch here.
 
 A model is scored through one seam, `Scorer`: ids in, the nats of every predicted character out, in pieces. A network's
-is in evaluate.py, counting's in baselines.py; figures, intervals, rankings and tables are made of what they yield.
+is in network.py, counting's in counting.py; figures, intervals, rankings and tables are made of what they yield.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.insight.compressors import MAX_BASELINE_CHARS, compressed, reach_note
 from charrnn.insight.counting import CountingScorer, best_ngram, score_of
 from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
-from charrnn.insight.figures import figures, measured, split_rule, text_sha256
+from charrnn.insight.figures import figures, gain, measured, split_rule, text_sha256
 from charrnn.insight.overlap import known_lines, overlap, warnings
 from charrnn.insight.score import Score, Scorer, Tally, tallied
 from charrnn.modelfile import ModelFile
@@ -121,7 +121,8 @@ def evaluated(
         "split": text.split, "split_rule": text.split and split_rule(model_file.settings, mode, text.split),
         "file": text.file, "protocol": protocol, "window": how.window if protocol == "windowed" else None,
         **figures(tally, size_bytes, mode), "data": _about(text, sha256),
-        "dynamic": None, "baselines": {}, "ngram": None, "overlap": None, "unseen": None, "notes": [], "warnings": [],
+        "dynamic": None, "baselines": {}, "ngram": None, "gain_over_ngram": None,
+        "overlap": None, "unseen": None, "notes": [], "warnings": [],
     }  # fmt: skip
     if how.dynamic:
         found["dynamic"] = _dynamic(model_file, text, how, tally.score(), size_bytes)
@@ -136,9 +137,11 @@ def evaluated(
         found["baselines"]["uniform"] = math.log2(len(vocabulary))
     if train is not None and ngram is not None:
         unigram = count(train, len(vocabulary), 1, newline)
-        for name, model in (("unigram", unigram), ("ngram", ngram)):
-            if not (model_file.counts and name == "ngram"):  # a counting model is that itself, or was asked to be another
-                found["baselines"][name] = score_of(model, ids, protocol, how.window).bits_per_char
+        found["baselines"]["unigram"] = score_of(unigram, ids, protocol, how.window).bits_per_char
+        if not model_file.counts:  # or it is that itself, or was asked to be another
+            counted = tallied(CountingScorer(ngram), ids, protocol, newline, how.window)
+            found["baselines"]["ngram"] = counted.score().bits_per_char
+            found["gain_over_ngram"] = gain(tally, counted)
         found["baselines"] |= compressed(train, ids, vocabulary, mode)
         found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
         reach = reach_note(measured(train, vocabulary, "lines")[0])
