@@ -35,7 +35,8 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
     (found,) = objects(split="val")
     assert {
         "schema", "run", "step", "split", "split_rule", "file", "protocol", "window", "nats_per_char", "bits_per_char",
-        "bits_per_byte", "perplexity", "chars", "interval", "data", "dynamic", "baselines", "ngram", "gain_over_ngram", "overlap", "unseen",
+        "bits_per_byte", "perplexity", "chars", "interval", "data", "dynamic", "baselines", "ngram", "gain_over_ngram",
+        "overlap", "unseen",
         "notes",
         "warnings",
     } == set(found)  # fmt: skip
