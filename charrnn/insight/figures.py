@@ -10,12 +10,13 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import Settings, shares
+from charrnn.config import Settings
 from charrnn.errors import CheckpointError
 from charrnn.insight import bootstrap
 from charrnn.insight.score import BLOCK, Tally
 from charrnn.storage import read_bounded
 from charrnn.text.corpus import Corpus
+from charrnn.text.splits import shares_of
 from charrnn.text.vocabulary import Vocabulary
 
 PIECE = 1 << 18  # characters at a time
@@ -67,12 +68,7 @@ def split_rule(settings: Settings, mode: str, split: str) -> str:
     own = {name: getattr(text, name) for name in ("val", "test") if getattr(text, name)}
     if split in own:
         return f"a file of its own: {Path(own[split]).name}"
-    left = [name for name in ("train", "val", "test") if name not in own]
-    wanted = dict(zip(("train", "val", "test"), shares(text.split), strict=True))
-    if own:  # what has no file comes out of the corpus; a test part never does
-        wanted |= {"val": wanted["val"] * ("val" in left), "test": 0.0}
-        wanted["train"] = 1 - wanted["val"]
-    parts = [(name, wanted[name]) for name in left if wanted[name]]
+    parts = [(name, share) for name, share in shares_of(own, text).items() if share]
     divided = ", ".join(f"{name} {share:.6g}" for name, share in parts)
     if mode == "lines":
         kind = "distinct lines" if text.deduplicate else "lines"

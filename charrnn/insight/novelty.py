@@ -23,8 +23,9 @@ from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
 from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
-from charrnn.text.corpus import SPLITS, Corpus, open_corpus
+from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.matching import distinct, longest_run, shares_found
+from charrnn.text.splits import SPLITS
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 LENGTHS = (*range(2, 11), 15, 20, 30, 50)  # of the n-grams

@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import hashlib
 import json
-import math
 import mmap
 import os
 from collections.abc import Callable, Iterator
@@ -22,15 +21,15 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn.config import TextSettings, shares
+from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
 from charrnn.storage import read_bounded, storage_error, sync_directory, write_atomically
 from charrnn.terminal import one_line
 from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
+from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
-SPLITS = ("train", "val", "test")
 MAX_LINE = 4096  # lines mode learns whole lines
 AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
 FORMAT = 1
@@ -367,40 +366,7 @@ def training_chars(found: Survey, settings: TextSettings) -> int:
 
 def training_part(total: int, found: Survey, settings: TextSettings) -> int:
     """Of so many characters or lines of a corpus, how many its training split gets."""
-    return _divided(total, set(found.censuses), settings)[1]["train"]
-
-
-def _divided(total: int, own: set[str], settings: TextSettings) -> tuple[dict[str, float], dict[str, int]]:
-    """Shares and sizes of the splits of a corpus of total characters or lines; own: those that have a file, and train."""
-    wanted = dict(zip(SPLITS, shares(settings.split), strict=True))
-    if len(own) > 1:  # --val or --test given: only what has no file of its own comes out of the corpus
-        for name in ("val", "test"):
-            wanted[name] = 0.0 if name in own or name == "test" or "val" in own else wanted[name]
-        wanted["train"] = 1.0 - wanted["val"]
-    # Cumulative and rounded down, as nanoGPT's int(n * 0.9), so that figures on a published split are on that split.
-    before_test = total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
-    edges = [0, int(total * wanted["train"] + 1e-9), before_test, total]
-    return wanted, {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
-
-
-def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
-    """How many characters or lines each split gets. Raises CorpusError when one would get fewer than least."""
-    own = {name for name in SPLITS if name in lengths}
-    wanted, counts = _divided(lengths["train"], own, settings)
-    total = lengths["train"]
-    for name in SPLITS:
-        if name in own and name != "train":
-            counts[name] = lengths[name]
-            if counts[name] < least:
-                raise CorpusError(f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}")
-        needed = name in own or wanted[name] > 0
-        if needed and counts[name] < least:
-            share = min(value for value in wanted.values() if value > 0)
-            raise CorpusError(
-                f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; with --split "
-                f"{settings.split} it needs at least {math.ceil(least / share):,}"
-            )
-    return counts
+    return divided(total, set(found.censuses) - {"train"}, settings)["train"]
 
 
 def _bounds(lengths: dict[str, int]) -> dict[str, tuple[int, int]]:
