@@ -70,6 +70,9 @@ class ModelSettings:
     dropout: float | None = setting(
         None, "share of each layer's outputs dropped in training, also with one layer", kind=float, min=0.0, below=1.0
     )
+    weight_drop: float | None = setting(
+        None, "share of the recurrent weights dropped, others at each update", kind=float, min=0.0, below=1.0
+    )
     skip: str = setting(
         "none",
         "connections around layers: sums, or everything before concatenated",

@@ -94,6 +94,7 @@ def test_resume_of_the_own_cells_is_exact_with_and_without_the_kernel(
 
 @pytest.mark.parametrize(("key", "value"), [
     ("skip", "dense"), ("skip", "residual"), ("optimizer", "sgd"), ("schedule", "linear"), ("tie_weights", True), ("clip", 0.0),
+    ("weight_drop", 0.4),
 ])  # fmt: skip
 def test_resume_is_exact_with(tmp_path, corpus, one_thread, key, value):
     changes = {key: value, "mode": "stream", "embedding_size": 9}
