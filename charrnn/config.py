@@ -109,6 +109,10 @@ class TrainingSettings:
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
     warmup: int = setting(50, "updates during which the learning rate rises", min=0)
     weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
+    ema: float | None = setting(
+        None, "decay of a running mean of the weights, which is scored and kept in their place; 0: none",
+        kind=float, min=0.0, below=1.0,
+    )  # fmt: skip
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
     eval_every: str | None = setting(

@@ -5,15 +5,22 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import needs_kernel
+from conftest import FEW, Watcher, needs_kernel
 
 from charrnn.config import ModelSettings, Settings
+from charrnn.errors import CheckpointError
+from charrnn.insight.evaluate import validation
 from charrnn.layout import PARAMETERS
 from charrnn.model import equations
 from charrnn.model.charmodel import CharModel
 from charrnn.model.dropout import mask
+from charrnn.modelfile import checkpoint_files, read_model
 from charrnn.text.batches import Batch
+from charrnn.text.corpus import open_corpus
+from charrnn.training.average import WeightAverage
+from charrnn.training.checkpoint import load_checkpoint, load_newest
 from charrnn.training.optim import make_optimizer
+from charrnn.training.session import Request, train
 from charrnn.training.step import TrainStep
 
 V, E, H, B, T = 7, 3, 5, 2, 6
@@ -145,3 +152,75 @@ def test_weights_that_are_dropped_are_kept_as_they_were():
     before = {name: value.clone() for name, value in model.tensors().items()}
     model(*some(model))
     assert all(torch.equal(value, before[name]) for name, value in model.tensors().items())
+
+
+# The mean of the weights
+
+
+def hand_mean(weights, decay):
+    """In float64, from the weights after 0, 1, 2, ... updates."""
+    mean = weights[0].astype(np.float64)
+    for n, weight in enumerate(weights[1:], 1):
+        d = min(decay, (1 + n) / (10 + n))
+        mean = d * mean + (1 - d) * weight
+    return mean
+
+
+@pytest.fixture
+def averaged(tmp_path, one_thread):
+    """A run of 25 updates with a mean, and each of its checkpoints."""
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    chosen = {"hidden_size": 6, "embedding_size": 4, "num_layers": 1, "batch_size": 5, "steps": 25, "lr": 0.02, "threads": 1,
+              "save_every": "1", "keep": 100, "eval_every": "5", "sample_every": "10", "ema": 0.7, "dropout": 0.2}  # fmt: skip
+    train(Request(str(tmp_path / "few.txt"), (("--", chosen),), run=tmp_path / "run"), Watcher())
+    return tmp_path / "run"
+
+
+def test_the_best_weights_are_the_mean_over_the_updates(averaged):
+    best = read_model(averaged)
+    saved = [load_checkpoint(path) for path in checkpoint_files(averaged / "checkpoints")]
+    until = [each.model.tensors for each in saved if each.step <= best.meta["step"]]
+    assert len(until) == best.meta["step"] + 1 > 10
+    for name, value in best.tensors.items():
+        np.testing.assert_allclose(value, hand_mean([each[name] for each in until], 0.7), rtol=1e-5, atol=1e-6)
+        assert not np.allclose(value, until[-1][name], rtol=1e-3)
+
+
+def test_what_is_scored_is_the_mean(averaged):
+    best = read_model(averaged)
+    model = CharModel(best.settings.model, len(best.vocabulary), "func")
+    model.load_tensors({name: torch.from_numpy(value) for name, value in best.tensors.items()})
+    corpus = open_corpus(averaged / "corpus", best.meta["fingerprint"])
+    found = validation(model, corpus, "val", CPU).nats_per_char
+    assert best.meta["val_nats_per_char"] == pytest.approx(found, rel=1e-6)
+
+
+def test_the_weights_come_back_to_the_bit_even_after_a_fault():
+    model = made(sized())
+    mean = WeightAverage(model, 0.9)
+    with torch.no_grad():
+        model.head.bias.add_(1 / 3)
+    before = {name: value.clone() for name, value in model.tensors().items()}
+    with pytest.raises(KeyError), mean.in_place():
+        assert not torch.equal(model.head.bias, before["head.bias"])
+        raise KeyError
+    assert all(torch.equal(value, before[name]) for name, value in model.tensors().items())
+
+
+def test_without_a_decay_there_is_no_mean():
+    model = made(sized())
+    mean = WeightAverage(model, 0.0)
+    mean.update(1)
+    with torch.no_grad(), mean.in_place():
+        model.head.bias.add_(1)
+    assert float(model.head.bias.detach().min()) == 1
+    assert mean.tensors() == {}
+
+
+def test_a_checkpoint_that_lacks_the_mean_is_refused(averaged):
+    checkpoint, _ = load_newest(averaged)
+    tensors = {name: torch.from_numpy(value) for name, value in checkpoint.average.items()}
+    del tensors["head.bias"]
+    mean = WeightAverage(CharModel(checkpoint.model.settings.model, len(checkpoint.model.vocabulary)), 0.7)
+    with pytest.raises(CheckpointError, match="the mean of head.bias is not in the checkpoint"):
+        mean.load_tensors(tensors)

@@ -170,22 +170,26 @@ def test_training_that_stays_not_finite_ends_and_keeps_good_weights(few, tmp_pat
     assert all(np.isfinite(value).all() for value in read_model(tmp_path / "a").tensors.values())
 
 
+def unmeasured():
+    raise AssertionError("the machine's speed was measured, and does not matter here")
+
+
 def test_a_network_is_sized_from_the_corpus_and_says_so(few):
     found = survey("names", Settings().text, 1)
-    filled, line = recipe.fill(Settings(), found)
+    filled, line = recipe.fill(Settings(), found, unmeasured)
     assert (filled.model.hidden_size, filled.model.num_layers, filled.training.epochs) == (256, 1, 60)
     assert "sized for 32,509 characters" in line
 
 
 def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\n\n" * 20_000)
-    filled, _ = recipe.fill(Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1))
+    filled, _ = recipe.fill(Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1), lambda: 1e10)
     assert (filled.training.budget, filled.training.epochs) == ("5m", None)
 
 
 def test_what_a_person_sets_is_left_alone():
     settings, _ = resolve([("--", {"hidden_size": 33, "dropout": 0.0, "batch_size": 7, "steps": 9, "lr": 0.5})])
-    filled, line = recipe.fill(settings, survey("names", settings.text, 1))
+    filled, line = recipe.fill(settings, survey("names", settings.text, 1), unmeasured)
     assert (filled.model.hidden_size, filled.model.dropout, filled.training.batch_size) == (33, 0.0, 7)
     assert (filled.training.steps, filled.training.budget, filled.training.lr) == (9, None, 0.5)
     assert "as asked" in line
@@ -195,7 +199,7 @@ def test_every_short_stream_gets_lanes_that_fit(tmp_path):
     for chars in range(40, 2400):
         (tmp_path / "short.txt").write_text(("a bc\n\n" * chars)[:chars])
         found = survey(str(tmp_path / "short.txt"), Settings().text, 1)
-        training = recipe.fill(Settings(), found)[0].training
+        training = recipe.fill(Settings(), found, unmeasured)[0].training
         assert training.batch_size * training.seq_length <= training_chars(found, Settings().text) - 1, chars
 
 

@@ -19,7 +19,7 @@ from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.training import recipe, runtime
-from charrnn.training.backends import words
+from charrnn.training.backends import training_rate, words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.memory import tune_malloc
@@ -61,7 +61,8 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
     found = corpora.survey(request.corpus, settings.text, settings.training.seed)
-    settings, network = recipe.fill(settings, found)
+    asked = settings
+    settings, network = recipe.fill(settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)))
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )
