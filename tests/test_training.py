@@ -187,6 +187,42 @@ def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
     assert (filled.training.budget, filled.training.epochs) == ("5m", None)
 
 
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory):
+    """A stream of 270,000 characters for training."""
+    path = tmp_path_factory.mktemp("prose") / "prose.txt"
+    path.write_text("Some words in a line.\n\n" * 13_000)
+    return survey(str(path), Settings().text, 1)
+
+
+def sized_for(found, rate=1e9, **chosen):
+    """What the recipe makes of these options on a machine of this speed."""
+    return recipe.fill(resolve([("--", chosen)])[0], found, lambda: rate)[0]
+
+
+def test_a_larger_budget_and_a_faster_machine_get_a_larger_network(prose):
+    hidden = [sized_for(prose, budget=budget).model.hidden_size for budget in ("1m", "5m", "20m")]
+    assert hidden == sorted(set(hidden))
+    assert (
+        sized_for(prose, 4e9, budget="5m").model.hidden_size == hidden[2]
+    )  # four times as fast, as four times as long
+    assert sized_for(prose, 1e15, budget="5h").model.hidden_size < 1000  # the text bounds it
+
+
+def test_what_is_read_more_often_is_dropped_more(prose):
+    drops = [
+        (found.model.dropout, found.model.weight_drop)
+        for found in (sized_for(prose, hidden_size=192, epochs=epochs) for epochs in (1, 10, 30, 300))
+    ]
+    assert drops == sorted(drops) and drops[0] == (0.0, 0.0) and drops[-1] == (0.5, 0.4)
+
+
+def test_a_length_in_steps_or_epochs_needs_no_measurement(prose):
+    for chosen in ({"steps": 1000}, {"epochs": 2}):
+        filled, line = recipe.fill(resolve([("--", chosen)])[0], prose, unmeasured)
+        assert filled.model.hidden_size > 0 and "passes over" in line
+
+
 def test_what_a_person_sets_is_left_alone():
     settings, _ = resolve([("--", {"hidden_size": 33, "dropout": 0.0, "batch_size": 7, "steps": 9, "lr": 0.5})])
     filled, line = recipe.fill(settings, survey("names", settings.text, 1), unmeasured)

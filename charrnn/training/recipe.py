@@ -15,6 +15,8 @@ DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 WEIGHTS_PER_CHAR = 0.05  # recurrent weights for each character that a training will read, passes counted
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
+EMA = 0.99
+LONG_WEAR = 16.0  # from here on weights are dropped too: earlier it only makes learning slower
 START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
 
@@ -26,6 +28,7 @@ class Recipe(NamedTuple):
     weight_drop: float
     lr: float
     weight_decay: float
+    ema: float
     batch_size: int
     reason: str
 
@@ -75,7 +78,7 @@ _SMALL = ((20_000, 96, 0.6, 0.4), (200_000, 256, 0.6, 0.4))
 
 def _for_small(chars: int) -> Recipe:
     hidden, dropout, decay = next(row[1:] for row in _SMALL if chars < row[0])
-    return Recipe(hidden, dropout, 0.0, 0.005, decay, 32, f"sized for {chars:,} characters")
+    return Recipe(hidden, dropout, 0.0, 0.005, decay, EMA, 32, f"sized for {chars:,} characters")
 
 
 def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float]) -> Recipe:
@@ -95,11 +98,12 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     )
     weights = gates * layers * hidden * hidden
     read = work / weights if work else read
-    pressure = weights * read / chars**2
-    dropout = min(0.5, max(0.0, round(0.1 * math.log2(max(pressure, 1.0)) - 0.05, 1)))
+    wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
+    dropout = min(0.5, max(0.0, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
+    weight_drop = 0.0 if wear < LONG_WEAR else min(0.4, dropout - 0.1)
     return Recipe(
-        hidden, dropout, 0.0, min(0.01, 2 / hidden), 0.01, 16 if read < 20 * chars else 32,
-        f"sized for {read / chars:.2g} passes over {chars:,} characters",
+        hidden, dropout, round(weight_drop, 1), min(0.01, 2 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
+        f"for {read / chars:.2g} passes over {chars:,} characters",
     )  # fmt: skip
 
 
