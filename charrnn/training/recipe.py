@@ -102,7 +102,7 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     dropout = min(0.5, max(0.0, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
     weight_drop = 0.0 if wear < LONG_WEAR else min(0.4, dropout - 0.1)
     return Recipe(
-        hidden, dropout, round(weight_drop, 1), min(0.01, 2 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
+        hidden, dropout, round(weight_drop, 1), min(0.012, 3 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
         f"for {read / chars:.2g} passes over {chars:,} characters",
     )  # fmt: skip
 
