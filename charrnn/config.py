@@ -74,6 +74,9 @@ class ModelSettings:
     )
     tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
+    weight_drop: float | None = setting(
+        None, "share of the recurrent weights dropped, others at each update", kind=float, min=0.0, below=1.0
+    )
     order: str = setting("auto", "ngram: characters of an n-gram, or the number that predicts validation best")
     smoothing: str = setting(
         "kneser-ney",
@@ -109,6 +112,10 @@ class TrainingSettings:
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
     warmup: int = setting(50, "updates during which the learning rate rises", min=0)
     weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
+    ema: float | None = setting(
+        None, "decay of a running mean of the weights, which is scored and kept in their place; 0: none",
+        kind=float, min=0.0, below=1.0,
+    )  # fmt: skip
     init_from: str = setting(
         "", "run, model or checkpoint whose network and weights to start from; new characters are added"
     )

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 from conftest import FEW, Killed, Watcher, needs_kernel
 
@@ -94,11 +95,15 @@ def test_resume_of_the_own_cells_is_exact_with_and_without_the_kernel(
 
 @pytest.mark.parametrize(("key", "value"), [
     ("skip", "dense"), ("skip", "residual"), ("optimizer", "sgd"), ("schedule", "linear"), ("tie_weights", True), ("clip", 0.0),
+    ("weight_drop", 0.4), ("ema", 0.9),
 ])  # fmt: skip
 def test_resume_is_exact_with(tmp_path, corpus, one_thread, key, value):
     changes = {key: value, "mode": "stream", "embedding_size": 9}
     expected = straight(tmp_path, corpus("stream"), **changes)
     assert killed_and_resumed(tmp_path, corpus("stream"), [11, 30], **changes).weights_sha256 == expected.weights_sha256
+    means = [load_newest(tmp_path / name)[0].average for name in ("killed", "straight")]
+    assert means[0].keys() == means[1].keys()
+    assert all(np.array_equal(value, means[1][name]) for name, value in means[0].items())
 
 
 def test_the_learning_rates_of_a_resumed_run_are_those_of_a_straight_one(tmp_path, corpus, one_thread):

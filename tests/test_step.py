@@ -24,15 +24,16 @@ CELLS = [
 PROSE = "A text of several lines,\n\nwith blank ones, so that it is a stream. It is 300 characters long or so.\n\n" * 3
 
 
-def settings(cell="lstm", pieces=None, dropout=0.0):
+def settings(cell="lstm", pieces=None, dropout=0.0, weight_drop=0.0):
     sized = {"cell": cell, "hidden_size": 6, "num_layers": 2, "embedding_size": 4, "dropout": dropout}
+    sized |= {"weight_drop": weight_drop}
     return Settings().with_values("model", **sized).with_values("training", checkpoint_every_chars=pieces, clip=0.0)
 
 
-def stepped(cell, backend, pieces, dropout=0.0, lr=0.0):
+def stepped(cell, backend, pieces, dropout=0.0, lr=0.0, weight_drop=0.0):
     """The model after one step on 10 characters of 3 lanes from a state that is not zero, and what the step said."""
     torch.manual_seed(0)
-    chosen = settings(cell, pieces, dropout)
+    chosen = settings(cell, pieces, dropout, weight_drop)
     model = CharModel(chosen.model, 7, backend)
     state = tuple(torch.randn_like(part) * 0.5 for part in model.zero_state(3))
     text = torch.randint(7, (3, 11))
@@ -76,11 +77,12 @@ def test_an_epoch_of_lines_costs_the_same_whatever_the_pools(backend, monkeypatc
         assert nats == pytest.approx(epochs[0][0], rel=1e-6)  # sums of some 400 float32 in other orders
 
 
-def test_a_piece_drops_the_same_when_it_is_computed_again():
-    model, done = stepped("lstm", "func", 4, dropout=0.5)
+@pytest.mark.parametrize("drops", [{"dropout": 0.5}, {"weight_drop": 0.5}])
+def test_a_piece_drops_the_same_when_it_is_computed_again(drops):
+    model, done = stepped("lstm", "func", 4, **drops)
     # By hand, in one graph: the same pieces, each with its own seed.
     torch.manual_seed(0)
-    again = CharModel(settings(dropout=0.5).model, 7, "func")
+    again = CharModel(settings(**drops).model, 7, "func")
     state = tuple(torch.randn_like(part) * 0.5 for part in again.zero_state(3))
     text, nats = torch.randint(7, (3, 11)), 0.0
     from charrnn.model.charmodel import summed_nats

@@ -172,22 +172,62 @@ def test_training_that_stays_not_finite_ends_and_keeps_good_weights(few, tmp_pat
     assert all(np.isfinite(value).all() for value in read_model(tmp_path / "a").tensors.values())
 
 
+def unmeasured():
+    raise AssertionError("the machine's speed was measured, and does not matter here")
+
+
 def test_a_network_is_sized_from_the_corpus_and_says_so(few):
     found = survey("names", Settings().text, 1)
-    filled, line = recipe.fill(Settings(), found)
+    filled, line = recipe.fill(Settings(), found, unmeasured)
     assert (filled.model.hidden_size, filled.model.num_layers, filled.training.epochs) == (256, 1, 60)
     assert "sized for 32,509 characters" in line
 
 
 def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\n\n" * 20_000)
-    filled, _ = recipe.fill(Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1))
+    filled, _ = recipe.fill(Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1), lambda: 1e10)
     assert (filled.training.budget, filled.training.epochs) == ("5m", None)
+
+
+@pytest.fixture(scope="module")
+def prose(tmp_path_factory):
+    """A stream of 270,000 characters for training."""
+    path = tmp_path_factory.mktemp("prose") / "prose.txt"
+    path.write_text("Some words in a line.\n\n" * 13_000)
+    return survey(str(path), Settings().text, 1)
+
+
+def sized_for(found, rate=1e9, **chosen):
+    """What the recipe makes of these options on a machine of this speed."""
+    return recipe.fill(resolve([("--", chosen)])[0], found, lambda: rate)[0]
+
+
+def test_a_larger_budget_and_a_faster_machine_get_a_larger_network(prose):
+    hidden = [sized_for(prose, budget=budget).model.hidden_size for budget in ("1m", "5m", "20m")]
+    assert hidden == sorted(set(hidden))
+    assert (
+        sized_for(prose, 4e9, budget="5m").model.hidden_size == hidden[2]
+    )  # four times as fast, as four times as long
+    assert sized_for(prose, 1e15, budget="5h").model.hidden_size < 1000  # the text bounds it
+
+
+def test_what_is_read_more_often_is_dropped_more(prose):
+    drops = [
+        (found.model.dropout, found.model.weight_drop)
+        for found in (sized_for(prose, hidden_size=192, epochs=epochs) for epochs in (0.5, 10, 30, 300))
+    ]
+    assert drops == sorted(drops) and drops[0] == (0.0, 0.0) and drops[-1] == (0.5, 0.4)
+
+
+def test_a_length_in_steps_or_epochs_needs_no_measurement(prose):
+    for chosen in ({"steps": 1000}, {"epochs": 2}):
+        filled, line = recipe.fill(resolve([("--", chosen)])[0], prose, unmeasured)
+        assert filled.model.hidden_size > 0 and "passes over" in line
 
 
 def test_what_a_person_sets_is_left_alone():
     settings, _ = resolve([("--", {"hidden_size": 33, "dropout": 0.0, "batch_size": 7, "steps": 9, "lr": 0.5})])
-    filled, line = recipe.fill(settings, survey("names", settings.text, 1))
+    filled, line = recipe.fill(settings, survey("names", settings.text, 1), unmeasured)
     assert (filled.model.hidden_size, filled.model.dropout, filled.training.batch_size) == (33, 0.0, 7)
     assert (filled.training.steps, filled.training.budget, filled.training.lr) == (9, None, 0.5)
     assert "as asked" in line
@@ -197,7 +237,7 @@ def test_every_short_stream_gets_lanes_that_fit(tmp_path):
     for chars in range(40, 2400):
         (tmp_path / "short.txt").write_text(("a bc\n\n" * chars)[:chars])
         found = survey(str(tmp_path / "short.txt"), Settings().text, 1)
-        training = recipe.fill(Settings(), found)[0].training
+        training = recipe.fill(Settings(), found, unmeasured)[0].training
         assert training.batch_size * training.seq_length <= training_chars(found, Settings().text) - 1, chars
 
 

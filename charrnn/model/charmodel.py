@@ -17,6 +17,7 @@ from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
 from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.model import kernel
+from charrnn.model.dropout import mask
 from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
 BACKENDS = ("kernel", "func", "torch")
@@ -39,6 +40,9 @@ class CharModel(nn.Module):
     skip "residual": a layer's output is added to its input (from the second layer on, and in the first if the
     embedding is as wide as the layer). skip "dense": each layer and the head see the embedding and all outputs below,
     concatenated.
+
+    In training dropout leaves out numbers of each layer's output, and weight_drop numbers of its weight_hh, the same ones
+    for all T (DropConnect: Merity et al. 2018, "Regularizing and Optimizing LSTM Language Models").
     """
 
     def __init__(
@@ -101,6 +105,7 @@ class CharModel(nn.Module):
     def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """ids (T, B) -> what the head sees (T, B, W), state after the last character."""
         dense, residual = self.settings.skip == "dense", self.settings.skip == "residual"
+        dropout = self.settings.dropout if self.training else 0.0
         seen = [self.embedding(ids)] if dense or residual or self.backend == "torch" else []
         if self._is_bfloat16:
             seen = [seen[0].bfloat16()]
@@ -113,9 +118,7 @@ class CharModel(nn.Module):
             last.append(after)
             if residual and below is not None and below.shape == outputs.shape:
                 outputs = outputs + below
-            below = (
-                F.dropout(outputs, self.settings.dropout or 0.0, self.training) if self.settings.dropout else outputs
-            )
+            below = outputs * mask(outputs.shape, dropout, outputs.device).to(outputs) if dropout else outputs
             seen.append(below)
         assert below is not None
         hidden = torch.cat(seen, 2) if dense else below
@@ -127,6 +130,11 @@ class CharModel(nn.Module):
         for layer in self._torch_layers:
             layer.flatten_parameters()
         return moved
+
+    @property
+    def is_random(self) -> bool:
+        """Whether training draws what to leave out."""
+        return bool(self.settings.dropout or self.settings.weight_drop)
 
     def parameter_count(self) -> int:
         return sum(parameter.numel() for parameter in self.parameters())
@@ -148,11 +156,13 @@ class CharModel(nn.Module):
     def _run_layer(self, k: int, ids: Tensor, inputs: Tensor | None, state: State) -> tuple[Tensor, State]:
         """One layer over time: outputs (T, B, H) and its last state of (B, H)."""
         weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self.recurrent, f"{name}_l{k}") for name in PARAMETERS)
-        cell = self.settings.cell
-        if self._is_bfloat16:
+        cell, drops = self.settings.cell, self.training and self.settings.weight_drop
+        if drops:
+            weight_hh = weight_hh * mask(weight_hh.shape, drops, weight_hh.device).to(weight_hh)
+        if self._is_bfloat16 or (self.backend == "torch" and drops):
             assert inputs is not None
-            weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-            return run_torch_as(torch.bfloat16, cell, inputs, state, weights, self.training)
+            dtype = torch.bfloat16 if self._is_bfloat16 else weight_hh.dtype
+            return run_torch_as(dtype, cell, inputs, state, (weight_ih, weight_hh, bias_ih, bias_hh), self.training)
         if self.backend == "torch":
             hx = tuple(part.unsqueeze(0) for part in state)
             outputs, last = self._torch_layers[k](inputs, hx if cell == "lstm" else hx[0])

@@ -226,7 +226,7 @@ def torch_layer(cell: str, input_size: int, hidden_size: int) -> nn.RNNBase:
 def run_torch_as(
     dtype: torch.dtype, cell: str, inputs: Tensor, state: State, weights: tuple[Tensor, ...], train: bool
 ) -> tuple[Tensor, State]:
-    """What torch_layer computes, in another type. inputs, outputs (T, B, .) are in it, state (B, H) and weights float32.
+    """What torch_layer computes, in another type. inputs, outputs (T, B, .) are in it, state (B, H) and weights in theirs.
 
     Explicitly: under torch.autocast cuDNN's RNNs run in float16, whatever type is asked for (ATen/cudnn/AutocastRNN.cpp).
     """
@@ -240,7 +240,7 @@ def run_torch_as(
     else:
         run = {"rnn": torch.rnn_tanh, "gru": torch.gru}[cell]
         outputs, *last = run(inputs, hx[0], packed, True, 1, 0.0, train, False, False)
-    return outputs, tuple(part[0].float() for part in last)
+    return outputs, tuple(part[0].to(state[0]) for part in last)
 
 
 def _product(d_gates: Tensor, inputs: Tensor) -> Tensor:

@@ -12,7 +12,7 @@ import torch
 
 from charrnn.config import ModelSettings, RuntimeSettings, Settings, check_bfloat16
 from charrnn.kernel.library import describe
-from charrnn.layout import expected_shapes
+from charrnn.layout import GATES, expected_shapes
 from charrnn.model import kernel
 from charrnn.model.charmodel import CharModel
 
@@ -20,6 +20,7 @@ MARGIN = 1.1  # another than the expected one must be so much faster, so that eq
 LEAST_WORK = 20_000_000  # products in a step; below, all are quick and none can be told from noise
 MEASURED_CHARS, MEASURED_WORK = 16, 1_500_000_000  # of a line or lane; products of a piece at most
 MEASURED_S = 0.3  # after which no other round is begun
+RATED_HIDDEN, RATED_SHAPE = 256, (16, 64)  # what tells how fast this machine trains
 
 
 def words(name: str) -> str:
@@ -75,6 +76,14 @@ def pick(
     chosen = fastest if taken[fastest] * MARGIN < taken[expected] else expected
     other = next(name for name in able if name != chosen)
     return chosen, f"measured: {taken[other] / taken[chosen]:.1f}x the speed of {words(other)}"
+
+
+def training_rate(settings: Settings, device: torch.device) -> float:
+    """Recurrent weights times characters that a second of training takes here, of one layer of 256 units."""
+    cell, name = settings.model.cell, expected_backend(settings, device)
+    sized = ModelSettings(cell=cell, hidden_size=RATED_HIDDEN, num_layers=1, embedding_size=64)
+    taken = _measured((name,), sized, 64, RATED_SHAPE, device)[name]
+    return GATES[cell] * RATED_HIDDEN**2 * math.prod(RATED_SHAPE) / taken
 
 
 def _measured(

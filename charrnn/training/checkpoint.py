@@ -39,6 +39,7 @@ class Checkpoint:
         self.path, self.meta = path, meta
         self.model: ModelFile = parse_model(path, tensors, meta)
         self.optimizer = _prefixed(tensors, "optimizer.")
+        self.average = _prefixed(tensors, "average.")
         self.state = tuple(tensors[name] for name in sorted(tensors) if name.startswith("state."))
         try:
             self.step = int(meta["step"])

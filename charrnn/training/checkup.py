@@ -23,7 +23,9 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     device = runtime.choose_device(settings.runtime.device)
     found = corpora.survey(corpus, settings.text, settings.training.seed)
     findings = doctor.examine(found, settings.text, settings.training.seed)
-    filled, network = recipe.fill(settings, found)
+    filled, network = recipe.fill(
+        settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime))
+    )
     model, training, size = filled.model, filled.training, len(found.vocabulary)
     assert training.batch_size is not None
     assert training.seq_length is not None

@@ -25,9 +25,9 @@ from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, pl
 from charrnn.training.plan import Plan
 
 NOT_FOR_COUNTING = (
-    "hidden_size", "num_layers", "embedding_size", "dropout", "skip", "tie_weights", "forget_bias",
+    "hidden_size", "num_layers", "embedding_size", "dropout", "weight_drop", "skip", "tie_weights", "forget_bias",
     "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer", "schedule",
-    "warmup", "weight_decay", "patience", "eval_every", "backend", "precision",
+    "warmup", "weight_decay", "ema", "init_from", "freeze", "mix", "patience", "eval_every", "backend", "precision",
 )  # fmt: skip
 
 

@@ -25,6 +25,7 @@ from charrnn.text.vocabulary import Vocabulary, describe
 from charrnn.training.checkpoint import Checkpoint
 
 NEW_SHARE = 5e-7  # of probability that all new characters together have at the start, after any text, at most
+REGULARISERS = ("dropout", "weight_drop")  # of the network's settings, those that are the new training's own
 INHERITED = ("normalize", "newlines")  # of the text's settings, unless asked otherwise
 NAMED = 5  # new characters in the note
 
@@ -78,7 +79,11 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         raise SettingsError(
             f"{source}: a model of cell {old.settings.model.cell} counts and has no weights to start from"
         )
-    fixed = {key: value for key, value in dataclasses.asdict(old.settings.model).items() if key != "dropout"}
+    fixed = {
+        key: value
+        for key, value in dataclasses.asdict(old.settings.model).items()
+        if not key.endswith("drop") and key != "dropout"
+    }
     fixed["unit"] = old.settings.text.unit
     usual = {key: getattr(old.settings.text, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | usual), *layers))

@@ -64,7 +64,7 @@ class GraphedStep:
     ) -> None:
         self._model, self._optimizer, self._one_by_one = model, optimizer, one_by_one
         self._graph, self._say = graph, say
-        self._clip, self._seed, self._drops = settings.training.clip, settings.training.seed, settings.model.dropout
+        self._clip, self._seed = settings.training.clip, settings.training.seed
         self._is_recorded: bool | None = None  # None: not tried
         assert settings.training.batch_size is not None
         assert settings.training.seq_length is not None
@@ -80,7 +80,7 @@ class GraphedStep:
         if batch.inputs.shape != self._inputs.shape or not self._record():
             return self._one_by_one(batch, state, lr, step)
         self._fill(batch, state, lr)
-        if self._drops:
+        if self._model.is_random:
             runtime.seed_step(self._seed, step)  # a replay reads the seed that its generator has by then
         self._graph.replay()
         nats_per_char, norm = self._figures.tolist()

@@ -27,6 +27,7 @@ from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import backends, memory, optim, runtime
+from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
@@ -110,6 +111,7 @@ class Trainer:
             parameter.requires_grad_(name not in frozen)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
+        self.average = WeightAverage(self.model, training.ema or 0.0)
         self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
         self.place, self.plan, self.state = (
             Place(),
@@ -194,6 +196,7 @@ class Trainer:
         done = self._update(batch, self.state, rate, place.step)
         self.state = done.state
         if done.is_finite:
+            self.average.update(place.step - place.skipped_steps + 1)
             place.bad_steps = 0
             is_clipped = 0 < training.clip < done.norm
             place.clipped_steps += is_clipped
@@ -230,6 +233,7 @@ class Trainer:
         tensors = {f"model.{name}": value for name, value in self._sound_weights().items()}
         self.place.elapsed_s = self._elapsed()
         tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in self.optimizer.tensors().items()}
+        tensors |= {f"average.{name}": _to_numpy(value) for name, value in self.average.tensors().items()}
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
@@ -254,6 +258,7 @@ class Trainer:
         self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
         optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
         self.optimizer.load_tensors(optimizer)
+        self.average.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.average.items()})
         self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
         try:
             self.place = place_from_dict(checkpoint.meta["place"])
@@ -314,7 +319,8 @@ class Trainer:
     def _evaluate(self) -> bool:
         """Score the validation text. Returns whether these are the best weights so far."""
         place = self.place
-        val = validation(self.model, self.corpus, "val", self.device)
+        with self.average.in_place():
+            val = validation(self.model, self.corpus, "val", self.device)
         place.val_nats = val.nats_per_char
         if place.recent.steps:
             place.train_nats = place.recent.score.nats_per_char
@@ -342,7 +348,8 @@ class Trainer:
 
     def _save_best(self) -> None:
         meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
-        self.run.save_best(self.weights(), meta)
+        with self.average.in_place():
+            self.run.save_best(self.weights(), meta)
 
     def _diverged(self, what: str) -> str:
         training = self.settings.training
@@ -353,7 +360,8 @@ class Trainer:
 
     def _sample(self) -> None:
         self._sampled_at = self.place.step
-        weights = self._sound_weights()
+        with self.average.in_place():
+            weights = {name: value.copy() for name, value in self._sound_weights().items()}
         if self._make_samples is None:
             return
         text = self._make_samples(weights, self._meta("charrnn-model", step=self.place.step))

@@ -69,7 +69,8 @@ def expected_memory(
     training += 2 * layers * batch_size * hidden * (length // piece)
     validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2
     moments = 2 if settings.training.optimizer == "adamw" else 0
-    return Expected(8 * parameters, 4 * moments * parameters, 4 * max(training, validation))
+    copies = 4 if settings.training.ema else 2  # gradients; their mean, and themselves while it stands in their place
+    return Expected(4 * copies * parameters, 4 * moments * parameters, 4 * max(training, validation))
 
 
 def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device) -> None:

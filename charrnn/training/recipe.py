@@ -1,63 +1,119 @@
-"""What a person did not set: a network and a training sized from the corpus, and the sentence that says so."""
+"""What a person did not set: a network and a training from corpus, budget and speed, and the sentence that says so."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import Any
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
-from charrnn.config import Settings
+from charrnn.config import ModelSettings, Settings, TrainingSettings, seconds
+from charrnn.layout import GATES
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
+HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+# Recurrent weights for each character that a training will read, passes counted. LSTMs of 192, 256 and 384 units on tiny
+# Shakespeare at equal work, 8e11 weights x characters: 1.584, 1.586, 1.598 nats; 320 and 384 at 5e12: 1.515, 1.510.
+WEIGHTS_PER_CHAR = 0.05
+MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
+EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
+LONG_WEAR = 16.0  # from here on weights are dropped too: earlier it only makes learning slower
+START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
 
-def fill(settings: Settings, found: Survey) -> tuple[Settings, str]:
+class Recipe(NamedTuple):
+    """What is filled in where a person said nothing."""
+
+    hidden_size: int
+    dropout: float
+    weight_drop: float
+    lr: float
+    weight_decay: float
+    ema: float
+    batch_size: int
+    reason: str
+
+
+def fill(settings: Settings, found: Survey, rate: Callable[[], float]) -> tuple[Settings, str]:
     """Settings with every None of the network and the training decided, and why in one line.
 
-    Bigger texts carry bigger networks, and small texts want more regularisation and a fixed number of passes: in five
-    minutes a network reads five thousand names two thousand times. Figures from trials on two cores (README, Decisions).
+    rate: recurrent weights times characters that a second of training takes here; asked for only if it matters.
     """
     chars = training_chars(found, settings.text)
     model, training = settings.model, settings.training
-    hidden, dropout, weight_decay, lr, epochs = next(row[1:] for row in _SIZES if chars < row[0])
-    hidden = model.hidden_size or hidden
+    is_small = chars < _SMALL[-1][0]
+    if training.epochs is None and training.steps is None and training.budget is None:
+        training = dataclasses.replace(training, **({"epochs": 60.0} if is_small else {"budget": DEFAULT_BUDGET}))
+    recipe = _for_small(chars) if is_small else _for_work(chars, model, training, rate)
+    hidden = model.hidden_size or (model.embedding_size if model.tie_weights else None) or recipe.hidden_size
     sized: dict[str, Any] = {
         "hidden_size": hidden,
         "num_layers": model.num_layers or 1,
         "embedding_size": model.embedding_size
         or (hidden if model.tie_weights else min(64, max(8, len(found.vocabulary)))),
-        "dropout": dropout if model.dropout is None else model.dropout,
     }
-    if model.tie_weights and model.hidden_size is None and model.embedding_size is not None:
-        sized["hidden_size"] = model.embedding_size
-    seq_length = training.seq_length or 64
-    batch_size = training.batch_size or (64 if found.mode == "lines" else 32)
+    seq_length, batch_size = training.seq_length or 64, training.batch_size or recipe.batch_size
+    if found.mode == "lines" and training.batch_size is None:
+        batch_size = 64
     if found.mode == "stream" and training.seq_length is None:
         seq_length = max(1, min(seq_length, (chars - 1) // (training.batch_size or 1)))
     if found.mode == "stream" and training.batch_size is None:
         batch_size = max(1, min(batch_size, (chars - 1) // seq_length))
     decided: dict[str, Any] = {"seq_length": seq_length, "batch_size": batch_size}
-    for key, value in (("lr", lr), ("weight_decay", weight_decay)):
-        if getattr(training, key) is None:
-            decided[key] = value
-    if training.epochs is None and training.steps is None and training.budget is None:
-        decided |= {"epochs": epochs} if epochs else {"budget": DEFAULT_BUDGET}
-    filled = dataclasses.replace(
-        settings, model=dataclasses.replace(model, **sized), training=dataclasses.replace(training, **decided)
+    filled = Settings(
+        settings.text,
+        dataclasses.replace(_filled(model, recipe), **sized),
+        dataclasses.replace(_filled(training, recipe), **decided),
+        settings.runtime,
     )
     made = filled.model
-    reason = f"sized for {chars:,} characters" if model.hidden_size is None else "as asked"
+    drops = f"dropout {made.dropout:g}" + (f", weight-drop {made.weight_drop:g}" if made.weight_drop else "")
+    reason = recipe.reason if model.hidden_size is None else "as asked"
     if training.init_from:
         reason = f"from {one_line(training.init_from)}"
-    return filled, f"{made.cell} {made.num_layers} x {made.hidden_size}, dropout {made.dropout:g} ({reason})"
+    return filled, f"{made.cell} {made.num_layers} x {made.hidden_size}, {drops} ({reason})"
 
 
-# Up to so many characters: hidden size, dropout, weight decay, learning rate, epochs (None: the default budget).
-_SIZES: tuple[tuple[int, int, float, float, float, float | None], ...] = (
-    (20_000, 96, 0.6, 0.4, 0.005, 60.0),
-    (200_000, 256, 0.6, 0.4, 0.005, 60.0),
-    (700_000, 256, 0.3, 0.03, 0.005, None),
-    (3_000_000, 320, 0.2, 0.01, 0.005, None),
-    (1 << 62, 512, 0.1, 0.01, 0.003, None),
-)
+# Texts of fewer characters get passes, not minutes: in five minutes a network reads five thousand names a thousand times.
+# Hidden size, dropout, weight decay; from trials (README, Decisions).
+_SMALL = ((20_000, 96, 0.6, 0.4), (200_000, 256, 0.6, 0.4))
+
+
+def _for_small(chars: int) -> Recipe:
+    hidden, dropout, decay = next(row[1:] for row in _SMALL if chars < row[0])
+    return Recipe(hidden, dropout, 0.0, 0.005, decay, EMA, 32, f"sized for {chars:,} characters")
+
+
+def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float]) -> Recipe:
+    """Weights and characters read grow together: twice the work, sqrt(2) of both. What is read often is dropped more."""
+    gates, layers, batch_size = GATES[model.cell], model.num_layers or 1, training.batch_size or 32
+    work = 0.0
+    if training.budget is not None:
+        work = max(1.0, (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE) * rate()
+        read = math.sqrt(work / WEIGHTS_PER_CHAR)
+    elif training.epochs is not None:
+        read = training.epochs * chars
+    else:
+        read = float((training.steps or 0) * batch_size * (training.seq_length or 64))
+    wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
+    hidden = model.hidden_size or min(
+        HIDDEN_SIZES, key=lambda size: abs(math.log(gates * layers * size * size / wanted))
+    )
+    weights = gates * layers * hidden * hidden
+    read = work / weights if work else read
+    wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
+    dropout = min(0.5, max(0.0, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
+    weight_drop = 0.0 if wear < LONG_WEAR else min(0.4, dropout - 0.1)
+    return Recipe(
+        hidden, dropout, round(weight_drop, 1), min(0.012, 3 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
+        f"for {read / chars:.2g} passes over {chars:,} characters",
+    )  # fmt: skip
+
+
+def _filled(part: Any, recipe: Recipe) -> Any:
+    """A section of the settings with what is None taken from the recipe."""
+    values = recipe._asdict()
+    missing = {item.name for item in dataclasses.fields(part) if getattr(part, item.name) is None}
+    return dataclasses.replace(part, **{key: value for key, value in values.items() if key in missing})

@@ -20,7 +20,7 @@ from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.training import finetune, recipe, runtime
-from charrnn.training.backends import words
+from charrnn.training.backends import training_rate, words
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
 from charrnn.training.counted import CountingTrainer, check_flags
 from charrnn.training.loop import MakeSamples, Progress, Trainer
@@ -63,11 +63,11 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         check_new(request.run, request.overwrite)
     runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
     found = corpora.survey(request.corpus, settings.text, settings.training.seed)
-    counts, network = settings.model.cell == "ngram", ""
+    counts, network, asked = settings.model.cell == "ngram", "", settings
     if counts:
         check_flags(origins)
     else:
-        settings, network = recipe.fill(settings, found)
+        settings, network = recipe.fill(settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)))
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )

@@ -43,7 +43,6 @@ class TrainStep:
     def __init__(self, model: CharModel, optimizer: Optimizer, settings: Settings) -> None:
         self.model, self.optimizer = model, optimizer
         self._clip, self._seed = settings.training.clip, settings.training.seed
-        self._drops = bool(settings.model.dropout)
         self._piece_chars = settings.training.checkpoint_every_chars
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
@@ -117,7 +116,7 @@ class TrainStep:
         return self.model.nats(ids, targets, state)
 
     def _seed_dropout(self, step: int, piece: int) -> None:
-        if self._drops:
+        if self.model.is_random:
             runtime.seed_step(self._seed, step, piece)
 
 
