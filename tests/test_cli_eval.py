@@ -36,7 +36,7 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
     assert {
         "schema", "run", "step", "split", "split_rule", "file", "protocol", "window", "nats_per_char", "bits_per_char",
         "bits_per_byte", "perplexity", "chars", "interval", "data", "dynamic", "baselines", "ngram", "gain_over_ngram",
-        "overlap", "unseen",
+        "overlap", "unseen", "model", "unknown",
         "notes",
         "warnings",
     } == set(found)  # fmt: skip
@@ -89,3 +89,17 @@ def test_what_it_cannot_do_is_one_line(shown, options, words):
 def test_a_name_that_steers_terminals_is_escaped(shown, tmp_path):
     (tmp_path / "a\x1b[2J\n.txt").write_text("Anna\nOtto\n")
     assert "\x1b" not in shown(file=Path(tmp_path / "a\x1b[2J\n.txt"))
+
+
+@pytest.mark.parametrize("options", [
+    ["--window", "64"], ["--encoding", "utf-8"], ["--unknown", "skip"], ["--text", "Ada", "--errors", "replace"],
+    ["--samples", "3", "--protocol", "windowed"], ["--samples", "3", "--no-baselines"], ["--samples", "3", "--device", "cpu"],
+])  # fmt: skip
+def test_options_that_would_do_nothing_are_refused(charrnn, trained, options):
+    done = charrnn("eval", trained, *options)
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "leave" in done.stderr
+
+
+def test_characters_left_out_are_counted_and_warned_of(charrnn, trained):
+    found = json.loads(charrnn("eval", trained, "--text", "A€da§", "--unknown", "skip", "--json").stdout)
+    assert found["unknown"] == 2 and "2 characters" in found["warnings"][0]

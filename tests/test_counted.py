@@ -199,6 +199,27 @@ def test_an_order_that_the_alphabet_does_not_allow_is_refused(corpus, tmp_path):
         counting(corpus("stream"), tmp_path / "run", order="24")
 
 
+@pytest.mark.parametrize("more", [{"epochs": 5.0}, {"lr": 0.1}])
+def test_a_counting_is_not_resumed_for_longer(corpus, tmp_path, more):
+    counting(corpus("lines"), tmp_path / "run")
+    with pytest.raises(SettingsError, match="is for networks"):
+        train(Request(None, (("--", more),), run=tmp_path / "run", resume=True), Watcher())
+
+
+def test_dynamic_evaluation_is_for_networks(corpus, tmp_path, charrnn):
+    counting(corpus("stream"), tmp_path / "run")
+    done = charrnn("eval", "run", "--dynamic")
+    assert done.returncode == 2 and "--dynamic is for networks" in done.stderr and done.stderr.count("\n") == 1
+
+
+def test_the_card_of_a_counting_model_names_it_and_has_no_counting_beside_it(corpus, tmp_path, charrnn):
+    counting(corpus("stream"), tmp_path / "run", order="3", smoothing="witten-bell")
+    found = json.loads(charrnn("eval", "run", "--json").stdout)
+    assert found["model"] == {"cell": "ngram", "order": 3, "smoothing": "witten-bell"}
+    assert found["ngram"] is None and "ngram" not in found["baselines"] and "unigram" in found["baselines"]
+    assert "this run (3-gram, Witten-Bell)" in charrnn("eval", "run").stdout
+
+
 def test_a_contradicting_order_is_refused_on_resume(corpus, tmp_path):
     counting(corpus("lines"), tmp_path / "run", order="3")
     with pytest.raises(SettingsError, match="trained with --order 3, not 4"):

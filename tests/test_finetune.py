@@ -500,3 +500,18 @@ def test_a_checkpoint_from_before_there_was_fine_tuning_resumes(bases, tmp_path)
     write_tensors(newest, tensors, meta)
     _, outcome = train(Request(None, (("--", {"steps": 33}),), run=tmp_path / "old", resume=True), Watcher())
     assert outcome.place.step == 33
+
+
+def test_held_out_lines_that_the_earlier_model_learnt_are_warned_of(tmp_path):
+    """Another seed divides the same names otherwise: most of the new validation lines were training lines."""
+    path = tmp_path / "names.txt"
+    path.write_text(NAMES)
+    small = {"hidden_size": 4, "embedding_size": 3, "steps": 1, "threads": 1, "split": "0.6,0.2,0.2"}
+    train(Request(str(path), (("--", small | {"seed": 1}),), run=tmp_path / "old"), Watcher())
+    said = {}
+    for seed in (1, 2):
+        layer = {"init_from": str(tmp_path / "old"), "steps": 1, "threads": 1, "split": "0.6,0.2,0.2", "seed": seed}
+        watcher = Watcher()
+        train(Request(str(path), (("--", layer),), run=tmp_path / f"new{seed}"), watcher)
+        said[seed] = [line for line in watcher.said if "the earlier model learnt" in line]
+    assert said[1] == [] and len(said[2]) == 2 and "use the same --seed" in said[2][0]

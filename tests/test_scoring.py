@@ -17,12 +17,13 @@ from charrnn.insight.compressors import added_bytes, reach_note
 from charrnn.insight.counting import CountingScorer, score_of
 from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
 from charrnn.insight.figures import figures, gain, measured, split_rule, text_sha256
-from charrnn.insight.overlap import known_lines, overlap, warnings
+from charrnn.insight.overlap import inherited, known_lines, overlap, warnings
 from charrnn.insight.score import Predictions, Score, Tally, tallied
 from charrnn.insight.scoring import How, evaluated, lines_of, protocol_of, text_given, text_of_split, whole_lines
 from charrnn.modelfile import read_model
 from charrnn.text import ngram
 from charrnn.text.counting import count
+from charrnn.text.novelty import lines_held, make_filter, write_filter
 from charrnn.text.vocabulary import Vocabulary
 
 LETTERS = Vocabulary("char", (10, *range(97, 123)))
@@ -225,11 +226,45 @@ def test_compressors_that_forget_are_named():
 # Overlap
 
 
+def compared(train, text, mode="stream", vocabulary=LETTERS):
+    known = known_lines([train], text, vocabulary, mode) if vocabulary.newline is not None else None
+    return overlap([train], text, vocabulary, mode, known)
+
+
+def test_lines_and_runs_of_every_text_that_was_learnt_count():
+    first, second = ids_of("anna\nbert\n"), ids_of("carla\nberta\n")
+    text = ids_of("carla\nxbertay\nanna\n")
+    known = known_lines([first, second], text, LETTERS, "lines")
+    assert known.known.tolist() == [True, False, True]
+    run = overlap([first, second], text, LETTERS, "lines", known)["longest_run"]
+    assert (run["text"], run["train_text"], run["train_at"]) == ("carla", 1, 0)
+
+
+def test_a_carriage_return_makes_no_other_line():
+    vocabulary = Vocabulary("char", (10, 13, *range(97, 123)))
+    train, text = (vocabulary.encode(each).astype(np.uint8) for each in ("anna\nbert\n", "anna\r\nberta\r\n"))
+    assert known_lines([train], text, vocabulary, "lines").known.tolist() == [True, False]
+
+
+def test_filters_tell_which_lines_an_earlier_text_may_hold(tmp_path):
+    names = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmno" for c in "pqrst"]
+    old, new = names[:140], names[140:]
+    made = make_filter(ids_of("".join(f"{name}\n" for name in old)), LETTERS, "lines", "0" * 64)
+    half = ids_of("".join(f"{name}\n" for name in [*old[:50], *new[:50]]))
+    held, asked = lines_held([made], half, LETTERS, "lines")
+    assert asked == 100 and 50 <= held <= 55
+    write_filter(tmp_path / ("0" * 16 + ".novel"), ids_of("".join(f"{n}\n" for n in old)), LETTERS, "lines", "0" * 64)
+    assert "50 of 50 lines" in inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines")[0]
+    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in new)), LETTERS, "lines") == []
+    (tmp_path / ("0" * 16 + ".json")).write_text("{}")  # the text itself is there: it is compared exactly instead
+    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines") == []
+
+
 def test_known_lines_equal_a_naive_search():
     random = np.random.default_rng(8)
     texts = ["\n".join("".join(random.choice(list("ab"), size)) for size in random.integers(0, 4, 60)) for _ in "tu"]
     train, text = (whole_lines(ids_of(each), 0) for each in texts)
-    known, is_counted = known_lines(train, text, 0)
+    known, is_counted = known_lines([train], text, LETTERS, "lines")
     learnt = set(LETTERS.decode(train).split("\n"))
     assert known.tolist() == [line in learnt for line in LETTERS.decode(text).split("\n")[:-1]]
     assert 0 < known.sum() < len(known) and is_counted.all()
@@ -238,27 +273,27 @@ def test_known_lines_equal_a_naive_search():
 def test_wide_ids_are_compared_as_such():
     vocabulary = Vocabulary("char", (10, *range(97, 600)))
     train, text = np.array([300, 44, 0], np.uint16), np.array([44, 0, 300, 44, 0], np.int32)
-    assert known_lines(train, text, 0)[0].tolist() == [False, True]
-    assert overlap(train, text, vocabulary, "lines")["duplicate_lines"] == 1
+    assert known_lines([train], text, vocabulary, "lines").known.tolist() == [False, True]
+    assert compared(train, text, "lines", vocabulary)["duplicate_lines"] == 1
 
 
 def test_short_lines_of_a_stream_are_no_overlap():
     train = ids_of("end\nthislineislongenoughnow\nabc\n")
     text = ids_of("end\nthislineislongenoughnow\nthislineisanotheronehere\nabc\n")
-    found = overlap(train, text, LETTERS, "stream")
+    found = compared(train, text)
     assert (found["lines"], found["duplicate_lines"], found["duplicate_share"]) == (2, 1, 0.5)
     assert "1 of 2 lines of 20 or more characters (50.0%)" in warnings(found, "stream")[0]
 
 
 def test_the_longest_shared_run_has_its_text_and_both_places():
     train, text = ids_of("aaaabcdefgaaaa"), ids_of("zzbcdefgz")
-    run = overlap(train, text, LETTERS, "stream")["longest_run"]
-    assert run == {"chars": 6, "text": "bcdefg", "at": 2, "train_at": 4}
+    run = compared(train, text)["longest_run"]
+    assert run == {"chars": 6, "text": "bcdefg", "at": 2, "train_at": 4, "train_text": 0}
 
 
 def test_a_shared_run_of_lines_does_not_cross_them():
     train, text = ids_of("anna\nbert\n"), ids_of("be\nxanna\nberta\n")
-    run = overlap(train, text, LETTERS, "lines")["longest_run"]
+    run = compared(train, text, "lines")["longest_run"]
     assert (run["chars"], run["text"], run["at"], run["train_at"]) == (4, "anna", 4, 0)
 
 
@@ -267,11 +302,11 @@ def test_a_long_run_is_warned_of_and_a_short_one_is_not():
     train = random.integers(1, 27, 3000).astype(np.uint8)
     for size, warned in ((49, 0), (50, 1)):
         text = np.concatenate([[0], train[100 : 100 + size], [0]]).astype(np.uint8)
-        assert len(warnings(overlap(train, text, LETTERS, "stream"), "stream")) == warned
+        assert len(warnings(compared(train, text), "stream")) == warned
 
 
 def test_nothing_in_common_is_no_warning():
-    found = overlap(ids_of("abc\n"), ids_of("xyz"), Vocabulary("char", tuple(range(97, 123))), "stream")
+    found = compared(ids_of("abc\n"), ids_of("xyz"), "stream", Vocabulary("char", tuple(range(97, 123))))
     assert found["longest_run"] is None and found["lines"] is None and warnings(found, "stream") == []
 
 

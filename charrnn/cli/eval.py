@@ -1,4 +1,4 @@
-"""charrnn eval: bits per character of a run, beside counting and a compressor."""
+"""charrnn eval: bits per character of a run, beside counting and compressors; or what its samples copy."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from charrnn.terminal import one_line, write_stdout
 
 SHOWN_CHARS = 1000  # rows of --per-char for people
 SHOWN_LINE = 66  # characters of a line beneath the table
+SMOOTHINGS = {"kneser-ney": "Kneser-Ney", "witten-bell": "Witten-Bell"}
 NAMES = {
     "unigram": "unigram", "uniform": "uniform",
     **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
@@ -29,7 +30,7 @@ def _what(help: str) -> Any:
 
 
 def _how(help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel="How")
+    return typer.Option(help=help, rich_help_panel="How", show_default=False)
 
 
 def _show_option(name: str, help: str) -> Any:
@@ -53,18 +54,32 @@ def evaluate(
     file: Annotated[Path | None, _what("Score this file; - is standard input.")] = None,
     text: Annotated[str | None, _what("Score this text.")] = None,
     split: Annotated[str | None, _what("Score train, val or test (default: test if there is one, else val).")] = None,
-    protocol: Annotated[str, _how("stateful (one stream) or windowed (each window from an empty state).")] = "stateful",
-    window: Annotated[int, _how("Characters of a window.")] = 256,
+    protocol: Annotated[
+        str | None, _how("stateful (one stream) or windowed (each window from an empty state); default: stateful.")
+    ] = None,
+    window: Annotated[int | None, _how("Characters of a window (default: 256).")] = None,
     dynamic: Annotated[
         bool,
         typer.Option("--dynamic", help="Beside it: the model learns on as it reads (streams).", rich_help_panel="How"),
     ] = False,
     dynamic_lr: Annotated[float | None, _how("Its learning rate (default: 0.2).")] = None,
-    unknown: Annotated[str, _how("Characters the model does not know: error, skip or replace.")] = "error",
-    encoding: Annotated[str, _how("Encoding of --file (default: the corpus's).")] = "",
-    errors: Annotated[str, _how("Bytes of --file that do not decode: strict or replace.")] = "strict",
-    baselines: Annotated[bool, _how("Score counting and compressors too.")] = True,
-    device: Annotated[str, _how("auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    unknown: Annotated[
+        str | None, _how("Characters the model does not know: error, skip or replace (default: error).")
+    ] = None,
+    encoding: Annotated[str | None, _how("Encoding of --file (default: the corpus's).")] = None,
+    errors: Annotated[
+        str | None, _how("Bytes of --file that do not decode: strict or replace (default: strict).")
+    ] = None,
+    baselines: Annotated[
+        bool | None,
+        typer.Option(
+            "--baselines/--no-baselines",
+            help="Score counting and compressors too (default: yes).",
+            rich_help_panel="How",
+            show_default=False,
+        ),
+    ] = None,
+    device: Annotated[str | None, _how("auto, cpu, cuda, cuda:N or mps (default: auto).")] = None,
     samples: Annotated[int | None, _novelty("Draw N samples: what is new, what was copied?", "N")] = None,
     temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
     length: Annotated[int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")] = None,
@@ -83,11 +98,13 @@ def evaluate(
     asked = [name for name, is_wanted in shows if is_wanted]
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
+    of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
-        if file is not None or text is not None or split is not None:
-            raise SettingsError(
-                "--samples looks at what the model writes, and scores no text: leave out --file, --text, --split"
-            )
+        scoring_only = {
+            "--file": file, "--text": text, "--split": split, "--protocol": protocol, "--window": window, "--device": device,
+            "--no-baselines": baselines, **of_a_given_text,
+        }  # fmt: skip
+        _refuse(scoring_only, "--samples looks at what the model writes, and scores no text")
         from charrnn.cli.novelty_view import examine_and_show
 
         question = {"count": samples, "temperature": temp, "length": length, "seed": seed}
@@ -98,11 +115,17 @@ def evaluate(
     given = [name for name, value in (("--file", file), ("--text", text), ("--split", split)) if value is not None]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} both say what to score; give one")
-    if protocol not in ("stateful", "windowed"):
+    if protocol not in (None, "stateful", "windowed"):
         raise SettingsError(f"--protocol {protocol!r}: choose stateful or windowed")
-    if not 1 <= window <= 1 << 20:
+    if protocol != "windowed":
+        _refuse({"--window": window}, "windows are for --protocol windowed")
+    if file is None and text is None:
+        _refuse(of_a_given_text, "the run's own text is read already")
+    if file is None:
+        _refuse({"--encoding": encoding, "--errors": errors}, "these are for --file")
+    if window is not None and not 1 <= window <= 1 << 20:
         raise SettingsError(f"--window {window}: must be between 1 and {1 << 20:,}")
-    if unknown not in ("error", "skip", "replace"):
+    if unknown not in (None, "error", "skip", "replace"):
         raise SettingsError(f"--unknown {unknown!r}: choose error, skip or replace")
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
@@ -111,13 +134,13 @@ def evaluate(
     from charrnn.modelfile import newest_run, read_model
 
     model_file = read_model(run or newest_run(Path("runs")))
-    how = scoring.How(protocol, window, device, dynamic, dynamic_lr)
+    how = scoring.How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr)
     if file is None and text is None:
         scored = scoring.text_of_split(model_file, split)
     else:
-        given_text = {"encoding": encoding or model_file.settings.text.encoding, "errors": errors}
+        given_text = {"encoding": encoding or model_file.settings.text.encoding, "errors": errors or "strict"}
         settings, _ = resolve([("--", dataclasses.asdict(model_file.settings.text) | given_text)])
-        scored = scoring.text_given(model_file, file, text, settings.text, unknown)
+        scored = scoring.text_given(model_file, file, text, settings.text, unknown or "error")
     if per_char:
         rows = scoring.characters_of(model_file, scored, how)
         _write_json(rows) if json else _show_characters(rows)
@@ -127,9 +150,16 @@ def evaluate(
         numbered = ({"rank": place} | row for place, row in enumerate(rows, 1))
         _write_json(numbered) if json else write_stdout(_ranking(rows), raw=True)
         return
-    result = scoring.evaluated(model_file, scored, how, baselines, lambda note: typer.echo(note, err=True))
+    result = scoring.evaluated(model_file, scored, how, baselines is not False, lambda note: typer.echo(note, err=True))
     result = {"run": str(model_file.path), "step": model_file.meta.get("step")} | result
     _write_json([result]) if json else _show(result)
+
+
+def _refuse(options: dict[str, Any], why: str) -> None:
+    """Raises SettingsError for options that were given and would do nothing."""
+    given = [name for name, value in options.items() if value is not None]
+    if given:
+        raise SettingsError(f"{' and '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
 
 
 def _write_json(objects: Iterable[dict[str, Any]]) -> None:
@@ -166,32 +196,43 @@ def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
 def _quoted(char: str, code: int) -> str:
     if char == "\ufffd" and code < 256:  # a byte that is no character by itself
         return f"0x{code:02x}"
-    return repr(one_line(char)) if char not in ("\n", "\t", "'", "\\") else {"'": '"\'"'}.get(char, repr(char))
+    return repr(char) if char.isprintable() or char in "\n\t" else f"'{one_line(char)}'"
 
 
 def _show(result: dict[str, Any]) -> None:
     from charrnn.progress import print_facts, print_table
 
     what = (
-        one_line(result["file"])
+        ("standard input" if result["file"] == "-" else one_line(result["file"]))
         if result["file"]
         else f"{result['split']} text"
         if result["split"]
         else "the given text"
     )
     protocol = f"windows of {result['window']}" if result["window"] else result["protocol"]
-    rows = [["this run", *_cells(result["bits_per_char"])]]
+    model = result["model"]
+    this = (
+        f"this run ({model['order']}-gram, {SMOOTHINGS[model['smoothing']]})"
+        if model["cell"] == "ngram"
+        else "this run"
+    )
+    rows = [[this, *_cells(result["bits_per_char"])]]
     if result["dynamic"]:
         rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
     unseen = result["unseen"]
     if unseen and result["overlap"]["duplicate_lines"]:
-        rows.append([f"this run, on the {unseen['lines']:,} lines that are new", *_cells(unseen["bits_per_char"])])
+        are = "line that is new" if unseen["lines"] == 1 else "lines that are new"
+        rows.append([f"this run, on the {unseen['lines']:,} {are}", *_cells(unseen["bits_per_char"])])
         if unseen["ngram"] is not None:
-            rows.append([f"{result['ngram']['order']}-gram, on those lines", *_cells(unseen["ngram"])])
-    names = NAMES | ({"ngram": f"{result['ngram']['order']}-gram (Kneser-Ney)"} if result["ngram"] else {})
+            rows.append([f"{unseen['ngram_order']}-gram, on those lines", *_cells(unseen["ngram"])])
+    names = NAMES | (
+        {"ngram": f"{result['ngram']['order']}-gram ({SMOOTHINGS[result['ngram']['smoothing']]})"}
+        if result["ngram"]
+        else {}
+    )
     for name, bits in sorted(result["baselines"].items(), key=lambda item: item[1]):
         rows.append([names[name], *_cells(bits)])
-    title = f"{one_line(result['run'])} on {what}: {result['chars']:,} characters, {protocol}"
+    title = f"{one_line(result['run'])} on {what}: {result['chars']:,} predicted characters, {protocol}"
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], rows)
     print_facts(_facts(result))
     sys.stdout.flush()

@@ -45,7 +45,7 @@ def ranked(
     for place in order:
         score = tally.score(slice(place, place + 1))
         yield {
-            "text": vocabulary.decode(ids[starts[place] : starts[place] + lengths[place]]),
+            "line": int(place) + 1, "text": vocabulary.decode(ids[starts[place] : starts[place] + lengths[place]]),
             "nats": score.nats, "chars": score.chars, "bits_per_char": score.bits_per_char,
         }  # fmt: skip
 

@@ -20,7 +20,8 @@ from charrnn.insight.compressors import MAX_BASELINE_CHARS, compressed, reach_no
 from charrnn.insight.counting import CountingScorer, best_ngram, score_of
 from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
 from charrnn.insight.figures import figures, gain, measured, split_rule, text_sha256
-from charrnn.insight.overlap import known_lines, overlap, warnings
+from charrnn.insight.novelty import training_corpora
+from charrnn.insight.overlap import inherited, known_lines, overlap, warnings
 from charrnn.insight.score import Score, Scorer, Tally, tallied
 from charrnn.modelfile import ModelFile
 from charrnn.text.corpus import Corpus, open_corpus
@@ -48,6 +49,7 @@ class Text:
     split: str | None  # of the run's own text
     file: str | None
     corpus: Corpus | None  # the run's text, where it is at hand
+    unknown: int = 0  # characters that were left out, or replaced, because the model does not know them
 
 
 def text_of_split(model_file: ModelFile, split: str | None) -> Text:
@@ -72,9 +74,9 @@ def text_given(
 ) -> Text:
     """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
     if file is not None:
-        ids = encode_file(file, settings, model_file.vocabulary, unknown)
+        ids, missing = encode_file(file, settings, model_file.vocabulary, unknown)
     else:
-        ids = encode_text(text or "", settings, model_file.vocabulary, unknown, "--text")
+        ids, missing = encode_text(text or "", settings, model_file.vocabulary, unknown, "--text")
     if model_file.mode == "lines":
         ids = whole_lines(ids, int(model_file.vocabulary.newline or 0))
     if len(ids) < 2:
@@ -85,7 +87,7 @@ def text_given(
             corpus = text_of_split(model_file, "train").corpus
         except (CheckpointError, CorpusError):
             corpus = None  # a model that travels alone has only its own figure
-    return Text(ids, None, str(file) if file is not None else None, corpus)
+    return Text(ids, None, str(file) if file is not None else None, corpus, missing)
 
 
 def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:
@@ -120,40 +122,50 @@ def evaluated(
     found: dict[str, Any] = {
         "split": text.split, "split_rule": text.split and split_rule(model_file.settings, mode, text.split),
         "file": text.file, "protocol": protocol, "window": how.window if protocol == "windowed" else None,
-        **figures(tally, size_bytes, mode), "data": _about(text, sha256),
+        **figures(tally, size_bytes, mode), "model": _model(model_file), "unknown": text.unknown, "data": _about(text, sha256),
         "dynamic": None, "baselines": {}, "ngram": None, "gain_over_ngram": None,
         "overlap": None, "unseen": None, "notes": [], "warnings": [],
     }  # fmt: skip
     if how.dynamic:
         found["dynamic"] = _dynamic(model_file, text, how, tally.score(), size_bytes)
+    if text.unknown:
+        kind = "1 character" if text.unknown == 1 else f"{text.unknown:,} characters"
+        found["warnings"].append(f"{kind} that the model does not know left out or replaced: that flatters the score")
     train = text.corpus.split("train") if text.corpus is not None else None
-    if train is not None and len(train) + len(ids) > MAX_BASELINE_CHARS:
+    learnt = [corpus.split("train") for corpus in training_corpora(model_file)] if text.corpus is not None else []
+    if sum(map(len, learnt)) + len(ids) > MAX_BASELINE_CHARS:
         note(
             f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: n-grams, compressors and overlap left out"
         )
-        train = None
-    ngram = best_ngram(text.corpus) if with_baselines and text.corpus is not None and train is not None else None
+        train, learnt = None, []
+    is_own = text.split == "train"
+    # Of all the baselines only the lines that are new need the n-gram of a counting model.
+    wants_ngram = with_baselines and train is not None and (not model_file.counts or newline is not None)
+    ngram = best_ngram(text.corpus) if wants_ngram and text.corpus is not None else None
     if with_baselines:
         found["baselines"]["uniform"] = math.log2(len(vocabulary))
-    if train is not None and ngram is not None:
+    if with_baselines and train is not None:
         unigram = count(train, len(vocabulary), 1, newline)
         found["baselines"]["unigram"] = score_of(unigram, ids, protocol, how.window).bits_per_char
-        if not model_file.counts:  # or it is that itself, or was asked to be another
+        if ngram is not None and not model_file.counts:  # or it is that itself, or was asked to be another
             counted = tallied(CountingScorer(ngram), ids, protocol, newline, how.window)
             found["baselines"]["ngram"] = counted.score().bits_per_char
             found["gain_over_ngram"] = gain(tally, counted)
+            found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
         found["baselines"] |= compressed(train, ids, vocabulary, mode)
-        found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
         reach = reach_note(measured(train, vocabulary, "lines")[0])
         whole = "compressors read the whole stream, not windows" if protocol == "windowed" else ""
         found["notes"] += filter(None, (reach, whole))
-    if text.split == "train":
+    if is_own:
         found["warnings"].append("this is the text it learnt from: the figure says nothing about new text")
-    elif train is not None:
-        found["overlap"] = overlap(train, ids, vocabulary, mode)
+    elif learnt:
+        known = known_lines(learnt, ids, vocabulary, mode) if vocabulary.newline is not None else None
+        found["overlap"] = overlap(learnt, ids, vocabulary, mode, known)
         found["warnings"] += warnings(found["overlap"], mode)
-        if newline is not None:
-            found["unseen"] = _unseen(train, ids, newline, tally, ngram)
+        if newline is not None and known is not None:
+            found["unseen"] = _unseen(~known.known, ids, newline, tally, ngram)
+    if not is_own and text.corpus is not None and model_file.run is not None:
+        found["warnings"] += inherited(model_file.run / "corpus", ids, vocabulary, mode)
     if newline is not None and text.file is not None:
         found |= outliers(ids, tally, newline, vocabulary)
     return found
@@ -161,6 +173,8 @@ def evaluated(
 
 def protocol_of(model_file: ModelFile, how: How) -> str:
     """ "stateful", "windowed" or "lines". Raises SettingsError where what is asked does not fit the model."""
+    if how.dynamic and model_file.counts:
+        raise SettingsError("--dynamic is for networks, which learn by gradients; this model counts")
     if model_file.mode == "lines":
         if how.protocol == "windowed":
             raise SettingsError("--protocol windowed is for streams; this model knows lines, each from an empty state")
@@ -172,17 +186,24 @@ def protocol_of(model_file: ModelFile, how: How) -> str:
     return how.protocol
 
 
-def _unseen(train: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None) -> dict[str, Any]:
-    """The figure over lines that are not in the training text; ngram: counting's on them, where they are not all."""
-    is_new = ~known_lines(train, ids, newline)[0]
+def _unseen(is_new: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None) -> dict[str, Any]:
+    """The figure over lines that are in no text the model learnt; ngram: counting's on them, where they are not all."""
     score = tally.score(is_new)
     counting = None
     if ngram is not None and not is_new.all():
         counting = tallied(CountingScorer(ngram), ids, "lines", newline).score(is_new).bits_per_char
     return {
         "lines": int(is_new.sum()), "chars": score.chars, "nats_per_char": score.nats_per_char,
-        "bits_per_char": score.bits_per_char, "ngram": counting,
+        "bits_per_char": score.bits_per_char, "ngram": counting, "ngram_order": ngram.order if ngram else None,
     }  # fmt: skip
+
+
+def _model(model_file: ModelFile) -> dict[str, Any]:
+    """What was scored."""
+    settings = model_file.settings.model
+    if model_file.counts:
+        return {"cell": "ngram", "order": model_file.ngram().order, "smoothing": settings.smoothing}
+    return {"cell": settings.cell, "num_layers": settings.num_layers, "hidden_size": settings.hidden_size}
 
 
 def _about(text: Text, sha256: str) -> dict[str, Any]:

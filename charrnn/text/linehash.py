@@ -68,6 +68,13 @@ def hash_lines(pieces: Iterable[np.ndarray], most: int, edge: int = 0) -> Lines:
     return Lines(hashes[:size], before, trailing, longest)
 
 
+def every_line(pieces: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+    """Hash (uint64) and length of each line of a text in pieces, blank ones too, and a last one without a newline."""
+    found = [(lines.hashes, lines.lengths) for lines in _scan(pieces)]
+    hashes, lengths = zip(*found, strict=True) if found else ((), ())
+    return np.concatenate([np.zeros(0, np.uint64), *hashes]), np.concatenate([np.zeros(0, np.int64), *lengths])
+
+
 def show_lines(pieces: Iterable[np.ndarray], wanted: list[int]) -> list[str]:
     """The beginnings of the lines with these hashes: a second pass, as far as it must go."""
     shown: dict[int, str] = {}

@@ -31,6 +31,9 @@ BITS_PER_ENTRY, HASHES = 12, 5  # about 1.0 % of other entries look like one, he
 MAX_WORDS = 4 << 20  # 32 MiB: reached at 22 million entries; of more that all differ, more look like one
 MAX_CHARS = 64_000_000  # above, no filter is made: 2 to 3 s and 100 MB at the start of a training
 CHUNK = 1 << 14  # characters hashed at a time; the arrays stay in the processor's cache. No line is longer than 4096
+SURE = 80  # characters of a stream of which a filter is rarely wrong
+DOUBT = 0.05  # of lines that a filter holds by mistake there are fewer
+MAX_ASKED, MAX_ASKED_LINES = 1 << 20, 20_000
 _BASE = 0x9E3779B97F4A7C15  # odd, so that it has an inverse modulo 2^64
 _MIX = 0xD6E8FEB86659FD93
 _ALL = (1 << 64) - 1
@@ -122,6 +125,26 @@ def read_filter(path: Path, mode: str, unit: str) -> NoveltyFilter | None:
     if any(meta.get(key) != value for key, value in _about(mode, unit).items()):
         return None
     return NoveltyFilter(words, mode, fingerprint)
+
+
+def inherited_filters(folder: Path, mode: str, unit: str) -> list[NoveltyFilter]:
+    """Those in a run's corpus/ whose texts are not there: of what the model learnt that a fine-tuning began with."""
+    stems = sorted(path.stem for path in folder.glob("[0-9a-f]" * 16 + ".novel"))
+    found = (
+        read_filter(folder / f"{stem}.novel", mode, unit) for stem in stems if not (folder / f"{stem}.json").exists()
+    )
+    return [each for each in found if each is not None]
+
+
+def lines_held(filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> tuple[int, int]:
+    """Of how many lines of ids (N,) a filter says that its text may hold them, and of how many it was asked.
+
+    Of lines that no text has it says so of 1 %, of a stream's of SURE characters or more of some 2 %. Bounded work.
+    """
+    text = vocabulary.to_bytes(ids[:MAX_ASKED])
+    lines: list[str] | list[bytes] = text.split(b"\n") if vocabulary.unit == "byte" else text.decode().split("\n")
+    asked = [line for line in lines[:MAX_ASKED_LINES] if len(line) >= (1 if mode == "lines" else SURE)]
+    return sum(any(each.may_hold(line) for each in filters) for line in asked), len(asked)
 
 
 def _about(mode: str, unit: str) -> dict[str, Any]:

@@ -186,15 +186,18 @@ def prepare(text: str, settings: TextSettings) -> str:
     return "".join(_normalized(_line_ends(iter([text]), settings), settings))
 
 
-def encode_text(text: str, settings: TextSettings, vocabulary: Vocabulary, unknown: str, where: str) -> np.ndarray:
-    """Ids of a text somebody typed. Raises VocabularyError."""
-    return vocabulary.encode(prepare(text, settings), unknown=unknown, where=where)
+def encode_text(
+    text: str, settings: TextSettings, vocabulary: Vocabulary, unknown: str, where: str
+) -> tuple[np.ndarray, int]:
+    """Ids of a text somebody typed, and how many of its characters were left out or replaced. Raises VocabularyError."""
+    prepared = prepare(text, settings)
+    missing = int((vocabulary.lookup(vocabulary.codes(prepared)) < 0).sum())
+    return vocabulary.encode(prepared, unknown=unknown, where=where), missing
 
 
-def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str) -> np.ndarray:
-    """Ids of a file, in the vocabulary's smallest type: about one byte a character. Raises CorpusError.
-
-    "-" is standard input.
+def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str) -> tuple[np.ndarray, int]:
+    """Ids of a file, in the vocabulary's smallest type, about one byte a character; and how many characters were left out
+    or replaced. "-" is standard input. Raises CorpusError.
     """
     if str(path) != "-" and not path.exists():
         raise CorpusError(_missing(path).partition("; corpora that come")[0])  # never a shipped corpus of that name
@@ -219,7 +222,7 @@ def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unkn
         distinct = np.flatnonzero(missing)
         explained = vocabulary.explain_unknown(distinct, missing[distinct], source.shown, first)
         raise VocabularyError(f"{explained}; pass --unknown skip")
-    return np.concatenate(parts) if parts else np.zeros(0, dtype)
+    return np.concatenate(parts) if parts else np.zeros(0, dtype), int(missing.sum())
 
 
 def _missing(path: Path) -> str:

@@ -17,7 +17,7 @@ from charrnn.config import Settings, interval
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight.score import Score
 from charrnn.text.corpus import Corpus
-from charrnn.text.counting import GramCounter, Orders, may_grow, most_orders, next_top
+from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
 from charrnn.text.ngram import Level, NGram
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.loop import MakeSamples, Progress, run_meta
@@ -155,7 +155,9 @@ class CountingTrainer:
 
     def outcome(self, reason: str) -> Outcome:
         order, place = self.model.order, self.place
-        told = "picked by validation" if self._order is None else "as asked"
+        told = "as asked" if self._order is not None else "picked by validation"
+        if self._order is None and order == most_orders(self._size):
+            told += f", the longest that can be counted with {self._size:,} characters"
         return Outcome(
             reason=reason, place=place, epochs=place.chars / len(self._ids), parameters=self.parameter_count(),
             train_chars_per_s=self._session_chars / max(1e-9, self._elapsed() - self._elapsed_before),
@@ -188,6 +190,8 @@ class CountingTrainer:
         """Score what was counted. Returns whether a model of it is the best so far."""
         counter, place, val = self._counter, self.place, self.corpus.split("val")
         smoothing = self.settings.model.smoothing
+        if place.chars > LARGE:
+            self.progress.say(f"counted; scoring n-grams of up to {counter.order} characters on validation")
         counted = Orders(counter, self._ids[: counter.order])
         chars = len(val) - (self._boundary is None)
         scores = [nats / max(1, chars) for nats in counted.nats(val, smoothing)]

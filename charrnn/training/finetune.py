@@ -21,6 +21,7 @@ from charrnn.modelfile import ModelFile, read_model
 from charrnn.storage import read_bounded, write_atomically
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, Survey, open_corpus, translate
+from charrnn.text.novelty import DOUBT, lines_held, read_filter
 from charrnn.text.vocabulary import Vocabulary, describe
 from charrnn.training.checkpoint import Checkpoint
 
@@ -57,6 +58,21 @@ class Source:
             return (corpus if self.text is not None else None), names
         mixed = translate(self.text, corpus.vocabulary, folder)
         return mixed, names | {mixed.path.stem}
+
+
+def leaks(source: Source, corpus: Corpus) -> list[str]:
+    """Warnings for held-out texts of the new corpus that the earlier model has learnt: scores on them flatter."""
+    said, unit, mode = [], corpus.vocabulary.unit, corpus.mode
+    others = [path for path in source.filters if path.stem != corpus.path.stem]
+    filters = [each for path in others if (each := read_filter(path, mode, unit)) is not None]
+    for name in ("val", "test") if filters else ():
+        held, asked = lines_held(filters, corpus.split(name), corpus.vocabulary, mode)
+        if asked and held > DOUBT * asked:
+            said.append(
+                f"{held:,} of {asked:,} lines of the {name} text seem to be in what the earlier model learnt: scores on them "
+                "flatter; with the same text, use the same --seed"
+            )
+    return said
 
 
 def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:

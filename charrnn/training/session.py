@@ -78,6 +78,7 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
         corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus", vocabulary)
         mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
         about_text, warnings = doctor.at_start(found, settings.text)
+        warnings += finetune.leaks(source, corpus) if source is not None else []
         all_notes = (*found.notes, *notes, *([source.note] if source is not None else []))
         for line in (*(f"note: {note}" for note in all_notes), *(f"warning: {each}" for each in warnings)):
             progress.say(line)
@@ -113,6 +114,8 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
         checkpoint, messages = load_newest(path)
         for message in messages:
             progress.say(f"warning: {message}")
+        if checkpoint.model.counts:
+            check_flags(resolve(request.layers)[1])
         settings, origins = _continued(checkpoint, request)
         corpus = _same_corpus(checkpoint, settings, request, path, progress)
         recorded = checkpoint.meta.get("surroundings", {})
@@ -134,7 +137,8 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
         total, step = trainer.plan.total_steps, trainer.place.step
         trainer.settle()
         if trainer.is_done:
-            progress.say(f"{path} is already done at step {step:,}; a larger --budget, --epochs or --steps goes on")
+            more = "all is counted" if checkpoint.model.counts else "a larger --budget, --epochs or --steps goes on"
+            progress.say(f"{path} is already done at step {step:,}; {more}")
             return path, trainer.outcome("already done")
         progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
         if isinstance(trainer, Trainer):
