@@ -104,7 +104,7 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     weights = gates * layers * hidden * hidden
     read = work / weights if work else read
     wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
-    dropout = min(0.5, max(0.0, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
+    dropout = min(0.5, max(0.1, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
     weight_drop = 0.0 if wear < LONG_WEAR else min(0.4, dropout - 0.1)
     return Recipe(
         hidden, dropout, round(weight_drop, 1), min(0.012, 3 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
