@@ -10,8 +10,9 @@ import shutil
 import sys
 import textwrap
 import time
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
+from charrnn.errors import StorageError
 from charrnn.terminal import visible
 
 if TYPE_CHECKING:
@@ -102,7 +103,8 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    console = Console(file=sys.stdout, highlight=False, width=None if sys.stdout.isatty() else 100)
+    out = _stdout()
+    console = Console(file=out, highlight=False, width=None if out.isatty() else 100)
     console.print(Text(visible(title)), table)
 
 
@@ -112,7 +114,8 @@ def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None
     from rich.console import Console
 
     shown = [visible(label) for label in labels]
-    left = (Console(file=sys.stdout).width if sys.stdout.isatty() else 100) - max(map(cell_len, shown), default=0)
+    out = _stdout()
+    left = (Console(file=out).width if out.isatty() else 100) - max(map(cell_len, shown), default=0)
     columns = 0
     for index, label in enumerate(shown):
         left -= 2 + max(cell_len(label), max(len(f"{row[index]:,}") for row in values))
@@ -127,11 +130,18 @@ def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None
 def print_facts(facts: list[tuple[str, str]]) -> None:
     """Lines of a word and what it stands for, on stdout, for people; long ones are wrapped beneath themselves."""
     width = max((len(word) for word, _ in facts), default=0) + 2
-    columns = shutil.get_terminal_size().columns if sys.stdout.isatty() else 100
+    columns = shutil.get_terminal_size().columns if _stdout().isatty() else 100
     for word, text in facts:
         lines = textwrap.wrap(visible(text), max(20, columns - width)) or [""]
         for index, line in enumerate(lines):
             print(f"{'' if index else visible(word):{width}}{line}".rstrip())
+
+
+def _stdout() -> TextIO:
+    """Raises StorageError where there is none."""
+    if sys.stdout is None:  # the shell's >&-
+        raise StorageError("cannot write to standard output: it is closed")
+    return sys.stdout
 
 
 def duration(value_s: float) -> str:

@@ -8,6 +8,7 @@ There is no pickle here or anywhere else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -28,15 +29,20 @@ _DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64}
 _NO_DIGEST = "0" * 64
 
 
-def storage_error(error: OSError, path: Path, doing: str = "write") -> StorageError:
-    """An OSError as the line a person reads."""
+def storage_error(error: OSError, path: Path, doing: str = "write", option: str = "--run") -> StorageError:
+    """An OSError as the line a person reads. option: with which another place can be chosen."""
     return StorageError(
-        f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another --run"
+        f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another {option}"
     )
 
 
-def write_atomically(path: Path, data: bytes) -> None:
-    """Replace path by data so that a crash at any moment leaves the old or the new file. Raises StorageError."""
+def write_atomically(path: Path, data: bytes, option: str = "--run") -> None:
+    """Replace path by data so that a crash at any moment leaves the old or the new file. Raises StorageError.
+
+    option: that named the place, for the message.
+    """
+    if not path.name:  # . and /
+        raise storage_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, option=option)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -48,7 +54,7 @@ def write_atomically(path: Path, data: bytes) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):
             temporary.unlink()
-        raise storage_error(error, path) from error
+        raise storage_error(error, path, option=option) from error
 
 
 def sync_directory(path: Path) -> None:

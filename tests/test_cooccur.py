@@ -1,21 +1,27 @@
 """Co-occurrence counts, beside the lecture's table and a naive loop; and what the command prints, writes and draws."""
 
 import csv
+import errno
 import io
 import json
+import os
 import subprocess
 import sys
 from collections import Counter
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from charrnn import storage
 from charrnn.config import TextSettings
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, StorageError
 from charrnn.insight import cooccur
 from charrnn.insight.cooccur import count, count_text, label
+from charrnn.progress import print_facts, print_matrix, print_table
+from charrnn.storage import write_atomically
 from charrnn.text import reading
 
 STREAM, LINES = TextSettings(mode="stream"), TextSettings(mode="lines")
@@ -177,6 +183,7 @@ def test_a_hostile_text_comes_out_escaped_in_tables_and_exact_in_json(charrnn, t
         (["--mode", "words"], "mode"),
         (["--json", "--csv", "-"], "both write to standard output"),
         (["--plot", "x.pdf"], ".png or .svg"),
+        (["--plot", "."], ".png or .svg"),
     ],
 )
 def test_wrong_options_are_one_line(charrnn, arguments, message):
@@ -252,3 +259,63 @@ def test_plot_writes_the_picture(charrnn, tmp_path, picture):
 def test_a_place_that_cannot_be_written_is_one_line(charrnn):
     done = charrnn("cooccur", "names", "--csv", "no/such/place.csv")
     assert (done.returncode, done.stderr.count("\n")) == (5, 1)
+
+
+@pytest.mark.parametrize("place", [".", "", "/", "..", "folder", "folder/pipe"])
+def test_a_place_that_is_no_file_is_told_before_any_work(charrnn, tmp_path, place):
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "folder" / "pipe")
+    done = charrnn("cooccur", "no such text", "--csv", place)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (2, "", 1)
+    assert f"--csv {place or '.'}: not a regular file" in done.stderr
+    assert (tmp_path / "folder" / "pipe").is_fifo()
+
+
+def test_a_folder_that_is_not_there_is_told_before_any_work(charrnn):
+    done = charrnn("cooccur", "no such text", "--csv", "no/such/place.csv")
+    assert (done.returncode, done.stderr) == (
+        5,
+        "charrnn: --csv no/such/place.csv: no directory no/such; make it, or choose another\n",
+    )
+
+
+@pytest.mark.parametrize("name", [".", "/", ""])
+def test_a_name_of_no_file_is_a_storage_error(name):
+    with pytest.raises(StorageError, match="Is a directory; make room or choose another --csv"):
+        write_atomically(Path(name), b"x", "--csv")
+
+
+@pytest.mark.parametrize("broken", ["open", "replace"])
+def test_a_file_that_cannot_be_written_names_the_option_to_change(tmp_path, monkeypatch, broken):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(storage if broken == "open" else os, broken, full, raising=False)
+    with pytest.raises(StorageError, match="make room or choose another --csv$"):
+        write_atomically(tmp_path / "x", b"x", "--csv")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--csv", "-"], ["--json"]])
+def test_a_closed_standard_output_is_one_line(tmp_path, arguments):
+    words = [sys.executable, "-m", "charrnn", "cooccur", "names", *arguments]
+    done = subprocess.run(
+        ["sh", "-c", '"$@" >&-', "sh", *words], capture_output=True, text=True, cwd=tmp_path, timeout=120
+    )
+    assert (done.returncode, done.stderr) == (5, "charrnn: cannot write to standard output: it is closed\n")
+
+
+@pytest.mark.parametrize(
+    ("shown", "arguments"),
+    [(print_table, ("t", ["a"], [["b"]])), (print_matrix, ("t", ["a"], [[1]])), (print_facts, ([("a", "b")],))],
+)
+def test_whatever_is_printed_for_people_needs_a_standard_output(monkeypatch, shown, arguments):
+    monkeypatch.setattr(sys, "stdout", None)
+    with pytest.raises(StorageError, match="standard output: it is closed"):
+        shown(*arguments)
+
+
+def test_bytes_that_are_no_text_come_with_advice_for_the_command_that_has_it(charrnn, tmp_path):
+    (tmp_path / "a.bin").write_bytes(b"\xff\0\1" * 9)
+    done = charrnn("cooccur", "a.bin")
+    assert (done.returncode, done.stderr.count("\n")) == (3, 1)
+    assert "pass --unit byte to train, which takes any bytes" in done.stderr

@@ -1,5 +1,6 @@
 """What is found out about a text before a training, beside naive counts; and that nothing is written."""
 
+import dataclasses
 import io
 import json
 import unicodedata
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import TextSettings
+from charrnn.errors import CheckpointError, SettingsError
 from charrnn.text import corpus, doctor, linehash, reading
 from charrnn.text.corpus import build, survey
 from charrnn.text.reading import Source, take_census
@@ -355,11 +357,128 @@ def test_a_training_says_what_its_text_is_like_and_what_leaks(tmp_path, watcher)
     seen = watcher()
     train(Request(str(tmp_path / "a.txt"), (("--", chosen),), run=tmp_path / "run"), seen)
     assert [line for line in seen.said if line.startswith(("corpus:", "warning:"))] == [
-        "warning: 1 of 2 lines of 20 characters or more of --test are in the training text: scores on them flatter",
+        "warning: 1 of 2 lines of 20 characters or more of --test is in the training text: scores on them flatter",
         "corpus: ASCII, LF; 31 distinct characters, 10 of them rare (seen under 5 times); 42% of the lines repeat",
     ]
 
 
-def test_a_check_for_counting_suggests_a_network(charrnn):
-    done = charrnn("train", "names", "--check", "--cell", "ngram", "--order", "3", "--json")
-    assert done.returncode == 0 and json.loads(done.stdout)["cell"] == "lstm"
+# What a check refuses, as the training would
+
+
+@pytest.fixture
+def earlier(tmp_path, watcher, monkeypatch):
+    """A run of a text of a, b and newlines, as `old`, in the directory that the test works in."""
+    from charrnn.training.session import Request, train
+
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "old.txt").write_text("ab\nba\n" * 40)
+    chosen = {"hidden_size": 4, "num_layers": 2, "steps": 1, "mode": "stream", "threads": 1}
+    train(Request("old.txt", (("--", chosen),), run=tmp_path / "old"), watcher())
+    (tmp_path / "new.txt").write_text("abéç\n" * 40)
+    return tmp_path
+
+
+def checked(text, **chosen):
+    from charrnn.training.checkup import check
+
+    return check(text, (("--", {"mode": "stream", **chosen}),))
+
+
+@pytest.mark.medium
+def test_a_check_of_fine_tuning_is_of_the_earlier_network_with_its_alphabet_extended(earlier):
+    from charrnn.model.charmodel import CharModel
+    from charrnn.modelfile import read_model
+
+    before = sorted(earlier.rglob("*"))
+    found = checked("new.txt", init_from="old")
+    model = read_model(earlier / "old").settings.model
+    assert (found["vocabulary"], found["num_layers"]) == (5, 2)
+    assert found["parameters"] == CharModel(model, 5, "func").parameter_count()
+    assert found["fine_tuning"].startswith("starting from old: 2 characters ('ç' U+00E7")
+    assert sorted(earlier.rglob("*")) == before
+
+
+@pytest.mark.medium
+@pytest.mark.parametrize(
+    ("text", "chosen", "message"),
+    [
+        ("new.txt", {"freeze": "embedding"}, "--freeze embedding: this text has 2 characters"),
+        ("new.txt", {"freeze": "layer2"}, "this network has embedding, layer0, layer1, head"),
+        ("new.txt", {"hidden_size": 5}, "--init-from old has --hidden-size 4, not 5"),
+        ("new.txt", {"mix": 0.5, "mode": "lines"}, "old learnt a text of stream"),
+    ],
+)
+def test_a_check_refuses_what_fine_tuning_refuses(earlier, text, chosen, message):
+    with pytest.raises(SettingsError, match=message):
+        checked(text, init_from="old", **chosen)
+
+
+def test_a_check_refuses_an_earlier_run_that_is_none():
+    with pytest.raises(CheckpointError, match="no run or checkpoint nope"):
+        checked("names", init_from="nope")
+
+
+@pytest.mark.parametrize(
+    ("chosen", "message"),
+    [
+        ({"freeze": "head"}, "give --init-from RUN too"),
+        ({"cell": "ngram", "order": "11"}, "--order 11: with 53 different characters n-grams of at most 10"),
+        ({"cell": "ngram", "hidden_size": 8}, "--hidden-size is for networks"),
+    ],
+)
+def test_a_check_refuses_what_a_start_refuses(chosen, message):
+    with pytest.raises(SettingsError, match=message):
+        checked("names", **chosen)
+
+
+def test_a_check_for_counting_is_of_the_counting(charrnn):
+    done = charrnn("train", "names", "--check", "--cell", "ngram", "--json")
+    found = json.loads(done.stdout)
+    assert (found["cell"], found["order"], found["longest_order"]) == ("ngram", "auto", 10)
+    assert {found[key] for key in ("network", "parameters", "hidden_size", "expected_memory_bytes")} == {None}
+
+
+def test_the_report_of_a_check_for_counting_has_no_network():
+    from charrnn.cli.check import report
+
+    *_, counting, rest = report(checked("names", cell="ngram", order="3", mode="lines"))
+    assert counting == "counting    n-grams, kneser-ney, order 3; 53 different characters allow orders up to 10"
+    assert rest == "nothing to mind"
+
+
+# The words of the report
+
+
+@pytest.mark.parametrize(("unit", "headings"), [("char", 22), ("byte", 23)])
+def test_the_report_says_how_much_of_a_directory_is_headings(tmp_path, unit, headings):
+    from charrnn.cli.check import report
+
+    for name in ("a", "bé"):
+        (tmp_path / "d").mkdir(exist_ok=True)
+        (tmp_path / "d" / name).write_text("xyz")
+    found = checked(str(tmp_path / "d"), unit=unit)  # ==> a <==, newline, xyz, newline, ==> bé <==, newline, xyz
+    assert (found["chars"], found["heading_chars"]) == (headings + 6, headings)
+    assert any(
+        f"{headings + 6} ({headings} of them are headings put before its files)" in line for line in report(found)
+    )
+
+
+def test_one_of_anything_is_in_the_singular(examined):
+    from charrnn.cli import check
+
+    def said(text, of, **files):
+        return of({"shown": "text", **dataclasses.asdict(examined(text, **files))})
+
+    assert said("x", check._text).endswith(": 1 byte, ASCII")
+    assert said("x \ny\n", check._lines).endswith("1 ends in spaces, the longest has 2 characters")
+    assert said("x\ny\n", check._lines).endswith("the longest has 1 character")
+    assert said("x\n", check._repeated) == "no lines"
+    (leak,) = examined(LONG[0], val=f"{LONG[0]}\n").leaks
+    assert str(leak) == "1 of 1 line of 20 characters or more of --val is in the training text"
+    assert check._leak(dataclasses.asdict(leak)).startswith(str(leak))
+    assert any("stands 1 time where" in line for line in examined("a\ufffd").advice)
+    assert any(line.startswith("1 character is not composed (NFC)") for line in examined("aa\u212b").advice)
+
+
+def test_a_start_has_one_distinct_character_in_the_singular(begun):
+    assert begun("xxxxx")[0] == "ASCII, no line ends; 1 distinct character"

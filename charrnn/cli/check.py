@@ -21,7 +21,8 @@ def report(found: dict[str, Any]) -> Iterator[str]:
         ("repeated", _repeated(found)),
         *(("leakage", _leak(leak)) for leak in found["leaks"]),
         ("mode", _mode(found)),
-        ("network", _network(found)),
+        *([("fine-tuning", found["fine_tuning"])] if found["fine_tuning"] else []),
+        ("counting", _counting(found)) if found["cell"] == "ngram" else ("network", _network(found)),
     ):
         yield f"{title:<12}{one_line(said)}"
     yield "" if found["advice"] else "nothing to mind"
@@ -31,13 +32,15 @@ def report(found: dict[str, Any]) -> Iterator[str]:
 
 def _text(found: dict[str, Any]) -> str:
     mark = f", {found['byte_order_mark']} byte order mark" if found["byte_order_mark"] else ""
-    return f"{found['shown']}: {found['size_bytes']:,} bytes, {found['encoding']}{mark}"
+    return f"{found['shown']}: {_many(found['size_bytes'], 'byte')}, {found['encoding']}{mark}"
 
 
 def _characters(found: dict[str, Any]) -> str:
     changes = found["nfc_changes"]
     composed = "" if changes is None else f"; {changes:,} not composed (NFC)" if changes else "; all composed (NFC)"
-    return f"{found['chars']:,}, {found['distinct']:,} distinct{composed}"
+    headings = found["heading_chars"]
+    written = f" ({headings:,} of them are headings put before its files)" if headings else ""
+    return f"{found['chars']:,}{written}, {found['distinct']:,} distinct{composed}"
 
 
 def _rare(found: dict[str, Any]) -> str:
@@ -67,10 +70,14 @@ def _named(symbols: list[dict[str, Any]], found: dict[str, Any]) -> str:
 def _lines(found: dict[str, Any]) -> str:
     ends = [f"{found[key]:,} {name}" for key, name in (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR")) if found[key]]
     facts = [f"{found['lines']:,}; line ends: {', '.join(ends) or 'none'}"]
-    for key, words in (("blank_lines", "blank"), ("trailing_spaces", "end in spaces"), ("long_lines", "of over 1,000")):
+    for key, words in (
+        ("blank_lines", "blank"),
+        ("trailing_spaces", "ends in spaces" if found["trailing_spaces"] == 1 else "end in spaces"),
+        ("long_lines", "of over 1,000"),
+    ):
         if found[key]:
             facts.append(f"{found[key]:,} {words}")
-    facts.append(f"the longest has {found['longest_line']:,} characters")
+    facts.append(f"the longest has {_many(found['longest_line'], 'character')}")
     return ", ".join(facts) + ("" if found["ends_with_newline"] else "; the last has no newline")
 
 
@@ -80,16 +87,15 @@ def _repeated(found: dict[str, Any]) -> str:
         return "no lines"
     often = ", ".join(f"'{each['text']}' x{each['count']:,}" for each in found["repeated"])
     once = " (used once: lines are made distinct before the split)" if found["used_once"] else ""
-    return (
-        f"{found['repeated_lines']:,} of {lines:,} lines ({found['repeated_lines'] / lines:.0%}){once}, such as {often}"
-    )
+    return f"{found['repeated_lines']:,} of {_many(lines, 'line')} ({found['repeated_lines'] / lines:.0%}){once}, such as {often}"
 
 
 def _leak(leak: dict[str, Any]) -> str:
     size = f" of {leak['least']} characters or more" if leak["least"] > 1 else ""
     shown = [f"'{text}'" for text in leak["examples"][:2]]
     such = f", such as {', '.join(shown)}" if shown else ""
-    return f"{leak['known']:,} of {leak['lines']:,} lines{size} of {leak['where']} are in the training text{such}"
+    verb = "is" if leak["known"] == 1 else "are"
+    return f"{leak['known']:,} of {_many(leak['lines'], 'line')}{size} of {leak['where']} {verb} in the training text{such}"
 
 
 def _mode(found: dict[str, Any]) -> str:
@@ -100,6 +106,18 @@ def _network(found: dict[str, Any]) -> str:
     share = found["parameters"] / max(1, found["train_chars"])
     each = f"{share:,.0f}" if share >= 10 else f"{share:.2g}"
     return (
-        f"{found['network']}: {found['parameters']:,} parameters, {each} for each of {found['train_chars']:,} characters; "
+        f"{found['network']}: {found['parameters']:,} parameters, {each} for each of {_many(found['train_chars'], 'character')}; "
         f"about {found['expected_memory_bytes'] / 1e6:,.0f} MB beyond the program"
     )
+
+
+def _counting(found: dict[str, Any]) -> str:
+    order = "order picked by validation" if found["order"] == "auto" else f"order {found['order']}"
+    return (
+        f"n-grams, {found['smoothing']}, {order}; {_many(found['vocabulary'], 'different character')} allow orders "
+        f"up to {found['longest_order']}"
+    )
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")

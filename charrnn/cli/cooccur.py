@@ -9,8 +9,8 @@ import typer
 
 from charrnn.cli.train import CORPUS_HELP
 from charrnn.config import resolve
-from charrnn.errors import SettingsError
-from charrnn.terminal import write_stdout
+from charrnn.errors import SettingsError, StorageError
+from charrnn.terminal import one_line, write_stdout
 
 MOST_SYMBOLS, MOST_PLACES = 1000, 1000
 PICTURES = (".png", ".svg")
@@ -52,6 +52,9 @@ def cooccur(
         raise SettingsError("--json and --csv - both write to standard output; give one a file, or leave one out")
     if plot is not None:
         _check_plot(plot)
+        _check_place("--plot", plot)
+    if csv is not None and not to_stdout:
+        _check_place("--csv", csv)
 
     from charrnn.insight.cooccur import count_text, label
     from charrnn.storage import json_line, write_atomically
@@ -62,13 +65,13 @@ def cooccur(
     if plot is not None:
         from charrnn.insight.picture import heat_map
 
-        write_atomically(plot, heat_map(title, labels, found["counts"], plot.suffix.lower()[1:]))
+        write_atomically(plot, heat_map(title, labels, found["counts"], plot.suffix.lower()[1:]), "--plot")
     if csv is not None:
         table = _as_csv(labels, found)
         if to_stdout:
             write_stdout([table])
         else:
-            write_atomically(csv, table)
+            write_atomically(csv, table, "--csv")
     if json:
         write_stdout([json_line({"schema": 1} | found).encode() + b"\n"], raw=True)
     elif not to_stdout:
@@ -85,6 +88,15 @@ def _check_plot(plot: Path) -> None:
         raise SettingsError(f"--plot {plot}: the name of a picture ends in {' or '.join(PICTURES)}")
     if find_spec("matplotlib") is None:
         raise SettingsError("--plot needs matplotlib: pip install 'charrnn-torch[plot]' (in a clone: '.[plot]')")
+
+
+def _check_place(option: str, path: Path) -> None:
+    """Before any work. Raises SettingsError, StorageError."""
+    shown = one_line(str(path))
+    if path.exists() and not path.is_file():  # a device would be replaced by a file
+        raise SettingsError(f"{option} {shown}: not a regular file; name a file to write")
+    if not path.parent.is_dir():
+        raise StorageError(f"{option} {shown}: no directory {one_line(str(path.parent))}; make it, or choose another")
 
 
 def _as_csv(labels: list[str], found: dict[str, Any]) -> bytes:

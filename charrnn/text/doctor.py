@@ -62,7 +62,8 @@ class Leak:
 
     def __str__(self) -> str:
         size = f" of {self.least} characters or more" if self.least > 1 else ""
-        return f"{self.known:,} of {self.lines:,} lines{size} of {self.where} are in the training text"
+        lines, verb = _many(self.lines, "line"), "is" if self.known == 1 else "are"
+        return f"{self.known:,} of {lines}{size} of {self.where} {verb} in the training text"
 
 
 @dataclass(frozen=True)
@@ -74,6 +75,7 @@ class Findings:
     encoding: str
     byte_order_mark: str  # "" if there is none
     chars: int
+    heading_chars: int  # of them, put before each file of a directory
     distinct: int
     lines: int
     blank_lines: int
@@ -120,7 +122,8 @@ def examine(found: Survey, settings: TextSettings, seed: int) -> Findings:
     rare = rare_characters(census)
     findings = Findings(
         size_bytes=size, files=max(1, len(found.sources["train"].paths)), encoding=encoding_of(census, settings),
-        byte_order_mark=mark, chars=census.chars, distinct=int(np.count_nonzero(census.counts)), lines=census.lines,
+        byte_order_mark=mark, chars=census.chars, heading_chars=_heading_chars(found, settings),
+        distinct=int(np.count_nonzero(census.counts)), lines=census.lines,
         blank_lines=census.lines - full, lf=int(census.counts[NEWLINE]) - census.crlf, crlf=census.crlf,
         lone_cr=census.carriage_returns - census.crlf, ends_with_newline=census.last == NEWLINE,
         odd=odd_characters(census, settings.unit), nfc_changes=changes, nfc_distinct=distinct_after, rare=rare,
@@ -150,7 +153,7 @@ def at_start(found: Survey, settings: TextSettings) -> tuple[str, list[str]]:
     for odd in odd_characters(census, settings.unit):
         if odd.code:  # NULs have a note of their own
             kinds[odd.kind] = kinds.get(odd.kind, 0) + odd.count
-    distinct = f"{len(found.vocabulary):,} distinct {'bytes' if settings.unit == 'byte' else 'characters'}"
+    distinct = _many(len(found.vocabulary), "distinct byte" if settings.unit == "byte" else "distinct character")
     parts = [
         f"{encoding_of(census, settings)}, {line_ends_of(census)}",
         distinct + (f", {rare:,} of them rare (seen under {RARE} times)" if rare else ""),
@@ -237,6 +240,11 @@ def _leak(
     return Leak(where, len(lines), len(known), least, tuple(examples))
 
 
+def _heading_chars(found: Survey, settings: TextSettings) -> int:
+    headings = found.sources["train"].separators
+    return sum(len(each.encode()) if settings.unit == "byte" else len(each) for each in headings)
+
+
 def _size_and_mark(found: Survey) -> tuple[int, str]:
     size, head = 0, b""
     for index, (_, _, stream) in enumerate(found.sources["train"].open()):
@@ -252,9 +260,11 @@ def _advice(found: Survey, settings: TextSettings, findings: Findings) -> Iterat
     yield from _wrong_encoding(found, settings, findings)
     if findings.nfc_changes:
         after = f"; {findings.nfc_distinct:,} distinct ones then, {findings.distinct:,} now"
-        yield f"{findings.nfc_changes:,} characters are not composed (NFC); --normalize nfc composes them{after}"
+        verb = "is" if findings.nfc_changes == 1 else "are"
+        yield f"{_many(findings.nfc_changes, 'character')} {verb} not composed (NFC); --normalize nfc mends that{after}"
     if census.counts[REPLACEMENT] and settings.errors == "strict" and settings.unit == "char":
-        yield f"U+FFFD stands {int(census.counts[REPLACEMENT]):,} times where characters were lost before: find the original"
+        times = _many(int(census.counts[REPLACEMENT]), "time")
+        yield f"U+FFFD stands {times} where characters were lost before: find the original"
     if settings.unit == "char" and findings.distinct > 500 and len(findings.rare) > 0.3 * findings.distinct:
         yield f"{len(findings.rare):,} of {findings.distinct:,} characters are rare; --unit byte has at most 256"
     if found.mode != findings.suggested_mode:
@@ -267,6 +277,10 @@ def _advice(found: Survey, settings: TextSettings, findings: Findings) -> Iterat
         if leak.known > (0 if leak.where.startswith("--") else 0.05 * leak.lines):
             yield f"{leak}: scores on them flatter; {remedy}"
     yield from _too_small(found, settings, findings)
+
+
+def _many(count: int, noun: str) -> str:
+    return f"{count:,} {noun}" + ("" if count == 1 else "s")
 
 
 def _wrong_encoding(found: Survey, settings: TextSettings, findings: Findings) -> Iterator[str]:

@@ -17,7 +17,7 @@ def advice(stream: BinaryIO, encoding: str) -> str:
         named = codecs.lookup(encoding).name.startswith(wide)
         return "--errors replace: it is damaged there" if named else f"--encoding {wide}: that is how it begins"
     if b"\0" in head:
-        return "--unit byte, which takes any bytes: it has NULs, so is it a text?"
+        return "--unit byte to train, which takes any bytes: it has NULs, so is it a text?"
     if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
         good, bad = _utf8_places(stream)
         if good > bad:

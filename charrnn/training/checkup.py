@@ -1,53 +1,95 @@
-"""`charrnn train --check`: what a text is like, and the training it would get. Writes nothing, builds no network."""
+"""`charrnn train --check`: what a text is like, and the training, or counting, it would get. Writes and learns nothing."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from charrnn.config import resolve
+import torch
+
+from charrnn.config import Settings
+from charrnn.errors import SettingsError
 from charrnn.insight.counting import MAX_VALIDATION_CHARS
 from charrnn.layout import expected_shapes
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
-from charrnn.training import backends, memory, recipe, runtime
+from charrnn.text.counting import most_orders
+from charrnn.training import backends, finetune, memory, recipe, runtime
+from charrnn.training.checkpoint import fresh_run
+from charrnn.training.counted import check_flags
+
+NETWORK = (
+    "network", "fine_tuning", "hidden_size", "num_layers", "dropout", "batch_size", "seq_length", "parameters",
+    "expected_memory_bytes",
+)  # fmt: skip
+COUNTING = ("order", "longest_order", "smoothing")
 
 
 def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]) -> dict[str, Any]:
-    """Findings, suggested size and expected memory, ready for JSON. Raises CorpusError when the text cannot be read."""
-    settings, _ = resolve(layers)
-    if settings.model.cell == "ngram":  # whatever counts has no size to suggest: that of the network instead
-        settings = settings.with_values("model", cell="lstm", order="auto", smoothing="kneser-ney")
+    """Findings, and what would be trained or counted, ready for JSON: what only the other has is None.
+
+    Raises what a start of that training would: CorpusError, SettingsError, CheckpointError.
+    """
+    settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
     found = corpora.survey(corpus, settings.text, settings.training.seed)
+    if settings.model.cell == "ngram":
+        check_flags(origins)
+        planned = _counting(settings, len(found.vocabulary))
+        source = None
+    else:
+        filled, network = recipe.fill(
+            settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime))
+        )
+        # Into a run that is not there yet: --overwrite, which could remove the old one, is not for a check.
+        source = finetune.prepare(old, filled, found, fresh_run(found.name, Path("runs"))) if old is not None else None
+    vocabulary = source.vocabulary if source is not None else found.vocabulary
     findings = doctor.examine(found, settings.text, settings.training.seed)
-    filled, network = recipe.fill(
-        settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime))
-    )
-    model, training, size = filled.model, filled.training, len(found.vocabulary)
-    assert training.batch_size is not None
-    assert training.seq_length is not None
-    is_lines = found.mode == "lines"
-    shape = (training.batch_size, findings.longest_line + 1 if is_lines else training.seq_length)
     train_chars = corpora.training_chars(found, settings.text)
-    val_chars = found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars
-    looked_at = val_chars if is_lines else min(val_chars, MAX_VALIDATION_CHARS)
-    expected = memory.expected_memory(filled, size, shape, backends.expected_backend(filled, device), looked_at)
-    parameters = sum(math.prod(each) for each in expected_shapes(model, size).values())
-    return dataclasses.asdict(findings) | {
+    if settings.model.cell != "ngram":
+        val_chars = found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars
+        length = findings.longest_line + 1 if found.mode == "lines" else None
+        planned = {"network": network, "fine_tuning": source.note if source is not None else None}
+        planned |= _training(filled, len(vocabulary), length, val_chars, device)
+    about = {
         "corpus": found.name,
         "shown": found.sources["train"].shown,
-        "network": network,
-        "vocabulary": size,
-        "cell": model.cell,
+        "vocabulary": len(vocabulary),
+        "train_chars": train_chars,
+        "cell": settings.model.cell,
+    }
+    return dataclasses.asdict(findings) | about | dict.fromkeys((*NETWORK, *COUNTING)) | planned
+
+
+def _training(
+    filled: Settings, size: int, line_length: int | None, val_chars: int, device: torch.device
+) -> dict[str, Any]:
+    """Of a network. size: of its alphabet; line_length: of the longest line with its end, in lines mode."""
+    model, training = filled.model, filled.training
+    assert training.batch_size is not None
+    assert training.seq_length is not None
+    shape = (training.batch_size, line_length or training.seq_length)
+    looked_at = val_chars if line_length else min(val_chars, MAX_VALIDATION_CHARS)
+    expected = memory.expected_memory(filled, size, shape, backends.expected_backend(filled, device), looked_at)
+    return {
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
         "dropout": model.dropout,
         "batch_size": training.batch_size,
-        "seq_length": None if is_lines else training.seq_length,
-        "train_chars": train_chars,
-        "parameters": parameters,
+        "seq_length": None if line_length else training.seq_length,
+        "parameters": sum(math.prod(each) for each in expected_shapes(model, size).values()),
         "expected_memory_bytes": expected.total,
     }
+
+
+def _counting(settings: Settings, size: int) -> dict[str, Any]:
+    """Of n-grams. Raises SettingsError for an order that CountingTrainer would refuse."""
+    model, longest = settings.model, most_orders(size)
+    if model.order != "auto" and int(model.order) > longest:
+        raise SettingsError(
+            f"--order {model.order}: with {size:,} different characters n-grams of at most {longest} can be counted"
+        )
+    return {"order": model.order, "longest_order": longest, "smoothing": model.smoothing}
