@@ -299,7 +299,7 @@ CODE = ("int f(int x)\n{\n    return x;\n}\n" * 20).encode()
         ("ab\n" * 19, "stream", "19 lines are too few"),
         ("ab\n" * 20, "lines", "20 short lines"),
         ("ab\n" * 30 + ("z" * 65 + "\n") * 2, "stream", "6% of the lines are long"),
-        ("one long text without any end " * 50, "stream", "1 lines are too few"),
+        ("one long text without any end " * 50, "stream", "1 line is too few"),
     ],
 )
 def test_auto_mode_chooses_with_a_reason(data, mode, reason, surveyed):

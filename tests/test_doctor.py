@@ -250,6 +250,7 @@ def test_advice_says_what_to_pass(data, options, advice, examined):
         (b"a\r\nb\r\n" * 20, {"newlines": "lf"}),
         ("café ".encode() * 20, {}),
         ("café ".encode() * 20, {"unit": "byte"}),
+        (b"a\0b\r\n" * 20, {"unit": "byte"}),
         ("café ".encode("latin-1") * 20, {"encoding": "latin-1"}),
     ],
 )
@@ -316,7 +317,11 @@ def test_check_reports_and_writes_nothing_even_where_it_could_not(charrnn, tmp_p
     ("data", "arguments", "code", "message"),
     [
         (b"it\x92s", [], 3, "--encoding cp1252"),
-        (b"abc" * 99, ["--resume"], 2, "--check looks at a text before a training"),
+        (b"abc" * 99, ["--resume"], 2, "leave out --resume"),
+        (b"abc" * 99, ["--run", "x"], 2, "leave out --run"),
+        (b"abc" * 99, ["--overwrite"], 2, "leave out --overwrite"),
+        (b"abc" * 99, ["--print-config"], 2, "leave out --print-config"),
+        (b"abc" * 99, ["--allow-corpus-change"], 2, "leave out --allow-corpus-change"),
     ],
 )
 def test_check_of_what_cannot_be_read_is_one_line(charrnn, tmp_path, data, arguments, code, message):

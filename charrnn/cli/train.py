@@ -104,11 +104,16 @@ def train(
     """Train a network on a text; show progress and samples; write runs/<corpus>/."""
     began = time.perf_counter() - _process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
+    if check:
+        given = {
+            "--resume": resume, "--run": run is not None, "--overwrite": overwrite, "--print-config": print_config,
+            "--allow-corpus-change": allow_corpus_change,
+        }  # fmt: skip
+        for name in (name for name, is_given in given.items() if is_given):
+            raise SettingsError(f"--check looks at a text before a training and writes nothing; leave out {name}")
     if print_config:
         return _print_config(layers)
     if check:
-        if resume:
-            raise SettingsError("--check looks at a text before a training, and --resume goes on with one; give one")
         return _check(corpus, layers, json)
     config.resolve(layers)  # a wrong option is told before torch is loaded
 

@@ -245,7 +245,10 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     if settings.mode != "auto":
         return settings.mode, "as asked"
     facts = (
-        (census.lines >= 20, f"{census.lines} lines are too few to stand alone"),
+        (
+            census.lines >= 20,
+            f"{census.lines} {'line is' if census.lines == 1 else 'lines are'} too few to stand alone",
+        ),
         (census.blank_share < 0.01, f"{census.blank_share:.0%} of the lines are blank, as between paragraphs"),
         (census.median_line <= 32, f"half of the lines have {census.median_line} characters or more"),
         (census.long_share < 0.05, f"{census.long_share:.0%} of the lines are long"),
@@ -266,13 +269,15 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
 
 def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
     notes = []
-    for census in censuses.values():
+    for census in censuses.values() if vocabulary.unit == "char" else ():  # bytes are taken as they are
         if census.carriage_returns:
+            returns = "carriage return" if census.carriage_returns == 1 else "carriage returns"
             notes.append(
-                f"{census.shown} has {census.carriage_returns:,} carriage returns, kept; --newlines lf makes newlines of them"
+                f"{census.shown} has {census.carriage_returns:,} {returns}, kept; --newlines lf makes newlines of them"
             )
         if census.counts[0]:
-            notes.append(f"{census.shown} has {int(census.counts[0]):,} NUL characters, kept; is it a text?")
+            nuls = "NUL character" if census.counts[0] == 1 else "NUL characters"
+            notes.append(f"{census.shown} has {int(census.counts[0]):,} {nuls}, kept; is it a text?")
     only = np.flatnonzero(
         (censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool)
     )

@@ -11,7 +11,6 @@ from typing import Any
 import torch
 
 from charrnn.config import Settings
-from charrnn.errors import SettingsError
 from charrnn.insight.counting import MAX_VALIDATION_CHARS
 from charrnn.layout import expected_shapes
 from charrnn.text import corpus as corpora
@@ -19,7 +18,7 @@ from charrnn.text import doctor
 from charrnn.text.counting import most_orders
 from charrnn.training import backends, finetune, memory, recipe, runtime
 from charrnn.training.checkpoint import fresh_run
-from charrnn.training.counted import check_flags
+from charrnn.training.counted import check_flags, order_asked
 
 NETWORK = (
     "network", "fine_tuning", "hidden_size", "num_layers", "dropout", "batch_size", "seq_length", "parameters",
@@ -87,9 +86,6 @@ def _training(
 
 def _counting(settings: Settings, size: int) -> dict[str, Any]:
     """Of n-grams. Raises SettingsError for an order that CountingTrainer would refuse."""
-    model, longest = settings.model, most_orders(size)
-    if model.order != "auto" and int(model.order) > longest:
-        raise SettingsError(
-            f"--order {model.order}: with {size:,} different characters n-grams of at most {longest} can be counted"
-        )
-    return {"order": model.order, "longest_order": longest, "smoothing": model.smoothing}
+    order_asked(settings, size)
+    model = settings.model
+    return {"order": model.order, "longest_order": most_orders(size), "smoothing": model.smoothing}

@@ -38,6 +38,18 @@ def check_flags(origins: dict[str, str]) -> None:
             raise SettingsError(f"{origins[key]} is for networks; --cell ngram counts the text once: leave it out")
 
 
+def order_asked(settings: Settings, vocabulary_size: int) -> int | None:
+    """The order; None: to be picked. Raises SettingsError where the alphabet is too large for it."""
+    if settings.model.order == "auto":
+        return None
+    order, longest = int(settings.model.order), most_orders(vocabulary_size)
+    if order > longest:
+        raise SettingsError(
+            f"--order {order}: with {vocabulary_size:,} different characters n-grams of at most {longest} can be counted"
+        )
+    return order
+
+
 class CountingTrainer:
     """A counting in a run directory."""
 
@@ -55,12 +67,7 @@ class CountingTrainer:
             )
         self._size = len(corpus.vocabulary)
         self._boundary = corpus.vocabulary.newline if corpus.mode == "lines" else None
-        self._order = None if settings.model.order == "auto" else int(settings.model.order)
-        if self._order is not None and self._order > most_orders(self._size):
-            raise SettingsError(
-                f"--order {self._order}: with {self._size:,} different characters n-grams of at most "
-                f"{most_orders(self._size)} can be counted"
-            )
+        self._order = order_asked(settings, self._size)
         self._ids = corpus.split("train")
         self._signal: str | None = None
         self._began = time.perf_counter() if began is None else began
