@@ -17,6 +17,7 @@ from charrnn.insight.nearest import MAX_LENGTH, Lines, edit_distances
 from charrnn.insight.novelty import Question, examine
 from charrnn.insight.structure import functions, paired, shares
 from charrnn.modelfile import read_model
+from charrnn.sampling.engine import Sample
 from charrnn.text.corpus import build, survey
 
 
@@ -211,6 +212,7 @@ def report_of(**changes):
     found = {
         "mode": "stream", "longest_run": {"samples": run, "held_out": run}, "ngrams_in_training": grams,
         "lines": {"lines": 100, "in_train": 0.2, "held_out_in_train": 0.2, "expected_in_train": None}, "warnings": [],
+        "chars": 50_000, "doubt": None,
     }  # fmt: skip
     return found | changes
 
@@ -228,8 +230,8 @@ def test_no_warning_where_samples_share_what_real_text_shares():
     ({"longest_run": {"samples": {"chars": 61}, "held_out": {"chars": 30}}}, "a run of 61 characters"),
     (grams_with(30, 0.3, 0.1), "30.0% of the 30-grams"),
     (grams_with(2, 0.9, 0.99), "garbles: 10.0%"),
-    ({"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.2, "deviation": 0.05}}}, "3.0 times as often"),
-    ({"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.0, "deviation": 0.1}}}, "no held-out line"),
+    ({"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.2, "deviation": 0.05}}}, "line is written 3.0 times"),
+    ({"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.0, "deviation": 0.1}}}, "60.0% of the samples are"),
 ])  # fmt: skip
 def test_copying_is_warned_of(changes, said):
     [warning] = novelty.warnings_of(report_of(**changes))
@@ -245,6 +247,35 @@ def test_a_difference_that_chance_explains_is_no_warning():
     assert novelty.warnings_of(report_of(lines=lines)) == []
 
 
+def names_report(in_train, share, deviation):
+    expected = {"share": share, "deviation": deviation}
+    lines = {"lines": 5, "in_train": in_train, "held_out_in_train": 0.0, "expected_in_train": expected}
+    return report_of(mode="lines", lines=lines)
+
+
+@pytest.mark.parametrize(("found", "doubt"), [
+    (report_of(), None),
+    (report_of(chars=novelty.LEAST_CHARS - 1), "too few samples to tell"),
+    (names_report(1.0, 0.0, 0.8), "too few samples to tell"),  # 5 samples of a text split 0.8 to 0.2
+    (names_report(0.1, 0.0, 0.16), None),
+    (names_report(0.7, 0.95, 0.06), None),  # many samples, and held-out lines among them: no copies
+    (report_of(mode="lines"), "cannot tell, for the held-out lines are no random part of the text"),
+    (report_of(**grams_with(50, 0.898, 1.0)), "cannot tell, for 100.0% of the held-out text's 50-grams are in the"),
+    (report_of(**grams_with(50, 0.0, 1.0)), None),
+    (report_of(**grams_with(50, 0.1, 0.1)), None),
+])  # fmt: skip
+def test_a_missing_warning_is_doubted_where_none_was_possible(found, doubt):
+    assert novelty.warnings_of(found) == []
+    said = novelty.doubt_of(found)
+    assert said == doubt or (doubt and said.startswith(doubt))
+
+
+def test_a_doubt_takes_the_place_of_no_sign_but_not_of_a_warning():
+    few = "too few samples to tell"
+    assert verdict(report_of(doubt=few)).startswith(f"verdict: {few}: 20.0 %")
+    assert verdict(report_of(doubt=few, warnings=["copies: x"])).startswith("verdict: copies: ")
+
+
 def test_the_verdict_is_one_line_that_says_whether_it_copies():
     assert verdict(report_of()).startswith("verdict: no sign of copying: 20.0 % of the whole lines")
     assert verdict(report_of(warnings=["copies: x"])).startswith("verdict: copies:")
@@ -258,6 +289,43 @@ def test_the_matching_temperature_lies_between_its_neighbours():
     assert novelty.matching_temperature(nats, 1.4) == pytest.approx(0.85)
     assert novelty.matching_temperature(nats, 2.0) == 1.0
     assert novelty.matching_temperature(nats, 2.1) is None
+
+
+def sets_drawn(temperature, val):
+    """Sets by temperature of a model whose samples have as many nats a character as their temperature says."""
+
+    def draw(t):
+        return [Sample(0, "ab", 2 * t, 2, (np.zeros(2, np.uint8), 2))]
+
+    return novelty.at_temperatures(draw, temperature, draw(temperature), val)
+
+
+@pytest.mark.parametrize(("val", "added"), [
+    (None, ()), (0.1, ()), (1.1, ()), (1.15, (1.2,)), (1.4, (1.2, 1.3, 1.5)), (9.0, novelty.HOTTER),
+])  # fmt: skip
+def test_hotter_samples_are_drawn_until_they_surprise_like_real_text(val, added):
+    assert list(sets_drawn(0.8, val)) == [*novelty.TEMPERATURES, *added]
+
+
+def test_one_hot_question_does_not_stand_for_those_between():
+    assert list(sets_drawn(2.0, 1.25)) == [*novelty.TEMPERATURES, 1.2, 1.3, 2.0]
+
+
+@pytest.mark.parametrize("near", [0.29999999, 0.30000001])
+def test_temperatures_that_print_alike_are_one_column(near):
+    assert list(sets_drawn(near, None)) == [near, *novelty.TEMPERATURES[1:]]
+
+
+@pytest.mark.parametrize(("asked", "others"), [
+    ((1000, 500, False), (100, 500)),
+    ((3, 500, False), (3, 500)),
+    ((1000, 5000, False), (20, 5000)),
+    ((2, 5_000_000, False), (1, 100_000)),
+    ((10**5, 1000, True), (1000, 1000)),
+    ((2, 10**6, True), (2, 1000)),
+])  # fmt: skip
+def test_the_other_temperatures_draw_a_bounded_amount(asked, others):
+    assert novelty.other_size(*asked) == others
 
 
 # The whole
@@ -288,6 +356,44 @@ def test_it_needs_the_run_s_text(trained, tmp_path):
     (tmp_path / "alone.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="lies in no run directory"):
         examine(read_model(tmp_path / "alone.safetensors"), Question(3))
+
+
+@pytest.mark.parametrize(("count", "length"), [(3, 5_000_000), (1, 10**7 + 1)])
+def test_more_text_than_is_bounded_is_refused_before_it_is_drawn(trained, count, length):
+    with pytest.raises(SettingsError, match=r"at most 10,000,000 in all; ask for less"):
+        examine(read_model(trained), Question(count, length=length))
+
+
+def test_lines_that_do_not_end_are_bounded_too(trained, monkeypatch):
+    monkeypatch.setattr(novelty, "MAX_CHARS", 30)
+    with pytest.raises(SettingsError, match="over 30 characters in all"):
+        examine(read_model(trained), Question(100))
+
+
+@pytest.mark.parametrize("limit", ["LONG_WORK", "LONG_TEXT"])
+def test_what_takes_long_is_told(trained, monkeypatch, limit):
+    notes = []
+    examine(read_model(trained), Question(5), notes.append)
+    assert notes == []
+    monkeypatch.setattr(novelty, limit, 0)
+    examine(read_model(trained), Question(5), notes.append)
+    assert notes == [
+        "drawing 5 samples of at most 1,000 characters",
+        "looking for them in the training text",
+        "drawing 5 samples of at most 1,000 characters at each of 7 or more temperatures",
+    ]
+
+
+def test_the_sets_of_the_other_temperatures_have_the_size_that_is_said(trained, monkeypatch):
+    monkeypatch.setattr(novelty, "FEW_LINES", 3)
+    found = examine(read_model(trained), Question(5))
+    assert found["other_temperatures"] == {"samples": 3, "length": 1000}
+
+
+def test_places_for_people_count_from_1(report):
+    run = {**report["longest_run"]["samples"], "sample": 0}
+    shown = novelty_view.texts_of(report | {"longest_run": {"samples": run, "held_out": None}})
+    assert shown[0].startswith("longest run, in sample 1:")
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ def examine_and_show(run: Path | None, asked: dict[str, Any], *, json: bool) -> 
 
     question = Question(**{name: value for name, value in asked.items() if value is not None})
     model = read_model(run or newest_run(Path("runs")))
-    found = examine(model, question)
+    found = examine(model, question, lambda text: typer.echo(text, err=True))
     if json:
         from charrnn.storage import json_line
 
@@ -43,7 +43,11 @@ def show(run: str, found: dict[str, Any]) -> None:
     for line in texts_of(found):
         typer.echo(line)
     temperatures, rows = _by_temperature(found)
-    print_table("\nby temperature", ["", *temperatures, split], rows)
+    other = found["other_temperatures"]
+    samples = "1 sample" if other["samples"] == 1 else f"{other['samples']:,} samples"
+    size = f" (others than {found['temperature']:g}: {samples} of at most {other['length']:,} characters)"
+    is_less = (other["samples"], other["length"]) != (found["samples"], found["length"])
+    print_table(f"\nby temperature{size if is_less else ''}", ["", *temperatures, split], rows)
     typer.echo(_entropy(found["entropy"]))
     typer.echo(verdict(found))
     for warning in found["warnings"]:
@@ -51,7 +55,7 @@ def show(run: str, found: dict[str, Any]) -> None:
 
 
 def verdict(found: dict[str, Any]) -> str:
-    """`copies nothing to speak of: 2.1 % ...`"""
+    """`verdict: no sign of copying: 2.1 % ...`"""
     lines, run = found["lines"], found["longest_run"]["samples"]
     facts = []
     if lines["lines"]:
@@ -67,7 +71,8 @@ def verdict(found: dict[str, Any]) -> str:
             f"the longest run has {run['chars']:,} characters (held-out text: {longest['chars'] if longest else 0:,})"
         )
     copies = any(warning.startswith("copies") for warning in found["warnings"])
-    return f"verdict: {'copies' if copies else 'no sign of copying'}: {'; '.join(facts) or 'nothing was written'}"
+    said = "copies" if copies else found["doubt"] or "no sign of copying"
+    return f"verdict: {said}: {'; '.join(facts) or 'nothing was written'}"
 
 
 def _shares(found: dict[str, Any]) -> list[list[str]]:
@@ -116,7 +121,7 @@ def texts_of(found: dict[str, Any]) -> list[str]:
             if found["mode"] == "lines"
             else f", line {run['line']:,} of {one_line(run['text_name'])}, column {run['column']:,}"
         )
-        shown = [f"longest run, in sample {run['sample']:,}{place}:", f"  {_short(run['text'])}"]
+        shown = [f"longest run, in sample {run['sample'] + 1:,}{place}:", f"  {_short(run['text'])}"]
         if run["source"] != run["text"]:
             shown.append(f"  of {_short(run['source'])}")
     examples = found["nearest"]["samples"]["examples"] if found["nearest"] else []

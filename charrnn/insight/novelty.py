@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,25 +17,29 @@ import numpy as np
 
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
-from charrnn.insight.structure import LEAST, shares, words_of
+from charrnn.insight.structure import dictionary_of, distinct_report, structure_report
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
 from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
-from charrnn.text.matching import distinct, longest_run, shares_found
+from charrnn.text.matching import longest_run, shares_found
 from charrnn.text.splits import SPLITS
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
+HOTTER = (1.2, 1.3, 1.5, 1.7, 2.0)  # only until samples are as surprising as the validation text
 LENGTHS = (*range(2, 11), 15, 20, 30, 50)  # of the n-grams
-DISTINCT = (1, 2, 3, 4, 5)
 FEW_STREAMS, FEW_LINES = 100, 1000  # samples for each further temperature, at most
+OTHER_CHARS = 100_000  # characters of streams for each further temperature, at most
+LEAST_CHARS = 5000  # of streams, to tell copies from chance
 LEAST_LINE = 20  # characters of a line of a stream; shorter ones, such as `}` or `ROMEO:`, say nothing
 NEAREST = 100  # new lines whose nearest training line is sought: the first different ones that were drawn
 EXAMPLES = 5
 READ_CHARS = 32_000_000  # of the training text, for its dictionary and for the nearest lines
-MAX_SAMPLES, MAX_CHARS = 100_000, 20_000_000  # 10 GB of memory at MAX_CHARS
+MAX_SAMPLES, MAX_CHARS = 100_000, 10_000_000  # 5 GB of memory at MAX_CHARS
+LONG_WORK = 5e11  # characters times parameters that take some ten seconds to draw
+LONG_TEXT = 10_000_000  # characters of a training text that take some ten seconds to search
 CHUNK = 1 << 20
 
 
@@ -57,27 +61,43 @@ class Question:
             raise SettingsError(f"--length {self.length}: must be at least 1")
 
 
-def examine(model: ModelFile, question: Question) -> dict[str, Any]:
-    """Draw samples and look at them; all of it can be written as JSON. Raises CheckpointError, CorpusError, SettingsError."""
+def examine(model: ModelFile, question: Question, note: Callable[[str], None] = lambda text: None) -> dict[str, Any]:
+    """Draw samples and look at them; all of it can be written as JSON. note: is told what is done, if that takes long.
+
+    Of a place, "sample", "start" (in the sample) and "place" (in the training text) count from 0, as in Python; "line"
+    and "column" from 1, as in an editor. Raises CheckpointError, CorpusError, SettingsError.
+    """
     corpora = training_corpora(model)
     corpus, lines = corpora[0], model.mode == "lines"
-    length = question.length or (LINE_LENGTH if lines else STREAM_LENGTH)
-    if not lines and question.count * length > MAX_CHARS:
-        raise SettingsError(f"--samples {question.count:,} of {length:,} characters: at most {MAX_CHARS:,} in all")
+    train = [each.split("train") for each in corpora]
+    count, length = question.count, question.length or (LINE_LENGTH if lines else STREAM_LENGTH)
+    if count * length > MAX_CHARS and not (lines and length <= LINE_LENGTH):
+        raise SettingsError(f"--samples {count:,} of {length:,} characters: at most {MAX_CHARS:,} in all; ask for less")
     sampler = Sampler(model)
 
-    def draw(count: int, temperature: float) -> list[Sample]:
-        how = {"decoding": Decoding(temperature), "length": length, "seed": question.seed}
-        return list(sampler.generate(count, **how))  # type: ignore[arg-type]
+    def draw(count: int, length: int, temperature: float) -> list[Sample]:
+        drawn, chars = list[Sample](), 0
+        for sample in sampler.generate(count, decoding=Decoding(temperature), length=length, seed=question.seed):
+            drawn.append(sample)
+            chars += sample.chars
+            if chars > MAX_CHARS:  # lines that do not end
+                raise SettingsError(f"--samples {count:,}: over {MAX_CHARS:,} characters in all; ask for less")
+        return drawn
 
-    samples = draw(question.count, question.temperature)
+    usual = min(length, len(train[0]) / max(1, len(corpus.lines("train")[0]))) if lines else length
+    work = count * usual * sum(tensor.size for tensor in model.tensors.values())
+    say = note if work > LONG_WORK or sum(map(len, train)) > LONG_TEXT else lambda text: None
+    say(f"drawing {_samples(count)} of {'at most ' if lines else ''}{length:,} characters")
+    samples = draw(count, length, question.temperature)
+    say("looking for them in the training text")
     held_name = "test" if len(corpus.split("test")) else "val"
-    held = held_out(corpus, held_name, question.count, length)
+    held = held_out(corpus, held_name, count, length)
     pieces = [without_newline(sample.ids, corpus) for sample in samples]
-    train = [each.split("train") for each in corpora]
+    few, short = other_size(count, length, lines)
     found: dict[str, Any] = {
         "samples": len(samples), "mode": model.mode, "temperature": question.temperature, "seed": question.seed,
         "length": length, "chars": sum(sample.chars for sample in samples),
+        "other_temperatures": {"samples": few, "length": short},
         "held_out": {"split": held_name, "pieces": len(held), "chars": sum(map(len, held))},
         "training_texts": len(corpora),
         "lines": lines_report(corpora, pieces, held),
@@ -88,17 +108,27 @@ def examine(model: ModelFile, question: Question) -> dict[str, Any]:
                 shares_found(pieces, train, LENGTHS).items(), shares_found(held, train, LENGTHS).values(), strict=True
             )
         },
-        "distinct": _distinct_report(pieces, held, corpus),
+        "distinct": distinct_report(pieces, held, corpus),
         "nearest": nearest_report(corpora, pieces, held),
     }  # fmt: skip
-    few = min(question.count, FEW_LINES if lines else FEW_STREAMS)
-    sets = {temperature: draw(few, temperature) for temperature in TEMPERATURES if temperature != question.temperature}
-    sets = dict(sorted((sets | {question.temperature: samples}).items()))
     if not (model.settings.text.val or model.settings.text.test):
         found["lines"]["expected_in_train"] = expected_in_train(found["lines"]["counts"], corpora)
-    found["structure"] = structure_report(sets, held, corpora)
-    found["entropy"] = _entropy_report(sets, model.meta.get("val_nats_per_char"))
+    say(f"drawing {_samples(few)} of at most {short:,} characters at each of {len(TEMPERATURES)} or more temperatures")
+    val = model.meta.get("val_nats_per_char")
+    val = float(val) if isinstance(val, int | float) else None
+    sets = at_temperatures(lambda other: draw(few, short, other), question.temperature, samples, val)
+    words = None if lines else set[str]().union(*(dictionary_of(_data(each, "train", READ_CHARS)) for each in corpora))
+    texts = {temperature: [sample.text for sample in each] for temperature, each in sets.items()}
+    found["structure"] = structure_report(
+        texts, [corpus.vocabulary.decode(piece) for piece in held], words, whole=lines
+    )
+    nats = {temperature: _nats_per_char(each) for temperature, each in sets.items()}
+    found["entropy"] = {
+        "val_nats_per_char": val, "nats_per_char": {f"{t:g}": value for t, value in nats.items()},
+        "matching_temperature": matching_temperature(nats, val) if val is not None else None,
+    }  # fmt: skip
     found["warnings"] = warnings_of(found)
+    found["doubt"] = doubt_of(found)
     return found
 
 
@@ -215,34 +245,6 @@ def longest_copy(corpora: list[Corpus], pieces: list[np.ndarray]) -> dict[str, A
     }  # fmt: skip
 
 
-def _distinct_report(pieces: list[np.ndarray], held: list[np.ndarray], corpus: Corpus) -> dict[str, Any]:
-    """Different n-grams of all, of equally much text of both: a longer text repeats more."""
-    report: dict[str, Any] = {}
-    ours, theirs = _equally_much(pieces, held)
-    for n, (pair, real) in enumerate(
-        zip(distinct(ours, DISTINCT).values(), distinct(theirs, DISTINCT).values(), strict=True), 1
-    ):
-        report[f"chars_{n}"] = {"samples": _ratio(pair), "held_out": _ratio(real)}
-    if corpus.mode == "stream":
-        texts = [[list(words_of(corpus.vocabulary.decode(piece))) for piece in each] for each in (ours, theirs)]
-        for n in (1, 2):
-            grams = [[tuple(words[i : i + n]) for words in each for i in range(len(words) - n + 1)] for each in texts]
-            report[f"words_{n}"] = dict(
-                zip(("samples", "held_out"), (_ratio((len(set(each)), len(each))) for each in grams), strict=True)
-            )
-    return report | {"chars": sum(map(len, ours))}
-
-
-def _equally_much(pieces: list[np.ndarray], others: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """The first pieces of both that together have the same number of ids; the last one is cut."""
-    least = min(sum(map(len, pieces)), sum(map(len, others)))
-    cut = []
-    for each in (pieces, others):
-        ends = np.cumsum([len(piece) for piece in each])
-        cut.append([piece[: max(0, least - (end - len(piece)))] for piece, end in zip(each, ends, strict=True)])
-    return cut[0], cut[1]
-
-
 def nearest_report(corpora: list[Corpus], pieces: list[np.ndarray], held: list[np.ndarray]) -> dict[str, Any] | None:
     """How far new lines are from training lines, in edits; the nearest of them as examples."""
     corpus = corpora[0]
@@ -279,44 +281,34 @@ def nearest_report(corpora: list[Corpus], pieces: list[np.ndarray], held: list[n
 # By temperature
 
 
-def structure_report(sets: dict[float, list[Sample]], held: list[np.ndarray], corpora: list[Corpus]) -> dict[str, Any]:
-    """Shares by structure, of the held-out pieces and of each temperature; what real pieces rarely have is left out."""
-    corpus, whole = corpora[0], corpora[0].mode == "lines"
-    dictionary = None if whole else _dictionary(corpora)
-    real = shares((corpus.vocabulary.decode(piece) for piece in held), dictionary, whole=whole)
-    kept = [name for name, share in real.items() if share.all >= LEAST]
-    found = {t: shares((sample.text for sample in samples), dictionary, whole=whole) for t, samples in sets.items()}
-    return {
-        name: {
-            "held_out": real[name].value, "held_out_of": real[name].all,
-            "by_temperature": {f"{t:g}": {"share": each[name].value, "of": each[name].all} for t, each in found.items()},
-        }
-        for name in kept
-    }  # fmt: skip
+def other_size(count: int, length: int, lines: bool) -> tuple[int, int]:
+    """Samples for each further temperature, and their characters at most: as asked, within bounds."""
+    if lines:
+        return min(count, FEW_LINES), min(length, LINE_LENGTH)
+    return max(1, min(count, FEW_STREAMS, OTHER_CHARS // length)), min(length, OTHER_CHARS)
 
 
-def _dictionary(corpora: list[Corpus]) -> set[str]:
-    """The words of the training text, of its first READ_CHARS characters."""
-    words, rest = set[str](), b""
-    for corpus in corpora:
-        for data in _data(corpus, "train", READ_CHARS):
-            data = rest + data
-            cut = max(data.rfind(b"\n"), data.rfind(b" ")) + 1 or len(data)
-            words.update(words_of(data[:cut].decode("utf-8", "replace")))
-            rest = data[cut:]
-        words.update(words_of(rest.decode("utf-8", "replace")))
-        rest = b""
-    return words
+def at_temperatures(
+    draw: Callable[[float], list[Sample]], temperature: float, samples: list[Sample], val: float | None
+) -> dict[float, list[Sample]]:
+    """Samples by temperature, the coolest first; one that prints like `temperature` is not drawn again."""
+    sets = {temperature: samples}
+    for t in (*TEMPERATURES, *HOTTER):
+        is_wanted = t in TEMPERATURES or (
+            val is not None and all(_nats_per_char(each) < val for cooler, each in sets.items() if cooler < t)
+        )
+        if is_wanted and f"{t:g}" != f"{temperature:g}":
+            sets[t] = draw(t)
+    return dict(sorted(sets.items()))
 
 
-def _entropy_report(sets: dict[float, list[Sample]], val: Any) -> dict[str, Any]:
-    """Nats a character of the samples under the model itself, and the temperature at which they equal the val loss."""
-    nats = {t: sum(one.nats for one in each) / max(1, sum(one.chars for one in each)) for t, each in sets.items()}
-    val = float(val) if isinstance(val, int | float) else None
-    return {
-        "val_nats_per_char": val, "nats_per_char": {f"{t:g}": value for t, value in nats.items()},
-        "matching_temperature": matching_temperature(nats, val) if val is not None else None,
-    }  # fmt: skip
+def _samples(count: int) -> str:
+    return "1 sample" if count == 1 else f"{count:,} samples"
+
+
+def _nats_per_char(samples: list[Sample]) -> float:
+    """Under the model itself, at temperature 1."""
+    return sum(one.nats for one in samples) / max(1, sum(one.chars for one in samples))
 
 
 def matching_temperature(nats: dict[float, float], wanted: float) -> float | None:
@@ -357,13 +349,28 @@ def warnings_of(found: dict[str, Any]) -> list[str]:
     known = found["lines"]["expected_in_train"]
     ours = found["lines"]["in_train"]
     if known is not None and ours > max(1.5 * known["share"], known["share"] + 3 * known["deviation"]):
-        more = (
-            f"{ours / known['share']:.1f} times as often as held-out lines"
+        warnings.append(
+            f"copies: a training line is written {ours / known['share']:.1f} times as often as a held-out line"
             if known["share"]
-            else "and no held-out line"
+            else f"copies: {ours:.1%} of the samples are training lines, and none is a held-out line"
         )
-        warnings.append(f"copies: training lines are written {more}, counting how many there are of both")
     return warnings
+
+
+def doubt_of(found: dict[str, Any]) -> str | None:
+    """Why copies could have gone without a warning here; None if they could not."""
+    lines, grams = found["lines"], found["ngrams_in_training"]["50"]
+    if found["mode"] == "lines" and lines["lines"] and lines["expected_in_train"] is None:
+        return "cannot tell, for the held-out lines are no random part of the text"
+    if (
+        3 * lines["expected_in_train"]["deviation"] >= 0.5  # chance alone could make half of them training lines
+        if lines["expected_in_train"]
+        else found["chars"] < LEAST_CHARS
+    ):
+        return "too few samples to tell"
+    if (grams["samples"] or 0.0) > 0.05 and (grams["held_out"] or 0.0) >= 0.5:
+        return f"cannot tell, for {grams['held_out']:.1%} of the held-out text's 50-grams are in the training text too"
+    return None
 
 
 def expected_in_train(counts: dict[str, int], corpora: list[Corpus]) -> dict[str, float] | None:

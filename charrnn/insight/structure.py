@@ -1,4 +1,4 @@
-"""How much of a text's structure samples keep: brackets, quotes, environments, functions, words.
+"""How much of a text's structure samples keep: brackets, quotes, environments, functions, words; how varied they are.
 
 Pieces of a stream begin and end anywhere, inside brackets too, so no count here is 100 % even of real text: every
 share is meant to be read beside that of real pieces of the same length.
@@ -9,8 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from charrnn.text.corpus import Corpus
+from charrnn.text.matching import distinct
 
 BRACKETS = ("()", "[]", "{}", "“”", "«»")
+DISTINCT = (1, 2, 3, 4, 5)  # lengths of n-grams
 SIGNS = ('"', "$")  # the same sign opens and closes
 LEAST = 20  # a structure that real pieces show less often is not reported: its share would be chance
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
@@ -32,6 +39,21 @@ class Share:
     @property
     def value(self) -> float | None:
         return self.good / self.all if self.all else None
+
+
+def structure_report(
+    sets: dict[float, list[str]], held: list[str], dictionary: set[str] | None, *, whole: bool
+) -> dict[str, Any]:
+    """Shares by structure, of held-out pieces and of each temperature's; what real pieces rarely have is left out."""
+    real = shares(held, dictionary, whole=whole)
+    found = {temperature: shares(texts, dictionary, whole=whole) for temperature, texts in sets.items()}
+    return {
+        name: {
+            "held_out": share.value, "held_out_of": share.all,
+            "by_temperature": {f"{t:g}": {"share": each[name].value, "of": each[name].all} for t, each in found.items()},
+        }
+        for name, share in real.items() if share.all >= LEAST
+    }  # fmt: skip
 
 
 def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -> dict[str, Share]:
@@ -71,6 +93,34 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
             words = words if whole else words[1:-1]
             found["words"].add(sum(word in dictionary for word in words), len(words))
     return found
+
+
+def distinct_report(pieces: list[np.ndarray], held: list[np.ndarray], corpus: Corpus) -> dict[str, Any]:
+    """Different n-grams of all, of equally much text of both: a longer text repeats more."""
+    report: dict[str, Any] = {}
+    ours, theirs = _equally_much(pieces, held)
+    for n, (pair, real) in enumerate(
+        zip(distinct(ours, DISTINCT).values(), distinct(theirs, DISTINCT).values(), strict=True), 1
+    ):
+        report[f"chars_{n}"] = {"samples": Share(*pair).value, "held_out": Share(*real).value}
+    if corpus.mode == "stream":
+        texts = [[list(words_of(corpus.vocabulary.decode(piece))) for piece in each] for each in (ours, theirs)]
+        for n in (1, 2):
+            grams = [[tuple(words[i : i + n]) for words in each for i in range(len(words) - n + 1)] for each in texts]
+            report[f"words_{n}"] = dict(
+                zip(("samples", "held_out"), (Share(len(set(each)), len(each)).value for each in grams), strict=True)
+            )
+    return report | {"chars": sum(map(len, ours))}
+
+
+def _equally_much(pieces: list[np.ndarray], others: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    """The first pieces of both that together have the same number of ids; the last one is cut."""
+    least = min(sum(map(len, pieces)), sum(map(len, others)))
+    cut = []
+    for each in (pieces, others):
+        ends = np.cumsum([len(piece) for piece in each])
+        cut.append([piece[: max(0, least - (end - len(piece)))] for piece, end in zip(each, ends, strict=True)])
+    return cut[0], cut[1]
 
 
 def paired(tokens: Iterable[tuple[str, bool]]) -> tuple[dict[str, int], int, int]:
@@ -123,6 +173,17 @@ def functions(piece: str) -> tuple[int, int]:
         elif depth <= 0:
             depth = -(1 << 40)  # closed too early: it cannot balance any more
     return balanced, all_
+
+
+def dictionary_of(chunks: Iterable[bytes]) -> set[str]:
+    """The words of a text in UTF-8 that comes in chunks, which may cut words."""
+    words, rest = set[str](), b""
+    for data in chunks:
+        data = rest + data
+        cut = max(data.rfind(b"\n"), data.rfind(b" ")) + 1 or len(data)
+        words.update(words_of(data[:cut].decode("utf-8", "replace")))
+        rest = data[cut:]
+    return words.union(words_of(rest.decode("utf-8", "replace")))
 
 
 def words_of(text: str) -> Iterator[str]:
