@@ -47,7 +47,7 @@ WRONG_OPTIONS = [
     (["train", "--resume", "--overwrite"], "give one"),
     (["eval", "--file", "x", "--text", "y"], "--file and --text both say what to score"),
     (["eval", "--protocol", "windows"], "choose stateful or windowed"),
-    (["eval", "--window", "0"], "--window 0"),
+    (["eval", "--protocol", "windowed", "--window", "0"], "--window 0"),
     (["eval", "--split", "dev"], "choose train, val or test"),
     (["nonsense"], "nonsense"),
 ]
