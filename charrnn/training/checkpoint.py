@@ -143,6 +143,9 @@ class RunDirectory:
         Later checkpoints, found damaged, are set aside under another name. Raises StorageError.
         """
         try:
+            if self._metrics is not None:
+                self._metrics.close()
+                self._metrics = None
             for name, size in (("metrics.jsonl", "metrics_bytes"), ("samples.txt", "samples_bytes")):
                 wanted = int(checkpoint.meta.get(size, 0))
                 if (self.path / name).exists() and self._size(name) > wanted:

@@ -18,23 +18,23 @@ import numpy as np
 import torch
 
 from charrnn.config import Settings, seconds
-from charrnn.errors import CheckpointError, DivergedError, SettingsError
+from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight.counting import Baseline, counted_for_training
-from charrnn.insight.evaluate import validation, validation_chars
+from charrnn.insight.evaluate import score_batches, validation, validation_chars
 from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
-from charrnn.training import backends, memory, optim, runtime
+from charrnn.training import backends, memory, optim, recovery, runtime
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
+from charrnn.training.recovery import BAD_STEPS, Diverging, has_jumped
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
-BAD_STEPS = 5  # not finite, in a row, before giving up
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 Tensors = dict[str, np.ndarray]
@@ -122,13 +122,13 @@ class Trainer:
         self._began = time.perf_counter() if began is None else began
         self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
         self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
-        self._sampled_at = -1
+        self._sampled_at = self._judged_at = -1  # steps
         self._loop_began = 0.0  # elapsed seconds before this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
         self._evaluation_s = 0.0
         self._is_fresh = checkpoint is None
         if checkpoint is not None:
-            self._restore(checkpoint)
+            self.restore(checkpoint)
         self._elapsed_before = self.place.elapsed_s
 
     def stop(self, signal_name: str) -> None:
@@ -137,15 +137,25 @@ class Trainer:
 
     def fit(self) -> Outcome:
         """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
-        place = self.place
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
             self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
+        while True:
+            try:
+                return self.outcome(self._run())
+            except Diverging as what:
+                recovery.go_back(self, str(what))
+
+    def _run(self) -> str:
+        """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
+        place, reason = self.place, "done"
+        self._sampled_at = self._judged_at = -1
         if self._is_fresh:
             began = time.perf_counter()
             self._keep(self._evaluate(), is_due=True)
             self._evaluation_s = time.perf_counter() - began
-        reason = "done"
+            self._is_fresh = False
+        self._step_ends.clear()
         self._loop_began = self._elapsed()
         self._last_look = (place.step, self._loop_began)
         while self.plan.total_steps is None or place.step < self.plan.total_steps:
@@ -176,7 +186,7 @@ class Trainer:
             if self._sampled_at != place.step and not place.bad_steps:
                 self._sample()
         self._keep(is_best, is_due=True)
-        return self.outcome(reason)
+        return reason
 
     def settle(self) -> None:
         """After a resume: write the best weights again if they are the checkpoint's, lest a kill fell between the two."""
@@ -184,10 +194,13 @@ class Trainer:
             self._save_best()
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
-        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics."""
+        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics.
+
+        Raises Diverging after a few of the latter in a row.
+        """
         began = time.perf_counter()
         training, place = self.settings.training, self.place
-        rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
+        rate = optim.learning_rate(place.step, self.plan, training, (training.lr or 0.0) * recovery.lr_factor(place))
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
@@ -215,7 +228,7 @@ class Trainer:
         if not done.is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
-                raise DivergedError(self._diverged(f"loss or gradient was not finite {BAD_STEPS} times in a row"))
+                raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
 
     @property
@@ -226,11 +239,12 @@ class Trainer:
         return (is_over or bool(patience and place.evaluations_since_best >= patience)) and not place.recent.steps
 
     def save(self) -> None:
-        """Write a checkpoint of this very moment. Raises DivergedError rather than keep weights that are not finite."""
-        tensors = {f"model.{name}": value for name, value in self._sound_weights().items()}
+        """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""
+        tensors = {f"model.{name}": value for name, value in self.weights().items()}
         self.place.elapsed_s = self._elapsed()
         tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in self.optimizer.tensors().items()}
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
+        recovery.check_finite(tensors)
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
@@ -244,13 +258,13 @@ class Trainer:
         return {name: _to_numpy(value) for name, value in self.model.tensors().items()}
 
     def _sound_weights(self) -> Tensors:
-        """weights(), if all are finite. Raises DivergedError."""
+        """weights(), if all are finite. Raises Diverging."""
         weights = self.weights()
-        if not all(np.isfinite(value).all() for value in weights.values()):
-            raise DivergedError(self._diverged("weights are no longer finite"))
+        recovery.check_finite(weights)
         return weights
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
         self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
         optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
         self.optimizer.load_tensors(optimizer)
@@ -312,9 +326,10 @@ class Trainer:
         return every is not None and self.place.step % every == 0
 
     def _evaluate(self) -> bool:
-        """Score the validation text. Returns whether these are the best weights so far."""
+        """Score the validation text. Returns whether these are the best weights so far. Raises Diverging if it jumped."""
         place = self.place
         val = validation(self.model, self.corpus, "val", self.device)
+        self._judge(val)
         place.val_nats = val.nats_per_char
         if place.recent.steps:
             place.train_nats = place.recent.score.nats_per_char
@@ -333,9 +348,31 @@ class Trainer:
         place.recent = Recent()
         return is_best
 
+    def _judge(self, val: Score | None) -> None:
+        """Raise Diverging if the weights have become much worse on what they have just learnt, and on validation too.
+
+        Only both together are a divergence: a network that learns a text by heart is worse on validation alone, and a
+        batch may be unlike the rest. val: of these weights, if it was measured.
+        """
+        place = self.place
+        self._judged_at = place.step
+        if val is not None and not has_jumped(val.nats_per_char, place.val_nats):
+            return
+        if val is None or math.isfinite(val.nats_per_char):
+            learnt = self.batches.batch(max(0, place.step - 1))
+            train_nats = score_batches(self.model, iter([learnt._replace(fresh=True)]), self.device).nats_per_char
+            known = place.train_nats if math.isfinite(place.train_nats) else math.log(len(self.corpus.vocabulary))
+            if not has_jumped(train_nats, known):
+                return
+        val = validation(self.model, self.corpus, "val", self.device) if val is None else val
+        if has_jumped(val.nats_per_char, place.val_nats):
+            raise Diverging(f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char")
+
     def _keep(self, is_best: bool, is_due: bool) -> None:
-        """Save what is due. While steps are not finite nothing is, unless it scored best."""
+        """Save what is due. While steps are not finite nothing is, unless it scored best. Raises Diverging."""
         if is_best or (is_due and not self.place.bad_steps):
+            if self._judged_at != self.place.step:
+                self._judge(None)
             self.save()
         if is_best:
             self._save_best()
@@ -343,13 +380,6 @@ class Trainer:
     def _save_best(self) -> None:
         meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
         self.run.save_best(self.weights(), meta)
-
-    def _diverged(self, what: str) -> str:
-        training = self.settings.training
-        return (
-            f"training diverged: {what} at step {self.place.step} (lr {training.lr:.2g}, clip {training.clip:g}); "
-            f"{self.run.path} keeps its last good checkpoint; try a smaller --lr, or --clip 1"
-        )
 
     def _sample(self) -> None:
         self._sampled_at = self.place.step
