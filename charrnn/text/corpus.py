@@ -7,24 +7,22 @@ it lie its description (.json) and a filter of the training split (.novel, see n
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import math
 import mmap
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from charrnn.config import TextSettings, shares
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
-from charrnn.storage import read_bounded, storage_error, sync_directory, write_atomically
+from charrnn.storage import Output, make_directories, read_bounded, replacing, storage_error, write_atomically
 from charrnn.terminal import one_line
 from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
@@ -148,7 +146,7 @@ def build(
             raise VocabularyError(vocabulary.explain_unknown(missing, census.counts[missing], census.shown))
     notes: list[str] = []
 
-    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+    def write(file: Output, dtype: str) -> dict[str, tuple[int, int]]:
         writer = _write_lines if found.mode == "lines" else _write_stream
         bounds, said = writer(file, found, settings, vocabulary, dtype, seed)
         notes.extend(said)
@@ -165,7 +163,7 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
     """
     new_ids = vocabulary.lookup(np.array(old.vocabulary.symbols))
 
-    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+    def write(file: Output, dtype: str) -> dict[str, tuple[int, int]]:
         for start in range(0, len(old.ids), PIECE_BYTES):
             file.write(new_ids[old.ids[start : start + PIECE_BYTES]].astype(dtype).data)
         return old.bounds
@@ -176,27 +174,18 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
 
 def _store(
     folder: Path, title: str, fingerprint: str, mode: str, text_sha256: dict[str, str], vocabulary: Vocabulary,
-    write: Callable[[BinaryIO, str], dict[str, tuple[int, int]]],
+    write: Callable[[Output, str], dict[str, tuple[int, int]]],
 ) -> Corpus:  # fmt: skip
     """The three files of a corpus. write puts the ids of all splits into a file, as the type named, and returns their bounds."""
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     name = f"{fingerprint[:16]}.ids"
-    temporary = folder / f".{name}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            bounds = write(file, dtype)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = _file_sha256(temporary)
-        temporary.replace(folder / name)
-        sync_directory(folder)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise storage_error(error, folder) from error
-        raise
+        make_directories(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    with replacing(folder / name) as file:
+        bounds = write(file, dtype)
+    digest = _file_sha256(folder / name)
     made = Corpus(title, folder / name, dtype, bounds, vocabulary, mode, fingerprint)
     about = {
         "format": FORMAT, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype, "bounds": bounds,
@@ -290,7 +279,7 @@ def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
 
 
 def _write_stream(
-    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     for name, source in found.sources.items():
         for ids in _encoded(found, name, source, settings, vocabulary):
@@ -300,7 +289,7 @@ def _write_stream(
 
 
 def _write_lines(
-    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     groups: dict[str, list[bytes]] = {}
     notes = []
