@@ -20,7 +20,7 @@ import torch
 from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight.counting import Baseline, counted_for_training
-from charrnn.insight.evaluate import score_batches, validation, validation_chars
+from charrnn.insight.evaluate import validation, validation_chars
 from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
@@ -32,7 +32,7 @@ from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
-from charrnn.training.recovery import BAD_STEPS, Diverging, has_jumped
+from charrnn.training.recovery import BAD_STEPS, Diverging
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
@@ -329,7 +329,8 @@ class Trainer:
         """Score the validation text. Returns whether these are the best weights so far. Raises Diverging if it jumped."""
         place = self.place
         val = validation(self.model, self.corpus, "val", self.device)
-        self._judge(val)
+        self._judged_at = place.step
+        recovery.judge(self, val)
         place.val_nats = val.nats_per_char
         if place.recent.steps:
             place.train_nats = place.recent.score.nats_per_char
@@ -348,31 +349,11 @@ class Trainer:
         place.recent = Recent()
         return is_best
 
-    def _judge(self, val: Score | None) -> None:
-        """Raise Diverging if the weights have become much worse on what they have just learnt, and on validation too.
-
-        Only both together are a divergence: a network that learns a text by heart is worse on validation alone, and a
-        batch may be unlike the rest. val: of these weights, if it was measured.
-        """
-        place = self.place
-        self._judged_at = place.step
-        if val is not None and not has_jumped(val.nats_per_char, place.val_nats):
-            return
-        if val is None or math.isfinite(val.nats_per_char):
-            learnt = self.batches.batch(max(0, place.step - 1))
-            train_nats = score_batches(self.model, iter([learnt._replace(fresh=True)]), self.device).nats_per_char
-            known = place.train_nats if math.isfinite(place.train_nats) else math.log(len(self.corpus.vocabulary))
-            if not has_jumped(train_nats, known):
-                return
-        val = validation(self.model, self.corpus, "val", self.device) if val is None else val
-        if has_jumped(val.nats_per_char, place.val_nats):
-            raise Diverging(f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char")
-
     def _keep(self, is_best: bool, is_due: bool) -> None:
         """Save what is due. While steps are not finite nothing is, unless it scored best. Raises Diverging."""
         if is_best or (is_due and not self.place.bad_steps):
             if self._judged_at != self.place.step:
-                self._judge(None)
+                recovery.judge(self)
             self.save()
         if is_best:
             self._save_best()

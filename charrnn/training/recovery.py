@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.errors import CheckpointError, DivergedError
+from charrnn.insight.evaluate import score_batches, validation
+from charrnn.insight.score import Score
 from charrnn.terminal import one_line
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import Place
@@ -32,6 +34,26 @@ class Diverging(Exception):
 def has_jumped(nats: float, before: float) -> bool:
     """Whether a loss per character is far above what it was, or not finite. before: NaN if never measured."""
     return not math.isfinite(nats) or nats > JUMP * max(before, LEAST_NATS)
+
+
+def judge(trainer: Trainer, val: Score | None = None) -> None:
+    """Raise Diverging if the weights have become much worse on what they have just learnt, and on validation too.
+
+    Only both together are a divergence: a network that learns a text by heart is worse on validation alone, and a batch
+    may be unlike the rest. val: of these weights, if it was measured.
+    """
+    place, corpus = trainer.place, trainer.corpus
+    if val is not None and not has_jumped(val.nats_per_char, place.val_nats):
+        return
+    if val is None or math.isfinite(val.nats_per_char):
+        learnt = trainer.batches.batch(max(0, place.step - 1))
+        score = score_batches(trainer.model, iter([learnt._replace(fresh=True)]), trainer.device)
+        known = place.train_nats if math.isfinite(place.train_nats) else math.log(len(corpus.vocabulary))
+        if not has_jumped(score.nats_per_char, known):
+            return
+    val = validation(trainer.model, corpus, "val", trainer.device) if val is None else val
+    if has_jumped(val.nats_per_char, place.val_nats):
+        raise Diverging(f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char")
 
 
 def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
