@@ -8,6 +8,7 @@ There is no pickle here or anywhere else.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import math
@@ -131,17 +132,21 @@ def make_directories(path: Path) -> None:
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise."""
+    """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
+
+    What no permission mends, such as a bad sector, is a DamagedError: another file may do.
+    """
     try:
         with open(path, "rb", opener=_no_wait) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{one_line(str(path))} is not a regular file; give {what}")
+                raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
             if status.st_size > limit:
                 raise CheckpointError(f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}")
             return file.read()
     except OSError as error:
-        raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
+        kind = DamagedError if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO) else CheckpointError
+        raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
 
 
 def _no_wait(path: str, flags: int) -> int:

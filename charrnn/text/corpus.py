@@ -191,7 +191,7 @@ def _store(
         "format": FORMAT, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype, "bounds": bounds,
         "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
     }  # fmt: skip
-    write_atomically(made.path.with_suffix(".json"), json.dumps(about).encode())
+    write_atomically(made.path.with_suffix(".json"), json.dumps(about | {"digest": _digest(about)}).encode())
     # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
     write_filter(made.path.with_suffix(".novel"), made.split("train"), vocabulary, made.mode, made.fingerprint)
     made.release()
@@ -204,6 +204,9 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
     shown = one_line(str(path))
     try:
         about: dict[str, Any] = json.loads(read_bounded(path.with_suffix(".json"), 64 << 20, "a corpus of charrnn"))
+        said = about.pop("digest", None)  # absent: of a charrnn that wrote none
+        if said is not None and said != _digest(about):
+            raise ValueError
         vocabulary = Vocabulary.from_dict(about["vocabulary"])
         bounds = {name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS}
         dtype, ends = str(about["dtype"]), [0, *(edge for name in SPLITS for edge in bounds[name])]
@@ -214,7 +217,7 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
             and mode in ("lines", "stream")
         )
         size = path.stat().st_size
-    except (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
         raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
     fine = fine and ends == sorted(ends) and ends[::2] == [*ends[1::2], ends[-1]]  # no split hides a piece of another
     if not fine or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
@@ -395,6 +398,10 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
 def _bounds(lengths: dict[str, int]) -> dict[str, tuple[int, int]]:
     edges = np.cumsum([0, *(lengths[name] for name in SPLITS)]).tolist()
     return {name: (edges[index], edges[index + 1]) for index, name in enumerate(SPLITS)}
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _file_sha256(path: Path) -> str:
