@@ -223,6 +223,53 @@ def test_killed_before_in_or_after_every_call(tmp_path, straight, tally):
     kill_everywhere(tmp_path, straight, tally, 1)
 
 
+SAVE = """
+import sys
+from pathlib import Path
+from charrnn.modelfile import KINDS
+from charrnn.storage import read_tensors
+from charrnn.training.checkpoint import RunDirectory
+tensors, meta = read_tensors(Path(sys.argv[1]), KINDS)
+with RunDirectory(Path(sys.argv[2])) as run:
+    for step in range(int(sys.argv[3]), 10**7):
+        run.log({"step": step})
+        run.save(step, tensors, meta | {"step": step}, 2)
+        print(step, flush=True)
+"""
+
+
+def kill_while_saving(tmp_path, straight, tally, kills):
+    """SIGKILL to a process that does nothing but save, after some saves and some thousand rounds of a loop."""
+    chance, run, step = np.random.default_rng(0), tmp_path / "r", 0
+    source = checkpoint_files(straight.folder / "r/checkpoints")[-1]
+    shutil.copytree(straight.folder / "r/corpus", run / "corpus")
+    expected = load_checkpoint(source).model.tensors
+    for _ in range(kills):
+        with tally("F2 SIGKILL while saving"):
+            command = [sys.executable, "-c", SAVE, source, run, str(step + 1)]
+            with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+                told = [process.stdout.readline() for _ in range(chance.integers(1, 20))]
+                for _ in range(chance.integers(1, 20_000)):
+                    pass
+                process.kill()
+                told += process.stdout.readlines()
+            acknowledged = int([line for line in told if line.endswith("\n")][-1])
+            newest, messages = load_newest(run)
+            assert messages == []
+            assert newest.step in (acknowledged, acknowledged + 1)
+            assert equal(newest.model.tensors, expected)
+            step = newest.step
+
+
+def test_three_kills_while_saving(tmp_path, straight, tally):
+    kill_while_saving(tmp_path, straight, tally, 3)
+
+
+@pytest.mark.slow
+def test_two_hundred_kills_while_saving(tmp_path, straight, tally):
+    kill_while_saving(tmp_path, straight, tally, 200)
+
+
 # F3, F7: the nth call fails, or all from the nth on
 
 
