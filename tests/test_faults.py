@@ -359,7 +359,7 @@ def test_a_resume_that_sets_damage_aside_may_itself_be_killed_or_fail(tmp_path, 
 # F6: the kernel itself refuses to write on
 
 
-LONGER = {"steps": 90, "save_every": "7", "eval_every": "40"}
+LONGER = {"steps": 120, "save_every": "7", "eval_every": "40"}
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +368,7 @@ def longer(tmp_path_factory):
     return start(folder, **LONGER).weights_sha256, without_times(folder / "r")
 
 
-@pytest.mark.parametrize("limit", [0, 1, 2000, 5000, 8500, 11000])
+@pytest.mark.parametrize("limit", [0, 1, 2000, 5000, 12000, 14000])
 def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_they_may(tmp_path, tally, longer, limit):
     """As `ulimit -f`: in the middle of a write, at the first save, or later, when the metrics have grown beyond it."""
     told, message, before = [], "", resource.getrlimit(resource.RLIMIT_FSIZE)
