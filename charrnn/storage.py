@@ -15,8 +15,9 @@ import math
 import os
 import re
 import stat
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import numpy as np
 
@@ -27,6 +28,7 @@ MAX_TENSOR_FILE_BYTES = 16 << 30
 MAX_HEADER_BYTES = 64 << 20  # a vocabulary of every code point and a thousand tensors fit many times over
 _DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')  # the first thing in the header
 _NO_DIGEST = "0" * 64
+Bytes = bytes | bytearray | memoryview
 
 
 def storage_error(error: OSError, path: Path, doing: str = "write", option: str = "--run") -> StorageError:
@@ -36,50 +38,117 @@ def storage_error(error: OSError, path: Path, doing: str = "write", option: str 
     )
 
 
-def write_atomically(path: Path, data: bytes, option: str = "--run") -> None:
-    """Replace path by data so that a crash at any moment leaves the old or the new file. Raises StorageError.
+class Disk:
+    """Every call that changes a disk, one by one: tests make the n-th of them fail, or record them all."""
 
-    option: that named the place, for the message.
+    def open(self, path: Path, mode: str) -> BinaryIO:
+        return cast(BinaryIO, open(path, mode))
+
+    def write(self, file: BinaryIO, data: Bytes) -> None:
+        file.write(data)
+
+    def sync(self, file: BinaryIO) -> None:
+        file.flush()
+        os.fsync(file.fileno())
+
+    def replace(self, old: Path, new: Path) -> None:
+        os.replace(old, new)
+
+    def remove(self, path: Path) -> None:
+        path.unlink(missing_ok=True)
+
+    def truncate(self, path: Path, size: int) -> None:
+        os.truncate(path, size)
+
+    def make_directory(self, path: Path) -> None:
+        path.mkdir(exist_ok=True)
+
+    def sync_directory(self, path: Path) -> None:
+        """Make what was created, renamed or removed inside durable. Windows has no such call and is skipped."""
+        if os.name == "nt":
+            return
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+
+disk = Disk()  # the only one
+
+
+class Output:
+    """A file being written."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+
+    def write(self, data: Bytes) -> None:
+        disk.write(self._file, data)
+
+
+@contextlib.contextmanager
+def replacing(path: Path, option: str = "--run") -> Iterator[Output]:
+    """Replace path by what is written inside, so that a crash at any moment leaves the old or the new file.
+
+    Raises StorageError. Whatever is raised inside leaves the old one. option: that named the place, for the message.
     """
     if not path.name:  # . and /
         raise storage_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, option=option)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_directory(path.parent)
-    except OSError as error:
+        with disk.open(temporary, "wb") as file:
+            yield Output(file)
+            disk.sync(file)
+        disk.replace(temporary, path)
+        disk.sync_directory(path.parent)
+    except BaseException as error:
         with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise storage_error(error, path, option=option) from error
+            disk.remove(temporary)
+        if isinstance(error, OSError):
+            raise storage_error(error, path, option=option) from error
+        raise
 
 
-def sync_directory(path: Path) -> None:
-    """Make a rename inside this directory durable. Windows has no such call and is skipped."""
-    if os.name == "nt":
-        return
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+def write_atomically(path: Path, data: Bytes, option: str = "--run") -> None:
+    """Replace path by data, wholly or not at all. Raises StorageError."""
+    with replacing(path, option) as output:
+        output.write(data)
+
+
+def append(path: Path) -> BinaryIO:
+    """A file open for appending, made durably if it is new. Raises OSError."""
+    is_new = not path.exists()
+    file = disk.open(path, "ab")
+    if is_new:
+        disk.sync_directory(path.parent)
+    return file
+
+
+def make_directories(path: Path) -> None:
+    """A directory and what is missing above it, durably. Raises OSError."""
+    missing = [each for each in (path, *path.parents) if not each.exists()]
+    for each in reversed(missing or [path]):
+        disk.make_directory(each)
+        disk.sync_directory(each.parent)
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytes:
-    """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise."""
+    """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
+
+    What no permission mends, such as a bad sector, is a DamagedError: another file may do.
+    """
     try:
         with open(path, "rb", opener=_no_wait) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise CheckpointError(f"{one_line(str(path))} is not a regular file; give {what}")
+                raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
             if status.st_size > limit:
                 raise CheckpointError(f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}")
             return file.read()
     except OSError as error:
-        raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
+        kind = DamagedError if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO) else CheckpointError
+        raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
 
 
 def _no_wait(path: str, flags: int) -> int:
@@ -112,7 +181,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, An
     data = bytearray(save(contiguous, metadata={"meta": about}))
     start = _digest_position(data)
     data[start : start + 64] = hashlib.sha256(data).hexdigest().encode()
-    write_atomically(path, bytes(data))
+    write_atomically(path, data)
 
 
 def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:

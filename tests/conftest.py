@@ -1,5 +1,6 @@
 """What many tests share: a quiet environment, and small trainings in this process."""
 
+import contextlib
 import os
 import shutil
 import signal
@@ -69,6 +70,32 @@ class Watcher:
 @pytest.fixture
 def watcher():
     return Watcher
+
+
+FAULTS: dict[str, list[int]] = {}  # row of the fault matrix: tried, survived
+
+
+@pytest.fixture
+def tally():
+    """`with tally(row):` counts a fault tried, and survived if nothing is raised inside."""
+
+    @contextlib.contextmanager
+    def count(row, faults=1):
+        counts = FAULTS.setdefault(row, [0, 0])
+        counts[0] += faults
+        yield
+        counts[1] += faults
+
+    return count
+
+
+def pytest_terminal_summary(terminalreporter):
+    if FAULTS:
+        terminalreporter.section("faults")
+        for row, (tried, survived) in sorted(FAULTS.items()):
+            terminalreporter.write_line(
+                f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
+            )
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from charrnn import storage
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, StorageError, VocabularyError
 from charrnn.text import corpus as corpus_module
@@ -428,7 +429,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(surveyed, tmp_path, m
         raise OSError(28, "No space left on device")
 
     found = surveyed(b"abcdefgh")
-    monkeypatch.setattr(corpus_module, "_file_sha256", full)
+    monkeypatch.setattr(storage.disk, "sync", full)
     with pytest.raises(StorageError, match="No space left on device") as caught:
         build(found, STREAM, 1, tmp_path / "out")
     assert caught.value.exit_code == 5

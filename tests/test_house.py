@@ -123,6 +123,32 @@ def test_only_picture_knows_matplotlib():
         assert not known or path.name == "picture.py", path
 
 
+def test_only_storage_changes_a_disk():
+    """So that a fault can be planted at every call (tests/test_faults.py). Directories made in vain are removed whole."""
+    changing = {
+        "write_bytes",
+        "write_text",
+        "unlink",
+        "rename",
+        "mkdir",
+        "touch",
+        "truncate",
+        "fsync",
+        "makedirs",
+        "remove",
+    }
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())) if path.name != "storage.py" else ():
+            if not isinstance(node, ast.Call):
+                continue
+            called = node.func
+            if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id != "disk":
+                assert called.attr not in changing or called.value.id == "file", f"{path.name}:{node.lineno}"
+                assert (called.value.id, called.attr) != ("os", "replace"), f"{path.name}:{node.lineno}"
+            if isinstance(called, ast.Name) and called.id == "open":
+                assert [getattr(mode, "value", None) for mode in node.args[1:]] == ["rb"], f"{path.name}:{node.lineno}"
+
+
 def test_no_pickle_anywhere():
     for path in PACKAGE.rglob("*.py"):
         assert not imports_of(path) & {"pickle", "shelve", "marshal", "dill", "joblib"}, path

@@ -391,7 +391,7 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_no_other(step, existed, t
 
 
 def test_a_failure_to_sync_the_directory_is_told_and_leaves_a_whole_file(tmp_path, monkeypatch):
-    monkeypatch.setattr(storage, "sync_directory", failing(errno.EIO))
+    monkeypatch.setattr(storage.disk, "sync_directory", failing(errno.EIO))
     with pytest.raises(StorageError):
         write_atomically(tmp_path / "x", b"new")
     assert (tmp_path / "x").read_bytes() == b"new"

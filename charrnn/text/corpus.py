@@ -7,23 +7,21 @@ it lie its description (.json) and a filter of the training split (.novel, see n
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
 import json
 import mmap
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
-from charrnn.storage import read_bounded, storage_error, sync_directory, write_atomically
+from charrnn.storage import Output, make_directories, read_bounded, replacing, storage_error, write_atomically
 from charrnn.terminal import one_line
 from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
@@ -147,7 +145,7 @@ def build(
             raise VocabularyError(vocabulary.explain_unknown(missing, census.counts[missing], census.shown))
     notes: list[str] = []
 
-    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+    def write(file: Output, dtype: str) -> dict[str, tuple[int, int]]:
         writer = _write_lines if found.mode == "lines" else _write_stream
         bounds, said = writer(file, found, settings, vocabulary, dtype, seed)
         notes.extend(said)
@@ -164,7 +162,7 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
     """
     new_ids = vocabulary.lookup(np.array(old.vocabulary.symbols))
 
-    def write(file: BinaryIO, dtype: str) -> dict[str, tuple[int, int]]:
+    def write(file: Output, dtype: str) -> dict[str, tuple[int, int]]:
         for start in range(0, len(old.ids), PIECE_BYTES):
             file.write(new_ids[old.ids[start : start + PIECE_BYTES]].astype(dtype).data)
         return old.bounds
@@ -175,33 +173,24 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
 
 def _store(
     folder: Path, title: str, fingerprint: str, mode: str, text_sha256: dict[str, str], vocabulary: Vocabulary,
-    write: Callable[[BinaryIO, str], dict[str, tuple[int, int]]],
+    write: Callable[[Output, str], dict[str, tuple[int, int]]],
 ) -> Corpus:  # fmt: skip
     """The three files of a corpus. write puts the ids of all splits into a file, as the type named, and returns their bounds."""
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     name = f"{fingerprint[:16]}.ids"
-    temporary = folder / f".{name}.tmp"
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            bounds = write(file, dtype)
-            file.flush()
-            os.fsync(file.fileno())
-        digest = _file_sha256(temporary)
-        temporary.replace(folder / name)
-        sync_directory(folder)
-    except BaseException as error:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        if isinstance(error, OSError):
-            raise storage_error(error, folder) from error
-        raise
+        make_directories(folder)
+    except OSError as error:
+        raise storage_error(error, folder) from error
+    with replacing(folder / name) as file:
+        bounds = write(file, dtype)
+    digest = _file_sha256(folder / name)
     made = Corpus(title, folder / name, dtype, bounds, vocabulary, mode, fingerprint)
     about = {
         "format": FORMAT, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype, "bounds": bounds,
         "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
     }  # fmt: skip
-    write_atomically(made.path.with_suffix(".json"), json.dumps(about).encode())
+    write_atomically(made.path.with_suffix(".json"), json.dumps(about | {"digest": _digest(about)}).encode())
     # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
     write_filter(made.path.with_suffix(".novel"), made.split("train"), vocabulary, made.mode, made.fingerprint)
     made.release()
@@ -214,6 +203,9 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
     shown = one_line(str(path))
     try:
         about: dict[str, Any] = json.loads(read_bounded(path.with_suffix(".json"), 64 << 20, "a corpus of charrnn"))
+        said = about.pop("digest", None)  # absent: of a charrnn that wrote none
+        if said is not None and said != _digest(about):
+            raise ValueError
         vocabulary = Vocabulary.from_dict(about["vocabulary"])
         bounds = {name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS}
         dtype, ends = str(about["dtype"]), [0, *(edge for name in SPLITS for edge in bounds[name])]
@@ -224,7 +216,7 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
             and mode in ("lines", "stream")
         )
         size = path.stat().st_size
-    except (OSError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
+    except (OSError, AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
         raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
     fine = fine and ends == sorted(ends) and ends[::2] == [*ends[1::2], ends[-1]]  # no split hides a piece of another
     if not fine or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
@@ -294,7 +286,7 @@ def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
 
 
 def _write_stream(
-    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     for name, source in found.sources.items():
         for ids in _encoded(found, name, source, settings, vocabulary):
@@ -304,7 +296,7 @@ def _write_stream(
 
 
 def _write_lines(
-    file: BinaryIO, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     groups: dict[str, list[bytes]] = {}
     notes = []
@@ -377,6 +369,10 @@ def training_part(total: int, found: Survey, settings: TextSettings) -> int:
 def _bounds(lengths: dict[str, int]) -> dict[str, tuple[int, int]]:
     edges = np.cumsum([0, *(lengths[name] for name in SPLITS)]).tolist()
     return {name: (edges[index], edges[index + 1]) for index, name in enumerate(SPLITS)}
+
+
+def _digest(about: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(about).encode()).hexdigest()
 
 
 def _file_sha256(path: Path) -> str:

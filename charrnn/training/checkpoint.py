@@ -24,7 +24,16 @@ import numpy as np
 
 from charrnn.errors import CheckpointError, DamagedError, SettingsError, StorageError
 from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, parse_model, step_of
-from charrnn.storage import json_line, read_tensors, storage_error, write_atomically, write_tensors
+from charrnn.storage import (
+    append,
+    disk,
+    json_line,
+    make_directories,
+    read_tensors,
+    storage_error,
+    write_atomically,
+    write_tensors,
+)
 from charrnn.terminal import one_line
 
 CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
@@ -64,19 +73,23 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         """Make the directory and take its lock. Raises StorageError: not writable, or in use."""
         try:
-            self.checkpoints.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / ".lock", "a+b")
+            make_directories(self.checkpoints)
+            self._lock = disk.open(self.path / ".lock", "a+b")
+            _lock(self._lock, self.path)
+            for folder, names in (
+                (self.path, OURS),
+                (self.checkpoints, ("step-*.safetensors",)),
+                (self.path / "corpus", CORPUS),
+            ):
+                for name in names:
+                    for leftover in folder.glob(f".{name}.tmp"):  # of a write that was killed
+                        disk.remove(leftover)
         except OSError as error:
+            self._release()
             raise storage_error(error, self.path) from error
-        _lock(self._lock, self.path)
-        for folder, names in (
-            (self.path, OURS),
-            (self.checkpoints, ("step-*.safetensors",)),
-            (self.path / "corpus", CORPUS),
-        ):
-            for name in names:
-                for leftover in folder.glob(f".{name}.tmp"):  # of a write that was killed
-                    leftover.unlink(missing_ok=True)
+        except StorageError:
+            self._release()
+            raise
         return self
 
     def __exit__(
@@ -88,18 +101,22 @@ class RunDirectory:
                 self._metrics.close()
         if kind is not None and self._created and not checkpoint_files(self.checkpoints):
             shutil.rmtree(self.path, ignore_errors=True)
+        self._release()
+
+    def _release(self) -> None:
         if self._lock:
-            self._lock.close()
+            with suppress(OSError):
+                self._lock.close()
 
     def clear(self, keep_corpora: Collection[str]) -> None:
         """Remove an earlier training: its files only, nothing that is not ours, and not the corpora of these names."""
         try:
             for name in OURS:
-                (self.path / name).unlink(missing_ok=True)
+                disk.remove(self.path / name)
             texts = [file for name in CORPUS for file in (self.path / "corpus").glob(name)]
             for file in [*checkpoint_files(self.checkpoints), *texts]:
                 if file.stem not in keep_corpora:
-                    file.unlink()
+                    disk.remove(file)
         except OSError as error:
             raise storage_error(error, self.path) from error
 
@@ -110,9 +127,12 @@ class RunDirectory:
         write_tensors(
             path, tensors, meta | {"metrics_bytes": metrics_bytes, "samples_bytes": self._size("samples.txt")}
         )
-        for old in checkpoint_files(self.checkpoints)[:-keep]:
-            if step_of(old) != step:
-                old.unlink(missing_ok=True)
+        try:
+            for old in checkpoint_files(self.checkpoints)[:-keep]:
+                if step_of(old) != step:
+                    disk.remove(old)
+        except OSError as error:
+            raise storage_error(error, self.checkpoints, "remove old files in") from error
         return path
 
     def save_best(self, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
@@ -122,15 +142,16 @@ class RunDirectory:
         """One line of metrics.jsonl. It reaches the disk with the next checkpoint at the latest."""
         try:
             if self._metrics is None:
-                self._metrics = open(self.path / "metrics.jsonl", "ab")
-            self._metrics.write(json_line(record).encode() + b"\n")
+                self._metrics = append(self.path / "metrics.jsonl")
+            disk.write(self._metrics, json_line(record).encode() + b"\n")
         except OSError as error:
             raise storage_error(error, self.path / "metrics.jsonl") from error
 
     def add_samples(self, text: str) -> None:
         try:
-            with open(self.path / "samples.txt", "ab") as file:
-                file.write(text.encode("utf-8", "replace"))
+            with append(self.path / "samples.txt") as file:
+                disk.write(file, text.encode("utf-8", "replace"))
+                disk.sync(file)
         except OSError as error:
             raise storage_error(error, self.path / "samples.txt") from error
 
@@ -144,13 +165,16 @@ class RunDirectory:
         Later checkpoints, found damaged, are set aside under another name. Raises StorageError.
         """
         try:
+            if self._metrics is not None:
+                self._metrics.close()
+                self._metrics = None
             for name, size in (("metrics.jsonl", "metrics_bytes"), ("samples.txt", "samples_bytes")):
                 wanted = int(checkpoint.meta.get(size, 0))
                 if (self.path / name).exists() and self._size(name) > wanted:
-                    os.truncate(self.path / name, wanted)
+                    disk.truncate(self.path / name, wanted)
             for later in checkpoint_files(self.checkpoints):
                 if step_of(later) > checkpoint.step:
-                    later.rename(later.with_name(later.name + ".damaged"))
+                    disk.replace(later, later.with_name(later.name + ".damaged"))
         except OSError as error:
             raise storage_error(error, self.path) from error
 
@@ -162,8 +186,7 @@ class RunDirectory:
         if self._metrics is None:
             return self._size("metrics.jsonl")
         try:
-            self._metrics.flush()
-            os.fsync(self._metrics.fileno())
+            disk.sync(self._metrics)
             return self._metrics.tell()
         except OSError as error:
             raise storage_error(error, self.path / "metrics.jsonl") from error
@@ -237,13 +260,12 @@ def _lock(file: BinaryIO, path: Path) -> None:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
-        holder = one_line(file.read(40).decode("ascii", "replace").strip())
+        holder = one_line(file.read(200).decode("utf-8", "replace").strip())
         raise StorageError(
             f"{one_line(str(path))} is in use by process {holder}; wait for it, or choose another --run"
         ) from None
     except OSError:
         return  # a file system without locks
-    file.seek(0)
-    file.truncate()
-    file.write(str(os.getpid()).encode())
+    file.truncate(0)
+    disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
     file.flush()

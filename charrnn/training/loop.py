@@ -18,7 +18,7 @@ import numpy as np
 import torch
 
 from charrnn.config import Settings, seconds
-from charrnn.errors import CheckpointError, DivergedError, SettingsError
+from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight.counting import Baseline, counted_for_training
 from charrnn.insight.evaluate import validation, validation_chars
 from charrnn.insight.score import Score
@@ -26,16 +26,16 @@ from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
-from charrnn.training import backends, memory, optim, runtime
+from charrnn.training import backends, memory, optim, recovery, runtime
 from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
+from charrnn.training.recovery import BAD_STEPS, Diverging
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
-BAD_STEPS = 5  # not finite, in a row, before giving up
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 Tensors = dict[str, np.ndarray]
@@ -124,13 +124,13 @@ class Trainer:
         self._began = time.perf_counter() if began is None else began
         self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
         self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
-        self._sampled_at = -1
+        self._sampled_at = self._judged_at = -1  # steps
         self._loop_began = 0.0  # elapsed seconds before this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
         self._evaluation_s = 0.0
         self._is_fresh = checkpoint is None
         if checkpoint is not None:
-            self._restore(checkpoint)
+            self.restore(checkpoint)
         self._elapsed_before = self.place.elapsed_s
 
     def stop(self, signal_name: str) -> None:
@@ -139,15 +139,25 @@ class Trainer:
 
     def fit(self) -> Outcome:
         """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
-        place = self.place
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
             self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
+        while True:
+            try:
+                return self.outcome(self._run())
+            except Diverging as what:
+                recovery.go_back(self, str(what))
+
+    def _run(self) -> str:
+        """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
+        place, reason = self.place, "done"
+        self._sampled_at = self._judged_at = -1
         if self._is_fresh:
             began = time.perf_counter()
             self._keep(self._evaluate(), is_due=True)
             self._evaluation_s = time.perf_counter() - began
-        reason = "done"
+            self._is_fresh = False
+        self._step_ends.clear()
         self._loop_began = self._elapsed()
         self._last_look = (place.step, self._loop_began)
         while self.plan.total_steps is None or place.step < self.plan.total_steps:
@@ -178,7 +188,7 @@ class Trainer:
             if self._sampled_at != place.step and not place.bad_steps:
                 self._sample()
         self._keep(is_best, is_due=True)
-        return self.outcome(reason)
+        return reason
 
     def settle(self) -> None:
         """After a resume: write the best weights again if they are the checkpoint's, lest a kill fell between the two."""
@@ -186,10 +196,13 @@ class Trainer:
             self._save_best()
 
     def train_step(self, batch: Batch) -> dict[str, Any]:
-        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics."""
+        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics.
+
+        Raises Diverging after a few of the latter in a row.
+        """
         began = time.perf_counter()
         training, place = self.settings.training, self.place
-        rate = optim.learning_rate(place.step, self.plan, training, training.lr or 0.0)
+        rate = optim.learning_rate(place.step, self.plan, training, (training.lr or 0.0) * recovery.lr_factor(place))
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
@@ -218,7 +231,7 @@ class Trainer:
         if not done.is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
-                raise DivergedError(self._diverged(f"loss or gradient was not finite {BAD_STEPS} times in a row"))
+                raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
 
     @property
@@ -229,12 +242,13 @@ class Trainer:
         return (is_over or bool(patience and place.evaluations_since_best >= patience)) and not place.recent.steps
 
     def save(self) -> None:
-        """Write a checkpoint of this very moment. Raises DivergedError rather than keep weights that are not finite."""
-        tensors = {f"model.{name}": value for name, value in self._sound_weights().items()}
+        """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""
+        tensors = {f"model.{name}": value for name, value in self.weights().items()}
         self.place.elapsed_s = self._elapsed()
         tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in self.optimizer.tensors().items()}
         tensors |= {f"average.{name}": _to_numpy(value) for name, value in self.average.tensors().items()}
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
+        recovery.check_finite(tensors)
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
@@ -248,13 +262,13 @@ class Trainer:
         return {name: _to_numpy(value) for name, value in self.model.tensors().items()}
 
     def _sound_weights(self) -> Tensors:
-        """weights(), if all are finite. Raises DivergedError."""
+        """weights(), if all are finite. Raises Diverging."""
         weights = self.weights()
-        if not all(np.isfinite(value).all() for value in weights.values()):
-            raise DivergedError(self._diverged("weights are no longer finite"))
+        recovery.check_finite(weights)
         return weights
 
-    def _restore(self, checkpoint: Checkpoint) -> None:
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
         self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
         optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
         self.optimizer.load_tensors(optimizer)
@@ -317,10 +331,13 @@ class Trainer:
         return every is not None and self.place.step % every == 0
 
     def _evaluate(self) -> bool:
-        """Score the validation text. Returns whether these are the best weights so far."""
+        """Score the validation text. Returns whether these are the best weights so far. Raises Diverging if it jumped."""
         place = self.place
         with self.average.in_place():
             val = validation(self.model, self.corpus, "val", self.device)
+        recovery.judge(self, val)
+        if not self.average.tensors():  # else the weights themselves are still to be judged
+            self._judged_at = place.step
         place.val_nats = val.nats_per_char
         if place.recent.steps:
             place.train_nats = place.recent.score.nats_per_char
@@ -340,8 +357,10 @@ class Trainer:
         return is_best
 
     def _keep(self, is_best: bool, is_due: bool) -> None:
-        """Save what is due. While steps are not finite nothing is, unless it scored best."""
+        """Save what is due. While steps are not finite nothing is, unless it scored best. Raises Diverging."""
         if is_best or (is_due and not self.place.bad_steps):
+            if self._judged_at != self.place.step:
+                recovery.judge(self)
             self.save()
         if is_best:
             self._save_best()
@@ -350,13 +369,6 @@ class Trainer:
         meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
         with self.average.in_place():
             self.run.save_best(self.weights(), meta)
-
-    def _diverged(self, what: str) -> str:
-        training = self.settings.training
-        return (
-            f"training diverged: {what} at step {self.place.step} (lr {training.lr:.2g}, clip {training.clip:g}); "
-            f"{self.run.path} keeps its last good checkpoint; try a smaller --lr, or --clip 1"
-        )
 
     def _sample(self) -> None:
         self._sampled_at = self.place.step

@@ -46,7 +46,7 @@ class Optimizer(Protocol):
         ...
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """What `tensors` returned, here or on another device, into a fresh optimiser. Raises CheckpointError."""
+        """What `tensors` returned, here or on another device, in place of what there is. Raises CheckpointError."""
         ...
 
 
@@ -143,6 +143,7 @@ class FlatOptimizer:
             for key, target in (("exp_avg", piece.exp_avg), ("exp_avg_sq", piece.exp_avg_sq), ("step", self._steps)):
                 value = tensors.get(f"{piece.name}.{key}")
                 if value is None:
+                    target.zero_()
                     continue
                 value = value.reshape(()) if key == "step" and value.numel() == 1 else value  # a file keeps it as (1,)
                 if value.shape != target.shape:
@@ -233,11 +234,16 @@ class TorchOptimizer:
             owner, _, key = name.rpartition(".")
             states.setdefault(owner, {})[key] = value
         for name, parameter in self._model.named_parameters():
-            if name in states:
-                self._optimizer.state[parameter] = {
-                    key: (value.reshape(()) if key == "step" else value).to(parameter.device)  # a file keeps it as (1,)
-                    for key, value in states[name].items()
-                }
+            mine = self._optimizer.state.get(parameter, {})
+            for value in mine.values():  # in place: a CUDA graph knows where they lie
+                if isinstance(value, Tensor):
+                    value.zero_()
+            for key, value in states.get(name, {}).items():
+                value = value.reshape(()) if key == "step" else value  # a file keeps it as (1,)
+                if key in mine:
+                    mine[key].copy_(value)
+                else:
+                    self._optimizer.state[parameter][key] = value.to(parameter.device)
 
 
 def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:

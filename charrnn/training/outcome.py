@@ -61,6 +61,7 @@ class Place:
     evaluations_since_best: int = 0
     bad_steps: int = 0  # in a row
     skipped_steps: int = 0
+    rollbacks: int = 0  # how often the training went back to a checkpoint, each time with half the learning rate
     clipped_steps: int = 0
     val_nats: float = math.nan
     train_nats: float = math.nan  # over the steps since the evaluation before the last
