@@ -11,13 +11,13 @@ names: $(VENV)/.installed  ## train on the shipped names for about a minute, the
 	$(VENV)/bin/charrnn sample runs/make-names --count 10
 
 test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
-	$(VENV)/bin/python -m pytest
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
 
 check: $(VENV)/.installed-dev  ## lint, format, types and the fast tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
-	$(VENV)/bin/python -m pytest -m "not slow and not medium"
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not medium"
 
 test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
 	$(VENV)/bin/python -m pytest -m "" --timeout 1800
