@@ -95,11 +95,7 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         raise SettingsError(
             f"{source}: a model of cell {old.settings.model.cell} counts and has no weights to start from"
         )
-    fixed = {
-        key: value
-        for key, value in dataclasses.asdict(old.settings.model).items()
-        if not key.endswith("drop") and key != "dropout"
-    }
+    fixed = {key: value for key, value in dataclasses.asdict(old.settings.model).items() if key not in REGULARISERS}
     fixed["unit"] = old.settings.text.unit
     usual = {key: getattr(old.settings.text, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | usual), *layers))
