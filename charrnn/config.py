@@ -57,7 +57,7 @@ class ModelSettings:
     """The network. None: sized from the corpus."""
 
     cell: str = setting(
-        "lstm",
+        "gru",
         "gru-before is the lecture's GRU, reset before the product; ngram counts instead of learning",
         choices=("rnn", "lstm", "gru", "gru-before", "ngram"),
     )
@@ -107,6 +107,10 @@ class TrainingSettings:
         max=1 << 20,
     )
     lr: float | None = setting(None, "highest learning rate", kind=float, min=0.0)
+    state_reset: float | None = setting(
+        None, "stream mode: share of the lanes, others at each update, that begin anew from an empty state",
+        kind=float, min=0.0, below=1.0,
+    )  # fmt: skip
     clip: float = setting(1.0, "largest gradient norm; 0 switches clipping off", min=0.0)
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
     schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))

@@ -23,6 +23,7 @@ from charrnn.insight.counting import Baseline, counted_for_training
 from charrnn.insight.evaluate import validation, validation_chars
 from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
+from charrnn.model.recurrent import State
 from charrnn.modelfile import model_meta
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
@@ -206,7 +207,7 @@ class Trainer:
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
-        done = self._update(batch, self.state, rate, place.step)
+        done = self._update(batch, self._carried(batch), rate, place.step)
         self.state = done.state
         if done.is_finite:
             self.average.update(place.step - place.skipped_steps + 1)
@@ -233,6 +234,15 @@ class Trainer:
             if place.bad_steps >= BAD_STEPS:
                 raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
+
+    def _carried(self, batch: Batch) -> State:
+        """The state that a batch begins with: some lanes' emptied, drawn from (seed, step), so that a resume draws the same."""
+        share, training = self.settings.training.state_reset, self.settings.training
+        if batch.fresh or not share:
+            return self.state
+        is_kept = np.random.default_rng([training.seed, self.place.step]).random(len(batch.inputs)) >= share
+        keep = torch.from_numpy(is_kept).to(self.device)[:, None]
+        return tuple(part * keep for part in self.state)
 
     @property
     def is_done(self) -> bool:

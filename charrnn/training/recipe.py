@@ -14,12 +14,13 @@ from charrnn.text.corpus import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
-# Recurrent weights for each character that a training will read, passes counted. LSTMs of 192, 256 and 384 units on tiny
-# Shakespeare at equal work, 8e11 weights x characters: 1.584, 1.586, 1.598 nats; 320 and 384 at 5e12: 1.515, 1.510.
-WEIGHTS_PER_CHAR = 0.05
+# The figures below come from trials on tiny Shakespeare and C (README, Decisions).
+WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training will read, passes counted
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
+DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
-LONG_WEAR = 16.0  # from here on weights are dropped too: earlier it only makes learning slower
+SEQ_LENGTH = 64
+STATE_RESET = 0.03  # a model that also meets empty states in training loses less where texts begin
 START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
 
@@ -27,11 +28,14 @@ class Recipe(NamedTuple):
     """What is filled in where a person said nothing."""
 
     hidden_size: int
+    num_layers: int
+    skip: str
     dropout: float
     weight_drop: float
     lr: float
     weight_decay: float
     ema: float
+    state_reset: float
     batch_size: int
     reason: str
 
@@ -50,11 +54,12 @@ def fill(settings: Settings, found: Survey, rate: Callable[[], float]) -> tuple[
     hidden = model.hidden_size or (model.embedding_size if model.tie_weights else None) or recipe.hidden_size
     sized: dict[str, Any] = {
         "hidden_size": hidden,
-        "num_layers": model.num_layers or 1,
+        "num_layers": model.num_layers or recipe.num_layers,
+        "skip": recipe.skip if model.skip == "none" else model.skip,
         "embedding_size": model.embedding_size
         or (hidden if model.tie_weights else min(64, max(8, len(found.vocabulary)))),
     }
-    seq_length, batch_size = training.seq_length or 64, training.batch_size or recipe.batch_size
+    seq_length, batch_size = training.seq_length or SEQ_LENGTH, training.batch_size or recipe.batch_size
     if found.mode == "lines" and training.batch_size is None:
         batch_size = 64
     if found.mode == "stream" and training.seq_length is None:
@@ -73,6 +78,7 @@ def fill(settings: Settings, found: Survey, rate: Callable[[], float]) -> tuple[
     reason = recipe.reason if model.hidden_size is None else "as asked"
     if training.init_from:
         reason = f"from {one_line(training.init_from)}"
+    drops = f"{made.skip} skips, {drops}" if made.skip != "none" else drops
     return filled, f"{made.cell} {made.num_layers} x {made.hidden_size}, {drops} ({reason})"
 
 
@@ -83,12 +89,12 @@ _SMALL = ((20_000, 96, 0.6, 0.4), (200_000, 256, 0.6, 0.4))
 
 def _for_small(chars: int) -> Recipe:
     hidden, dropout, decay = next(row[1:] for row in _SMALL if chars < row[0])
-    return Recipe(hidden, dropout, 0.0, 0.005, decay, EMA, 32, f"sized for {chars:,} characters")
+    return Recipe(hidden, 1, "none", dropout, 0.0, 0.005, decay, EMA, 0.0, 32, f"sized for {chars:,} characters")
 
 
 def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float]) -> Recipe:
     """Weights and characters read grow together: twice the work, sqrt(2) of both. What is read often is dropped more."""
-    gates, layers, batch_size = GATES[model.cell], model.num_layers or 1, training.batch_size or 32
+    gates, batch_size = GATES[model.cell], training.batch_size or 16
     work = 0.0
     if training.budget is not None:
         work = max(1.0, (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE) * rate()
@@ -96,19 +102,21 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     elif training.epochs is not None:
         read = training.epochs * chars
     else:
-        read = float((training.steps or 0) * batch_size * (training.seq_length or 64))
+        read = float((training.steps or 0) * batch_size * (training.seq_length or SEQ_LENGTH))
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
-    hidden = model.hidden_size or min(
-        HIDDEN_SIZES, key=lambda size: abs(math.log(gates * layers * size * size / wanted))
-    )
-    weights = gates * layers * hidden * hidden
+    is_open = model.num_layers is None and model.skip == "none" and not model.tie_weights
+    is_deep = is_open and (gates * model.hidden_size**2 if model.hidden_size else wanted) >= DEEP
+    layers = model.num_layers or 1 + is_deep
+    squares = gates * (2 * layers - 1)  # of hidden x hidden: each layer's own, and what it reads of the one below
+    hidden = model.hidden_size or min(HIDDEN_SIZES, key=lambda size: abs(math.log(squares * size * size / wanted)))
+    weights = squares * hidden * hidden
     read = work / weights if work else read
     wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
-    dropout = min(0.5, max(0.1, round(0.1 * math.log2(max(wear, 1.0)) - 0.05, 1)))
-    weight_drop = 0.0 if wear < LONG_WEAR else min(0.4, dropout - 0.1)
+    dropout = min(0.5, max(0.0, round(1.6 * math.log2(1 + wear) - 0.9) / 20))
+    weight_drop = min(0.4, max(0.0, round(math.log2(max(wear, 1.0) / 8) + 0.3) / 10))
     return Recipe(
-        hidden, dropout, round(weight_drop, 1), min(0.012, 3 / hidden), 0.01, EMA, 16 if read < 20 * chars else 32,
-        f"for {read / chars:.2g} passes over {chars:,} characters",
+        hidden, layers, "dense" if is_deep else model.skip, dropout, weight_drop, min(0.01, 2.6 / hidden), 0.1, EMA,
+        STATE_RESET, 16, f"for {read / chars:.2g} passes over {chars:,} characters",
     )  # fmt: skip
 
 
