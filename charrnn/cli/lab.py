@@ -10,6 +10,7 @@ from charrnn.cli.result_view import Csv, Json, Plot, Quiet, Run, Seed, check_out
 from charrnn.errors import SettingsError
 
 lab = typer.Typer(help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True)
+CELLS = ("rnn", "lstm", "gru", "gru-before")
 
 
 @lab.command("vanish")
@@ -33,13 +34,22 @@ def vanish(
 
 
 @lab.command("depth")
-def depth(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False) -> None:
-    """Gradients by layer in stacks of 1 to 8, plain and with skips; and what removing a layer costs."""
+def depth(
+    cell: Annotated[str, typer.Option(help="rnn, lstm, gru or gru-before.", rich_help_panel="What")] = "rnn",
+    plot: Plot = None,
+    csv: Csv = None,
+    json: Json = False,
+    seed: Seed = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Gradients by layer in stacks of 1 to 8, plain and with skips; and what leaving out a layer costs."""
     check_outputs(plot, csv, json, seed)
+    if cell not in CELLS:
+        raise SettingsError(f"--cell {cell!r}: choose {', '.join(CELLS[:-1])} or {CELLS[-1]}")
 
     from charrnn.lab.depth import depth as find
 
-    show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(find(cell, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
 # Further labs: a command as those above, here or in a file of its own that imports `lab` from here.
