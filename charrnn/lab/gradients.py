@@ -28,6 +28,7 @@ from charrnn.model import equations
 from charrnn.text.corpus import line_bounds
 
 POSITIONS = 64  # losses looked at
+LEAST_LAGS = 3
 WARM_UP = 32  # characters read, from the zero state, before the farthest lag
 SIZE, STEPS = 64, 400  # hidden units and updates of the lab's own cells
 EMBEDDING = 16
@@ -53,32 +54,33 @@ class Curve(NamedTuple):
 
 
 def stream_windows(ids: np.ndarray, lags: int, seed: int) -> Windows:
-    """POSITIONS different places of a stream. Raises CorpusError where it is too short."""
-    lags = min(lags, len(ids) - WARM_UP - POSITIONS - 1)
-    if lags < 4:
-        raise CorpusError(f"the text held out has {len(ids):,} characters; this lab needs {WARM_UP + POSITIONS + 5}")
+    """POSITIONS different places of a stream; fewer, and fewer lags, where it is short. Raises CorpusError."""
+    lags = min(lags, max(LEAST_LAGS, len(ids) - WARM_UP - POSITIONS - 1))
     width = WARM_UP + lags + 2
-    first = np.sort(np.random.default_rng(seed).choice(len(ids) - width + 1, POSITIONS, replace=False))
-    text = ids[first[:, None] + np.arange(width)]
-    return Windows(torch.from_numpy(text.astype(np.int64)), torch.zeros(POSITIONS, dtype=torch.int64), lags)
+    if len(ids) < width:
+        raise CorpusError(f"the text held out has {len(ids):,} characters; this lab needs {width}")
+    places = len(ids) - width + 1
+    first = np.sort(np.random.default_rng(seed).choice(places, min(POSITIONS, places), replace=False))
+    text = ids[first[:, None] + np.arange(width)].astype(np.int64)
+    return Windows(torch.from_numpy(text), torch.zeros(len(text), dtype=torch.int64), lags)
 
 
 def line_windows(ids: np.ndarray, newline: int, lags: int, seed: int) -> Windows:
-    """Places of different lines or of the same, each line from the zero state. Fewer lags where lines are short."""
+    """Places in lines, each line from the zero state; fewer lags where lines are short. Raises CorpusError."""
     starts, lengths = line_bounds(ids, newline)
-    # Place p of a line has read the newline before it and p characters, so that lags 0 to p have a state.
-    reach = np.sort(lengths)[::-1]
-    enough = [k for k in range(4, lags + 1) if np.clip(reach - k + 1, 0, WARM_UP).sum() >= POSITIONS]
-    if not enough:
-        raise CorpusError(f"the lines held out are too few or too short; this lab needs {POSITIONS} places 4 deep")
-    lags = enough[-1]
-    counts = np.clip(lengths - lags + 1, 0, WARM_UP)
-    chosen = np.sort(np.random.default_rng(seed).choice(int(counts.sum()), POSITIONS, replace=False))
-    line = np.searchsorted(np.cumsum(counts), chosen, side="right")
-    place = lags + chosen - (np.cumsum(counts) - counts)[line]
-    width = lags + WARM_UP  # characters read by the farthest place
-    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap")
-    return Windows(torch.from_numpy(text.astype(np.int64)), torch.from_numpy(width - 1 - place), lags)
+    # Place p of a line comes after the newline before it and p characters, so that lags 0 to p have a state of the line.
+    places = {k: np.clip(lengths - k + 1, 0, WARM_UP) for k in range(LEAST_LAGS, lags + 1)}
+    found = {k: int(counts.sum()) for k, counts in places.items()}
+    if not found[LEAST_LAGS]:
+        raise CorpusError(f"no line held out has {LEAST_LAGS} characters; this lab needs longer ones")
+    lags = max(k for k in found if found[k] >= min(POSITIONS, found[LEAST_LAGS]))
+    after = np.cumsum(places[lags])
+    chosen = np.sort(np.random.default_rng(seed).choice(found[lags], min(POSITIONS, found[lags]), replace=False))
+    line = np.searchsorted(after, chosen, side="right")
+    place = lags + chosen - (after - places[lags])[line]
+    width = lags + WARM_UP  # characters read at the farthest place
+    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap").astype(np.int64)
+    return Windows(torch.from_numpy(text), torch.from_numpy(width - 1 - place), lags)
 
 
 def gradient_norms(
@@ -152,7 +154,7 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
         f"From {_farther_half(windows.lags)} characters back, what changes {slowest.of} of {slowest.cell} reaches the loss "
         f"{_faded(slowest)}; 90 % of its gradient lies within {_within(slowest)} characters, at most {windows.lags} looked at."
     )
-    settled = {"run": str(run), "lags": windows.lags, "positions": POSITIONS, "seed": seed}
+    settled = {"run": str(run), "lags": windows.lags, "positions": len(windows.ids), "seed": seed}
     return Result(
         f"Gradient of one character's loss by earlier states: {run.name}, {model_file.mode}",
         _columns(windows.lags),
@@ -193,7 +195,7 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
     )
     settled = {
         "text": "names, shuffled, as one stream", "hidden size": SIZE, "updates": STEPS, "lags": windows.lags,
-        "positions": POSITIONS, "seed": seed,
+        "positions": len(windows.ids), "seed": seed,
     }  # fmt: skip
     panels = (
         _norm_panel("untrained", untrained), _norm_panel(f"after {STEPS} updates", trained),
