@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
+from charrnn.cli.lab import lab
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -35,6 +36,7 @@ app.command("train")(train)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("cooccur")(cooccur)
+app.add_typer(lab, name="lab")
 
 
 def _show_version(wanted: bool) -> None:
