@@ -1,0 +1,170 @@
+"""charrnn cells: which cells of a network track quotes, brackets, the place in a line ...; or one of them, in colour."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.eval import Run
+from charrnn.cli.result_view import Csv, Json, check_outputs
+from charrnn.errors import SettingsError
+from charrnn.terminal import one_line, write_stdout
+
+if TYPE_CHECKING:
+    from charrnn.insight.cells import Trace
+    from charrnn.insight.search import Found, Search
+    from charrnn.modelfile import ModelFile
+
+CHARS, SHOWN_CHARS, MOST_CHARS = 50_000, 1000, 10_000_000
+MOST_TOP = 100
+SHOWN_BEFORE = 20  # characters of the table's text
+
+
+def _option(help: str, metavar: str) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="What", show_default=False)
+
+
+def cells(
+    run: Run = None,
+    chars: Annotated[
+        int | None,
+        _option(f"Characters of held-out text to read (default: {CHARS:,}; of --show {SHOWN_CHARS:,}).", "N"),
+    ] = None,
+    top: Annotated[int | None, _option("The best N cells for each feature (default: 1).", "N")] = None,
+    show: Annotated[str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")] = None,
+    csv: Csv = None,
+    json: Json = False,
+) -> None:
+    """Find the cells that track quotes, brackets, comments, the place in a line ...; or show what one of them does."""
+    for name, value, most in (("--chars", chars, MOST_CHARS), ("--top", top, MOST_TOP)):
+        if value is not None and not 1 <= value <= most:
+            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")
+    if show is not None and top is not None:
+        raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
+    check_outputs(None, csv, json)
+
+    from charrnn.modelfile import newest_run, read_model
+
+    model = read_model(run or newest_run(Path("runs")))
+    if show is None:
+        _search(model, chars or CHARS, top or 1, csv, json)
+    else:
+        _show(model, show, chars or SHOWN_CHARS, csv, json)
+
+
+def _search(model: ModelFile, chars: int, top: int, csv: Path | None, json: bool) -> None:
+    from charrnn.insight.cells import held_out
+    from charrnn.insight.search import search
+
+    ids = held_out(model, chars)
+    typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
+    found = search(model, ids, top)
+    rows = [one._asdict() for one in found.found]
+    text = ("before", "peak", "after")  # not in a table that a spreadsheet may open
+    if _write_csv(csv, [{name: value for name, value in row.items() if name not in text} for row in rows]):
+        return
+    if json:
+        about = {"run": str(model.path), "step": model.meta.get("step"), "chars": found.chars, "units": found.units,
+                 "dialect": found.dialect, "left_out": found.left_out}  # fmt: skip
+        return _write_json([about | {"found": rows}])
+    _print_search(model, found)
+
+
+def _print_search(model: ModelFile, found: Search) -> None:
+    from charrnn.progress import print_facts, print_table
+
+    run = one_line(str(model.run or model.path))
+    title = f"{run}: {found.units:,} units, read over {found.chars:,} characters of held-out text"
+    facts = []
+    if found.found:
+        print_table(
+            title, ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
+            [_cells(one) for one in found.found],
+        )  # fmt: skip
+        facts = [
+            ("score", "correlation on the half of the text that had no say in which cell was picked"),
+            ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
+            ("by luck", "the best score of any cell when the feature is taken from elsewhere in the text"),
+        ]
+    else:
+        facts = [
+            ("nothing", f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars")
+        ]
+    if found.left_out:
+        facts.append(("left out", f"{', '.join(found.left_out)}: too rare in this text"))
+    print_facts(facts)
+    if found.found:
+        print(f"now: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}")
+
+
+def _cells(one: Found) -> list[str]:
+    return [
+        one.feature, f"{one.cell}:{one.unit}", f"{one.score:+.3f}", "" if one.accuracy is None else f"{one.accuracy:.1%}",
+        f"{one.chance:.3f}", one_line((one.before + one.peak)[-SHOWN_BEFORE:]),
+    ]  # fmt: skip
+
+
+def _show(model: ModelFile, cell: str, chars: int, csv: Path | None, json: bool) -> None:
+    from charrnn.insight.cells import held_out, named, shades, trace
+    from charrnn.progress import print_shaded
+
+    name, unit = named(model, cell)
+    ids = held_out(model, chars)
+    found = trace(model, ids)
+    values = found.activations[name][:, unit]
+    if _write_csv(csv, _rows(model, found, name, unit)):
+        return
+    if json:
+        return _write_json(_rows(model, found, name, unit, guesses=True))
+    decode = model.vocabulary.decode
+    pieces = [(decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())]
+    print_shaded(
+        f"{one_line(str(model.run or model.path))}, {name}:{unit}: {values.min():.2f} to {values.max():.2f}", pieces
+    )
+
+
+def _rows(model: ModelFile, found: Trace, name: str, unit: int, *, guesses: bool = False) -> list[dict[str, Any]]:
+    """A row for each character: its place and code, the cell's activation having read it, and what it cost."""
+    symbols = model.vocabulary.symbols
+    activations = found.activations[name][:, unit].tolist()
+    rows: list[dict[str, Any]] = []
+    for place, (char, activation, nats) in enumerate(
+        zip(found.ids.tolist(), activations, found.surprise.tolist(), strict=True)
+    ):
+        rows.append({
+            "place": place, "code": symbols[char], "activation": activation if math.isfinite(activation) else None,
+            "bits": nats / math.log(2) if math.isfinite(nats) else None,
+        })  # fmt: skip
+        if guesses:
+            likeliest = zip(found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True)
+            rows[-1]["guesses"] = [[symbols[guess], share] for guess, share in likeliest if guess >= 0]
+    return rows
+
+
+def _write_json(objects: list[dict[str, Any]]) -> None:
+    from charrnn.storage import json_line
+
+    write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
+
+
+def _write_csv(place: Path | None, rows: list[dict[str, Any]]) -> bool:
+    """Write the file that was asked for; whether standard output is used up by it."""
+    if place is None:
+        return False
+    import csv
+    import io
+
+    from charrnn.storage import write_atomically
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if str(place) == "-":
+        write_stdout([out.getvalue().encode()])
+        return True
+    write_atomically(place, out.getvalue().encode(), "--csv")
+    return False
