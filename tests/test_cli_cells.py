@@ -10,6 +10,7 @@ import pytest
 from conftest import Watcher
 from test_house import loaded_after
 
+from charrnn.cli.cells import row_of
 from charrnn.insight.cells import held_out, named, shades, trace
 from charrnn.insight.search import Found, search
 from charrnn.modelfile import read_model
@@ -45,6 +46,11 @@ def test_the_table_names_features_cells_and_how_to_look(charrnn, run):
         assert f"{one.cell}:{one.unit}  {one.score:+.3f}" in " ".join(done.stdout.split("\n")).replace("   ", "  ")
     assert f"--show {found.found[0].cell}:{found.found[0].unit}" in done.stdout
     assert not set(done.stdout) & set("\x1b\x00\u202e")
+
+
+def test_the_tables_text_is_on_one_line():
+    one = Found("in ()", True, 1, "layer0.cell", 3, 0.5, 0.4, 0.75, 0.1, "a" * 24 + "\n\x1b", "(", "b")
+    assert row_of(one) == ["in ()", "layer0.cell:3", "+0.500", "75.0%", "0.100", "a" * 17 + "\\n\\x1b("]
 
 
 def test_json_is_the_whole_search(charrnn, run):

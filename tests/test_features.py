@@ -63,6 +63,7 @@ def test_of_any_text(name, text, expected):
         ("in a comment", "a / * b /* ", ".........xx"),
         ("in a comment", "/* // */ a", ".xxxxxx..."),
         ("depth of ()", "f(')', /* ( */ \"(\", (", "0" + "1" * 19 + "2"),
+        ("depth of {}", "{{}\n}{", "121101"),
         ("depth of {}", "{{\n#if\n}\n}}{", "122222200001"),
     ],
 )
@@ -78,6 +79,7 @@ def test_of_c(name, text, expected):
         ("in mathematics", "a $b$ c", "..xx..."),
         ("in mathematics", "a $$b$$ c", "..xxxx..."),
         ("in mathematics", "$a$$b$c", "xx.xx.."),
+        ("in mathematics", "$$$$a", "xxx.."),
         ("in mathematics", r"\$ $a\$b$", "...xxxxx."),
         ("in mathematics", r"\(a\)b\[c\]d", ".xxx...xxx.."),
         ("in mathematics", r"\[a\)b\]c", ".xxxxxx.."),

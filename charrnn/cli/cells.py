@@ -82,7 +82,7 @@ def _print_search(model: ModelFile, found: Search) -> None:
     if found.found:
         print_table(
             title, ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
-            [_cells(one) for one in found.found],
+            [row_of(one) for one in found.found],
         )  # fmt: skip
         facts = [
             ("score", "correlation on the half of the text that had no say in which cell was picked"),
@@ -100,7 +100,8 @@ def _print_search(model: ModelFile, found: Search) -> None:
         print(f"now: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}")
 
 
-def _cells(one: Found) -> list[str]:
+def row_of(one: Found) -> list[str]:
+    """Of the table: feature, cell, score, accuracy, what luck can do, and the text that ends in the cell's peak."""
     return [
         one.feature, f"{one.cell}:{one.unit}", f"{one.score:+.3f}", "" if one.accuracy is None else f"{one.accuracy:.1%}",
         f"{one.chance:.3f}", one_line((one.before + one.peak)[-SHOWN_BEFORE:]),

@@ -235,7 +235,7 @@ def read_tex(text: str) -> Tex:
         found.comment.append(is_comment)
         found.mathematics.append(delimiter != "" or any(name.rstrip("*") in MATHEMATICS for name in open_environments))
         found.depth.append(len(open_environments))
-        found.counted.append(counts and not is_comment)
+        found.counted.append(counts)
     return found
 
 
