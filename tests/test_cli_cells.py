@@ -4,6 +4,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -158,6 +159,13 @@ def test_wrong_options_are_one_line(charrnn, run, arguments, code, message):
     done = charrnn("cells", *model, *arguments)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (code, "", 1)
     assert message in done.stderr
+
+
+def test_a_model_that_travels_alone_has_no_text_to_read(charrnn, run, tmp_path):
+    shutil.copy(run / "model.safetensors", tmp_path / "alone.safetensors")
+    done = charrnn("cells", "alone.safetensors")
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (3, "", 1)
+    assert "in no run directory with its text; name a run that keeps some of its text for testing" in done.stderr
 
 
 def test_a_text_with_nothing_to_track_says_so(charrnn, run):

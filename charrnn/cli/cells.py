@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from charrnn.cli.eval import Run
-from charrnn.cli.result_view import Csv, Json, check_outputs
+from charrnn.cli.result_view import PANEL, Json, check_outputs
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, write_stdout
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from charrnn.insight.cells import Trace
     from charrnn.insight.search import Found, Search
     from charrnn.modelfile import ModelFile
@@ -35,7 +38,12 @@ def cells(
     ] = None,
     top: Annotated[int | None, _option("The best N cells for each feature (default: 1).", "N")] = None,
     show: Annotated[str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")] = None,
-    csv: Csv = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the figures to this file; - is standard output.", rich_help_panel=PANEL, show_default=False
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Find the cells that track quotes, brackets, comments, the place in a line ...; or show what one of them does."""
@@ -57,14 +65,13 @@ def cells(
 
 def _search(model: ModelFile, chars: int, top: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import held_out
-    from charrnn.insight.search import search
+    from charrnn.insight.search import Found, search
 
     ids = held_out(model, chars)
     typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
     found = search(model, ids, top)
     rows = [one._asdict() for one in found.found]
-    text = ("before", "peak", "after")  # not in a table that a spreadsheet may open
-    if _write_csv(csv, [{name: value for name, value in row.items() if name not in text} for row in rows]):
+    if _write_csv(csv, Found._fields[:-3], rows):  # no text in what a spreadsheet may open
         return
     if json:
         about = {"run": str(model.path), "step": model.meta.get("step"), "chars": found.chars, "units": found.units,
@@ -77,7 +84,7 @@ def _print_search(model: ModelFile, found: Search) -> None:
     from charrnn.progress import print_facts, print_table
 
     run = one_line(str(model.run or model.path))
-    title = f"{run}: {found.units:,} units, read over {found.chars:,} characters of held-out text"
+    title = f"{run}: {found.units:,} units over {found.chars:,} characters of held-out text"
     facts = []
     if found.found:
         print_table(
@@ -109,39 +116,36 @@ def row_of(one: Found) -> list[str]:
 
 
 def _show(model: ModelFile, cell: str, chars: int, csv: Path | None, json: bool) -> None:
-    from charrnn.insight.cells import held_out, named, shades, trace
+    from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
     name, unit = named(model, cell)
     ids = held_out(model, chars)
     found = trace(model, ids)
     values = found.activations[name][:, unit]
-    if _write_csv(csv, _rows(model, found, name, unit)):
+    rows = _rows(model, found, values)
+    if _write_csv(csv, ("place", "code", "activation", "bits"), rows):
         return
     if json:
-        return _write_json(_rows(model, found, name, unit, guesses=True))
+        return _write_json(rows)
     decode = model.vocabulary.decode
     pieces = [(decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())]
-    print_shaded(
-        f"{one_line(str(model.run or model.path))}, {name}:{unit}: {values.min():.2f} to {values.max():.2f}", pieces
-    )
+    low, high = extent(name, values)
+    run = one_line(str(model.run or model.path))
+    print_shaded(f"{run}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces)
 
 
-def _rows(model: ModelFile, found: Trace, name: str, unit: int, *, guesses: bool = False) -> list[dict[str, Any]]:
-    """A row for each character: its place and code, the cell's activation having read it, and what it cost."""
-    symbols = model.vocabulary.symbols
-    activations = found.activations[name][:, unit].tolist()
-    rows: list[dict[str, Any]] = []
-    for place, (char, activation, nats) in enumerate(
-        zip(found.ids.tolist(), activations, found.surprise.tolist(), strict=True)
-    ):
+def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, Any]]:
+    """A row for each character: its place and code, the cell's value having read it, what it cost, what was guessed."""
+    symbols, rows = model.vocabulary.symbols, []
+    for place, char in enumerate(found.ids.tolist()):
+        value, nats = float(values[place]), float(found.surprise[place])
+        guesses = zip(found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True)
         rows.append({
-            "place": place, "code": symbols[char], "activation": activation if math.isfinite(activation) else None,
+            "place": place, "code": symbols[char], "activation": value if math.isfinite(value) else None,
             "bits": nats / math.log(2) if math.isfinite(nats) else None,
+            "guesses": [[symbols[guess], share] for guess, share in guesses if guess >= 0],
         })  # fmt: skip
-        if guesses:
-            likeliest = zip(found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True)
-            rows[-1]["guesses"] = [[symbols[guess], share] for guess, share in likeliest if guess >= 0]
     return rows
 
 
@@ -151,7 +155,7 @@ def _write_json(objects: list[dict[str, Any]]) -> None:
     write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
 
 
-def _write_csv(place: Path | None, rows: list[dict[str, Any]]) -> bool:
+def _write_csv(place: Path | None, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
     """Write the file that was asked for; whether standard output is used up by it."""
     if place is None:
         return False
@@ -161,7 +165,7 @@ def _write_csv(place: Path | None, rows: list[dict[str, Any]]) -> bool:
     from charrnn.storage import write_atomically
 
     out = io.StringIO()
-    writer = csv.DictWriter(out, list(rows[0]) if rows else [], lineterminator="\n")
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
     if str(place) == "-":

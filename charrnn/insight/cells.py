@@ -77,8 +77,8 @@ def held_out(model: ModelFile, most: int) -> np.ndarray:
     model counts.
     """
     refuse_counting(model)
-    ids = text_of_split(model, None).ids
-    return cut(model, ids, most)
+    text = text_of_split(model, None, advice="name a run that keeps some of its text for testing")
+    return cut(model, text.ids, most)
 
 
 def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
@@ -165,13 +165,19 @@ def named(model: ModelFile, cell: str) -> tuple[str, int]:
     )
 
 
-def shades(name: str, values: np.ndarray) -> np.ndarray:
-    """Activations as -1 to 1, for colours: a gate's range is 0 to 1, a cell's the largest here; no number is 0."""
+def extent(name: str, values: np.ndarray) -> tuple[float, float]:
+    """Between what an activation can lie: a gate between 0 and 1, a state between -1 and 1, a cell as far as it goes here."""
     kind = name.split(".")[1]
-    values = np.where(np.isfinite(values), values, 0.5 if kind in GATES else 0.0)
-    if kind in GATES:
-        return 2 * values - 1
-    return values / max(float(np.abs(values).max(initial=0)), 1e-30) if kind == "cell" else values
+    if kind == "cell":
+        most = max(float(np.abs(values[np.isfinite(values)]).max(initial=0)), 1e-30)
+        return -most, most
+    return (0.0, 1.0) if kind in GATES else (-1.0, 1.0)
+
+
+def shades(name: str, values: np.ndarray) -> np.ndarray:
+    """Activations as -1 to 1 within their extent, for colours; what is no number is 0."""
+    low, high = extent(name, values)
+    return np.nan_to_num(2 * (values - low) / (high - low) - 1)
 
 
 def refuse_counting(model: ModelFile) -> None:
