@@ -111,7 +111,7 @@ def shaded(monkeypatch, pieces, **environment):
 def test_a_terminal_gets_black_on_white_to_green_and_blue(monkeypatch):
     shown = shaded(monkeypatch, [("a", 1.0), ("b", 0.0), ("c", -1.0), ("d", 0.5)])
     for letter, colour in (("a", "70;200;90"), ("b", "255;255;255"), ("c", "110;150;255"), ("d", "162;228;172")):
-        assert f"\x1b[30;48;2;{colour}m{letter}\x1b[0m" in shown
+        assert f"\x1b[38;2;0;0;0;48;2;{colour}m{letter}\x1b[0m" in shown
 
 
 def test_no_color_is_obeyed(monkeypatch):
