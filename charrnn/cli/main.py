@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
+from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -34,6 +35,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("report")(report)
 app.command("cooccur")(cooccur)
 
 

@@ -1,0 +1,307 @@
+"""What stands in a report: gathered from a run, in words and numbers, bounded in time and size. It draws nothing."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Callable
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from charrnn import __version__
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.insight import cells
+from charrnn.insight.figures import figures, measured, split_rule
+from charrnn.insight.novelty import Question, examine
+from charrnn.insight.overlap import described
+from charrnn.insight.score import tallied
+from charrnn.insight.scoring import How, Text, evaluated, open_scorer, protocol_of, text_of_split
+from charrnn.modelfile import ModelFile
+from charrnn.report import curves, record
+from charrnn.report.viewer import viewer
+from charrnn.terminal import one_line
+from charrnn.training.checkpoint import load_newest
+from charrnn.training.outcome import place_from_dict, verdict
+
+Say = Callable[[str], None]
+
+MOST_SCORED = 200_000  # characters of a split; `charrnn eval` scores all of it
+SCORING_WORK = 1.5e11  # characters times parameters: about fifteen seconds
+LARGE_TEXT = 5_000_000  # characters of training text beyond which counting and searching it take too long for a page
+NOVELTY_WORK = 2e11  # characters drawn times parameters: a few seconds
+NOVEL_LINES, NOVEL_STREAMS = 200, 20
+MOST_SAMPLES, SAMPLE_CHARS = 8, 1200
+SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
+
+
+def gather(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
+    """Everything but the cells. verdict_of_copies: words for what insight.novelty found.
+
+    Raises CheckpointError if the model lies in no run.
+    """
+    run = model.run
+    if run is None:
+        raise CheckpointError(f"{one_line(str(model.path))} lies in no run directory; a report shows a run: name one")
+    metrics, about = record.read_metrics(run / "metrics.jsonl"), record.read_about(run / "run.json")
+    results = [found for split in ("test", "val") if (found := _scored(model, split, say))]
+    training = model.settings.training
+    return {
+        "title": run.resolve().name, "version": __version__,
+        "summary": _summary(model), "status": _status(run, model),
+        "key": _key_figures(model, metrics, results),
+        "charts": curves.charts(metrics, training.clip, len(model.vocabulary)), "remarks": _remarks(metrics),
+        "results": [_table(found) for found in results],
+        "samples": _samples(run / "samples.txt"),
+        "novelty": _novelty(model, verdict_of_copies, say),
+        "cells": _cells(model, say),
+        "settings": _settings(model, about),
+        "files": _files(model),
+    }  # fmt: skip
+
+
+def _summary(model: ModelFile) -> str:
+    settings, corpus = model.settings.model, model.meta.get("corpus", "a text")
+    what = "lines, each by itself" if model.mode == "lines" else "one stream of characters"
+    if model.counts:
+        kind = f"{model.ngram().order}-gram with {SMOOTHINGS[settings.smoothing]} smoothing"
+        return f"A {kind} that counted {corpus}, read as {what}."
+    layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
+    names = {"rnn": "An RNN", "lstm": "An LSTM", "gru": "A GRU", "gru-before": "A GRU (reset before the product)"}
+    return f"{names[settings.cell]} of {layers} with {settings.hidden_size:,} units that learnt {corpus}, read as {what}."
+
+
+def _status(run: Path, model: ModelFile) -> str:
+    """How far the training has come, and what its figures mean. Empty where no checkpoint says so."""
+    try:
+        checkpoint, _ = load_newest(run)
+        place, total = place_from_dict(checkpoint.meta["place"]), checkpoint.meta["plan"].get("total_steps")
+    except (CheckpointError, KeyError, TypeError):
+        return ""
+    patience = model.settings.training.patience
+    if patience and place.evaluations_since_best >= patience:
+        reason, said = "stopped improving", f"Stopped at step {place.step:,}"
+    elif isinstance(total, int) and place.step >= total:
+        reason, said = "done", f"Finished after {place.step:,} steps"
+    else:
+        steps = f" of {total:,}" if isinstance(total, int) else ""
+        reason, said = "", f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
+    if model.counts or not reason:
+        return f"{said}."
+    return f"{said}: {verdict(place, reason, model.settings, None)}."
+
+
+def _key_figures(model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]) -> list[dict[str, str]]:
+    found = [
+        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {each['split']}"} for each in results
+    ]
+    if not model.counts:
+        found.append({"value": f"{sum(each.size for each in model.tensors.values()):,}", "name": "parameters"})
+    elapsed = metrics.steps["elapsed_s"][np.isfinite(metrics.steps["elapsed_s"])] if metrics.steps else np.zeros(0)
+    read = float(np.nansum(metrics.steps["chars"])) if metrics.steps else 0.0
+    if read:
+        found.append({"value": f"{read:,.0f}", "name": "characters read in training"})
+    if len(elapsed):
+        found.append({"value": _duration(float(elapsed.max())), "name": "of training"})
+    return found
+
+
+def _duration(value_s: float) -> str:
+    if value_s < 120:
+        return f"{value_s:.0f} s"
+    return f"{value_s / 60:.0f} min" if value_s < 7200 else f"{value_s / 3600:.1f} h"
+
+
+def _remarks(metrics: record.Metrics) -> list[str]:
+    """What somebody should know of the record of the training."""
+    found = [metrics.missing] if metrics.missing else []
+    for each in metrics.rollbacks:
+        found.append(
+            f"The training diverged at step {each.get('from_step')} ({each.get('reason')}) and went back to step "
+            f"{each.get('step')}, with {each.get('lr_factor')} of the learning rate."
+        )
+    if metrics.unreadable:
+        found.append(f"Lines of metrics.jsonl that cannot be read, left out: {metrics.unreadable:,}.")
+    return found
+
+
+# Results
+
+
+def _scored(model: ModelFile, split: str, say: Say) -> dict[str, Any] | None:
+    """What `charrnn eval` finds on a split, or on as much of its beginning as can be scored in some seconds."""
+    try:
+        text = text_of_split(model, split)
+    except CorpusError:
+        return None  # this run keeps no such text
+    size = sum(each.size for each in model.tensors.values())
+    whole = text.ids
+    most = MOST_SCORED if model.counts else int(min(MOST_SCORED, max(5000, SCORING_WORK / size)))
+    text = replace(text, ids=cells.cut(model, whole, most))
+    say(f"scoring {len(text.ids):,} characters of the {split} text")
+    corpus = text.corpus
+    if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
+        found = evaluated(model, text, How(), split == "test" or not len(corpus.split("test")), say)
+    else:
+        found = _figures_alone(model, text)
+        found["notes"].append("the training text is too large for a page to count it: charrnn eval compares")
+    if len(text.ids) < len(whole):
+        found["notes"].append(f"the first {len(text.ids):,} of {len(whole):,} characters; charrnn eval scores all")
+    return found
+
+
+def _figures_alone(model: ModelFile, text: Text) -> dict[str, Any]:
+    """As `evaluated` finds them, without anything that reads the training text."""
+    newline = model.vocabulary.newline if model.mode == "lines" else None
+    protocol = protocol_of(model, How())
+    tally = tallied(open_scorer(model, "auto"), text.ids, protocol, newline)
+    size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
+    name = text.corpus.name if text.corpus is not None else ""
+    return {
+        "split": text.split, "split_rule": split_rule(model.settings, model.mode, str(text.split)), "protocol": protocol,
+        **figures(tally, size_bytes, model.mode), "data": {"name": name, "sha256": sha256}, "baselines": {}, "ngram": None,
+        "gain_over_ngram": None, "overlap": None, "notes": [], "warnings": [],
+    }  # fmt: skip
+
+
+def _table(found: dict[str, Any]) -> dict[str, Any]:
+    """The figure among its baselines, best first, and what somebody needs to quote it."""
+    ngram = found["ngram"]
+    names = {
+        "ngram": f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}" if ngram else "", "unigram": "frequencies alone",
+        "uniform": "every character as likely", **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
+    }  # fmt: skip
+    bars = [{"name": "this run", "bits": found["bits_per_char"], "own": True}]
+    bars += [{"name": names[name], "bits": bits, "own": False} for name, bits in found["baselines"].items()]
+    interval = found["interval"]
+    facts = [["nats per character", f"{found['nats_per_char']:.4f}"], ["perplexity", f"{found['perplexity']:.3f}"]]
+    if interval:
+        low, high = interval["bits_per_char"]
+        unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
+        said = f"{low:.3f} to {high:.3f} bits per character (bootstrap over {interval['units']:,} {unit})"
+        facts.append(["95 % interval", said])
+    if found["gain_over_ngram"]:
+        facts.append(["against counting", _gain(found["gain_over_ngram"])])
+    facts += [
+        ["protocol", f"{found['protocol']}, {found['chars']:,} predicted characters"],
+        ["text", f"{found['data']['name']}, {found['split']} split: {found['split_rule']}"],
+        ["SHA-256 of it", found["data"]["sha256"]],
+    ]
+    if found["overlap"]:
+        facts.append(["overlap", described(found["overlap"])])
+    facts += [["note", note] for note in found["notes"]] + [["warning", warning] for warning in found["warnings"]]
+    return {
+        "split": found["split"],
+        "bars": [each | {"bits": round(each["bits"], 4)} for each in sorted(bars, key=lambda each: each["bits"])],
+        "interval": interval and [round(bound, 4) for bound in interval["bits_per_char"]], "facts": facts,
+    }  # fmt: skip
+
+
+def _gain(gain: dict[str, Any]) -> str:
+    bits = gain["bits_per_char"]
+    said = f"{abs(bits):.3f} bits per character {'better' if bits > 0 else 'worse'}"
+    if not gain["interval"]:
+        return said
+    low, high = gain["interval"]["bits_per_char"]
+    return f"{said} (95 %: {low:+.3f} to {high:+.3f})" + ("" if low > 0 or high < 0 else "; this text cannot tell")
+
+
+# Samples and copies
+
+
+def _samples(path: Path) -> dict[str, Any]:
+    """The first, the last and some between, each cut short."""
+    found = record.read_samples(path)
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(MOST_SAMPLES, len(found))).astype(int)) if found else []
+    return {
+        "kept": len(found), "shown": [
+            {
+                "step": found[k].step, "bits": found[k].bits_per_char,
+                "text": found[k].text[:SAMPLE_CHARS] + (" …" if len(found[k].text) > SAMPLE_CHARS else ""),
+            }
+            for k in chosen
+        ],
+    }  # fmt: skip
+
+
+def _novelty(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
+    """A small version of `charrnn eval --samples`; or why there is none."""
+    how = "charrnn eval RUN --samples 1000"
+    lines = model.mode == "lines"
+    count = NOVEL_LINES if lines else NOVEL_STREAMS
+    size = 0 if model.counts else sum(each.size for each in model.tensors.values())
+    try:
+        train = len(text_of_split(model, "train").ids)
+        if train > LARGE_TEXT or 8 * count * (50 if lines else 500) * size > NOVELTY_WORK:
+            why = "Looking for copies takes longer than a page should for this text or network."
+            return {"why": why, "how": how}
+        say(f"drawing {count} samples to see what they copy")
+        found = examine(model, Question(count))
+    except (CheckpointError, CorpusError) as error:
+        return {"why": str(error), "how": how}
+    shares, held = found["lines"], f"{found['held_out']['split']} text"
+    rows: list[list[Any]] = []
+    if shares["lines"]:
+        rows.append(["whole lines that stand in the training text", shares["in_train"], shares["held_out_in_train"]])
+        rows.append(["whole lines that stand nowhere in the corpus", shares["new"], None])
+    for n in (5, 10, 20, 50):
+        both = found["ngrams_in_training"][str(n)]
+        if both["samples"] is not None:
+            rows.append([f"runs of {n} characters that stand in the training text", both["samples"], both["held_out"]])
+    nearest = found["nearest"]["samples"]["examples"] if found["nearest"] else []
+    longest = found["longest_run"]["samples"]
+    return {
+        "verdict": verdict_of_copies(found).removeprefix("verdict: "), "how": how, "held": held,
+        "drawn": f"{found['samples']:,} samples, {found['chars']:,} characters, temperature {found['temperature']:g}, "
+        f"seed {found['seed']}",
+        "rows": rows, "longest": longest and {"chars": longest["chars"], "text": longest["text"][:400]},
+        "nearest": [[each["text"], each["nearest"], each["edits"]] for each in nearest],
+    }  # fmt: skip
+
+
+# Cells
+
+
+def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
+    say("reading held-out text for the viewer")
+    found = viewer(model, [])
+    return found and found | {"said": "", "measure": ""}
+
+
+# Settings
+
+
+def _settings(model: ModelFile, about: dict[str, Any]) -> dict[str, Any]:
+    given, origins = about.get("command"), about.get("origins")
+    words = [str(word) for word in given] if isinstance(given, list) else []
+    command = shlex.join(["charrnn", *words[1:]]) if words else ""
+    origins = origins if isinstance(origins, dict) else {}
+    groups = [
+        {
+            "name": group,
+            "rows": [
+                [name, "decided by the program" if value is None else _value(value), str(origins.get(name, ""))]
+                for name, value in values.items()
+            ],
+        }
+        for group, values in asdict(model.settings).items()
+    ]
+    return {"command": command, "groups": groups}
+
+
+def _value(value: object) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:g}" if isinstance(value, float) else str(value) or "–"
+
+
+def _files(model: ModelFile) -> list[list[str]]:
+    meta = model.meta
+    return [
+        ["model", f"{model.path.name}, of step {meta.get('step')}"],
+        ["SHA-256 of the file", str(meta.get("sha256", ""))],
+        ["SHA-256 of the text, with its options", str(meta.get("fingerprint", ""))],
+        ["vocabulary", f"{len(model.vocabulary):,} {'bytes' if model.vocabulary.unit == 'byte' else 'characters'}"],
+        ["charrnn that trained it", str(meta.get("charrnn", ""))],
+    ]  # fmt: skip
