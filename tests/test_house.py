@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "charrnn"
-ROOMS = ("text", "model", "training", "sampling", "insight")
+ROOMS = ("text", "model", "training", "sampling", "insight", "lab")
 # What stands at the top of the package and belongs to no room may be used by all of them.
 SHARED = {
     "charrnn",
@@ -36,7 +36,9 @@ MAY_IMPORT = {
         "charrnn.text.novelty",
         "charrnn.text.ngram",
     },
-    "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling"},
+    # lab.result is plain data: what picture.py draws.
+    "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling", "charrnn.lab.result"},
+    "lab": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.insight"},
 }
 
 
@@ -97,6 +99,11 @@ def test_commands_import_nothing_heavy_at_the_top(file):
         assert not heavy and not is_under(module, {f"charrnn.{room}" for room in ROOMS}), (
             f"{file.name} imports {module}"
         )
+
+
+def test_a_lab_result_is_plain_data():
+    modules = imports_of(PACKAGE / "lab/result.py")
+    assert not {module.split(".")[0] for module in modules} & {"torch", "numpy", "charrnn"}
 
 
 def test_the_model_never_touches_a_disk():
@@ -176,7 +183,8 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
 
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
-    ["cooccur", "--top", "0"], ["train", "--no-such-option"],
+    ["cooccur", "--top", "0"], ["train", "--no-such-option"], ["lab", "--help"], ["lab", "vanish", "--help"],
+    ["lab", "depth", "--plot", "x.gif"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -7,13 +7,13 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.result_view import check_picture, check_place
 from charrnn.cli.train import CORPUS_HELP
 from charrnn.config import resolve
-from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.errors import SettingsError
+from charrnn.terminal import write_stdout
 
 MOST_SYMBOLS, MOST_PLACES = 1000, 1000
-PICTURES = (".png", ".svg")
 
 
 def _what(help: str, **more: Any) -> Any:
@@ -51,10 +51,10 @@ def cooccur(
     if json and to_stdout:
         raise SettingsError("--json and --csv - both write to standard output; give one a file, or leave one out")
     if plot is not None:
-        _check_plot(plot)
-        _check_place("--plot", plot)
+        check_picture(plot)
+        check_place("--plot", plot)
     if csv is not None and not to_stdout:
-        _check_place("--csv", csv)
+        check_place("--csv", csv)
 
     from charrnn.insight.cooccur import count_text, label
     from charrnn.storage import json_line, write_atomically
@@ -78,25 +78,6 @@ def cooccur(
         from charrnn.progress import print_matrix
 
         print_matrix(title, labels, found["counts"])
-
-
-def _check_plot(plot: Path) -> None:
-    """Before any work. Raises SettingsError."""
-    from importlib.util import find_spec
-
-    if plot.suffix.lower() not in PICTURES:
-        raise SettingsError(f"--plot {plot}: the name of a picture ends in {' or '.join(PICTURES)}")
-    if find_spec("matplotlib") is None:
-        raise SettingsError("--plot needs matplotlib: pip install 'charrnn-torch[plot]' (in a clone: '.[plot]')")
-
-
-def _check_place(option: str, path: Path) -> None:
-    """Before any work. Raises SettingsError, StorageError."""
-    shown = one_line(str(path))
-    if path.exists() and not path.is_file():  # a device would be replaced by a file
-        raise SettingsError(f"{option} {shown}: not a regular file; name a file to write")
-    if not path.parent.is_dir():
-        raise StorageError(f"{option} {shown}: no directory {one_line(str(path.parent))}; make it, or choose another")
 
 
 def _as_csv(labels: list[str], found: dict[str, Any]) -> bytes:

@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
+from charrnn.cli.lab import lab
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -37,6 +38,7 @@ app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("cooccur")(cooccur)
+app.add_typer(lab, name="lab")
 
 
 def _show_version(wanted: bool) -> None:

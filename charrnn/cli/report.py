@@ -39,7 +39,7 @@ def report(
     if json:
         about = {
             "schema": 1, "run": str(model.path), "step": model.meta.get("step"), "report": str(place), "bytes": len(made),
-            "results": {each["split"]: each["bars"] for each in contents["results"]},
+            "splits": contents["results"]["splits"], "results": contents["results"]["rows"],
         }  # fmt: skip
         write_stdout([json_line(about).encode() + b"\n"], raw=True)
     else:

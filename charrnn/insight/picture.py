@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from functools import cache
 from textwrap import wrap
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import matplotlib
 import numpy as np
@@ -13,10 +13,17 @@ from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 
+if TYPE_CHECKING:
+    from charrnn.lab.result import Panel, Result
+
 FONT = "DejaVu Sans"  # it comes with matplotlib
 # Whatever a matplotlibrc says: no TeX reads the labels, and the same SVG is the same bytes.
 STYLE: dict[Any, Any] = {"font.family": FONT, "text.usetex": False, "svg.fonttype": "path", "svg.hashsalt": "charrnn"}
 MOST_LETTERS = 16  # of a label
+# Told apart by every eye (Okabe & Ito 2008, "Color Universal Design"), but for its yellow, which is faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+LINES = ("-", "--", ":", "-.")  # the next one when the colours are used up
+MARKED_POINTS = 16  # curves of up to so many points show them
 
 
 def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str) -> bytes:
@@ -43,6 +50,42 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         out = io.BytesIO()
         figure.savefig(out, format=format, dpi=min(160, int(6000 / (inches + 2.5))), metadata=_undated(format))
     return out.getvalue()
+
+
+def curves(result: Result, format: str) -> bytes:
+    """A PNG or SVG of a lab's panels, two beside each other, each with its legend."""
+    columns = min(2, len(result.panels))
+    rows = -(-len(result.panels) // columns)
+    with matplotlib.rc_context(STYLE):
+        figure = Figure(figsize=(6.2 * columns, 4.2 * rows + 0.6), layout="constrained")
+        for place, panel in enumerate(result.panels, 1):
+            _draw_panel(figure.add_subplot(rows, columns, place), panel)
+        title = "\n".join(wrap(drawable(result.title), 70 * columns))
+        figure.suptitle(title, fontsize=12, parse_math=False)
+        out = io.BytesIO()
+        figure.savefig(out, format=format, dpi=150, metadata=_undated(format))
+    return out.getvalue()
+
+
+def _draw_panel(axes: Any, panel: Panel) -> None:
+    if panel.log_x:
+        axes.set_xscale("log", nonpositive="mask")
+    if panel.log_y:
+        axes.set_yscale("log", nonpositive="mask")
+    for index, series in enumerate(panel.series):
+        colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
+        marker = "o" if len(series.x) <= MARKED_POINTS else None
+        label = drawable(series.name).lstrip("_")  # matplotlib leaves names with _ out of the legend
+        axes.plot(series.x, series.y, line, color=colour, marker=marker, markersize=3.5, linewidth=1.6, label=label)
+        if series.low is not None and series.high is not None:
+            axes.fill_between(series.x, series.low, series.high, color=colour, alpha=0.15, linewidth=0)
+    axes.set_title("\n".join(wrap(drawable(panel.title), 70)), fontsize=10, parse_math=False)
+    axes.set_xlabel(drawable(panel.x_label), parse_math=False)
+    axes.set_ylabel(drawable(panel.y_label), parse_math=False)
+    axes.grid(True, alpha=0.25, linewidth=0.6)
+    if panel.series:
+        for text in axes.legend(fontsize=8).get_texts():
+            text.set_parse_math(False)
 
 
 def drawable(text: str) -> str:

@@ -56,7 +56,7 @@ function chart(spec) {
     mark = draw("line", { class: "mark", y1: MARGIN.top, y2: height - MARGIN.bottom });
     dots = spec.series.map((_, index) => draw("circle", { class: `dot series-${index}`, r: 4 }));
     const svg = draw("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": `${spec.title}${spec.unit ? `, ${spec.unit}` : ""}, against ${across}. ${spec.said}` },
-      axes(scale, across), spec.rules.map((rule) => ruled(rule, scale)), spec.series.map((series, index) => line(series, index, scale)), mark, dots);
+      axes(scale, across), spec.series.map((series, index) => line(series, index, scale)), spec.rules.map((rule) => ruled(rule, scale)), mark, dots);
     holder.replaceChildren(svg, overlay);
   }
 
@@ -116,11 +116,11 @@ function chart(spec) {
 function scales(spec, xs, width, height) {
   const values = spec.series.flatMap((series) => [...series.y, ...(series.low || []), ...(series.high || [])]).concat(spec.rules.map((rule) => rule.y))
     .filter((value) => value !== null && (!spec.log || value > 0));
-  let low = Math.min(...values), high = Math.max(...values, spec.least || -Infinity);
+  let low = Math.min(...values), high = spec.high ?? Math.max(...values, spec.least || -Infinity);
   if (!spec.log) {
     const room = (high - low || Math.abs(high) || 1) * 0.05;
     low = low >= 0 && low - room < (high - low) * 0.12 ? 0 : low - room;
-    high += room;
+    high += spec.high ? 0 : room;
   } else if (high / low < 1.2) {
     low /= 1.2;
     high *= 1.2;
@@ -132,7 +132,7 @@ function scales(spec, xs, width, height) {
   return {
     width, height, first, right, low, high, log: spec.log,
     x: (value) => MARGIN.left + ((value - first) / (right - first)) * inner.x,
-    y: (value) => height - MARGIN.bottom - clamp(up(value), 0, 1) * inner.y,
+    y: (value) => height - MARGIN.bottom - clamp(up(value), 0, 1.02) * inner.y,
     back: (share) => first + ((share * width - MARGIN.left) / inner.x) * (right - first),
   };
 }
@@ -149,11 +149,14 @@ function axes(scale, across) {
     draw("text", { x: scale.width - MARGIN.right, y: base + 31, "text-anchor": "end", class: "across" }, across));
 }
 
+// A line across with its name: at the left, beneath curves that fall; at the right where it is high; above the chart's
+// end it is only named.
 function ruled(rule, scale) {
-  const y = scale.y(rule.y), isHigh = y < MARGIN.top + 16;
+  const y = scale.y(rule.y), isAbove = rule.y > scale.high, isHigh = y < scale.height / 2;
+  const x = isHigh ? scale.width - MARGIN.right : MARGIN.left + 6;
   return draw("g", { class: "rule" },
-    draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y }),
-    draw("text", { x: scale.width - MARGIN.right, y: isHigh ? y + 14 : y - 5, "text-anchor": "end" }, `${rule.name} ${number(rule.y)}`));
+    isAbove ? null : draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y }),
+    draw("text", { x, y: isHigh ? y + 14 : y - 5, "text-anchor": isHigh ? "end" : "start" }, `${isAbove ? "↑ " : ""}${rule.name} ${number(rule.y)}`));
 }
 
 function line(series, index, scale) {

@@ -33,6 +33,7 @@ LARGE_TEXT = 5_000_000  # characters of training text beyond which counting and 
 NOVELTY_WORK = 2e11  # characters drawn times parameters: a few seconds
 NOVEL_LINES, NOVEL_STREAMS = 200, 20
 MOST_SAMPLES, SAMPLE_CHARS = 8, 1200
+SPLIT_NAMES = {"test": "test text", "val": "validation text"}
 SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
@@ -52,7 +53,7 @@ def gather(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str],
         "summary": _summary(model), "status": _status(run, model),
         "key": _key_figures(model, metrics, results),
         "charts": curves.charts(metrics, training.clip, len(model.vocabulary)), "remarks": _remarks(metrics),
-        "results": [_table(found) for found in results],
+        "results": _results(results),
         "samples": _samples(run / "samples.txt"),
         "novelty": _novelty(model, verdict_of_copies, say),
         "cells": _cells(model, say),
@@ -94,7 +95,7 @@ def _status(run: Path, model: ModelFile) -> str:
 
 def _key_figures(model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]) -> list[dict[str, str]]:
     found = [
-        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {each['split']}"} for each in results
+        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {SPLIT_NAMES[each['split']]}"} for each in results
     ]
     if not model.counts:
         found.append({"value": f"{sum(each.size for each in model.tensors.values()):,}", "name": "parameters"})
@@ -165,46 +166,63 @@ def _figures_alone(model: ModelFile, text: Text) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _table(found: dict[str, Any]) -> dict[str, Any]:
-    """The figure among its baselines, best first, and what somebody needs to quote it."""
-    ngram = found["ngram"]
-    names = {
-        "ngram": f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}" if ngram else "", "unigram": "frequencies alone",
-        "uniform": "every character as likely", **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
+def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
+    """The run among its baselines, best first, by split; and what somebody needs to quote a figure."""
+    rows: dict[str, list[float | None]] = {}
+    for place, found in enumerate(results):
+        ngram = found["ngram"]
+        names = {"unigram": "frequencies alone", "uniform": "every character as likely"} | {
+            name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")
+        }
+        if ngram:
+            names["ngram"] = f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}"
+        bits = {"this run": found["bits_per_char"]} | {names[key]: value for key, value in found["baselines"].items()}
+        for name, value in bits.items():
+            rows.setdefault(name, [None] * len(results))[place] = round(value, 4)
+    in_order = sorted(rows.items(), key=lambda row: min(value for value in row[1] if value is not None))
+    return {
+        "splits": [SPLIT_NAMES[found["split"]] for found in results],
+        "rows": [{"name": name, "bits": bits, "own": name == "this run"} for name, bits in in_order],
+        "said": [_said(found) for found in results],
+        "warnings": [f"{SPLIT_NAMES[found['split']]}: {each}" for found in results for each in found["warnings"]],
+        "facts": [_facts(found) for found in results],
     }  # fmt: skip
-    bars = [{"name": "this run", "bits": found["bits_per_char"], "own": True}]
-    bars += [{"name": names[name], "bits": bits, "own": False} for name, bits in found["baselines"].items()]
-    interval = found["interval"]
-    facts = [["nats per character", f"{found['nats_per_char']:.4f}"], ["perplexity", f"{found['perplexity']:.3f}"]]
-    if interval:
-        low, high = interval["bits_per_char"]
-        unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
-        said = f"{low:.3f} to {high:.3f} bits per character (bootstrap over {interval['units']:,} {unit})"
-        facts.append(["95 % interval", said])
+
+
+def _said(found: dict[str, Any]) -> str:
+    """How sure the figure is."""
+    said = [f"{SPLIT_NAMES[found['split']].capitalize()}: {found['bits_per_char']:.3f} bits per character"]
+    if found["interval"]:
+        low, high = found["interval"]["bits_per_char"]
+        said.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
     if found["gain_over_ngram"]:
-        facts.append(["against counting", _gain(found["gain_over_ngram"])])
-    facts += [
+        said.append(f"{_gain(found['gain_over_ngram'])} than counting")
+    return ", ".join(said) + "."
+
+
+def _facts(found: dict[str, Any]) -> list[list[str]]:
+    interval, data = found["interval"], found["data"]
+    facts = [
+        ["figures", f"{found['nats_per_char']:.4f} nats per character, perplexity {found['perplexity']:.3f}, "
+         f"{found['bits_per_byte']:.4f} bits per byte"],
         ["protocol", f"{found['protocol']}, {found['chars']:,} predicted characters"],
-        ["text", f"{found['data']['name']}, {found['split']} split: {found['split_rule']}"],
-        ["SHA-256 of it", found["data"]["sha256"]],
-    ]
+        ["text", f"{data['name']}, {found['split']} split: {found['split_rule']}"],
+        ["SHA-256 of it", data["sha256"]],
+    ]  # fmt: skip
+    if interval:
+        unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
+        facts.append(["interval", f"{interval['method']}, over {interval['units']:,} {unit}"])
     if found["overlap"]:
         facts.append(["overlap", described(found["overlap"])])
-    facts += [["note", note] for note in found["notes"]] + [["warning", warning] for warning in found["warnings"]]
-    return {
-        "split": found["split"],
-        "bars": [each | {"bits": round(each["bits"], 4)} for each in sorted(bars, key=lambda each: each["bits"])],
-        "interval": interval and [round(bound, 4) for bound in interval["bits_per_char"]], "facts": facts,
-    }  # fmt: skip
+    return facts + [["note", note] for note in found["notes"]]
 
 
 def _gain(gain: dict[str, Any]) -> str:
     bits = gain["bits_per_char"]
-    said = f"{abs(bits):.3f} bits per character {'better' if bits > 0 else 'worse'}"
-    if not gain["interval"]:
-        return said
-    low, high = gain["interval"]["bits_per_char"]
-    return f"{said} (95 %: {low:+.3f} to {high:+.3f})" + ("" if low > 0 or high < 0 else "; this text cannot tell")
+    bounds = gain["interval"]
+    if bounds and bounds["bits_per_char"][0] <= 0 <= bounds["bits_per_char"][1]:
+        return f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'} (more than this text can tell)"
+    return f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'}"
 
 
 # Samples and copies

@@ -10,6 +10,7 @@ import numpy as np
 from charrnn.report.record import Metrics, thinned
 
 BINS = 240  # points of a series of steps at most
+EARLY = 0.06  # of a training: what it is too early to judge by
 BITS = 1 / math.log(2)
 
 
@@ -25,7 +26,7 @@ def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[dict[str
         found.append(_rate(metrics))
     if np.isfinite(metrics.steps["grad_norm"]).any():
         found.append(_norm(metrics, clip))
-        if clip > 0:
+        if clip > 0 and (metrics.steps["grad_norm"] > clip).any():
             found.append(_clipped(metrics, clip))
     return [chart for chart in found if any(series["x"] for series in chart["series"])]
 
@@ -56,10 +57,23 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
             {"name": "training"} | training,
             {"name": "validation", "x": steps, "y": [_short(value) for value in bits], "points": True},
         ],
-        "rules": rules, "said": "; ".join(said) + ".",
+        "rules": rules, "high": _high(training, steps, bits, rules[1:]), "said": "; ".join(said) + ".",
         "note": "Training: the mean of neighbouring updates, with dropout where there is any; the shade reaches from the "
         "smallest to the largest. Lower is better.",
     }  # fmt: skip
+
+
+def _high(training: dict[str, Any], steps: list[float], bits: list[float], rules: list[dict[str, Any]]) -> float | None:
+    """Where the axis ends: the first moments of a training would press all that follows against the bottom.
+
+    None: where everything is shown.
+    """
+    points = [*zip(training["x"], training["y"], strict=True), *zip(steps, bits, strict=True)]
+    last = max((x for x, _ in points), default=0.0)
+    later = [y for x, y in points if x > EARLY * last] + [rule["y"] for rule in rules]
+    if len(later) < 4:
+        return None
+    return _short(max(later) + 0.25 * (max(later) - min(later)))
 
 
 def _rate(metrics: Metrics) -> dict[str, Any]:
@@ -78,8 +92,9 @@ def _norm(metrics: Metrics, clip: float) -> dict[str, Any]:
     return {
         "id": "norm", "group": "steps", "title": "Gradient norm", "unit": "", "across": "step", "log": bool(norms.min() > 0),
         "tall": False, "series": [{"name": "norm before clipping"} | series],
-        "rules": [{"name": f"clipped above {clip:g}", "y": clip}] if clip > 0 else [],
-        "said": f"Median {np.median(norms):.3g}, largest {norms.max():.3g}.", "note": "",
+        "rules": [{"name": "clipped above", "y": clip}] if clip > 0 else [],
+        "said": f"Median {np.median(norms):.3g}, largest {norms.max():.3g}."
+        + (" No update was clipped." if clip > 0 and norms.max() <= clip else ""), "note": "",
     }  # fmt: skip
 
 

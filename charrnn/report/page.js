@@ -7,16 +7,24 @@ function section(id, title, ...children) {
 const paragraph = (text, kind) => (text ? make("p", { class: kind || null }, text) : null);
 const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
 
-function standings(result) {
-  const most = Math.max(...result.bars.map((bar) => bar.bits));
-  const rows = result.bars.map((bar) => {
-    const length = make("i", { class: "bar", "aria-hidden": "true" });
-    length.style.setProperty("--share", `${(100 * bar.bits / most).toFixed(2)}%`);
-    return make("tr", { class: bar.own ? "own" : null }, make("th", { scope: "row" }, bar.name), make("td", { class: "number" }, bar.bits.toFixed(3)), make("td", { class: "length" }, length));
+function standings(results) {
+  if (!results.rows.length) return null;
+  const most = Math.max(...results.rows.flatMap((row) => row.bits));
+  const rows = results.rows.map((row) => {
+    const bar = make("i", { class: "bar", "aria-hidden": "true" });
+    bar.style.setProperty("--share", `${(100 * (row.bits[0] ?? row.bits[1]) / most).toFixed(2)}%`);
+    return make("tr", { class: row.own ? "own" : null }, make("th", { scope: "row" }, row.name),
+      row.bits.map((bits) => make("td", { class: "number" }, bits === null ? "–" : bits.toFixed(3))), make("td", { class: "length" }, bar));
   });
-  return make("div", { class: "result" }, make("h3", {}, result.split === "val" ? "Validation text" : "Test text"),
-    make("table", { class: "standings" }, make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "predicted by"), make("th", { scope: "col", class: "number" }, "bits per character"), make("td", {}))), make("tbody", {}, rows)),
-    facts(result.facts));
+  const heads = results.splits.map((name) => make("th", { scope: "col", class: "number" }, name));
+  return [
+    results.said.map((text) => paragraph(text, "lead")),
+    make("table", { class: "standings" }, make("caption", {}, "Bits per character; less is better"),
+      make("thead", {}, make("tr", {}, make("th", { scope: "col" }, "predicted by"), heads, make("td", {}))), make("tbody", {}, rows)),
+    results.warnings.map((text) => paragraph(text, "remark")),
+    make("details", { class: "printed" }, make("summary", {}, "To quote these figures"),
+      make("div", { class: "results" }, results.facts.map((pairs, index) => make("div", {}, make("h3", {}, results.splits[index]), facts(pairs))))),
+  ];
 }
 
 function samples(kept) {
@@ -44,7 +52,7 @@ function novelty(found) {
 }
 
 function settings(all, files) {
-  const groups = all.groups.map((group) => make("details", {}, make("summary", {}, group.name), make("div", { class: "wide" }, table(["setting", "value", "from"], group.rows))));
+  const groups = all.groups.map((group) => make("details", { class: "printed" }, make("summary", {}, group.name), make("div", { class: "wide" }, table(["setting", "value", "from"], group.rows))));
   return [all.command ? make("pre", { class: "command", tabindex: "0", "aria-label": "The command" }, all.command) : null, facts(files), make("div", { class: "groups" }, groups)];
 }
 
@@ -52,7 +60,7 @@ const parts = [
   section("learning", "How it learnt", contents.charts.length ? make("div", { class: "charts" }, contents.charts.map(chart)) : null,
     contents.remarks.map((text) => paragraph(text, "remark")),
     contents.charts.length ? paragraph("Point at a chart, click it, or focus it and use the arrow keys; charts of steps are read together.", "hint") : null),
-  section("results", "What it reaches", contents.results.length ? make("div", { class: "results" }, contents.results.map(standings)) : null),
+  section("results", "What it reaches", standings(contents.results)),
   section("samples", "What it wrote while it learnt", samples(contents.samples)),
   section("novelty", "What is new in it", novelty(contents.novelty)),
   section("inside", contents.cells && contents.cells.arrays.length ? "What its cells follow" : "What surprises it", contents.cells ? [paragraph(contents.cells.said, "lead"), cellViewer(contents.cells), paragraph(contents.cells.note, "hint")] : null),
@@ -67,3 +75,6 @@ document.body.append(
   make("main", {}, parts),
   make("footer", {}, make("p", {}, `Made by charrnn ${contents.version}. Nothing in this page is loaded from elsewhere.`)),
 );
+
+// On paper nothing can be opened.
+addEventListener("beforeprint", () => document.querySelectorAll("details.printed").forEach((each) => { each.open = true; }));
