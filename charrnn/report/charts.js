@@ -56,7 +56,7 @@ function chart(spec) {
     mark = draw("line", { class: "mark", y1: MARGIN.top, y2: height - MARGIN.bottom });
     dots = spec.series.map((_, index) => draw("circle", { class: `dot series-${index}`, r: 4 }));
     const svg = draw("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": `${spec.title}${spec.unit ? `, ${spec.unit}` : ""}, against ${across}. ${spec.said}` },
-      axes(scale, across), spec.series.map((series, index) => line(series, index, scale)), spec.rules.map((rule) => ruled(rule, scale)), mark, dots);
+      axes(scale, across), inside(scale, spec.series.map((series, index) => line(series, index, scale))), spec.rules.map((rule) => ruled(rule, scale)), mark, dots);
     holder.replaceChildren(svg, overlay);
   }
 
@@ -72,7 +72,7 @@ function chart(spec) {
       dots[index].setAttribute("visibility", value === null ? "hidden" : "visible");
       if (value !== null) {
         dots[index].setAttribute("cx", scale.x(series.x[nearest]));
-        dots[index].setAttribute("cy", scale.y(value));
+        dots[index].setAttribute("cy", Math.max(MARGIN.top, scale.y(value)));
       }
       return `${series.name} ${shown}`;
     });
@@ -132,7 +132,7 @@ function scales(spec, xs, width, height) {
   return {
     width, height, first, right, low, high, log: spec.log,
     x: (value) => MARGIN.left + ((value - first) / (right - first)) * inner.x,
-    y: (value) => height - MARGIN.bottom - clamp(up(value), 0, 1.02) * inner.y,
+    y: (value) => height - MARGIN.bottom - up(value) * inner.y,
     back: (share) => first + ((share * width - MARGIN.left) / inner.x) * (right - first),
   };
 }
@@ -149,14 +149,20 @@ function axes(scale, across) {
     draw("text", { x: scale.width - MARGIN.right, y: base + 31, "text-anchor": "end", class: "across" }, across));
 }
 
-// A line across with its name: at the left, beneath curves that fall; at the right where it is high; above the chart's
-// end it is only named.
+// A line across with its name; above the chart's end it is only named.
 function ruled(rule, scale) {
-  const y = scale.y(rule.y), isAbove = rule.y > scale.high, isHigh = y < scale.height / 2;
-  const x = isHigh ? scale.width - MARGIN.right : MARGIN.left + 6;
+  const isAbove = rule.y > scale.high, isRight = isAbove || rule.side === "right";
+  const y = isAbove ? MARGIN.top - 8 : scale.y(rule.y);
   return draw("g", { class: "rule" },
     isAbove ? null : draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y }),
-    draw("text", { x, y: isHigh ? y + 14 : y - 5, "text-anchor": isHigh ? "end" : "start" }, `${isAbove ? "↑ " : ""}${rule.name} ${number(rule.y)}`));
+    draw("text", { x: isRight ? scale.width - MARGIN.right : MARGIN.left + 6, y: y < MARGIN.top + 8 ? y + 14 : y - 5, "text-anchor": isRight ? "end" : "start" },
+      `${isAbove ? "↑ " : ""}${rule.name} ${number(rule.y)}`));
+}
+
+// What would reach out of the chart is cut off there.
+function inside(scale, parts) {
+  const x = MARGIN.left - 4, y = MARGIN.top - 4, width = scale.width - x, height = scale.height - MARGIN.bottom - y + 4;
+  return draw("svg", { x, y, width, height, viewBox: `${x} ${y} ${width} ${height}`, overflow: "hidden" }, parts);
 }
 
 function line(series, index, scale) {
@@ -183,5 +189,5 @@ function numbers(spec, xs) {
     return number(nearest === null ? null : series.y[nearest]);
   })]);
   const rules = spec.rules.map((rule) => `${rule.name}: ${number(rule.y)}`).join("; ");
-  return table([spec.across, ...spec.series.map((series) => series.name)], rows, [spec.title, spec.unit, rules].filter(Boolean).join("; "));
+  return table([spec.across, ...spec.series.map((series) => series.name)], rows, { caption: [spec.title, spec.unit, rules].filter(Boolean).join("; ") });
 }

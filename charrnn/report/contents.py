@@ -18,12 +18,13 @@ from charrnn.insight.novelty import Question, examine
 from charrnn.insight.overlap import described
 from charrnn.insight.score import tallied
 from charrnn.insight.scoring import How, Text, evaluated, open_scorer, protocol_of, text_of_split
+from charrnn.insight.search import search
 from charrnn.modelfile import ModelFile
 from charrnn.report import curves, record
-from charrnn.report.viewer import viewer
+from charrnn.report.viewer import label, viewer
 from charrnn.terminal import one_line
 from charrnn.training.checkpoint import load_newest
-from charrnn.training.outcome import place_from_dict, verdict
+from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
 
 Say = Callable[[str], None]
 
@@ -32,6 +33,7 @@ SCORING_WORK = 1.5e11  # characters times parameters: about fifteen seconds
 LARGE_TEXT = 5_000_000  # characters of training text beyond which counting and searching it take too long for a page
 NOVELTY_WORK = 2e11  # characters drawn times parameters: a few seconds
 NOVEL_LINES, NOVEL_STREAMS = 200, 20
+SEARCHED, SEARCH_WORK = 20_000, 1.5e10  # characters; times parameters: a few seconds
 MOST_SAMPLES, SAMPLE_CHARS = 8, 1200
 SPLIT_NAMES = {"test": "test text", "val": "validation text"}
 SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
@@ -184,7 +186,7 @@ def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
         "splits": [SPLIT_NAMES[found["split"]] for found in results],
         "rows": [{"name": name, "bits": bits, "own": name == "this run"} for name, bits in in_order],
         "said": [_said(found) for found in results],
-        "warnings": [f"{SPLIT_NAMES[found['split']]}: {each}" for found in results for each in found["warnings"]],
+        "warnings": [f"{warning[:1].upper()}{warning[1:]}." for found in results[:1] for warning in found["warnings"]],
         "facts": [_facts(found) for found in results],
     }  # fmt: skip
 
@@ -196,7 +198,7 @@ def _said(found: dict[str, Any]) -> str:
         low, high = found["interval"]["bits_per_char"]
         said.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
     if found["gain_over_ngram"]:
-        said.append(f"{_gain(found['gain_over_ngram'])} than counting")
+        said.append(_gain(found["gain_over_ngram"]))
     return ", ".join(said) + "."
 
 
@@ -214,15 +216,15 @@ def _facts(found: dict[str, Any]) -> list[list[str]]:
         facts.append(["interval", f"{interval['method']}, over {interval['units']:,} {unit}"])
     if found["overlap"]:
         facts.append(["overlap", described(found["overlap"])])
-    return facts + [["note", note] for note in found["notes"]]
+    facts += [["note", note] for note in found["notes"]]
+    return facts + [["warning", warning] for warning in found["warnings"]]
 
 
 def _gain(gain: dict[str, Any]) -> str:
-    bits = gain["bits_per_char"]
-    bounds = gain["interval"]
-    if bounds and bounds["bits_per_char"][0] <= 0 <= bounds["bits_per_char"][1]:
-        return f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'} (more than this text can tell)"
-    return f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'}"
+    bits, bounds = gain["bits_per_char"], gain["interval"]
+    said = f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'} than counting"
+    is_chance = bounds and bounds["bits_per_char"][0] <= 0 <= bounds["bits_per_char"][1]
+    return f"{said}, no difference that this text could tell" if is_chance else said
 
 
 # Samples and copies
@@ -273,18 +275,50 @@ def _novelty(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str
         "verdict": verdict_of_copies(found).removeprefix("verdict: "), "how": how, "held": held,
         "drawn": f"{found['samples']:,} samples, {found['chars']:,} characters, temperature {found['temperature']:g}, "
         f"seed {found['seed']}",
-        "rows": rows, "longest": longest and {"chars": longest["chars"], "text": longest["text"][:400]},
+        "rows": rows, "longest": longest and {"chars": longest["chars"], "text": _signs(longest["text"][:400])},
         "nearest": [[each["text"], each["nearest"], each["edits"]] for each in nearest],
     }  # fmt: skip
+
+
+def _signs(text: str) -> str:
+    """Line ends and tabs that can be seen."""
+    return text.replace("\n", "↵").replace("\t", "⇥")
 
 
 # Cells
 
 
 def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
-    say("reading held-out text for the viewer")
-    found = viewer(model, [])
-    return found and found | {"said": "", "measure": ""}
+    """The viewer's text and activations, with the cells that were found in more of that text."""
+    try:
+        text = text_of_split(model, None)
+    except CorpusError:
+        return None
+    if model.counts:
+        return viewer(model, text, []) | {"said": "A model that counts has no cells; its guesses and its surprise can be read."}
+    most = int(min(SEARCHED, max(2000, SEARCH_WORK / sum(each.size for each in model.tensors.values()))))
+    ids = cells.cut(model, text.ids, most)
+    say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
+    looked = search(model, ids)
+    told = [each for each in looked.found if abs(each.score) > each.chance]
+    found = [
+        {
+            "title": each.feature, "array": each.cell, "unit": each.unit, "place": f"{label(each.cell)} {each.unit}",
+            "score": f"{each.score:+.2f}".replace("-", "−"), "luck": f"{each.chance:.2f}",
+            "accuracy": "–" if each.accuracy is None else f"{100 * each.accuracy:.0f} %",
+        }
+        for each in told
+    ]
+    others = sorted({each.feature for each in looked.found} - {each.feature for each in told})
+    said = (
+        f"Each of {looked.units:,} units and gates was held against what a reader could keep track of. Picked on the first "
+        f"half of {looked.chars:,} characters of the {SPLIT_NAMES[str(text.split)]}, scored on the second."
+        if looked.found
+        else "This text has too little of what cells could be seen to follow."
+    )
+    missed = [f"Nothing better than luck: {', '.join(others)}."] if others else []
+    missed += [f"Too rare in this text to tell: {', '.join(looked.left_out)}."] if looked.left_out else []
+    return viewer(model, text, found) | {"said": said, "missed": " ".join(missed)}
 
 
 # Settings
@@ -318,7 +352,7 @@ def _files(model: ModelFile) -> list[list[str]]:
     meta = model.meta
     return [
         ["model", f"{model.path.name}, of step {meta.get('step')}"],
-        ["SHA-256 of the file", str(meta.get("sha256", ""))],
+        ["SHA-256 of its weights", weights_sha256(model.tensors)],
         ["SHA-256 of the text, with its options", str(meta.get("fingerprint", ""))],
         ["vocabulary", f"{len(model.vocabulary):,} {'bytes' if model.vocabulary.unit == 'byte' else 'characters'}"],
         ["charrnn that trained it", str(meta.get("charrnn", ""))],

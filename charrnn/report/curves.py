@@ -37,12 +37,12 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
         [float(each["step"]) for each in evaluations],
         [each["val_nats_per_char"] * BITS for each in evaluations],
     )
-    training = _binned(metrics, "train_nats_per_char", BITS, weights="chars")
-    rules = [{"name": "uniform", "y": _short(math.log2(vocabulary_size))}]
+    training = _binned(metrics, "train_nats_per_char", BITS, weights="chars", reach=(0.1, 0.9))
+    rules = [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "left"}]
     counted = [each.get("ngram_nats_per_char") for each in evaluations]
     nats = [float(value) for value in counted if isinstance(value, int | float)]
     if nats:
-        rules.append({"name": "counting, best n-gram", "y": _short(nats[-1] * BITS)})
+        rules.append({"name": "counting, best n-gram", "y": _short(nats[-1] * BITS), "side": "left"})
     said = []
     if bits:
         best = int(np.argmin(bits))
@@ -58,8 +58,8 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
             {"name": "validation", "x": steps, "y": [_short(value) for value in bits], "points": True},
         ],
         "rules": rules, "high": _high(training, steps, bits, rules[1:]), "said": "; ".join(said) + ".",
-        "note": "Training: the mean of neighbouring updates, with dropout where there is any; the shade reaches from the "
-        "smallest to the largest. Lower is better.",
+        "note": "Training: the mean of neighbouring updates, with dropout where there is any; eight of ten "
+        "lie in the shade. Lower is better.",
     }  # fmt: skip
 
 
@@ -82,7 +82,7 @@ def _rate(metrics: Metrics) -> dict[str, Any]:
     return {
         "id": "rate", "group": "steps", "title": "Learning rate", "unit": "", "across": "step", "log": False, "tall": False,
         "series": [{"name": "learning rate"} | {**series, "low": None, "high": None}], "rules": [],
-        "said": f"Highest at {highest:.3g}, {series['y'][-1]:.3g} at the end.", "note": "",
+        "said": f"Highest at {highest:.3g}.", "note": "",
     }  # fmt: skip
 
 
@@ -92,7 +92,7 @@ def _norm(metrics: Metrics, clip: float) -> dict[str, Any]:
     return {
         "id": "norm", "group": "steps", "title": "Gradient norm", "unit": "", "across": "step", "log": bool(norms.min() > 0),
         "tall": False, "series": [{"name": "norm before clipping"} | series],
-        "rules": [{"name": "clipped above", "y": clip}] if clip > 0 else [],
+        "rules": [{"name": "clipped above", "y": clip, "side": "right"}] if clip > 0 else [],
         "said": f"Median {np.median(norms):.3g}, largest {norms.max():.3g}."
         + (" No update was clipped." if clip > 0 and norms.max() <= clip else ""), "note": "",
     }  # fmt: skip
@@ -126,14 +126,16 @@ def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
             {"name": "validation", "x": [float(order) for order in range(1, len(bits) + 1)],
              "y": [_short(value) for value in bits], "points": True},
         ],
-        "rules": [{"name": "uniform", "y": _short(math.log2(vocabulary_size))}],
+        "rules": [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "right"}],
         "said": f"Best, {bits[best]:.3f}, with {best + 1} characters.",
         "note": "Longer n-grams know more of what came before and were seen less often. Lower is better.",
     }  # fmt: skip
 
 
-def _binned(metrics: Metrics, name: str, factor: float, weights: str | None = None) -> dict[str, Any]:
-    """x, y, low, high of at most BINS points: the mean of each run of steps, and the smallest and largest in it."""
+def _binned(
+    metrics: Metrics, name: str, factor: float, weights: str | None = None, reach: tuple[float, float] = (0.0, 1.0)
+) -> dict[str, Any]:
+    """x, y, low, high of at most BINS points: the mean of each run of steps, and the quantiles `reach` of it."""
     series: dict[str, Any] = {"x": [], "y": [], "low": [], "high": []}
     values = metrics.steps[name] * factor
     for part in thinned(metrics, BINS):
@@ -145,8 +147,9 @@ def _binned(metrics: Metrics, name: str, factor: float, weights: str | None = No
         weight = np.where(np.isfinite(weight) & (weight > 0), weight, 0.0)
         series["x"].append(float(metrics.steps["step"][part][known][-1]))
         series["y"].append(_short(float(np.average(each, weights=weight if weight.any() else None))))
-        series["low"].append(_short(float(each.min())))
-        series["high"].append(_short(float(each.max())))
+        low, high = np.quantile(each, reach).tolist()
+        series["low"].append(_short(low))
+        series["high"].append(_short(high))
     return series
 
 

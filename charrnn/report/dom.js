@@ -26,14 +26,14 @@ function number(value) {
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   return value.toLocaleString("en-US", { maximumSignificantDigits: size < 100 ? 4 : 6 });
 }
-function table(columns, rows, caption) {
-  const cell = (value, index) =>
-    index === 0 ? make("th", { scope: "row" }, value) : make("td", { class: "number" }, value);
+// words: so many columns at the left hold words, the others numbers.
+function table(columns, rows, { caption, words = 1 } = {}) {
+  const kind = (index) => (index < words ? null : "number");
   return make("table", {},
     caption ? make("caption", {}, caption) : null,
-    make("thead", {}, make("tr", {}, columns.map((name, index) =>
-      make("th", { scope: "col", class: index ? "number" : null }, name)))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell)))));
+    make("thead", {}, make("tr", {}, columns.map((name, index) => make("th", { scope: "col", class: kind(index) }, name)))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, row.map((value, index) =>
+      (index === 0 ? make("th", { scope: "row" }, value) : make("td", { class: kind(index) }, value)))))));
 }
 
 function facts(pairs, kind) {

@@ -46,13 +46,13 @@ function novelty(found) {
     paragraph(found.drawn, "hint"),
     make("div", { class: "wide" }, table(["", "samples", found.held], rows)),
     found.longest ? make("p", {}, `The longest run of the training text in a sample has ${number(found.longest.chars)} characters: `, make("q", {}, found.longest.text)) : null,
-    found.nearest.length ? make("div", { class: "wide" }, table(["new line", "nearest training line", "edits"], found.nearest.map(([ours, theirs, edits]) => [ours, theirs, number(edits)]))) : null,
+    found.nearest.length ? make("div", { class: "wide" }, table(["new line", "nearest training line", "edits"], found.nearest.map(([ours, theirs, edits]) => [ours, theirs, number(edits)]), { words: 2 })) : null,
     more,
   ];
 }
 
 function settings(all, files) {
-  const groups = all.groups.map((group) => make("details", { class: "printed" }, make("summary", {}, group.name), make("div", { class: "wide" }, table(["setting", "value", "from"], group.rows))));
+  const groups = all.groups.map((group) => make("details", { class: "printed" }, make("summary", {}, group.name), make("div", { class: "wide" }, table(["setting", "value", "from"], group.rows, { words: 3 }))));
   return [all.command ? make("pre", { class: "command", tabindex: "0", "aria-label": "The command" }, all.command) : null, facts(files), make("div", { class: "groups" }, groups)];
 }
 
@@ -63,7 +63,7 @@ const parts = [
   section("results", "What it reaches", standings(contents.results)),
   section("samples", "What it wrote while it learnt", samples(contents.samples)),
   section("novelty", "What is new in it", novelty(contents.novelty)),
-  section("inside", contents.cells && contents.cells.arrays.length ? "What its cells follow" : "What surprises it", contents.cells ? [paragraph(contents.cells.said, "lead"), cellViewer(contents.cells), paragraph(contents.cells.note, "hint")] : null),
+  section("inside", contents.cells && contents.cells.arrays.length ? "What its cells follow" : "What surprises it", contents.cells ? [paragraph(contents.cells.said, "intro"), cellViewer(contents.cells), paragraph(contents.cells.note, "hint")] : null),
   section("settings", "What made it", settings(contents.settings, contents.files)),
 ].filter(Boolean);
 

@@ -4,7 +4,7 @@ const SURPRISE_FULL = 8; // bits at which the colour is full
 function cellViewer(cells) {
   const symbol = (id) => (id === cells.newline ? "↵" : cells.symbols[id] === "\t" ? "⇥" : cells.symbols[id] === " " ? "␣" : cells.symbols[id]);
   const spans = cells.ids.map((id) => make("span", { class: "char" }, id === cells.newline ? "↵" : cells.symbols[id]));
-  const text = make("pre", { class: "text", id: "viewer-text", role: "group", "aria-label": "Held-out text", "aria-describedby": "viewer-help" },
+  const text = make("pre", { class: cells.lines ? "text lines" : "text", id: "viewer-text", role: "group", "aria-label": "Held-out text", "aria-describedby": "viewer-help" },
     spans.map((span, k) => (cells.ids[k] === cells.newline ? [span, "\n"] : [span])));
   const panel = make("div", { class: "panel", id: "viewer-panel", role: "status" });
   const what = make("select", { id: "viewer-array" }, make("option", { value: "" }, "surprise, in bits"), cells.arrays.map((array) => make("option", { value: array.name }, array.label)));
@@ -87,10 +87,7 @@ function cellViewer(cells) {
     return spoken;
   }
 
-  const reading = reader(text, () => spans.length - 1, Math.min(1, spans.length - 1), (place, isHeld) => {
-    const spoken = show(place);
-    return spoken;
-  }, (event) => {
+  const reading = reader(text, () => spans.length - 1, Math.min(1, spans.length - 1), show, (event) => {
     const place = spans.indexOf(event.target);
     return place < 0 ? null : place;
   });
@@ -118,12 +115,14 @@ function cellViewer(cells) {
       text.scrollIntoView({ block: "nearest" });
     });
   }
-  const first = cells.found[0] || (cells.arrays[0] && { array: cells.arrays[0].name, unit: cells.arrays[0].units[0] });
+  const states = cells.arrays.filter((array) => !array.gate).map((array) => array.name);
+  const first = cells.found.find((cell) => states.includes(cell.array)) || cells.found[0] || (cells.arrays[0] && { array: cells.arrays[0].name, unit: cells.arrays[0].units[0] });
   what.value = first ? first.array : "";
   choose(first ? first.unit : NaN);
 
   return make("div", { class: "viewer" },
-    found.length ? make("div", { class: "wide" }, table(["what it follows", "cell", cells.measure], found.map(({ cell, button }) => [button, cell.place, cell.score]))) : null,
+    found.length ? make("div", { class: "wide" }, table(["what it follows", "cell", "correlation", "by luck", "accuracy"], found.map(({ cell, button }) => [button, cell.place, cell.score, cell.luck, cell.accuracy]), { words: 2 })) : null,
+    found.length ? make("p", { class: "hint" }, "By luck: the best that any unit reaches while the feature is displaced in the text. Accuracy: of one threshold on that unit, balanced, so that guessing gives 50 %. ", cells.missed) : null,
     make("div", { class: "controls" },
       make("label", { for: "viewer-array" }, "colour by ", what), unitLabel, said,
       make("label", { for: "viewer-position", class: "position" }, "position ", position), legend),

@@ -11,9 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, CorpusError
 from charrnn.insight import cells
-from charrnn.insight.scoring import text_of_split
+from charrnn.insight.scoring import Text
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import Decoding, distribution, surprise
@@ -29,19 +28,15 @@ LABELS = {
 GATES = ("forget", "input", "output", "reset", "update")  # between 0 and 1
 
 
-def viewer(model: ModelFile, found: list[dict[str, Any]]) -> dict[str, Any] | None:
-    """None if the run holds no text out. found: cells that were found, with "array" and "unit"; those are all in it."""
-    try:
-        text = text_of_split(model, None)
-    except (CheckpointError, CorpusError):
-        return None
+def viewer(model: ModelFile, text: Text, found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The beginning of a text. found: cells that were found, with "array" and "unit"; these are all in it."""
     ids = cells.cut(model, text.ids, SHOWN_CHARS)[: 4 * SHOWN_CHARS]
     traced = _counted(model, ids) if model.counts else cells.trace(model, ids)
     arrays = _arrays(traced.activations, found)
     partly = sorted({(len(each["units"]), each["of"]) for each in arrays if len(each["units"]) < each["of"]})
     return {
         "split": text.split, "symbols": [_symbol(model, code) for code in model.vocabulary.symbols],
-        "newline": model.vocabulary.newline, "ids": ids.tolist(),
+        "lines": model.mode == "lines", "newline": model.vocabulary.newline, "ids": ids.tolist(),
         "bits": [None if math.isnan(nats) else round(nats / math.log(2), 3) for nats in traced.surprise.tolist()],
         "most": traced.guesses.shape[1], "guesses": traced.guesses.ravel().tolist(),
         "shares": np.round(1000 * traced.probabilities).astype(int).ravel().tolist(),
@@ -49,6 +44,11 @@ def viewer(model: ModelFile, found: list[dict[str, Any]]) -> dict[str, Any] | No
         "note": "" if not partly else "To keep the page small, some gates show only part of their units: those of the cells "
         "found, and those that vary most.",
     }  # fmt: skip
+
+
+def label(name: str) -> str:
+    """`layer0.cell` in words."""
+    return f"layer {_layer(name)}, {LABELS[_kind(name)]}"
 
 
 def _symbol(model: ModelFile, code: int) -> str:
@@ -83,7 +83,7 @@ def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]]
     scales = np.full(len(units), 0.5) if is_gate else np.maximum(np.abs(chosen).max(axis=1), 1e-6)
     levels = np.clip(np.rint(LEVELS * (chosen - centre) / scales[:, None]), -LEVELS, LEVELS).astype(np.int8)
     return {
-        "name": name, "label": f"layer {_layer(name)}, {LABELS[_kind(name)]}", "gate": is_gate, "of": values.shape[1],
+        "name": name, "label": label(name), "gate": is_gate, "of": values.shape[1],
         "units": units, "scales": [float(f"{scale:.4g}") for scale in scales.tolist()],
         "data": base64.b64encode(levels.tobytes()).decode(),
     }  # fmt: skip
