@@ -27,14 +27,14 @@ def report(
 
     from charrnn.cli.novelty_view import verdict
     from charrnn.modelfile import newest_run, read_model
-    from charrnn.report.contents import gather
+    from charrnn.report.contents import gather, run_of
     from charrnn.report.page import page
     from charrnn.storage import json_line, write_atomically
 
     model = read_model(run or newest_run(Path("runs")))
-    contents = gather(model, verdict, lambda text: typer.echo(text, err=True))
+    place = out or run_of(model) / "report.html"
+    contents = gather(run_of(model), model, verdict, lambda text: typer.echo(text, err=True))
     made = page(contents)
-    place = out or model.run / "report.html"  # gather refuses a model that lies in no run
     write_atomically(place, made, "--out")
     if json:
         about = {

@@ -7,7 +7,8 @@ function ticks(low, high, about) {
   const power = 10 ** Math.floor(Math.log10(raw));
   const step = [1, 2, 5, 10].map((each) => each * power).find((each) => each >= raw);
   const found = [];
-  for (let at = Math.ceil(low / step - 1e-9); at * step <= high + step * 1e-9; at += 1) found.push(+(at * step).toPrecision(12));
+  const start = Math.ceil(low / step - 1e-9);
+  for (let k = 0; k < 30 && (start + k) * step <= high + step * 1e-9; k += 1) found.push(+((start + k) * step).toPrecision(12));
   return found;
 }
 

@@ -30,7 +30,7 @@ Say = Callable[[str], None]
 
 MOST_SCORED = 200_000  # characters of a split; `charrnn eval` scores all of it
 SCORING_WORK = 1.5e11  # characters times parameters: about fifteen seconds
-LARGE_TEXT = 5_000_000  # characters of training text beyond which counting and searching it take too long for a page
+LARGE_TEXT = 3_000_000  # characters of training text beyond which counting and searching it take too long for a page
 NOVELTY_WORK = 2e11  # characters drawn times parameters: a few seconds
 NOVEL_LINES, NOVEL_STREAMS = 200, 20
 SEARCHED, SEARCH_WORK = 20_000, 1.5e10  # characters; times parameters: a few seconds
@@ -39,14 +39,18 @@ SPLIT_NAMES = {"test": "test text", "val": "validation text"}
 SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
-def gather(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
-    """Everything but the cells. verdict_of_copies: words for what insight.novelty found.
-
-    Raises CheckpointError if the model lies in no run.
-    """
-    run = model.run
-    if run is None:
+def run_of(model: ModelFile) -> Path:
+    """The run a report is about. Raises CheckpointError if the model lies in none."""
+    if model.run is None:
         raise CheckpointError(f"{one_line(str(model.path))} lies in no run directory; a report shows a run: name one")
+    return model.run
+
+
+def gather(run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
+    """All that a page shows. verdict_of_copies: words for what insight.novelty found.
+
+    Raises CheckpointError if the run's text is not the model's.
+    """
     metrics, about = record.read_metrics(run / "metrics.jsonl"), record.read_about(run / "run.json")
     results = [found for split in ("test", "val") if (found := _scored(model, split, say))]
     training = model.settings.training
@@ -72,7 +76,9 @@ def _summary(model: ModelFile) -> str:
         return f"A {kind} that counted {corpus}, read as {what}."
     layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
     names = {"rnn": "An RNN", "lstm": "An LSTM", "gru": "A GRU", "gru-before": "A GRU (reset before the product)"}
-    return f"{names[settings.cell]} of {layers} with {settings.hidden_size:,} units that learnt {corpus}, read as {what}."
+    return (
+        f"{names[settings.cell]} of {layers} with {settings.hidden_size:,} units that learnt {corpus}, read as {what}."
+    )
 
 
 def _status(run: Path, model: ModelFile) -> str:
@@ -86,7 +92,7 @@ def _status(run: Path, model: ModelFile) -> str:
     if patience and place.evaluations_since_best >= patience:
         reason, said = "stopped improving", f"Stopped at step {place.step:,}"
     elif isinstance(total, int) and place.step >= total:
-        reason, said = "done", f"Finished after {place.step:,} steps"
+        reason, said = "done", f"Finished after {place.step:,} {'step' if place.step == 1 else 'steps'}"
     else:
         steps = f" of {total:,}" if isinstance(total, int) else ""
         reason, said = "", f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
@@ -97,12 +103,13 @@ def _status(run: Path, model: ModelFile) -> str:
 
 def _key_figures(model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]) -> list[dict[str, str]]:
     found = [
-        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {SPLIT_NAMES[each['split']]}"} for each in results
+        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {SPLIT_NAMES[each['split']]}"}
+        for each in results
     ]
     if not model.counts:
         found.append({"value": f"{sum(each.size for each in model.tensors.values()):,}", "name": "parameters"})
-    elapsed = metrics.steps["elapsed_s"][np.isfinite(metrics.steps["elapsed_s"])] if metrics.steps else np.zeros(0)
-    read = float(np.nansum(metrics.steps["chars"])) if metrics.steps else 0.0
+    elapsed = metrics.steps["elapsed_s"][np.isfinite(metrics.steps["elapsed_s"])]
+    read = float(np.nansum(metrics.steps["chars"]))
     if read:
         found.append({"value": f"{read:,.0f}", "name": "characters read in training"})
     if len(elapsed):
@@ -233,7 +240,7 @@ def _gain(gain: dict[str, Any]) -> str:
 def _samples(path: Path) -> dict[str, Any]:
     """The first, the last and some between, each cut short."""
     found = record.read_samples(path)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(MOST_SAMPLES, len(found))).astype(int)) if found else []
+    chosen = np.unique(np.linspace(0, len(found) - 1, min(MOST_SAMPLES, len(found))).astype(int)).tolist()
     return {
         "kept": len(found), "shown": [
             {
@@ -295,7 +302,9 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
     except CorpusError:
         return None
     if model.counts:
-        return viewer(model, text, []) | {"said": "A model that counts has no cells; its guesses and its surprise can be read."}
+        return viewer(model, text, []) | {
+            "said": "A model that counts has no cells; its guesses and its surprise can be read."
+        }
     most = int(min(SEARCHED, max(2000, SEARCH_WORK / sum(each.size for each in model.tensors.values()))))
     ids = cells.cut(model, text.ids, most)
     say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
@@ -303,8 +312,12 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
     told = [each for each in looked.found if abs(each.score) > each.chance]
     found = [
         {
-            "title": each.feature, "array": each.cell, "unit": each.unit, "place": f"{label(each.cell)} {each.unit}",
-            "score": f"{each.score:+.2f}".replace("-", "−"), "luck": f"{each.chance:.2f}",
+            "title": each.feature,
+            "array": each.cell,
+            "unit": each.unit,
+            "place": f"{label(each.cell)} {each.unit}",
+            "score": f"{each.score:+.2f}".replace("-", "−"),
+            "luck": f"{each.chance:.2f}",
             "accuracy": "–" if each.accuracy is None else f"{100 * each.accuracy:.0f} %",
         }
         for each in told
@@ -332,10 +345,7 @@ def _settings(model: ModelFile, about: dict[str, Any]) -> dict[str, Any]:
     groups = [
         {
             "name": group,
-            "rows": [
-                [name, "decided by the program" if value is None else _value(value), str(origins.get(name, ""))]
-                for name, value in values.items()
-            ],
+            "rows": [[name, _value(value), str(origins.get(name, ""))] for name, value in values.items()],
         }
         for group, values in asdict(model.settings).items()
     ]
@@ -343,8 +353,8 @@ def _settings(model: ModelFile, about: dict[str, Any]) -> dict[str, Any]:
 
 
 def _value(value: object) -> str:
-    if isinstance(value, bool):
-        return "yes" if value else "no"
+    if isinstance(value, bool) or value is None:
+        return {True: "yes", False: "no", None: "–"}[value]
     return f"{value:g}" if isinstance(value, float) else str(value) or "–"
 
 

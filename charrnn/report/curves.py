@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.report.record import Metrics, thinned
+from charrnn.report.record import Metrics, number, thinned
 
 BINS = 240  # points of a series of steps at most
 EARLY = 0.06  # of a training: what it is too early to judge by
@@ -39,8 +39,8 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
     )
     training = _binned(metrics, "train_nats_per_char", BITS, weights="chars", reach=(0.1, 0.9))
     rules = [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "left"}]
-    counted = [each.get("ngram_nats_per_char") for each in evaluations]
-    nats = [float(value) for value in counted if isinstance(value, int | float)]
+    counted = [number(each.get("ngram_nats_per_char")) for each in evaluations]
+    nats = [value for value in counted if value is not None]
     if nats:
         rules.append({"name": "counting, best n-gram", "y": _short(nats[-1] * BITS), "side": "left"})
     said = []

@@ -20,6 +20,7 @@ from charrnn.storage import read_bounded
 
 MAX_METRICS_BYTES = 256 << 20  # about two million steps
 MAX_SAMPLES_BYTES = 64 << 20
+MAX_STEP = 1e12
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
 _HEADING = re.compile(r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE)
 
@@ -54,19 +55,22 @@ def read_metrics(path: Path) -> Metrics:
     for line in whole.splitlines():
         record = _object(line)
         event = record.get("event") if record else None
-        if record is None or (event is None and _number(record.get("step")) is None):
+        step = number(record.get("step")) if record else None
+        if record is None or step is None or not 0 <= step <= MAX_STEP:
             found.unreadable += 1
         elif event is None:
             for name, column in columns.items():
-                value = _number(record.get(name))
+                value = number(record.get(name))
                 column.append(np.nan if value is None else value)
-        elif event == "eval" and None not in (_number(record.get("step")), _number(record.get("val_nats_per_char"))):
+        elif event == "eval" and number(record.get("val_nats_per_char")) is not None:
             found.evaluations.append(record)
         elif event == "rollback":
             found.rollbacks.append(record)
         elif event == "orders" and isinstance(record.get("val_nats_per_char"), list):
-            found.orders = [value for value in map(_number, record["val_nats_per_char"]) if value is not None]
-    found.steps = {name: np.array(column, np.float64) for name, column in columns.items()}
+            found.orders = [value for value in map(number, record["val_nats_per_char"]) if value is not None]
+    order = np.argsort(np.array(columns["step"], np.float64), kind="stable")
+    found.steps = {name: np.array(column, np.float64)[order] for name, column in columns.items()}
+    found.evaluations.sort(key=lambda each: float(each["step"]))
     return found
 
 
@@ -109,8 +113,8 @@ def _object(line: bytes) -> dict[str, Any] | None:
     return value if isinstance(value, dict) else None
 
 
-def _number(value: object) -> float | None:
-    """A finite number; None for anything else."""
+def number(value: object) -> float | None:
+    """A finite number; None for anything else that a file may hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:

@@ -103,9 +103,7 @@ def _counted(model: ModelFile, ids: np.ndarray) -> cells.Trace:
     steps, most = Counted(ngram), min(cells.GUESSES, len(model.vocabulary))
     state = steps.zero_state(1)
     logits = steps.logits(state)
-    found = cells.Trace(
-        ids, np.full(len(ids), np.nan), np.full((len(ids), most), -1), np.zeros((len(ids), most)), {}
-    )
+    found = cells.Trace(ids, np.full(len(ids), np.nan), np.full((len(ids), most), -1), np.zeros((len(ids), most)), {})
     for place, char in enumerate(ids.tolist()):
         if place or ngram.boundary is not None:
             shares = distribution(logits, Decoding())[0]
