@@ -17,6 +17,7 @@ from charrnn.report import curves
 from charrnn.report.page import legible, page
 from charrnn.report.record import Metrics, read_metrics, read_samples, thinned
 from charrnn.report.viewer import _array, _arrays
+from charrnn.training.session import Request, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -215,6 +216,15 @@ def test_a_damaged_checkpoint_costs_the_status_alone(run):
     assert contents_of((run / "report.html").read_bytes())["status"] == ""
 
 
+def test_the_status_is_the_verdict_that_training_ended_with(tmp_path, watcher):
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    settings = {"hidden_size": 9, "num_layers": 1, "steps": 30, "batch_size": 8, "lr": 0.01, "threads": 1, "dropout": 0.0}
+    run, outcome = train(Request(str(tmp_path / "few.txt"), (("--", settings),), run=tmp_path / "r"), watcher())
+    assert "counting still does better" in outcome.verdict
+    report(run)
+    assert contents_of((run / "report.html").read_bytes())["status"] == f"Finished after 30 steps: {outcome.verdict}."
+
+
 def test_wrong_input_is_refused_in_one_line_before_any_work(run, tmp_path):
     alone = tmp_path / "alone.safetensors"
     shutil.copy(run / "model.safetensors", alone)
@@ -231,8 +241,6 @@ def test_wrong_input_is_refused_in_one_line_before_any_work(run, tmp_path):
 
 
 def test_training_anew_in_a_run_takes_the_page_of_the_old_one_away(run, tmp_path, watcher):
-    from charrnn.training.session import Request, train
-
     (run / "report.html").write_text("old")
     (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
     settings = {"hidden_size": 3, "embedding_size": 2, "num_layers": 1, "steps": 1, "batch_size": 8, "threads": 1}

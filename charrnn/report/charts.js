@@ -32,6 +32,8 @@ function valueAt(series, x) {
   return low > 0 && x - series.x[low - 1] < series.x[low] - x ? low - 1 : low;
 }
 
+const written = (spec, value) => (spec.digits && value !== null ? value.toFixed(spec.digits) : number(value));
+
 function chart(spec) {
   const across = spec.across;
   const xs = [...new Set(spec.series.flatMap((series) => series.x))].sort((a, b) => a - b);
@@ -57,7 +59,7 @@ function chart(spec) {
     mark = draw("line", { class: "mark", y1: MARGIN.top, y2: height - MARGIN.bottom });
     dots = spec.series.map((_, index) => draw("circle", { class: `dot series-${index}`, r: 4 }));
     const svg = draw("svg", { role: "img", viewBox: `0 0 ${width} ${height}`, "aria-label": `${spec.title}${spec.unit ? `, ${spec.unit}` : ""}, against ${across}. ${spec.said}` },
-      axes(scale, across), inside(scale, spec.series.map((series, index) => line(series, index, scale))), spec.rules.map((rule) => ruled(rule, scale)), mark, dots);
+      axes(scale, across), inside(scale, spec.series.map((series, index) => line(series, index, scale))), spec.rules.map((rule) => ruled(rule, scale, written(spec, rule.y))), mark, dots);
     holder.replaceChildren(svg, overlay);
   }
 
@@ -68,7 +70,7 @@ function chart(spec) {
     const said = spec.series.map((series, index) => {
       const nearest = valueAt(series, x);
       const value = nearest === null ? null : series.y[nearest];
-      const shown = number(value) + (spec.unit === "%" ? " %" : "");
+      const shown = written(spec, value) + (spec.unit === "%" ? " %" : "");
       keys[index].value.textContent = shown;
       dots[index].setAttribute("visibility", value === null ? "hidden" : "visible");
       if (value !== null) {
@@ -151,13 +153,13 @@ function axes(scale, across) {
 }
 
 // A line across with its name; above the chart's end it is only named.
-function ruled(rule, scale) {
+function ruled(rule, scale, value) {
   const isAbove = rule.y > scale.high, isRight = isAbove || rule.side === "right";
   const y = isAbove ? MARGIN.top - 8 : scale.y(rule.y);
   return draw("g", { class: "rule" },
     isAbove ? null : draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y }),
     draw("text", { x: isRight ? scale.width - MARGIN.right : MARGIN.left + 6, y: y < MARGIN.top + 8 ? y + 14 : y - 5, "text-anchor": isRight ? "end" : "start" },
-      `${isAbove ? "↑ " : ""}${rule.name} ${number(rule.y)}`));
+      `${isAbove ? "↑ " : ""}${rule.name} ${value}`));
 }
 
 // What would reach out of the chart is cut off there.
@@ -187,8 +189,8 @@ function numbers(spec, xs) {
   const chosen = wanted.filter((_, index) => wanted.length <= 40 || index % Math.ceil(wanted.length / 40) === 0 || index === wanted.length - 1);
   const rows = chosen.map((x) => [number(x), ...spec.series.map((series) => {
     const nearest = valueAt(series, x);
-    return number(nearest === null ? null : series.y[nearest]);
+    return written(spec, nearest === null ? null : series.y[nearest]);
   })]);
-  const rules = spec.rules.map((rule) => `${rule.name}: ${number(rule.y)}`).join("; ");
+  const rules = spec.rules.map((rule) => `${rule.name}: ${written(spec, rule.y)}`).join("; ");
   return table([spec.across, ...spec.series.map((series) => series.name)], rows, { caption: [spec.title, spec.unit, rules].filter(Boolean).join("; ") });
 }

@@ -13,10 +13,11 @@ import numpy as np
 from charrnn import __version__
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.insight import cells
+from charrnn.insight.counting import Baseline
 from charrnn.insight.figures import figures, measured, split_rule
 from charrnn.insight.novelty import Question, examine
 from charrnn.insight.overlap import described
-from charrnn.insight.score import tallied
+from charrnn.insight.score import Score, tallied
 from charrnn.insight.scoring import How, Text, evaluated, open_scorer, protocol_of, text_of_split
 from charrnn.insight.search import search
 from charrnn.modelfile import ModelFile
@@ -56,7 +57,7 @@ def gather(run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, A
     training = model.settings.training
     return {
         "title": run.resolve().name, "version": __version__,
-        "summary": _summary(model), "status": _status(run, model),
+        "summary": _summary(model), "status": _status(run, model, metrics),
         "key": _key_figures(model, metrics, results),
         "charts": curves.charts(metrics, training.clip, len(model.vocabulary)), "remarks": _remarks(metrics),
         "results": _results(results),
@@ -81,7 +82,7 @@ def _summary(model: ModelFile) -> str:
     )
 
 
-def _status(run: Path, model: ModelFile) -> str:
+def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     """How far the training has come, and what its figures mean. Empty where no checkpoint says so."""
     try:
         checkpoint, _ = load_newest(run)
@@ -98,7 +99,9 @@ def _status(run: Path, model: ModelFile) -> str:
         reason, said = "", f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
     if model.counts or not reason:
         return f"{said}."
-    return f"{said}: {verdict(place, reason, model.settings, None)}."
+    counted = [nats for each in metrics.evaluations if (nats := record.number(each.get("ngram_nats_per_char"))) is not None]
+    ngram = Baseline(0, Score(counted[-1], 1)) if counted else None  # of which order, the record does not say
+    return f"{said}: {verdict(place, reason, model.settings, ngram)}."
 
 
 def _key_figures(model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]) -> list[dict[str, str]]:

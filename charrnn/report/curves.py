@@ -52,7 +52,7 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
     if nats:
         said.append(f"counting reaches {nats[-1] * BITS:.3f}")
     return {
-        "id": "loss", "group": "steps", "title": "Loss", "unit": "bits per character", "across": "step", "log": False,
+        "id": "loss", "group": "steps", "title": "Loss", "unit": "bits per character", "digits": 3, "across": "step", "log": False,
         "tall": True, "series": [
             {"name": "training"} | training,
             {"name": "validation", "x": steps, "y": [_short(value) for value in bits], "points": True},
@@ -120,7 +120,7 @@ def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
     bits = [value * BITS for value in nats]
     best = int(np.argmin(bits))
     return {
-        "id": "orders", "group": "orders", "title": "Loss by length of the n-grams", "unit": "bits per character",
+        "id": "orders", "group": "orders", "title": "Loss by length of the n-grams", "unit": "bits per character", "digits": 3,
         "across": "characters of an n-gram", "log": False, "tall": True,
         "series": [
             {"name": "validation", "x": [float(order) for order in range(1, len(bits) + 1)],

@@ -12,7 +12,7 @@ function standings(results) {
   const most = Math.max(...results.rows.flatMap((row) => row.bits));
   const rows = results.rows.map((row) => {
     const bar = make("i", { class: "bar", "aria-hidden": "true" });
-    bar.style.setProperty("--share", `${(100 * (row.bits[0] ?? row.bits[1]) / most).toFixed(2)}%`);
+    bar.style.setProperty("--share", `${(100 * Math.max(0, row.bits[0] ?? row.bits[1]) / most).toFixed(2)}%`);
     return make("tr", { class: row.own ? "own" : null }, make("th", { scope: "row" }, row.name),
       row.bits.map((bits) => make("td", { class: "number" }, bits === null ? "–" : bits.toFixed(3))), make("td", { class: "length" }, bar));
   });

@@ -14,6 +14,8 @@ function cellViewer(cells) {
   const position = make("input", { id: "viewer-position", type: "range", min: "0", max: String(cells.ids.length - 1) });
   const legend = make("p", { class: "scale", "aria-hidden": "true" });
   const found = cells.found.map((cell) => ({ cell, button: make("button", { type: "button" }, cell.title) }));
+  const controls = make("div", { class: "controls" }, make("label", { for: "viewer-array" }, "colour by ", what), unitLabel, said,
+    make("label", { for: "viewer-position" }, "position ", position), legend);
   let shown = null, levels = null, at = 0;
 
   const array = () => cells.arrays.find((each) => each.name === what.value);
@@ -112,7 +114,7 @@ function cellViewer(cells) {
       what.value = cell.array;
       shown = null;
       choose(cell.unit);
-      text.scrollIntoView({ block: "nearest" });
+      controls.scrollIntoView({ block: "start" });
     });
   }
   const states = cells.arrays.filter((array) => !array.gate).map((array) => array.name);
@@ -123,9 +125,7 @@ function cellViewer(cells) {
   return make("div", { class: "viewer" },
     found.length ? make("div", { class: "wide" }, table(["what it follows", "cell", "correlation", "by luck", "accuracy"], found.map(({ cell, button }) => [button, cell.place, cell.score, cell.luck, cell.accuracy]), { words: 2 })) : null,
     found.length ? make("p", { class: "hint" }, "By luck: the best that any unit reaches while the feature is displaced in the text. Accuracy: of one threshold on that unit, balanced, so that guessing gives 50 %. ", cells.missed) : null,
-    make("div", { class: "controls" },
-      make("label", { for: "viewer-array" }, "colour by ", what), unitLabel, said,
-      make("label", { for: "viewer-position", class: "position" }, "position ", position), legend),
+    controls,
     make("p", { class: "hint", id: "viewer-help" }, "Point at a character, click it, or move with the arrow keys: beneath stand the model’s guesses before it saw that character."),
     text, panel);
 }
