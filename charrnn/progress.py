@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.errors import StorageError
-from charrnn.terminal import visible
+from charrnn.terminal import one_line, visible
 
 if TYPE_CHECKING:
     from charrnn.insight.score import Score
@@ -135,6 +135,39 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
         lines = textwrap.wrap(visible(text), max(20, columns - width)) or [""]
         for index, line in enumerate(lines):
             print(f"{'' if index else visible(word):{width}}{line}".rstrip())
+
+
+def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
+    """A text on stdout, each piece of it on a colour for its value: blue for -1, white for 0, green for 1.
+
+    Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands beneath each character.
+    """
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=_stdout(), highlight=False, soft_wrap=True)
+    has_colours = console.color_system is not None and not console.no_color
+    console.print(Text(visible(title)))
+    lines: list[tuple[Text, str]] = [(Text(), "")]
+    for piece, value in pieces:
+        text, digits = lines[-1]
+        shown = "    " if piece == "\t" else one_line(piece)
+        text.append(shown, f"black on {_shade(value)}" if has_colours else "")
+        lines[-1] = text, digits + str(min(9, int(5 * (value + 1)))) * cell_len(shown)
+        if piece == "\n":
+            lines.append((Text(), ""))
+    for text, digits in lines if lines[-1][1] else lines[:-1]:
+        console.print(text)
+        if not has_colours:
+            console.print(digits)
+
+
+def _shade(value: float) -> str:
+    """White with ever less of what is not blue, or not green: black letters are read on all of them."""
+    red, green, blue = (110, 150, 255) if value < 0 else (70, 200, 90)
+    share = abs(value)
+    return f"rgb({','.join(str(round(255 + share * (part - 255))) for part in (red, green, blue))})"
 
 
 def _stdout() -> TextIO:

@@ -25,7 +25,7 @@ def shown(text, name, dialect="text"):
         ("indentation", "\tx\n \ty", "880188"),
         ("in the indentation", "  a b\n c\n", "xx....x.."),
         ("in a word", "It's a_1, é-x!", "xx.x.xxx..x.x."),
-        ("at a word's first character", "It's a_1, é-x!", "x..x.x....x.x."),
+        ("start of a word", "It's a_1, é-x!", "x..x.x....x.x."),
         ("position in the word", "It's a_1, é-x!", "12010123001010"),
         ("capital letter", "Ab CÉ1z", "x..xx.."),
         ("digit", "a1 23x", ".x.xx."),
@@ -63,6 +63,7 @@ def test_of_any_text(name, text, expected):
         ("in a comment", "a / * b /* ", ".........xx"),
         ("in a comment", "/* // */ a", ".xxxxxx..."),
         ("depth of ()", "f(')', /* ( */ \"(\", (", "0" + "1" * 19 + "2"),
+        ("depth of {}", "{{}\n}{", "121101"),
         ("depth of {}", "{{\n#if\n}\n}}{", "122222200001"),
     ],
 )
@@ -78,6 +79,7 @@ def test_of_c(name, text, expected):
         ("in mathematics", "a $b$ c", "..xx..."),
         ("in mathematics", "a $$b$$ c", "..xxxx..."),
         ("in mathematics", "$a$$b$c", "xx.xx.."),
+        ("in mathematics", "$$$$a", "xxx.."),
         ("in mathematics", r"\$ $a\$b$", "...xxxxx."),
         ("in mathematics", r"\(a\)b\[c\]d", ".xxx...xxx.."),
         ("in mathematics", r"\[a\)b\]c", ".xxxxxx.."),
@@ -118,7 +120,7 @@ def test_every_feature_has_a_number_for_every_character(text, dialect):
 @pytest.mark.parametrize("text", ["", "a", "aaaa", "\n"])
 def test_what_is_constant_is_left_out(text):
     assert [feature.name for feature in features(text)] == (
-        ["position in the line", "at a word's first character"] if text == "aaaa" else []
+        ["position in the line", "start of a word"] if text == "aaaa" else []
     )
 
 

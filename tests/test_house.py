@@ -77,9 +77,9 @@ def test_no_torch_in_text_sampling_and_the_shared_modules(file):
         assert not is_under_any_torch(imports_of(file)), file
 
 
-@pytest.mark.parametrize(
-    "name", ["score", "scoring", "figures", "detail", "counting", "compressors", "bootstrap", "overlap"]
-)
+@pytest.mark.parametrize("name", [
+    "score", "scoring", "figures", "detail", "counting", "compressors", "bootstrap", "overlap", "cells", "features", "search",
+])  # fmt: skip
 def test_what_works_on_nats_loads_no_torch(name):
     """So that a counting model is scored without it; only what is about networks, loaded when one is met, knows torch."""
     path = PACKAGE / f"insight/{name}.py"
@@ -184,9 +184,9 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
 
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
-    ["cooccur", "--top", "0"], ["train", "--no-such-option"], ["report", "--help"], ["report", "--out", "no/such/place"],
-    ["lab", "--help"], ["lab", "vanish", "--help"],
-    ["lab", "depth", "--plot", "x.gif"],
+    ["cooccur", "--top", "0"], ["cells", "--help"], ["cells", "--top", "0"], ["train", "--no-such-option"],
+    ["report", "--help"], ["report", "--out", "no/such/place"],
+    ["lab", "--help"], ["lab", "vanish", "--help"], ["lab", "depth", "--plot", "x.gif"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

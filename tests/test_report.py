@@ -218,7 +218,15 @@ def test_a_damaged_checkpoint_costs_the_status_alone(run):
 
 def test_the_status_is_the_verdict_that_training_ended_with(tmp_path, watcher):
     (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
-    settings = {"hidden_size": 9, "num_layers": 1, "steps": 30, "batch_size": 8, "lr": 0.01, "threads": 1, "dropout": 0.0}
+    settings = {
+        "hidden_size": 9,
+        "num_layers": 1,
+        "steps": 30,
+        "batch_size": 8,
+        "lr": 0.01,
+        "threads": 1,
+        "dropout": 0.0,
+    }
     run, outcome = train(Request(str(tmp_path / "few.txt"), (("--", settings),), run=tmp_path / "r"), watcher())
     assert "counting still does better" in outcome.verdict
     report(run)

@@ -310,7 +310,9 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
     page.on("pageerror", lambda error: heard.append(str(error)))
     page.goto(place.as_uri())
     assert heard == [] and page.locator("#viewer-text .char").count() > 10 and page.locator("section").count() >= 4
-    charts = [chart.get_attribute("id") for chart in page.locator(".chart").all() if chart.locator("svg[role=img]").count()]
+    charts = [
+        chart.get_attribute("id") for chart in page.locator(".chart").all() if chart.locator("svg[role=img]").count()
+    ]
     steps = ["chart-loss", "chart-rate", "chart-norm", "chart-clipped"]
     assert charts == {"ngram": ["chart-orders"], "one evaluation": steps, "nothing recorded": []}[kind]
     page.close()

@@ -217,6 +217,12 @@ def test_correlations_are_numpys():
     assert correlation(values[:, 0], targets[:, 1]) == pytest.approx(expected[0, 1])
 
 
+def test_rounding_is_not_correlated_with_anything():
+    target = np.array([0, 1, 1, 0, 1.0])
+    assert correlation(1 + 1e-7 * target, target) == 0
+    assert correlation(1 + 1e-3 * target, target) == pytest.approx(1)
+
+
 def test_the_threshold_lies_half_way_between_the_means():
     sums, targets = Sums(1, 1), np.array([[0], [1], [1], [0], [0]])
     sums.add(np.array([[1], [8], [6], [3], [2]]), targets)

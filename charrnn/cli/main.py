@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from charrnn.cli.cells import cells
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.lab import lab
@@ -38,6 +39,7 @@ app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("cooccur")(cooccur)
+app.command("cells")(cells)
 app.add_typer(lab, name="lab")
 
 

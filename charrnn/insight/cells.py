@@ -7,6 +7,7 @@ rows, H hidden size, L layers, V vocabulary.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -17,6 +18,7 @@ from charrnn.insight.scoring import text_of_split
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
+from charrnn.terminal import one_line
 
 GUESSES = 5
 PIECE = 4096  # characters whose activations are made at once where a text is read piece by piece
@@ -29,6 +31,13 @@ ACTIVATIONS = {
     "gru": ("hidden", "reset", "update", "candidate"),
     "gru-before": ("hidden", "reset", "update", "candidate"),
 }
+GATES = {
+    "input",
+    "forget",
+    "output",
+    "reset",
+    "update",
+}  # between 0 and 1; the others are between -1 and 1, but for "cell"
 LayerState = tuple[np.ndarray, ...]  # (h,) or (h, c), each (H,)
 State = tuple[LayerState, ...]  # of every layer
 Recorded = dict[str, np.ndarray]
@@ -68,8 +77,8 @@ def held_out(model: ModelFile, most: int) -> np.ndarray:
     model counts.
     """
     refuse_counting(model)
-    ids = text_of_split(model, None).ids
-    return cut(model, ids, most)
+    text = text_of_split(model, None, advice="name a run that keeps some of its text for testing")
+    return cut(model, text.ids, most)
 
 
 def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
@@ -138,6 +147,37 @@ def read(model: ModelFile, ids: np.ndarray, state: State) -> Piece:
             seen.append(outputs + inputs if is_residual else outputs)
             recorded |= {f"layer{k}.{name}": found[name] for name in ACTIVATIONS[settings.cell]}
     return Piece(recorded, np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1], tuple(last))
+
+
+def named(model: ModelFile, cell: str) -> tuple[str, int]:
+    """The activation and the unit of "layer0.cell:17". Raises SettingsError, which says what the model has."""
+    refuse_counting(model)
+    hidden, layers, _ = sizes(model.settings.model)
+    parts = ACTIVATIONS[model.settings.model.cell]
+    name, _, unit = cell.partition(":")
+    is_there = name in {f"layer{k}.{part}" for k in range(layers) for part in parts}
+    if is_there and re.fullmatch("[0-9]{1,9}", unit) and int(unit) < hidden:
+        return name, int(unit)
+    numbers = "0" if layers == 1 else f"0 to {layers - 1}"
+    raise SettingsError(
+        f"--show {one_line(cell)}: this model has layer {numbers}, {', '.join(parts)}, units 0 to {hidden - 1}; write it as "
+        f"in layer0.{parts[0]}:0"
+    )
+
+
+def extent(name: str, values: np.ndarray) -> tuple[float, float]:
+    """Between what an activation can lie: a gate between 0 and 1, a state between -1 and 1, a cell as far as it goes here."""
+    kind = name.split(".")[1]
+    if kind == "cell":
+        most = max(float(np.abs(values[np.isfinite(values)]).max(initial=0)), 1e-30)
+        return -most, most
+    return (0.0, 1.0) if kind in GATES else (-1.0, 1.0)
+
+
+def shades(name: str, values: np.ndarray) -> np.ndarray:
+    """Activations as -1 to 1 within their extent, for colours; what is no number is 0."""
+    low, high = extent(name, values)
+    return np.nan_to_num(2 * (values - low) / (high - low) - 1)
 
 
 def refuse_counting(model: ModelFile) -> None:

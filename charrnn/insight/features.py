@@ -79,7 +79,7 @@ def _of_any_text(text: str) -> list[Feature]:
         _number("indentation", [columns for columns, _ in indents]),
         _binary("in the indentation", (is_inside for _, is_inside in indents)),
         _binary("in a word", is_word),
-        _binary("at a word's first character", is_word & ~np.concatenate([[False], is_word])[:-1]),
+        _binary("start of a word", is_word & ~np.concatenate([[False], is_word])[:-1]),
         _number("position in the word", distance_since(~is_word)),
         _binary("capital letter", map(str.isupper, text)),
         _binary("digit", map(str.isdecimal, text)),
@@ -235,7 +235,7 @@ def read_tex(text: str) -> Tex:
         found.comment.append(is_comment)
         found.mathematics.append(delimiter != "" or any(name.rstrip("*") in MATHEMATICS for name in open_environments))
         found.depth.append(len(open_environments))
-        found.counted.append(counts and not is_comment)
+        found.counted.append(counts)
     return found
 
 

@@ -52,20 +52,20 @@ class Text:
     unknown: int = 0  # characters that were left out, or replaced, because the model does not know them
 
 
-def text_of_split(model_file: ModelFile, split: str | None) -> Text:
-    """ "train", "val" or "test" (None: test if there is one, else val) of the run's own text.
+def text_of_split(model_file: ModelFile, split: str | None, *, advice: str = "pass --file or --text") -> Text:
+    """ "train", "val" or "test" (None: test if there is one, else val) of the run's own text. advice: where it is not there.
 
     Raises CheckpointError if the model lies in no run with its text, CorpusError if that part is empty.
     """
     if model_file.run is None or "fingerprint" not in model_file.meta:
-        raise CheckpointError(f"{model_file.path} lies in no run directory with its text; pass --file or --text")
+        raise CheckpointError(f"{model_file.path} lies in no run directory with its text; {advice}")
     corpus = open_corpus(model_file.run / "corpus", model_file.meta["fingerprint"])
     if corpus.vocabulary != model_file.vocabulary:
-        raise CheckpointError(f"{model_file.run}/corpus is not the text of this model; pass --file or --text")
+        raise CheckpointError(f"{model_file.run}/corpus is not the text of this model; {advice}")
     chosen = split or ("test" if len(corpus.split("test")) else "val")
     ids = corpus.split(chosen)
     if len(ids) < 2:
-        raise CorpusError(f"this run has no {chosen} text to score; choose another --split or pass --file")
+        raise CorpusError(f"this run has no {chosen} text; {advice}")
     return Text(ids, chosen, None, corpus)
 
 

@@ -124,13 +124,13 @@ class Sums:
         self.products += values.T @ targets
 
     def correlations(self, targets: np.ndarray) -> np.ndarray:
-        """(H, K), of all N values that were added with targets (N, K). 0 for a unit that is constant."""
+        """(H, K), of all N values that were added with targets (N, K). 0 for a unit that is constant or no number."""
         mean, variance = self.total / len(targets), self.squares / len(targets)
         variance -= mean * mean
         covariance = self.products / len(targets) - mean[:, None] * targets.mean(axis=0)
         varies = variance > (CONSTANT * mean) ** 2
         scale = np.sqrt(np.where(varies, variance, 1))[:, None] * targets.std(axis=0)
-        return np.where(varies[:, None] & np.isfinite(covariance), covariance / scale, 0.0)
+        return np.where(varies[:, None], covariance / scale, 0.0)
 
     def threshold(self, unit: int, k: int, targets: np.ndarray) -> float:
         """Half way between a unit's mean where a binary feature is 1 and its mean where it is 0."""

@@ -99,7 +99,9 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
         reason, said = "", f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
     if model.counts or not reason:
         return f"{said}."
-    counted = [nats for each in metrics.evaluations if (nats := record.number(each.get("ngram_nats_per_char"))) is not None]
+    counted = [
+        nats for each in metrics.evaluations if (nats := record.number(each.get("ngram_nats_per_char"))) is not None
+    ]
     ngram = Baseline(0, Score(counted[-1], 1)) if counted else None  # of which order, the record does not say
     return f"{said}: {verdict(place, reason, model.settings, ngram)}."
 

@@ -1,0 +1,175 @@
+"""charrnn cells: which cells of a network track quotes, brackets, the place in a line ...; or one of them, in colour."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from charrnn.cli.eval import Run
+from charrnn.cli.result_view import PANEL, Json, check_outputs
+from charrnn.errors import SettingsError
+from charrnn.terminal import one_line, write_stdout
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.insight.cells import Trace
+    from charrnn.insight.search import Found, Search
+    from charrnn.modelfile import ModelFile
+
+CHARS, SHOWN_CHARS, MOST_CHARS = 50_000, 1000, 10_000_000
+MOST_TOP = 100
+SHOWN_BEFORE = 20  # characters of the table's text
+
+
+def _option(help: str, metavar: str) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="What", show_default=False)
+
+
+def cells(
+    run: Run = None,
+    chars: Annotated[
+        int | None,
+        _option(f"Characters of held-out text to read (default: {CHARS:,}; of --show {SHOWN_CHARS:,}).", "N"),
+    ] = None,
+    top: Annotated[int | None, _option("The best N cells for each feature (default: 1).", "N")] = None,
+    show: Annotated[str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")] = None,
+    csv: Annotated[
+        Path | None,
+        typer.Option(
+            help="Write the figures to this file; - is standard output.", rich_help_panel=PANEL, show_default=False
+        ),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """Find the cells that track quotes, brackets, comments, the place in a line ...; or show what one of them does."""
+    for name, value, most in (("--chars", chars, MOST_CHARS), ("--top", top, MOST_TOP)):
+        if value is not None and not 1 <= value <= most:
+            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")
+    if show is not None and top is not None:
+        raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
+    check_outputs(None, csv, json)
+
+    from charrnn.modelfile import newest_run, read_model
+
+    model = read_model(run or newest_run(Path("runs")))
+    if show is None:
+        _search(model, chars or CHARS, top or 1, csv, json)
+    else:
+        _show(model, show, chars or SHOWN_CHARS, csv, json)
+
+
+def _search(model: ModelFile, chars: int, top: int, csv: Path | None, json: bool) -> None:
+    from charrnn.insight.cells import held_out
+    from charrnn.insight.search import Found, search
+
+    ids = held_out(model, chars)
+    typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
+    found = search(model, ids, top)
+    rows = [one._asdict() for one in found.found]
+    if _write_csv(csv, Found._fields[:-3], rows):  # no text in what a spreadsheet may open
+        return
+    if json:
+        about = {"run": str(model.path), "step": model.meta.get("step"), "chars": found.chars, "units": found.units,
+                 "dialect": found.dialect, "left_out": found.left_out}  # fmt: skip
+        return _write_json([about | {"found": rows}])
+    _print_search(model, found)
+
+
+def _print_search(model: ModelFile, found: Search) -> None:
+    from charrnn.progress import print_facts, print_table
+
+    run = one_line(str(model.run or model.path))
+    title = f"{run}: {found.units:,} units over {found.chars:,} characters of held-out text"
+    facts = []
+    if found.found:
+        print_table(
+            title, ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
+            [row_of(one) for one in found.found],
+        )  # fmt: skip
+        facts = [
+            ("score", "correlation on the half of the text that had no say in which cell was picked"),
+            ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
+            ("by luck", "the best score of any cell when the feature is taken from elsewhere in the text"),
+        ]
+    else:
+        facts = [
+            ("nothing", f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars")
+        ]
+    if found.left_out:
+        facts.append(("left out", f"{', '.join(found.left_out)}: too rare in this text"))
+    print_facts(facts)
+    if found.found:
+        print(f"now: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}")
+
+
+def row_of(one: Found) -> list[str]:
+    """Of the table: feature, cell, score, accuracy, what luck can do, and the text that ends in the cell's peak."""
+    return [
+        one.feature, f"{one.cell}:{one.unit}", f"{one.score:+.3f}", "" if one.accuracy is None else f"{one.accuracy:.1%}",
+        f"{one.chance:.3f}", one_line((one.before + one.peak)[-SHOWN_BEFORE:]),
+    ]  # fmt: skip
+
+
+def _show(model: ModelFile, cell: str, chars: int, csv: Path | None, json: bool) -> None:
+    from charrnn.insight.cells import extent, held_out, named, shades, trace
+    from charrnn.progress import print_shaded
+
+    name, unit = named(model, cell)
+    ids = held_out(model, chars)
+    found = trace(model, ids)
+    values = found.activations[name][:, unit]
+    rows = _rows(model, found, values)
+    if _write_csv(csv, ("place", "code", "activation", "bits"), rows):
+        return
+    if json:
+        return _write_json(rows)
+    decode = model.vocabulary.decode
+    pieces = [(decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())]
+    low, high = extent(name, values)
+    run = one_line(str(model.run or model.path))
+    print_shaded(f"{run}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces)
+
+
+def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, Any]]:
+    """A row for each character: its place and code, the cell's value having read it, what it cost, what was guessed."""
+    symbols, rows = model.vocabulary.symbols, []
+    for place, char in enumerate(found.ids.tolist()):
+        value, nats = float(values[place]), float(found.surprise[place])
+        guesses = zip(found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True)
+        rows.append({
+            "place": place, "code": symbols[char], "activation": value if math.isfinite(value) else None,
+            "bits": nats / math.log(2) if math.isfinite(nats) else None,
+            "guesses": [[symbols[guess], share] for guess, share in guesses if guess >= 0],
+        })  # fmt: skip
+    return rows
+
+
+def _write_json(objects: list[dict[str, Any]]) -> None:
+    from charrnn.storage import json_line
+
+    write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
+
+
+def _write_csv(place: Path | None, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
+    """Write the file that was asked for; whether standard output is used up by it."""
+    if place is None:
+        return False
+    import csv
+    import io
+
+    from charrnn.storage import write_atomically
+
+    out = io.StringIO()
+    writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    if str(place) == "-":
+        write_stdout([out.getvalue().encode()])
+        return True
+    write_atomically(place, out.getvalue().encode(), "--csv")
+    return False
