@@ -17,9 +17,9 @@ function logTicks(low, high) {
   for (let power = Math.floor(Math.log10(low)); power <= Math.log10(high) + 1; power += 1) {
     for (const digit of [1, 2, 5]) found.push(+(digit * 10 ** power).toPrecision(3));
   }
-  const inside = found.filter((at) => at >= low * 0.999 && at <= high * 1.001);
-  const decades = inside.filter((at) => Math.abs(Math.log10(at) % 1) < 1e-9);
-  return inside.length > 6 && decades.length > 1 ? decades : inside;
+  const within = found.filter((at) => at > 0 && at >= low * 0.999 && at <= high * 1.001);
+  const decades = within.filter((at) => Math.abs(Math.log10(at) % 1) < 1e-9);
+  return within.length > 6 && decades.length > 1 ? decades.filter((_, k) => k % Math.ceil(decades.length / 6) === 0) : within;
 }
 
 function valueAt(series, x) {
@@ -131,7 +131,7 @@ function scales(spec, xs, width, height) {
   const left = xs.length > 1 ? Math.min(0, xs[0]) : xs[0] - 1, right = xs.length > 1 ? xs[xs.length - 1] : xs[0] + 1;
   const first = spec.across === "step" ? left : xs[0] - (xs.length > 1 ? 0 : 1);
   const inner = { x: width - MARGIN.left - MARGIN.right, y: height - MARGIN.top - MARGIN.bottom };
-  const up = (value) => (spec.log ? Math.log(Math.max(value, low) / low) / Math.log(high / low) : (value - low) / (high - low));
+  const up = (value) => (spec.log ? (Math.log(Math.max(value, low)) - Math.log(low)) / (Math.log(high) - Math.log(low)) : (value - low) / (high - low));
   return {
     width, height, first, right, low, high, log: spec.log,
     x: (value) => MARGIN.left + ((value - first) / (right - first)) * inner.x,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -87,7 +88,7 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     try:
         checkpoint, _ = load_newest(run)
         place, total = place_from_dict(checkpoint.meta["place"]), checkpoint.meta["plan"].get("total_steps")
-    except (CheckpointError, KeyError, TypeError):
+    except (CheckpointError, AttributeError, KeyError, TypeError):
         return ""
     patience = model.settings.training.patience
     if patience and place.evaluations_since_best >= patience:
@@ -133,7 +134,7 @@ def _remarks(metrics: record.Metrics) -> list[str]:
     found = [metrics.missing] if metrics.missing else []
     for each in metrics.rollbacks:
         found.append(
-            f"The training diverged at step {each.get('from_step')} ({each.get('reason')}) and went back to step "
+            f"The training diverged at step {each.get('from_step')} ({str(each.get('reason'))[:200]}) and went back to step "
             f"{each.get('step')}, with {each.get('lr_factor')} of the learning rate."
         )
     if metrics.unreadable:
@@ -175,7 +176,8 @@ def _figures_alone(model: ModelFile, text: Text) -> dict[str, Any]:
     name = text.corpus.name if text.corpus is not None else ""
     return {
         "split": text.split, "split_rule": split_rule(model.settings, model.mode, str(text.split)), "protocol": protocol,
-        **figures(tally, size_bytes, model.mode), "data": {"name": name, "sha256": sha256}, "baselines": {}, "ngram": None,
+        **figures(tally, size_bytes, model.mode), "data": {"name": name, "sha256": sha256}, 
+        "baselines": {"uniform": math.log2(len(model.vocabulary))}, "ngram": None,
         "gain_over_ngram": None, "overlap": None, "notes": [], "warnings": [],
     }  # fmt: skip
 

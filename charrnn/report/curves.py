@@ -52,8 +52,8 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
     if nats:
         said.append(f"counting reaches {nats[-1] * BITS:.3f}")
     return {
-        "id": "loss", "group": "steps", "title": "Loss", "unit": "bits per character", "digits": 3, "across": "step", "log": False,
-        "tall": True, "series": [
+        "id": "loss", "group": "steps", "title": "Loss", "unit": "bits per character", "digits": 3, "across": "step",
+        "log": False, "tall": True, "series": [
             {"name": "training"} | training,
             {"name": "validation", "x": steps, "y": [_short(value) for value in bits], "points": True},
         ],

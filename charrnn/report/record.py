@@ -20,7 +20,7 @@ from charrnn.storage import read_bounded
 
 MAX_METRICS_BYTES = 256 << 20  # about two million steps
 MAX_SAMPLES_BYTES = 64 << 20
-MAX_STEP = 1e12
+MAX_STEP, LARGEST = 1e12, 1e40
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
 _HEADING = re.compile(r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE)
 
@@ -114,11 +114,11 @@ def _object(line: bytes) -> dict[str, Any] | None:
 
 
 def number(value: object) -> float | None:
-    """A finite number; None for anything else that a file may hold."""
+    """A finite number of a size that sums can bear; None for anything else that a file may hold."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        number = float(value)
+        size = float(value)
     except OverflowError:
         return None
-    return number if np.isfinite(number) else None
+    return size if abs(size) <= LARGEST else None
