@@ -113,14 +113,14 @@ def test_the_share_of_clipped_updates_is_that_of_norms_above_the_limit():
 
 def test_activations_are_kept_to_half_a_level_of_their_own_range():
     values = np.random.default_rng(1).normal(0, [0.001, 1.0, 50.0], (7, 3)).astype(np.float32)
-    found = _array("layer0.cell", values, 3, [])
+    found = _array("layer0.cell", values, 3, [], 1)
     levels = np.frombuffer(base64.b64decode(found["data"]), np.int8).reshape(3, 7)
     scales = np.array(found["scales"])
     assert (np.abs(levels.T / 127 * scales - values) <= scales * (0.5 / 127 + 1e-3)).all()
 
 
 def test_a_gate_is_kept_between_closed_and_open():
-    found = _array("layer0.forget", np.array([[0.0], [0.5], [1.0]], np.float32), 1, [])
+    found = _array("layer0.forget", np.array([[0.0], [0.5], [1.0]], np.float32), 1, [], 1)
     assert np.frombuffer(base64.b64decode(found["data"]), np.int8).tolist() == [-127, 0, 127]
     assert found["scales"] == [0.5]
 

@@ -50,7 +50,7 @@ function chart(spec) {
       make("p", { class: "legend" }, keys.map((key) => key.element), where)),
     holder,
     make("p", { class: "said" }, [spec.said, spec.note].filter(Boolean).join(" ")),
-    make("details", {}, make("summary", {}, "Numbers"), numbers(spec, xs)));
+    make("details", {}, make("summary", {}, `${spec.title} in numbers`), numbers(spec, xs)));
   let scale = null, mark = null, dots = [];
 
   function redraw() {
@@ -143,7 +143,7 @@ function scales(spec, xs, width, height) {
 function axes(scale, across) {
   const short = (value) => (Math.abs(value) >= 10000 && value % 1000 === 0 ? `${value / 1000}k` : number(value));
   const rows = scale.log ? logTicks(scale.low, scale.high) : ticks(scale.low, scale.high, scale.height / 52);
-  const columns = ticks(scale.first, scale.right, scale.width / 110).filter((value) => across === "step" || Number.isInteger(value));
+  const columns = ticks(scale.first, scale.right, scale.width / 110).filter(Number.isInteger);
   const base = scale.height - MARGIN.bottom;
   return draw("g", { class: "axes" },
     rows.map((value) => draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: scale.y(value), y2: scale.y(value) })),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict, replace
@@ -194,7 +195,7 @@ def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
             names["ngram"] = f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}"
         bits = {"this run": found["bits_per_char"]} | {names[key]: value for key, value in found["baselines"].items()}
         for name, value in bits.items():
-            rows.setdefault(name, [None] * len(results))[place] = round(value, 4)
+            rows.setdefault(name, [None] * len(results))[place] = round(value, 6)
     in_order = sorted(rows.items(), key=lambda row: min(value for value in row[1] if value is not None))
     return {
         "splits": [SPLIT_NAMES[found["split"]] for found in results],
@@ -295,8 +296,8 @@ def _novelty(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str
 
 
 def _signs(text: str) -> str:
-    """Line ends and tabs that can be seen."""
-    return text.replace("\n", "↵").replace("\t", "⇥")
+    """Line ends, tabs and runs of spaces that can be seen."""
+    return re.sub(" {2,}", lambda spaces: "␣" * len(spaces[0]), text).replace("\n", "↵").replace("\t", "⇥")
 
 
 # Cells
@@ -322,7 +323,7 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
             "title": each.feature,
             "array": each.cell,
             "unit": each.unit,
-            "place": f"{label(each.cell)} {each.unit}",
+            "place": f"{label(each.cell, model.settings.model.num_layers or 1)} {each.unit}",
             "score": f"{each.score:+.2f}".replace("-", "−"),
             "luck": f"{each.chance:.2f}",
             "accuracy": "–" if each.accuracy is None else f"{100 * each.accuracy:.0f} %",

@@ -46,9 +46,9 @@ def viewer(model: ModelFile, text: Text, found: list[dict[str, Any]]) -> dict[st
     }  # fmt: skip
 
 
-def label(name: str) -> str:
-    """`layer0.cell` in words."""
-    return f"layer {_layer(name)}, {LABELS[_kind(name)]}"
+def label(name: str, layers: int) -> str:
+    """`layer0.cell` in words; of a network of one layer without its number."""
+    return LABELS[_kind(name)] if layers == 1 else f"layer {_layer(name)}, {LABELS[_kind(name)]}"
 
 
 def _symbol(model: ModelFile, code: int) -> str:
@@ -67,12 +67,12 @@ def _arrays(activations: dict[str, np.ndarray], found: list[dict[str, Any]]) -> 
     of_states = min(size, room // len(states))
     of_rest = min(size, (room - of_states * len(states)) // max(1, len(rest)))
     return [
-        _array(name, activations[name], of_states if name in states else of_rest, found)
+        _array(name, activations[name], of_states if name in states else of_rest, found, len(states))
         for name in sorted(names, key=lambda name: (_layer(name), names.index(name)))
     ]
 
 
-def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]]) -> dict[str, Any]:
+def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]], layers: int) -> dict[str, Any]:
     """values (N, H) -> bytes (units, N), 0 in the middle of a unit's range."""
     wanted = list(dict.fromkeys(int(each["unit"]) for each in found if each["array"] == name))
     others = [unit for unit in np.argsort(-values.std(axis=0), kind="stable").tolist() if unit not in set(wanted)]
@@ -83,7 +83,7 @@ def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]]
     scales = np.full(len(units), 0.5) if is_gate else np.maximum(np.abs(chosen).max(axis=1), 1e-6)
     levels = np.clip(np.rint(LEVELS * (chosen - centre) / scales[:, None]), -LEVELS, LEVELS).astype(np.int8)
     return {
-        "name": name, "label": label(name), "gate": is_gate, "of": values.shape[1],
+        "name": name, "label": label(name, layers), "gate": is_gate, "of": values.shape[1],
         "units": units, "scales": [float(f"{scale:.4g}") for scale in scales.tolist()],
         "data": base64.b64encode(levels.tobytes()).decode(),
     }  # fmt: skip
