@@ -153,7 +153,7 @@ def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
     for piece, value in pieces:
         text, digits = lines[-1]
         shown = "    " if piece == "\t" else one_line(piece)
-        text.append(shown, f"black on {_shade(value)}" if has_colours else "")
+        text.append(shown, f"rgb(0,0,0) on {_shade(value)}" if has_colours else "")
         lines[-1] = text, digits + str(min(9, int(5 * (value + 1)))) * cell_len(shown)
         if piece == "\n":
             lines.append((Text(), ""))

@@ -45,7 +45,7 @@ def test_the_table_names_features_cells_and_how_to_look(charrnn, run):
     assert f"{found.units} units" in done.stdout and found.units == 36
     for one in found.found:
         assert f"{one.cell}:{one.unit}  {one.score:+.3f}" in " ".join(done.stdout.split("\n")).replace("   ", "  ")
-    assert f"--show {found.found[0].cell}:{found.found[0].unit}" in done.stdout
+    assert f"\nnow: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}\n" in done.stdout
     assert not set(done.stdout) & set("\x1b\x00\u202e")
 
 
@@ -111,7 +111,7 @@ def shaded(monkeypatch, pieces, **environment):
 def test_a_terminal_gets_black_on_white_to_green_and_blue(monkeypatch):
     shown = shaded(monkeypatch, [("a", 1.0), ("b", 0.0), ("c", -1.0), ("d", 0.5)])
     for letter, colour in (("a", "70;200;90"), ("b", "255;255;255"), ("c", "110;150;255"), ("d", "162;228;172")):
-        assert f"\x1b[30;48;2;{colour}m{letter}\x1b[0m" in shown
+        assert f"\x1b[38;2;0;0;0;48;2;{colour}m{letter}\x1b[0m" in shown
 
 
 def test_no_color_is_obeyed(monkeypatch):
@@ -142,7 +142,8 @@ def test_shades_of_gates_states_and_cells():
 @pytest.mark.parametrize(
     ("arguments", "code", "message"),
     [
-        (["--chars", "0"], 2, "--chars 0: must be between 1 and 10,000,000"),
+        (["--chars", "0"], 2, "--chars 0: must be between 1 and 1,000,000"),
+        (["--chars", "20001", "--show", "layer0.cell:1"], 2, "must be between 1 and 20,000 with --show"),
         (["--top", "101"], 2, "--top 101"),
         (["--top", "2", "--show", "layer0.cell:1"], 2, "leave one out"),
         (["--json", "--csv", "-"], 2, "both write to standard output"),

@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from charrnn.insight.search import Found, Search
     from charrnn.modelfile import ModelFile
 
-CHARS, SHOWN_CHARS, MOST_CHARS = 50_000, 1000, 10_000_000
+CHARS, MOST_CHARS = 50_000, 1_000_000
+SHOWN_CHARS, MOST_SHOWN_CHARS = 1000, 20_000  # everything about them is held at once
 MOST_TOP = 100
 SHOWN_BEFORE = 20  # characters of the table's text
 
@@ -47,23 +48,25 @@ def cells(
     json: Json = False,
 ) -> None:
     """Find the cells that track quotes, brackets, comments, the place in a line ...; or show what one of them does."""
-    for name, value, most in (("--chars", chars, MOST_CHARS), ("--top", top, MOST_TOP)):
+    most_chars = MOST_CHARS if show is None else MOST_SHOWN_CHARS
+    for name, value, most in (("--chars", chars, most_chars), ("--top", top, MOST_TOP)):
         if value is not None and not 1 <= value <= most:
-            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")
+            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}{' with --show' if show else ''}")
     if show is not None and top is not None:
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
     check_outputs(None, csv, json)
 
     from charrnn.modelfile import newest_run, read_model
 
-    model = read_model(run or newest_run(Path("runs")))
+    run = run or newest_run(Path("runs"))
+    model, shown = read_model(run), one_line(str(run))
     if show is None:
-        _search(model, chars or CHARS, top or 1, csv, json)
+        _search(model, shown, chars or CHARS, top or 1, csv, json)
     else:
-        _show(model, show, chars or SHOWN_CHARS, csv, json)
+        _show(model, shown, show, chars or SHOWN_CHARS, csv, json)
 
 
-def _search(model: ModelFile, chars: int, top: int, csv: Path | None, json: bool) -> None:
+def _search(model: ModelFile, shown: str, chars: int, top: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import held_out
     from charrnn.insight.search import Found, search
 
@@ -77,14 +80,13 @@ def _search(model: ModelFile, chars: int, top: int, csv: Path | None, json: bool
         about = {"run": str(model.path), "step": model.meta.get("step"), "chars": found.chars, "units": found.units,
                  "dialect": found.dialect, "left_out": found.left_out}  # fmt: skip
         return _write_json([about | {"found": rows}])
-    _print_search(model, found)
+    _print_search(shown, found)
 
 
-def _print_search(model: ModelFile, found: Search) -> None:
+def _print_search(shown: str, found: Search) -> None:
     from charrnn.progress import print_facts, print_table
 
-    run = one_line(str(model.run or model.path))
-    title = f"{run}: {found.units:,} units over {found.chars:,} characters of held-out text"
+    title = f"{shown}: {found.units:,} units over {found.chars:,} characters of held-out text"
     facts = []
     if found.found:
         print_table(
@@ -104,7 +106,7 @@ def _print_search(model: ModelFile, found: Search) -> None:
         facts.append(("left out", f"{', '.join(found.left_out)}: too rare in this text"))
     print_facts(facts)
     if found.found:
-        print(f"now: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}")
+        print(f"now: charrnn cells {shown} --show {found.found[0].cell}:{found.found[0].unit}")
 
 
 def row_of(one: Found) -> list[str]:
@@ -115,7 +117,7 @@ def row_of(one: Found) -> list[str]:
     ]  # fmt: skip
 
 
-def _show(model: ModelFile, cell: str, chars: int, csv: Path | None, json: bool) -> None:
+def _show(model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
@@ -131,8 +133,7 @@ def _show(model: ModelFile, cell: str, chars: int, csv: Path | None, json: bool)
     decode = model.vocabulary.decode
     pieces = [(decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())]
     low, high = extent(name, values)
-    run = one_line(str(model.run or model.path))
-    print_shaded(f"{run}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces)
+    print_shaded(f"{shown}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces)
 
 
 def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, Any]]:
