@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 PACKAGE = Path(__file__).parent.parent / "charrnn"
-ROOMS = ("text", "model", "training", "sampling", "insight", "lab")
+ROOMS = ("text", "model", "training", "sampling", "insight", "lab", "report")
 # What stands at the top of the package and belongs to no room may be used by all of them.
 SHARED = {
     "charrnn",
@@ -39,6 +39,7 @@ MAY_IMPORT = {
     # lab.result is plain data: what picture.py draws.
     "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling", "charrnn.lab.result"},
     "lab": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.insight"},
+    "report": {"charrnn.text", "charrnn.training", "charrnn.sampling", "charrnn.insight"},
 }
 
 
@@ -184,6 +185,7 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
 @pytest.mark.parametrize("arguments", [
     ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
     ["cooccur", "--top", "0"], ["cells", "--help"], ["cells", "--top", "0"], ["train", "--no-such-option"],
+    ["report", "--help"], ["report", "--out", "no/such/place"],
     ["lab", "--help"], ["lab", "vanish", "--help"], ["lab", "depth", "--plot", "x.gif"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip

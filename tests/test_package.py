@@ -61,6 +61,7 @@ def test_a_wheel_holds_the_corpora_the_presets_and_every_module(wheel):
     modules = {str(path.relative_to(ROOT)) for path in (ROOT / "charrnn").rglob("*.py")}
     data = {f"charrnn/corpora/{name}.txt" for name in ("names", "surnames")}
     data |= {f"charrnn/configs/{path.name}" for path in (ROOT / "configs").glob("*.toml")}
+    data |= {f"charrnn/report/{path.name}" for path in (ROOT / "charrnn/report").glob("*.[cj]s*")}
     assert modules | data | {"charrnn/py.typed"} <= inside
 
 

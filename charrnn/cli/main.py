@@ -12,6 +12,7 @@ from charrnn.cli.cells import cells
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.lab import lab
+from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -36,6 +37,7 @@ app = typer.Typer(
 app.command("train")(train)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
+app.command("report")(report)
 app.command("cooccur")(cooccur)
 app.command("cells")(cells)
 app.add_typer(lab, name="lab")

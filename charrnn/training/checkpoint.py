@@ -37,7 +37,7 @@ from charrnn.storage import (
 from charrnn.terminal import one_line
 
 CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
-OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
+OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
 
 
 class Checkpoint:

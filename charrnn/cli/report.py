@@ -1,0 +1,55 @@
+"""charrnn report: one HTML page about a run, to be opened from disk."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from charrnn.errors import SettingsError, StorageError
+from charrnn.terminal import one_line, write_stdout
+
+
+def report(
+    run: Annotated[
+        Path | None,
+        typer.Argument(help="A run directory or a checkpoint in it (default: the newest under runs/).", show_default=False),
+    ] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write the page to this file (default: RUN/report.html).", show_default=False)
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+) -> None:  # fmt: skip
+    """One page about a run: how it learnt, what it reaches, what it wrote, what its cells follow. Works offline."""
+    if out is not None:
+        _check_place(out)
+
+    from charrnn.cli.novelty_view import verdict
+    from charrnn.modelfile import newest_run, read_model
+    from charrnn.report.contents import gather, run_of
+    from charrnn.report.page import page
+    from charrnn.storage import json_line, write_atomically
+
+    model = read_model(run or newest_run(Path("runs")))
+    place = out or run_of(model) / "report.html"
+    contents = gather(run_of(model), model, verdict, lambda text: typer.echo(text, err=True))
+    made = page(contents)
+    write_atomically(place, made, "--out")
+    if json:
+        about = {
+            "schema": 1, "run": str(model.path), "step": model.meta.get("step"), "report": str(place), "bytes": len(made),
+            "splits": contents["results"]["splits"], "results": contents["results"]["rows"],
+        }  # fmt: skip
+        write_stdout([json_line(about).encode() + b"\n"], raw=True)
+    else:
+        typer.echo(f"{one_line(str(place))}: {len(made) / 1e6:.1f} MB; open it in a browser")
+
+
+def _check_place(out: Path) -> None:
+    """Before any work. Raises SettingsError, StorageError."""
+    shown = one_line(str(out))
+    if out.exists() and not out.is_file():  # a device would be replaced by a file
+        raise SettingsError(f"--out {shown}: not a regular file; name a file to write")
+    if not out.parent.is_dir():
+        raise StorageError(f"--out {shown}: no directory {one_line(str(out.parent))}; make it, or choose another")

@@ -1,0 +1,124 @@
+"""What a training wrote down while it ran: metrics.jsonl, samples.txt and run.json, read with forgiveness.
+
+A training may still be going on, or may have been killed in the middle of a line: what cannot be read is left out and
+counted. Nothing here knows how it will look.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from charrnn.errors import CheckpointError
+from charrnn.storage import read_bounded
+
+MAX_METRICS_BYTES = 256 << 20  # about two million steps
+MAX_SAMPLES_BYTES = 64 << 20
+MAX_STEP, LARGEST = 1e12, 1e40
+COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
+_HEADING = re.compile(r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE)
+
+
+@dataclass
+class Metrics:
+    """steps: COLUMNS -> (S,) float64, NaN where a step did not say. The others as they were written."""
+
+    steps: dict[str, np.ndarray]
+    evaluations: list[dict[str, Any]] = field(default_factory=list)
+    rollbacks: list[dict[str, Any]] = field(default_factory=list)
+    orders: list[float] = field(default_factory=list)  # counting: nats/char on validation of n-grams of 1, 2, ...
+    unreadable: int = 0  # lines that are no JSON of ours; the last one, if it is only cut off, is not counted
+    missing: str | None = None  # why there is nothing
+
+
+class Sample(NamedTuple):
+    step: int
+    bits_per_char: float
+    text: str
+
+
+def read_metrics(path: Path) -> Metrics:
+    """Never raises for what the file holds. Reads MAX_METRICS_BYTES at most."""
+    columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
+    found = Metrics({})
+    try:
+        data = read_bounded(path, MAX_METRICS_BYTES, "a record of metrics")
+    except CheckpointError as error:
+        data, found.missing = b"", str(error)
+    whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line off
+    for line in whole.splitlines():
+        record = _object(line)
+        event = record.get("event") if record else None
+        step = number(record.get("step")) if record else None
+        if record is None or step is None or not 0 <= step <= MAX_STEP:
+            found.unreadable += 1
+        elif event is None:
+            for name, column in columns.items():
+                value = number(record.get(name))
+                column.append(np.nan if value is None else value)
+        elif event == "eval" and number(record.get("val_nats_per_char")) is not None:
+            found.evaluations.append(record)
+        elif event == "rollback":
+            found.rollbacks.append(record)
+        elif event == "orders" and isinstance(record.get("val_nats_per_char"), list):
+            found.orders = [value for value in map(number, record["val_nats_per_char"]) if value is not None]
+    order = np.argsort(np.array(columns["step"], np.float64), kind="stable")
+    found.steps = {name: np.array(column, np.float64)[order] for name, column in columns.items()}
+    found.evaluations.sort(key=lambda each: float(each["step"]))
+    return found
+
+
+def read_samples(path: Path) -> list[Sample]:
+    """What the model wrote at some steps. Empty if that was not kept."""
+    try:
+        text = read_bounded(path, MAX_SAMPLES_BYTES, "a record of samples").decode("utf-8", "replace")
+    except CheckpointError:
+        return []
+    return list(_samples(text))
+
+
+def _samples(text: str) -> Iterator[Sample]:
+    headings = list(_HEADING.finditer(text))
+    for heading, following in zip(headings, [*headings[1:], None], strict=True):
+        body = text[heading.end() : following.start() if following else len(text)]
+        yield Sample(int(heading[1]), float(heading[2]), body.removeprefix("\n").removesuffix("\n"))
+
+
+def read_about(path: Path) -> dict[str, Any]:
+    """run.json; empty if it cannot be read."""
+    try:
+        return _object(read_bounded(path, 16 << 20, "a record of a run")) or {}
+    except CheckpointError:
+        return {}
+
+
+def thinned(metrics: Metrics, most: int) -> list[slice]:
+    """The steps cut into at most `most` runs of equal length, one after the other."""
+    steps = len(metrics.steps["step"])
+    edges = np.linspace(0, steps, min(most, steps) + 1).astype(int)
+    return [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
+
+
+def _object(line: bytes) -> dict[str, Any] | None:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def number(value: object) -> float | None:
+    """A finite number of a size that sums can bear; None for anything else that a file may hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return None
+    try:
+        size = float(value)
+    except OverflowError:
+        return None
+    return size if abs(size) <= LARGEST else None
