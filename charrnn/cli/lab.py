@@ -31,4 +31,14 @@ def depth(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1
     show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
+@lab.command("explode")
+def explode(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False) -> None:
+    """A network that explodes: with clipping, without, and going back to a checkpoint; the cliff behind it."""
+    check_outputs(plot, csv, json, seed)
+
+    from charrnn.lab.explode import explode as find
+
+    show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
+
+
 # Further labs: a command as those above, here or in a file of its own that imports `lab` from here.
