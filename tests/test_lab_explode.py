@@ -42,7 +42,7 @@ def test_the_loss_falls_off_the_cliff_within_a_thousandth():
     assert before > 0.25
     assert after < 0.02
     _, steepest, _ = cliff.cliff(np.linspace(at - 1e-3, at + 1e-3, 2001), cliff.BIAS)
-    assert np.abs(steepest).max() > 1000
+    assert np.abs(steepest).max() > 500
 
 
 def test_clipped_descent_stays_near_the_cliff_and_plain_descent_is_thrown_away():
