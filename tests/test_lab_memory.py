@@ -105,7 +105,8 @@ def test_shuffling_moves_only_what_lies_farther_back(monkeypatch, keeps_first):
     assert (given[:, :12] != before[:, :12]).any(1).all()
     assert (given[:, 0] == before[:, 0]).all() == keeps_first
     assert nats == pytest.approx(place_nats(model, [texts], 4, keeps_first, shuffle=3), abs=0)
-    assert len({tuple(np.argsort(row)) for row in given[:, :12]}) > 1  # each in an order of its own
+    place_nats(model, [np.tile(texts[0], (5, 1))], 4, keeps_first, shuffle=3)
+    assert len(np.unique(seen[-1], axis=0)) == 5  # each in an order of its own
 
 
 def test_with_all_the_context_shuffled_only_and_whole_are_one():
@@ -117,10 +118,10 @@ def test_with_all_the_context_shuffled_only_and_whole_are_one():
 
 
 def test_the_standard_error_is_that_of_paired_differences():
-    nats = np.array([[1.0, 2.0, 6.0], [1.0, 1.0, 1.0]])
+    nats = np.array([[1.0, 2.0, 6.0], [0.0, 1.0, 2.0]])
     found = context._means(nats, nats[1])
     assert found.nats == (3.0, 1.0)
-    assert found.errors[0] == pytest.approx(math.sqrt(((0 - 2) ** 2 + (1 - 2) ** 2 + (5 - 2) ** 2) / 3) / math.sqrt(3))
+    assert found.errors[0] == pytest.approx(math.sqrt(((1 - 2) ** 2 + (1 - 2) ** 2 + (4 - 2) ** 2) / 3) / math.sqrt(3))
 
 
 def test_usable_context_has_95_percent_of_the_gain():
@@ -128,6 +129,16 @@ def test_usable_context_has_95_percent_of_the_gain():
     found = Context((1, 2, 4, 8), (), Means((4.0, 3.0, 2.04, 2.0), ()), nothing, 0, 0)
     assert found.usable == 4
     assert Context((1, 2, 4, 8), (), Means((4.0, 3.0, 2.2, 2.0), ()), nothing, 0, 0).usable == 8
+
+
+def test_the_sentence_says_how_far_order_matters_or_that_nothing_is_gained():
+    """Two standard errors count; all the context itself does not."""
+    only = Means((4.0, 3.0, 2.0), (0.1, 0.1, 0.0))
+    found = Context((1, 2, 4), (), only, Means((4.0, 2.3, 2.0), (0.5, 0.1, 0.0)), 0, 0)
+    assert "farther back than 2 shuffled" in memory.about("lstm", found)
+    unclear = Context((1, 2, 4), (), only, Means((2.9, 2.1, 2.0), (0.5, 0.1, 0.0)), 0, 0)
+    assert "makes no difference" in memory.about("lstm", unclear)
+    assert "gains nothing" in memory.about("rnn", Context((1, 2), (), Means((2.0, 2.0), ()), Means((), ()), 0, 0))
 
 
 def test_lengths_go_as_far_as_the_text():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
 from pathlib import Path
@@ -49,13 +50,23 @@ def _of_run(run: Path, seed: int) -> Result:
     figures = zip(found.lengths, found.reset, found.only.nats, *found.shuffled, strict=True)
     rows = tuple((k, *map(_bits, (reset, only, nats, nats - whole, error))) for k, reset, only, nats, error in figures)
     columns = (CONTEXT, "state reset", "only these", "others shuffled", "shuffling costs", "± standard error")
-    sentence = (
-        f"With {found.usable} characters this {name} has 95 % of what all its context gains over a single one: "
-        f"{_bits(found.only.nats[0]):.3f} bits/char with 1, {_bits(whole):.3f} with {found.lengths[-1]:,}. {_about_order(found)}"
-    )
     settings = {"seed": seed, "run": str(run), "characters": found.chars, "places": found.places}
-    panels = _context_panels({name: found})
-    return Result("Loss against usable context, bits/char", columns, rows, panels, sentence, settings)
+    curves = (
+        dataclasses.replace(each, name=of) for each, of in zip(_context_curves(name, found), columns[1:], strict=False)
+    )
+    panels = (Panel(f"What {name} owes to its context", CONTEXT, "bits/char", tuple(curves), log_x=True),)
+    return Result("Loss against usable context, bits/char", columns, rows, panels, about(name, found), settings)
+
+
+def about(name: str, found: Context) -> str:
+    """What to see, in words."""
+    first, whole = found.only.nats[0], found.only.nats[-1]
+    if whole >= first:
+        return f"This {name} gains nothing from more than one character: it has learnt none of what they tell."
+    return (
+        f"With {found.usable} characters this {name} has 95 % of what all its context gains over a single one: "
+        f"{_bits(first):.3f} bits/char with 1, {_bits(whole):.3f} with {found.lengths[-1]:,}. {_about_order(found)}"
+    )
 
 
 def _about_order(found: Context) -> str:
@@ -87,12 +98,12 @@ def _of_cells(seed: int, say: Say) -> Result:
     ]
     rows.append(("95 % of the gain", *(found.usable for found in contexts.values())))
     reached = ", ".join(f"{reach(shares)} characters with {name}" for name, shares in recalled.items())
-    usable = sorted(found.usable for found in contexts.values())
+    usable = max(found.usable for found in contexts.values())
     sentence = (
         f"Learnt in {RECALL_STEPS} steps for one delay alone, nine of ten symbols are recalled after {reached} (bias: of the "
         f"forget gate; guessing: {1 / SYMBOLS:.1%}). A gate that begins open lets the gradient through, and what it does not "
-        f"reach is not learnt. On names (bits/char with the state reset) {usable[0]} to {usable[-1]} characters have 95 % of "
-        "what context gains: little memory is enough there."
+        f"reach is not learnt. On names (bits/char with the state reset) {usable} characters have 95 % of what context gains "
+        "with every cell: little memory is enough there."
     )
     settings = {
         "seed": seed, "names": f"{SIZE} units, {STEPS} steps", "recall": f"{RECALL_SIZE} units, {RECALL_STEPS} steps",
@@ -100,8 +111,11 @@ def _of_cells(seed: int, say: Say) -> Result:
     }  # fmt: skip
     curves = tuple(Series(name, DELAYS, tuple(shares)) for name, shares in recalled.items())
     chance = Series("guessing", DELAYS, (1 / SYMBOLS,) * len(DELAYS))
-    task = Panel("Recall of a symbol after a delay", "delay, characters", "share right", (*curves, chance), log_x=True)
-    panels = (task, *_context_panels(contexts))
+    task = Panel("Recall of a symbol after a delay", "delay, characters", "share right", (*curves, chance))
+    titles = ("State reset every so many characters", "Only so many characters read", "All farther back shuffled")
+    kinds = zip(*(_context_curves(name, found) for name, found in contexts.items()), strict=True)
+    context = (Panel(of, CONTEXT, "bits/char", each, log_x=True) for of, each in zip(titles, kinds, strict=True))
+    panels = (task, *context)
     return Result("How far cells remember", ("", *CELLS), tuple(rows), panels, sentence, settings)
 
 
@@ -110,25 +124,15 @@ def reach(shares: list[float]) -> int:
     return max((delay for delay, share in zip(DELAYS, shares, strict=True) if share >= 0.9), default=0)
 
 
-def _context_panels(contexts: dict[str, Context]) -> tuple[Panel, ...]:
-    reset: list[Series] = []
-    only: list[Series] = []
-    shuffled: list[Series] = []
-    for name, found in contexts.items():
-        x = tuple(map(float, found.lengths))
-        reset.append(Series(name, x, tuple(map(_bits, found.reset))))
-        for curves, (nats, errors) in ((only, found.only), (shuffled, found.shuffled)):
-            low = tuple(_bits(mean - error) for mean, error in zip(nats, errors, strict=True))
-            high = tuple(_bits(mean + error) for mean, error in zip(nats, errors, strict=True))
-            curves.append(Series(name, x, tuple(map(_bits, nats)), low, high))
-    titles = (
-        "State reset every so many characters", "Only so many characters read (band: standard error of the loss)",
-        "All farther back shuffled (band: standard error of the loss)",
-    )  # fmt: skip
-    return tuple(
-        Panel(title, CONTEXT, "bits/char", tuple(curves), log_x=True)
-        for title, curves in zip(titles, (reset, only, shuffled), strict=True)
-    )
+def _context_curves(name: str, found: Context) -> tuple[Series, Series, Series]:
+    """State reset, only so many characters, the others shuffled; a band of one standard error around the last two."""
+    x = tuple(map(float, found.lengths))
+    curves = [Series(name, x, tuple(map(_bits, found.reset)))]
+    for nats, errors in (found.only, found.shuffled):
+        low = tuple(_bits(mean - error) for mean, error in zip(nats, errors, strict=True))
+        high = tuple(_bits(mean + error) for mean, error in zip(nats, errors, strict=True))
+        curves.append(Series(name, x, tuple(map(_bits, nats)), low, high))
+    return curves[0], curves[1], curves[2]
 
 
 def recall_batch(random: np.random.Generator, rows: int, delay: int) -> Batch:
