@@ -25,8 +25,8 @@ def vanish(
 ) -> None:
     """How the gradient fades with distance, in a run; or in rnn, lstm and gru, untrained and briefly trained."""
     check_outputs(plot, csv, json, seed)
-    if not 4 <= lags <= 1000:
-        raise SettingsError(f"--lags {lags}: must be between 4 and 1,000")
+    if not 3 <= lags <= 1000:
+        raise SettingsError(f"--lags {lags}: must be between 3 and 1,000")
 
     from charrnn.lab.gradients import vanish as find
 

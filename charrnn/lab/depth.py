@@ -26,7 +26,7 @@ from charrnn.model.charmodel import CharModel
 DEEPEST, SIZE, STEPS = 8, 32, 150  # layers, hidden units of each, updates
 WINDOW = 32  # characters of held-out text read at a time, from the zero state
 SKIPS = ("none", "residual", "dense")
-COLUMNS = ("skip", "layers", "bits/char", "first : last, untrained", "trained", "one removed: mean", "worst")
+COLUMNS = ("skip", "layers", "bits/char", "first/last, untrained", "trained", "cost of one, mean", "worst")
 
 
 class Stack(NamedTuple):
@@ -106,8 +106,8 @@ def _sentence(stacks: list[Stack]) -> str:
         f"In an untrained plain stack of {DEEPEST} the first layer's gradient is {ratio['none']:.2g} of the last one's; with "
         f"residual skips {ratio['residual']:.2g}, with dense ones {ratio['dense']:.2g}. Trained for {STEPS} updates they score "
         f"{plain.bits:.2f}, {residual.bits:.2f} and {dense.bits:.2f} bits/char; leaving out one layer costs "
-        f"{cost['none']:.2f}, {cost['residual']:.2f} and {cost['dense']:.2f} on average. Stacks with skips behave like "
-        "ensembles of shallower ones, if those costs are small; a plain stack is a chain, and breaks, if it has learnt at all."
+        f"{cost['none']:.2f}, {cost['residual']:.2f} and {cost['dense']:.2f} on average. With skips little is lost, as in an "
+        "ensemble of shallower stacks; a plain one is a chain, in which every layer counts, so far as it has learnt."
     )
 
 

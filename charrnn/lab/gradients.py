@@ -25,13 +25,15 @@ from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.unrolled import Step, Tensors, linear_step, nats, tensors_of, unroll
 from charrnn.layout import sizes
 from charrnn.model import equations
+from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
 
-POSITIONS = 64  # losses looked at
+POSITIONS = 256  # losses looked at
+LEAST_LAGS = 3
 WARM_UP = 32  # characters read, from the zero state, before the farthest lag
 SIZE, STEPS = 64, 400  # hidden units and updates of the lab's own cells
 EMBEDDING = 16
-MAX_BYTES = 1 << 29  # of a graph held at once, about
+MAX_BYTES = 1 << 30  # of a graph held at once, about
 
 
 class Windows(NamedTuple):
@@ -53,32 +55,33 @@ class Curve(NamedTuple):
 
 
 def stream_windows(ids: np.ndarray, lags: int, seed: int) -> Windows:
-    """POSITIONS different places of a stream. Raises CorpusError where it is too short."""
-    lags = min(lags, len(ids) - WARM_UP - POSITIONS - 1)
-    if lags < 4:
-        raise CorpusError(f"the text held out has {len(ids):,} characters; this lab needs {WARM_UP + POSITIONS + 5}")
+    """POSITIONS different places of a stream; fewer, and fewer lags, where it is short. Raises CorpusError."""
+    lags = min(lags, max(LEAST_LAGS, len(ids) - WARM_UP - POSITIONS - 1))
     width = WARM_UP + lags + 2
-    first = np.sort(np.random.default_rng(seed).choice(len(ids) - width + 1, POSITIONS, replace=False))
-    text = ids[first[:, None] + np.arange(width)]
-    return Windows(torch.from_numpy(text.astype(np.int64)), torch.zeros(POSITIONS, dtype=torch.int64), lags)
+    if len(ids) < width:
+        raise CorpusError(f"the text held out has {len(ids):,} characters; this lab needs {width}")
+    places = len(ids) - width + 1
+    first = np.sort(np.random.default_rng(seed).choice(places, min(POSITIONS, places), replace=False))
+    text = ids[first[:, None] + np.arange(width)].astype(np.int64)
+    return Windows(torch.from_numpy(text), torch.zeros(len(text), dtype=torch.int64), lags)
 
 
 def line_windows(ids: np.ndarray, newline: int, lags: int, seed: int) -> Windows:
-    """Places of different lines or of the same, each line from the zero state. Fewer lags where lines are short."""
+    """Places in lines, each line from the zero state; fewer lags where lines are short. Raises CorpusError."""
     starts, lengths = line_bounds(ids, newline)
-    # Place p of a line has read the newline before it and p characters, so that lags 0 to p have a state.
-    reach = np.sort(lengths)[::-1]
-    enough = [k for k in range(4, lags + 1) if np.clip(reach - k + 1, 0, WARM_UP).sum() >= POSITIONS]
-    if not enough:
-        raise CorpusError(f"the lines held out are too few or too short; this lab needs {POSITIONS} places 4 deep")
-    lags = enough[-1]
-    counts = np.clip(lengths - lags + 1, 0, WARM_UP)
-    chosen = np.sort(np.random.default_rng(seed).choice(int(counts.sum()), POSITIONS, replace=False))
-    line = np.searchsorted(np.cumsum(counts), chosen, side="right")
-    place = lags + chosen - (np.cumsum(counts) - counts)[line]
-    width = lags + WARM_UP  # characters read by the farthest place
-    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap")
-    return Windows(torch.from_numpy(text.astype(np.int64)), torch.from_numpy(width - 1 - place), lags)
+    # Place p of a line comes after the newline before it and p characters, so that lags 0 to p have a state of the line.
+    places = {k: np.clip(lengths - k + 1, 0, WARM_UP) for k in range(LEAST_LAGS, lags + 1)}
+    found = {k: int(counts.sum()) for k, counts in places.items()}
+    if not found[LEAST_LAGS]:
+        raise CorpusError(f"no line held out has {LEAST_LAGS} characters; this lab needs longer ones")
+    lags = max(k for k in found if found[k] >= min(POSITIONS, found[LEAST_LAGS]))
+    after = np.cumsum(places[lags])
+    chosen = np.sort(np.random.default_rng(seed).choice(found[lags], min(POSITIONS, found[lags]), replace=False))
+    line = np.searchsorted(after, chosen, side="right")
+    place = lags + chosen - (after - places[lags])[line]
+    width = lags + WARM_UP  # characters read at the farthest place
+    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap").astype(np.int64)
+    return Windows(torch.from_numpy(text), torch.from_numpy(width - 1 - place), lags)
 
 
 def gradient_norms(
@@ -146,15 +149,15 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
     for k, layer in enumerate(norms):
         name = f"{settings.cell}, layer {k + 1}" if len(norms) > 1 else settings.cell
         radius = spectral_radius(tensors[f"recurrent.weight_hh_l{k}"]) if settings.cell == "rnn" else None
-        curves += [Curve(name, "the run's", of, each, radius) for of, each in zip("hc", layer, strict=False)]
+        curves += [Curve(name, "trained", of, each, radius) for of, each in zip("hc", layer, strict=False)]
     slowest = max(curves, key=lambda curve: fitted_rate(curve.norms.mean(0)))
     sentence = (
-        f"From {_farther_half(windows.lags)} characters back, what changes {slowest.of} of {slowest.cell} reaches the loss "
-        f"{_faded(slowest)}; 90 % of its gradient lies within {_within(slowest)} characters, at most {windows.lags} looked at."
+        f"From {(windows.lags + 1) // 2} to {windows.lags} characters back, each one leaves {_left(slowest)} of the gradient by "
+        f"{slowest.of} of {slowest.cell}, and less by all others; 90 % of it lies within {_within(slowest)} characters."
     )
-    settled = {"run": str(run), "lags": windows.lags, "positions": POSITIONS, "seed": seed}
+    settled = {"run": str(run), "lags": windows.lags, "positions": len(windows.ids), "seed": seed}
     return Result(
-        f"Gradient of one character's loss by earlier states: {run.name}, {model_file.mode}",
+        f"Gradient of one character's loss by earlier states: {one_line(run.name)}, {model_file.mode}",
         _columns(windows.lags),
         tuple(map(_row, curves)),
         (_norm_panel("norm of the gradient", curves), _share_panel("share of the gradient", curves)),
@@ -185,15 +188,15 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
     lstm, bare = find["lstm", "untrained", "c"], find["lstm, bias 0", "untrained", "c"]
     kept = max(trained, key=lambda curve: curve.norms.mean(0)[-1])
     sentence = (
-        f"Straight lines on a logarithmic axis: untrained, the gradient shrinks {_faded(rnn)} in the rnn, {_faded(lstm)} in "
-        f"the lstm's c with forget bias 1 and {_faded(bare)} without; the linear rnn's rate {_rate(linear):.3f} is the "
-        f"spectral radius of its matrix, {linear.radius:.3f}. Trained for {STEPS} updates, most of it is left after "
-        f"{windows.lags} characters in {kept.cell}: {kept.norms.mean(0)[-1]:.1e} against "
+        f"Straight lines on a logarithmic axis: untrained, each character back leaves {_left(rnn)} of the gradient in the rnn, "
+        f"{_left(lstm)} in the lstm's c with forget bias 1 and {_left(bare)} without; the linear rnn's {_rate(linear):.3f} "
+        f"comes from the spectral radius of its matrix, {linear.radius:.3f}. After {STEPS} updates, most has come {windows.lags} "
+        f"characters far in the {kept.cell}: {kept.norms.mean(0)[-1]:.1e} nats, against "
         f"{find['rnn', 'trained', 'h'].norms.mean(0)[-1]:.1e} in the rnn."
     )
     settled = {
         "text": "names, shuffled, as one stream", "hidden size": SIZE, "updates": STEPS, "lags": windows.lags,
-        "positions": POSITIONS, "seed": seed,
+        "positions": len(windows.ids), "seed": seed,
     }  # fmt: skip
     panels = (
         _norm_panel("untrained", untrained), _norm_panel(f"after {STEPS} updates", trained),
@@ -235,15 +238,10 @@ def _within(curve: Curve) -> int:
     return int(np.searchsorted(shares(curve.norms.mean(0)), 0.9))
 
 
-def _farther_half(lags: int) -> str:
-    return f"{(lags + 1) // 2} to {lags}"
-
-
-def _faded(curve: Curve) -> str:
+def _left(curve: Curve) -> str:
     rate = _rate(curve)
     life = half_life(rate)
-    ends = f"halved every {life:.3g} characters" if math.isfinite(life) else "not fading"
-    return f"by {rate:.3f} a character ({ends})"
+    return f"{rate:.3f} ({f'half in {life:.3g} characters' if math.isfinite(life) else 'no fall'})"
 
 
 def _norm_panel(title: str, curves: list[Curve]) -> Panel:
