@@ -151,6 +151,7 @@ class RuntimeSettings:
         choices=("float32", "bfloat16", "tf32"),
     )
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
+    watch: bool = setting(False, "log the health of gradients, updates and gates at every 100th step")
 
 
 @dataclass(frozen=True)

@@ -12,6 +12,7 @@ from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import Batch
 from charrnn.training import graph, runtime
+from charrnn.training.health import Watch
 from charrnn.training.optim import TorchOptimizer
 from charrnn.training.session import Request, train
 from charrnn.training.step import TrainStep
@@ -52,6 +53,31 @@ def test_a_stream_is_learnt_by_a_graph(tmp_path, cell):
     assert outcome.device == "cuda:0"
     assert outcome.place.train_nats < 2.0  # of 2.9 for the characters' frequencies alone
     assert not [said for said in watcher.said if "no CUDA graph" in said]
+
+
+@pytest.mark.parametrize("clip", [1.0, 0.0])
+def test_a_graphs_gradients_are_watched(cuda, clip):
+    """Its parts' norms are those that the same steps one by one leave, also after one of another shape."""
+    chosen = Settings().with_values("training", batch_size=B, seq_length=T, clip=clip)
+    found = []
+    for is_graphed in (True, False):
+        torch.manual_seed(0)
+        model = network("lstm", "torch", cuda)
+        optimizer = TorchOptimizer(model, chosen.training)
+        step = TrainStep(model, optimizer, chosen)
+        if is_graphed:
+            step = graph.GraphedStep(model, optimizer, chosen, step, graph.CudaGraph(), pytest.fail)
+        state, watch = model.zero_state(B), Watch(model)
+        for number, width in enumerate((T, T - 1, T, T)):
+            torch.manual_seed(number)
+            batch = Batch(torch.randint(V, (B, width)), torch.randint(V, (B, width)), fresh=False)
+            moment = watch.before(batch, state, 0)
+            done = step(batch, state, 0.01, number)
+            state = done.state
+            health = watch.after(moment, batch, done.norm, number + 1)
+        found.append((health.grad_norm, health.update_ratio, health.saturated))
+    for graphed, plain in zip(*found, strict=True):
+        assert graphed == pytest.approx(plain, rel=1e-2, abs=1e-3)
 
 
 def test_lines_are_learnt(tmp_path):

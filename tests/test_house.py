@@ -187,6 +187,7 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
     ["cooccur", "--top", "0"], ["cells", "--help"], ["cells", "--top", "0"], ["train", "--no-such-option"],
     ["report", "--help"], ["report", "--out", "no/such/place"],
     ["lab", "--help"], ["lab", "vanish", "--help"], ["lab", "depth", "--plot", "x.gif"],
+    ["lab", "explode", "--seed", "-1"], ["lab", "memory", "--csv", "-", "--json"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -52,4 +52,26 @@ def depth(
     show(find(cell, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
+@lab.command("memory")
+def memory(
+    run: Run = None, plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False
+) -> None:
+    """What a run's loss owes to its context; without a run, how far rnn, gru and lstm remember."""
+    check_outputs(plot, csv, json, seed)
+
+    from charrnn.lab.memory import memory as find
+
+    show(find(run, seed, lambda text: note(quiet, text)), plot, csv, json)
+
+
+@lab.command("explode")
+def explode(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False) -> None:
+    """A network that explodes: with clipping, without, and going back to a checkpoint; the cliff behind it."""
+    check_outputs(plot, csv, json, seed)
+
+    from charrnn.lab.explode import explode as find
+
+    show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
+
+
 # Further labs: a command as those above, here or in a file of its own that imports `lab` from here.

@@ -102,8 +102,16 @@ class CharModel(nn.Module):
         """The state after ids (B, T)."""
         return self._read(ids.t(), state)[1]
 
-    def _read(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
-        """ids (T, B) -> what the head sees (T, B, W), state after the last character."""
+    def trace(self, ids: Tensor, state: State) -> list[tuple[Tensor, Tensor]]:
+        """Of each layer its inputs (T, B, K) and outputs (T, B, H), before dropout and skips. ids (B, T)."""
+        layers: list[tuple[Tensor, Tensor]] = []
+        self._read(ids.t(), state, layers)
+        return layers
+
+    def _read(
+        self, ids: Tensor, state: State, layers: list[tuple[Tensor, Tensor]] | None = None
+    ) -> tuple[Tensor, State]:
+        """ids (T, B) -> what the head sees (T, B, W), state after the last character. layers: see trace."""
         dense, residual = self.settings.skip == "dense", self.settings.skip == "residual"
         dropout = self.settings.dropout if self.training else 0.0
         seen = [self.embedding(ids)] if dense or residual or self.backend == "torch" else []
@@ -116,6 +124,8 @@ class CharModel(nn.Module):
             inputs = torch.cat(seen, 2) if dense and k else below
             outputs, after = self._run_layer(k, ids, inputs, layer_state)
             last.append(after)
+            if layers is not None:
+                layers.append((self.embedding(ids) if inputs is None else inputs, outputs))
             if residual and below is not None and below.shape == outputs.shape:
                 outputs = outputs + below
             below = outputs * mask(outputs.shape, dropout, outputs.device).to(outputs) if dropout else outputs

@@ -73,6 +73,7 @@ class GraphedStep:
         self._targets = torch.zeros_like(self._inputs)
         self._state = model.zero_state(shape[0])
         self._lr = torch.zeros((), device=device)
+        self._gradients: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []  # where a replay leaves them
         self._figures = torch.zeros(2, device=device)  # mean nats per character; norm of the gradient, before clipping
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
@@ -83,6 +84,8 @@ class GraphedStep:
         if self._model.is_random:
             runtime.seed_step(self._seed, step)  # a replay reads the seed that its generator has by then
         self._graph.replay()
+        for parameter, gradient in self._gradients:  # a step one by one may have put others there
+            parameter.grad = gradient
         nats_per_char, norm = self._figures.tolist()
         return Stepped(nats_per_char, norm, self._state, batch.targets.numel())
 
@@ -124,6 +127,7 @@ class GraphedStep:
         is_finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
         self._optimizer.step_on_device(self._lr, 1.0 - is_finite.float())
         self._figures.copy_(torch.stack([loss.detach(), norm]))
+        self._gradients = [(each, each.grad) for each in self._model.parameters()]
         for mine, new in zip(self._state, after, strict=True):
             mine.copy_(torch.where(is_finite, new.detach(), 0.0))
 

@@ -32,6 +32,7 @@ from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
+from charrnn.training.health import Watch
 from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 from charrnn.training.recovery import BAD_STEPS, Diverging
@@ -114,6 +115,7 @@ class Trainer:
         self.optimizer = optim.make_optimizer(self.model, training)
         self.average = WeightAverage(self.model, training.ema or 0.0)
         self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
+        self._watch = Watch(self.model) if settings.runtime.watch else None
         self.place, self.plan, self.state = (
             Place(),
             first_plan(training, self.batches.steps_per_epoch, self._evaluation_steps),
@@ -207,7 +209,9 @@ class Trainer:
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
-        done = self._update(batch, self._carried(batch), rate, place.step)
+        carried = self._carried(batch)
+        before = self._watch.before(batch, carried, place.step) if self._watch is not None else None
+        done = self._update(batch, carried, rate, place.step)
         self.state = done.state
         if done.is_finite:
             self.average.update(place.step - place.skipped_steps + 1)
@@ -217,6 +221,9 @@ class Trainer:
             place.recent = place.recent.with_step(
                 Score(done.nats_per_char * done.chars, done.chars), done.norm, is_clipped
             )
+            if self._watch is not None and before is not None:
+                health = self._watch.after(before, batch, done.norm, place.step + 1)
+                self.run.log(health.record() | {"clip_rate": place.recent.clip_rate})
         else:
             place.bad_steps += 1
             place.skipped_steps += 1
@@ -363,6 +370,9 @@ class Trainer:
             "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
         })  # fmt: skip
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
+        news = self._watch.news() if self._watch is not None else None
+        if news is not None:
+            self.progress.say(news)
         place.recent = Recent()
         return is_best
 

@@ -27,7 +27,7 @@ from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.memory import tune_malloc
 from charrnn.training.outcome import Outcome
 
-FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes"}  # no weight depends on these
+FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes", "watch"}  # no weight depends on these
 CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
 LARGE_BYTES = 1_000_000_000
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
