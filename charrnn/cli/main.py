@@ -10,6 +10,7 @@ import typer
 
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
+from charrnn.cli.explain import explain
 from charrnn.cli.lab import lab
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
@@ -36,6 +37,7 @@ app.command("train")(train)
 app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("cooccur")(cooccur)
+app.command("explain")(explain)
 app.add_typer(lab, name="lab")
 
 
