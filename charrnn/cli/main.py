@@ -8,6 +8,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from charrnn.cli.compare import compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.explain import explain
@@ -38,6 +39,7 @@ app.command("sample")(sample)
 app.command("eval")(evaluate)
 app.command("cooccur")(cooccur)
 app.command("explain")(explain)
+app.command("compare")(compare)
 app.add_typer(lab, name="lab")
 
 
