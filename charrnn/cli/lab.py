@@ -2,33 +2,54 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
 from charrnn.cli.result_view import Csv, Json, Plot, Quiet, Run, Seed, check_outputs, note, show
+from charrnn.errors import SettingsError
 
 lab = typer.Typer(help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True)
+CELLS = ("rnn", "lstm", "gru", "gru-before")
 
 
 @lab.command("vanish")
 def vanish(
-    run: Run = None, plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False
+    run: Run = None,
+    lags: Annotated[int, typer.Option(help="Look back so many characters, at most.", rich_help_panel="What")] = 64,
+    plot: Plot = None,
+    csv: Csv = None,
+    json: Json = False,
+    seed: Seed = 1,
+    quiet: Quiet = False,
 ) -> None:
-    """How the gradient fades with distance: rnn, lstm and gru side by side, or a run's own model."""
+    """How the gradient fades with distance, in a run; or in rnn, lstm and gru, untrained and briefly trained."""
     check_outputs(plot, csv, json, seed)
+    if not 3 <= lags <= 1000:
+        raise SettingsError(f"--lags {lags}: must be between 3 and 1,000")
 
     from charrnn.lab.gradients import vanish as find
 
-    show(find(run, seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(find(run, lags, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
 @lab.command("depth")
-def depth(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False) -> None:
-    """Gradients by layer in stacks of 1 to 8, plain and with skips; and what removing a layer costs."""
+def depth(
+    cell: Annotated[str, typer.Option(help="rnn, lstm, gru or gru-before.", rich_help_panel="What")] = "rnn",
+    plot: Plot = None,
+    csv: Csv = None,
+    json: Json = False,
+    seed: Seed = 1,
+    quiet: Quiet = False,
+) -> None:
+    """Gradients by layer in stacks of 1 to 8, plain and with skips; and what leaving out a layer costs."""
     check_outputs(plot, csv, json, seed)
+    if cell not in CELLS:
+        raise SettingsError(f"--cell {cell!r}: choose {', '.join(CELLS[:-1])} or {CELLS[-1]}")
 
     from charrnn.lab.depth import depth as find
 
-    show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(find(cell, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
 # Further labs: a command as those above, here or in a file of its own that imports `lab` from here.

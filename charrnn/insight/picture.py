@@ -53,13 +53,17 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
 
 
 def curves(result: Result, format: str) -> bytes:
-    """A PNG or SVG of a lab's panels, two beside each other, each with its legend."""
-    columns = min(2, len(result.panels))
+    """A PNG or SVG of a lab's panels, two or three beside each other; a name has one look in all, a label of y one range."""
+    names = list(dict.fromkeys(series.name for panel in result.panels for series in panel.series))
+    columns = min(2 if len(result.panels) <= 4 else 3, len(result.panels))
     rows = -(-len(result.panels) // columns)
     with matplotlib.rc_context(STYLE):
         figure = Figure(figsize=(6.2 * columns, 4.2 * rows + 0.6), layout="constrained")
+        like: dict[tuple[str, bool], Any] = {}
         for place, panel in enumerate(result.panels, 1):
-            _draw_panel(figure.add_subplot(rows, columns, place), panel)
+            axes = figure.add_subplot(rows, columns, place, sharey=like.get((panel.y_label, panel.log_y)))
+            like.setdefault((panel.y_label, panel.log_y), axes)
+            _draw_panel(axes, panel, names)
         title = "\n".join(wrap(drawable(result.title), 70 * columns))
         figure.suptitle(title, fontsize=12, parse_math=False)
         out = io.BytesIO()
@@ -67,12 +71,13 @@ def curves(result: Result, format: str) -> bytes:
     return out.getvalue()
 
 
-def _draw_panel(axes: Any, panel: Panel) -> None:
+def _draw_panel(axes: Any, panel: Panel, names: list[str]) -> None:
     if panel.log_x:
         axes.set_xscale("log", nonpositive="mask")
     if panel.log_y:
         axes.set_yscale("log", nonpositive="mask")
-    for index, series in enumerate(panel.series):
+    for series in panel.series:
+        index = names.index(series.name)
         colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
         marker = "o" if len(series.x) <= MARKED_POINTS else None
         label = drawable(series.name).lstrip("_")  # matplotlib leaves names with _ out of the legend

@@ -111,14 +111,17 @@ def lecture_to_torch(cell: str, w: Weights) -> dict[str, Tensor]:
     }
 
 
+def step(cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[Tensor, ...]:
+    """A cell's state after x (B, E), in the split form. state: of (B, H)."""
+    if cell == "lstm":
+        return lstm_step(x, state[0], state[1], w)
+    return ({"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell](x, state[0], w),)
+
+
 def run_layer(cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over time by the split form. x (T, B, E), state of (B, H) -> outputs (T, B, H), last state."""
     outputs = []
     for x_t in x:
-        if cell == "lstm":
-            state = lstm_step(x_t, state[0], state[1], w)
-        else:
-            step = {"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell]
-            state = (step(x_t, state[0], w),)
+        state = step(cell, x_t, state, w)
         outputs.append(state[0])
     return torch.stack(outputs), state
