@@ -185,6 +185,7 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
     ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
     ["cooccur", "--top", "0"], ["train", "--no-such-option"], ["lab", "--help"], ["lab", "vanish", "--help"],
     ["lab", "depth", "--plot", "x.gif"], ["explain", "--help"], ["explain", "lstmm"],
+    ["compare", "--help"], ["compare", "--vary", "lr=1"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -35,8 +35,8 @@ def compare(
     equal: Annotated[
         str | None,
         typer.Option(
-            help="params (the hidden size is chosen to fit), time or steps, or two of them with a comma. "
-            "(default: params,steps, unless something else is varied)",
+            help="params (the hidden sizes are chosen to fit the first), time, steps; or params,time. "
+            "(default: params,steps; with --vary hidden-size steps)",
             metavar="WHAT",
             rich_help_panel=WHAT,
         ),
@@ -72,13 +72,15 @@ def compare(
     if run is not None and run.exists() and not run.is_dir():
         raise SettingsError(f"--run {one_line(str(run))} is a file; name a directory")
 
+    from charrnn.lab.asked import ask
+
+    asked = ask(corpus, layers, vary or [], equal, seeds)
+
     from charrnn.lab.compare import Stopped, prepare, train_all
     from charrnn.lab.compared import compared
-    from charrnn.lab.variants import ask
     from charrnn.progress import TrainingProgress
     from charrnn.training.session import SIGNALS
 
-    asked = ask(corpus, layers, vary or [], equal, seeds)
     progress = TrainingProgress(quiet=quiet)
     try:
         plan, folder = prepare(asked, run, Path("runs"), progress)

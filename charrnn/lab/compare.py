@@ -20,7 +20,8 @@ from typing import Any
 
 from charrnn.config import flatten, resolve, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
-from charrnn.lab.variants import READS, Asked, Variant, as_layer, variants_of
+from charrnn.lab.asked import Asked
+from charrnn.lab.variants import READS, Variant, as_layer, variants_of
 from charrnn.modelfile import checkpoint_files
 from charrnn.storage import json_line, make_directories, read_bounded, storage_error, write_atomically
 from charrnn.terminal import one_line

@@ -128,9 +128,12 @@ def _panels(
 
 
 def _curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> Series:
-    """The mean over seeds, evaluation by evaluation: where the lengths differ, so do the places, and their mean is taken."""
-    places = [fmean(each) for each in zip(*x, strict=False)]
-    means = [interval(each) for each in zip(*(run.bits for run in runs), strict=False)]
+    """The mean over seeds, evaluation by evaluation: where the lengths differ, so do the places, and their mean is taken.
+
+    Without the first, of the network that has learnt nothing: it would dwarf the rest.
+    """
+    places = [fmean(each) for each in zip(*x, strict=False)][1:]
+    means = [interval(each) for each in zip(*(run.bits for run in runs), strict=False)][1:]
     bands = (tuple(each.low for each in means), tuple(each.high for each in means)) if len(runs) > 1 else (None, None)
     return Series(name, tuple(places), tuple(each.mean for each in means), *bands)
 
