@@ -184,6 +184,11 @@ def test_without_a_length_it_is_small_and_quick(few):
     assert variants(few, budget="1m")[0][0].settings.model.hidden_size == 96  # as charrnn train
 
 
+def test_each_gets_its_whole_length_unless_patience_is_asked_for(few):
+    assert variants(few, steps="5")[0][0].settings.training.patience == 0
+    assert variants(few, steps="5", patience="3")[0][0].settings.training.patience == 3
+
+
 def test_every_seed_begins_with_another_variant():
     made = tuple(Variant(name, resolve([])[0]) for name in "abc")
     plan = Plan(None, "x", made, (1, 1, 1), (5, 6, 7, 8), "")
