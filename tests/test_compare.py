@@ -180,7 +180,8 @@ def test_variants_differ_in_what_is_varied_and_nothing_else(few):
 
 def test_without_a_length_it_is_small_and_quick(few):
     made, _ = variants(few)
-    assert (made[0].settings.model.hidden_size, made[0].settings.training.budget) == (64, "6s")
+    assert (made[0].settings.model.hidden_size, made[0].settings.training.steps) == (64, 1500)  # no clock in it
+    assert variants(few, equal="time")[0][0].settings.training.budget == "6s"
     assert variants(few, budget="1m")[0][0].settings.model.hidden_size == 96  # as charrnn train
 
 

@@ -25,7 +25,11 @@ from charrnn.training.checkpoint import run_name
 
 TOLERANCE = 0.02  # of the reference's parameters
 # Of what nobody set: a comparison to see at once. Where a length was given, the recipe of `charrnn train` decides.
-QUICK: dict[str, Any] = {"budget": "6s", "hidden_size": 64, "dropout": 0.2}
+QUICK: dict[str, Any] = {"hidden_size": 64, "dropout": 0.2}
+QUICK_LENGTH: dict[bool, dict[str, Any]] = {
+    True: {"budget": "6s"},
+    False: {"steps": 1500},
+}  # of equal time, of all else
 EVERYWHERE: dict[str, Any] = {"patience": 0}  # or a training that ends early would have been given less
 READS = {"batch_size", "seq_length"}  # of what these change, as many passes are compared, not as many updates
 
@@ -52,7 +56,8 @@ def variants_of(asked: Asked, found: Survey, rate: Callable[[Settings], float]) 
     origins = resolve(asked.layers)[1]
     keys = [key for key, _ in asked.vary]
     is_quick = not any(key in origins or key in keys for key in LENGTHS)
-    quick = {key: value for key, value in (QUICK if is_quick else {}).items() if key not in keys}
+    usual = QUICK | QUICK_LENGTH["time" in asked.equal] if is_quick else {}
+    quick = {key: value for key, value in usual.items() if key not in keys}
     base: Layers = (("compare", EVERYWHERE | quick), *asked.layers)
     combinations = [
         dict(zip(keys, values, strict=True)) for values in itertools.product(*(each for _, each in asked.vary))
