@@ -13,7 +13,7 @@ from charrnn.lab.result import Panel, Result, Series, json_objects, shown, to_cs
 from charrnn.storage import json_line
 
 BAND = Series("=cmd|' /C calc'!A1", (1.0, 2.0), (0.1, math.nan), low=(0.0, 0.05), high=(0.2, math.inf))
-PLAIN = Series("lstm", (1, 10, 100), (1e-3, 0.0, -1.0))
+PLAIN = Series("_$\\bad{$", (1, 10, 100), (1e-3, 0.0, -1.0))
 RESULT = Result(
     "Norms $\\bad{$ 汉",
     ("cell", "rate", "lags"),
@@ -29,7 +29,7 @@ def test_csv_has_every_point_and_no_formula():
     assert rows[0] == ["panel", "series", "x", "y", "low", "high"]
     assert rows[1] == ["a", "'=cmd|' /C calc'!A1", "1.0", "0.1", "0.0", "0.2"]
     assert rows[2][2:] == ["2.0", "", "0.05", ""]
-    assert rows[5] == ["'+b", "lstm", "100", "-1.0", "", ""]
+    assert rows[5] == ["'+b", "_$\\bad{$", "100", "-1.0", "", ""]
 
 
 def test_json_is_the_table_and_then_the_curves():

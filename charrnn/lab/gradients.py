@@ -25,14 +25,15 @@ from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.unrolled import Step, Tensors, linear_step, nats, tensors_of, unroll
 from charrnn.layout import sizes
 from charrnn.model import equations
+from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
 
-POSITIONS = 64  # losses looked at
+POSITIONS = 256  # losses looked at
 LEAST_LAGS = 3
 WARM_UP = 32  # characters read, from the zero state, before the farthest lag
 SIZE, STEPS = 64, 400  # hidden units and updates of the lab's own cells
 EMBEDDING = 16
-MAX_BYTES = 1 << 29  # of a graph held at once, about
+MAX_BYTES = 1 << 30  # of a graph held at once, about
 
 
 class Windows(NamedTuple):
@@ -148,15 +149,15 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
     for k, layer in enumerate(norms):
         name = f"{settings.cell}, layer {k + 1}" if len(norms) > 1 else settings.cell
         radius = spectral_radius(tensors[f"recurrent.weight_hh_l{k}"]) if settings.cell == "rnn" else None
-        curves += [Curve(name, "the run's", of, each, radius) for of, each in zip("hc", layer, strict=False)]
+        curves += [Curve(name, "trained", of, each, radius) for of, each in zip("hc", layer, strict=False)]
     slowest = max(curves, key=lambda curve: fitted_rate(curve.norms.mean(0)))
     sentence = (
-        f"From {_farther_half(windows.lags)} characters back, what changes {slowest.of} of {slowest.cell} reaches the loss "
-        f"{_faded(slowest)}; 90 % of its gradient lies within {_within(slowest)} characters, at most {windows.lags} looked at."
+        f"From {(windows.lags + 1) // 2} to {windows.lags} characters back, each one leaves {_left(slowest)} of the gradient by "
+        f"{slowest.of} of {slowest.cell}, and less by all others; 90 % of it lies within {_within(slowest)} characters."
     )
     settled = {"run": str(run), "lags": windows.lags, "positions": len(windows.ids), "seed": seed}
     return Result(
-        f"Gradient of one character's loss by earlier states: {run.name}, {model_file.mode}",
+        f"Gradient of one character's loss by earlier states: {one_line(run.name)}, {model_file.mode}",
         _columns(windows.lags),
         tuple(map(_row, curves)),
         (_norm_panel("norm of the gradient", curves), _share_panel("share of the gradient", curves)),
@@ -187,10 +188,10 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
     lstm, bare = find["lstm", "untrained", "c"], find["lstm, bias 0", "untrained", "c"]
     kept = max(trained, key=lambda curve: curve.norms.mean(0)[-1])
     sentence = (
-        f"Straight lines on a logarithmic axis: untrained, the gradient shrinks {_faded(rnn)} in the rnn, {_faded(lstm)} in "
-        f"the lstm's c with forget bias 1 and {_faded(bare)} without; the linear rnn's rate {_rate(linear):.3f} is the "
-        f"spectral radius of its matrix, {linear.radius:.3f}. Trained for {STEPS} updates, most of it is left after "
-        f"{windows.lags} characters in {kept.cell}: {kept.norms.mean(0)[-1]:.1e} against "
+        f"Straight lines on a logarithmic axis: untrained, each character back leaves {_left(rnn)} of the gradient in the rnn, "
+        f"{_left(lstm)} in the lstm's c with forget bias 1 and {_left(bare)} without; the linear rnn's {_rate(linear):.3f} "
+        f"comes from the spectral radius of its matrix, {linear.radius:.3f}. After {STEPS} updates, most has come {windows.lags} "
+        f"characters far in the {kept.cell}: {kept.norms.mean(0)[-1]:.1e} nats, against "
         f"{find['rnn', 'trained', 'h'].norms.mean(0)[-1]:.1e} in the rnn."
     )
     settled = {
@@ -237,15 +238,10 @@ def _within(curve: Curve) -> int:
     return int(np.searchsorted(shares(curve.norms.mean(0)), 0.9))
 
 
-def _farther_half(lags: int) -> str:
-    return f"{(lags + 1) // 2} to {lags}"
-
-
-def _faded(curve: Curve) -> str:
+def _left(curve: Curve) -> str:
     rate = _rate(curve)
     life = half_life(rate)
-    ends = f"halved every {life:.3g} characters" if math.isfinite(life) else "not fading"
-    return f"by {rate:.3f} a character ({ends})"
+    return f"{rate:.3f} ({f'half in {life:.3g} characters' if math.isfinite(life) else 'no fall'})"
 
 
 def _norm_panel(title: str, curves: list[Curve]) -> Panel:
