@@ -188,6 +188,7 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
     ["report", "--help"], ["report", "--out", "no/such/place"],
     ["lab", "--help"], ["lab", "vanish", "--help"], ["lab", "depth", "--plot", "x.gif"],
     ["lab", "explode", "--seed", "-1"], ["lab", "memory", "--csv", "-", "--json"],
+    ["explain", "--help"], ["explain", "lstmm"], ["compare", "--help"], ["compare", "--vary", "lr=1"],
     ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
 ])  # fmt: skip
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -9,8 +9,10 @@ from typing import Annotated, NoReturn
 import typer
 
 from charrnn.cli.cells import cells
+from charrnn.cli.compare import compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
+from charrnn.cli.explain import explain
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
@@ -40,6 +42,8 @@ app.command("eval")(evaluate)
 app.command("report")(report)
 app.command("cooccur")(cooccur)
 app.command("cells")(cells)
+app.command("explain")(explain)
+app.command("compare")(compare)
 app.add_typer(lab, name="lab")
 
 

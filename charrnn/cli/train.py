@@ -25,7 +25,7 @@ PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime":
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
 
 
-def _with_settings(command: Callable[..., int]) -> Callable[..., int]:
+def with_settings(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command one option for every setting, in place of its **chosen."""
     signature = inspect.signature(command, eval_str=True)
     named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
@@ -75,7 +75,7 @@ def _switch(name: str, help: str) -> Any:
     return typer.Option(name, help=help)
 
 
-@_with_settings
+@with_settings
 def train(
     corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
     run: Annotated[Path | None, typer.Option(help="Directory of this training (default: runs/<corpus>).")] = None,

@@ -12,6 +12,7 @@ import numpy as np
 from matplotlib.colors import SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
+from matplotlib.ticker import MaxNLocator
 
 if TYPE_CHECKING:
     from charrnn.lab.result import Panel, Result
@@ -87,6 +88,8 @@ def _draw_panel(axes: Any, panel: Panel, names: list[str]) -> None:
     axes.set_title("\n".join(wrap(drawable(panel.title), 70)), fontsize=10, parse_math=False)
     axes.set_xlabel(drawable(panel.x_label), parse_math=False)
     axes.set_ylabel(drawable(panel.y_label), parse_math=False)
+    if not panel.log_x and all(float(x).is_integer() for series in panel.series for x in series.x):
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # half a seed or half a lag is none
     axes.grid(True, alpha=0.25, linewidth=0.6)
     if panel.series:
         for text in axes.legend(fontsize=8).get_texts():
