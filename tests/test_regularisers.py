@@ -17,11 +17,12 @@ from charrnn.model.dropout import mask
 from charrnn.modelfile import checkpoint_files, read_model
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import open_corpus
+from charrnn.training import loop
 from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import load_checkpoint, load_newest
 from charrnn.training.optim import make_optimizer
 from charrnn.training.session import Request, train
-from charrnn.training.step import TrainStep
+from charrnn.training.step import Stepped, TrainStep
 
 V, E, H, B, T = 7, 3, 5, 2, 6
 CPU = torch.device("cpu")
@@ -224,3 +225,65 @@ def test_a_checkpoint_that_lacks_the_mean_is_refused(averaged):
     mean = WeightAverage(CharModel(checkpoint.model.settings.model, len(checkpoint.model.vocabulary)), 0.7)
     with pytest.raises(CheckpointError, match="the mean of head.bias is not in the checkpoint"):
         mean.load_tensors(tensors)
+
+
+# States that are emptied (--state-reset)
+
+
+class Recording:
+    """A step that keeps the state it is given and hands back one of ones."""
+
+    def __init__(self):
+        self.states = []
+
+    def __call__(self, batch, state, lr, step):
+        self.states.append(state)
+        ones = tuple(torch.ones(1, len(batch.inputs), H) for _ in range(2))
+        return Stepped(1.0, 0.1, ones, batch.targets.numel())
+
+
+def carried(tmp_path, share, steps=40, seed=1337, name="a"):
+    """The states (L, B, H) that each step of a stream of 32 lanes was given, and the trainer."""
+    (tmp_path / "text.txt").write_text("A line that is not long, again and again.\n" * 400)
+    chosen = {
+        "cell": "lstm", "hidden_size": H, "mode": "stream", "batch_size": 32, "seq_length": 9, "steps": steps, "seed": seed,
+        "state_reset": share, "num_layers": 1, "embedding_size": E,
+    }  # fmt: skip
+    request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / name)
+    recording = Recording()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(loop, "make_step", lambda *_: recording)
+        train(request, Watcher())
+    return recording.states
+
+
+def test_a_share_of_the_lanes_begins_each_step_empty_in_h_and_c_alike(tmp_path):
+    states = carried(tmp_path, 0.25)[1:]  # the first is fresh for all
+    for h, c in states:
+        lanes = h.sum((0, 2))
+        assert set(lanes.tolist()) <= {0.0, float(H)} and torch.equal(h, c)
+    empty = np.mean([float((h.sum((0, 2)) == 0).float().mean()) for h, _ in states])
+    assert abs(empty - 0.25) < 0.04
+
+
+def test_which_lanes_are_emptied_differs_from_step_to_step_and_follows_from_the_seed(tmp_path):
+    first = [h for h, _ in carried(tmp_path, 0.5, 12, name="a")[1:]]
+    again = [h for h, _ in carried(tmp_path, 0.5, 12, name="b")[1:]]
+    other = [h for h, _ in carried(tmp_path, 0.5, 12, seed=5, name="c")[1:]]
+    assert all(torch.equal(a, b) for a, b in zip(first, again, strict=True))
+    assert not torch.equal(first[0], first[1]) and not torch.equal(first[0], other[0])
+
+
+def test_without_a_share_every_state_is_carried(tmp_path):
+    assert all(bool((h == 1).all()) for h, _ in carried(tmp_path, 0.0, 12)[1:])
+
+
+def test_lines_begin_empty_anyway(tmp_path):
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    chosen = {"cell": "gru", "hidden_size": H, "steps": 6, "batch_size": 4, "mode": "lines"}
+    requests = [
+        Request(str(tmp_path / "few.txt"), (("--", chosen | {"state_reset": share}),), run=tmp_path / f"{share}")
+        for share in (0.0, 0.5)
+    ]
+    outcomes = [train(request, Watcher())[1] for request in requests]
+    assert outcomes[0].weights_sha256 == outcomes[1].weights_sha256
