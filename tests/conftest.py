@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from charrnn.kernel.library import library
 
+pytest.register_assert_rewrite("faults")
+
 
 def find_compiler():
     """A C compiler that works, as pip looks for one: $CC, if that is set (CC=/bin/false hides it), else the usual names."""
@@ -96,6 +98,14 @@ def pytest_terminal_summary(terminalreporter):
             terminalreporter.write_line(
                 f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
             )
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    """These tests model what a disk has and loses; that it really syncs is tested in test_storage."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture
