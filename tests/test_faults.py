@@ -22,11 +22,13 @@ import numpy as np
 import pytest
 from conftest import Killed, Watcher
 from faults import Straight, acknowledge, die, every, fail, intercept, recover, trainings, without_times
+from test_house import loaded_after
 
 from charrnn import storage
 from charrnn.errors import CheckpointError, CorpusError, StorageError
 from charrnn.modelfile import checkpoint_files, newest_run, read_model
 from charrnn.text.corpus import open_corpus
+from charrnn.training import checkpoint as checkpoints
 from charrnn.training.checkpoint import RunDirectory, load_checkpoint, load_newest
 from charrnn.training.outcome import weights_sha256
 from charrnn.training.session import Request, train
@@ -506,6 +508,34 @@ def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path,
         holder.stdout.close()
     with tally("F8 two trainers"):
         assert resume(tmp_path).reason == "already done"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [["--resume"], ["few.txt", "--resume"], ["--resume", "--run", "runs/few"], ["--overwrite", "--run", "runs/few"]],
+)
+def test_a_second_trainer_is_told_before_it_has_loaded_torch(tmp_path, straight, tally, charrnn, how):
+    shutil.copytree(straight.folder / "r", tmp_path / "runs/few")
+    with tally("F8 two trainers"), RunDirectory(tmp_path / "runs/few"):
+        assert loaded_after(["train", *how], ("torch",), tmp_path) == set()
+        second = charrnn("train", *how)
+        assert second.returncode == 5
+        assert f"runs/few is in use by process {os.getpid()} on {os.uname().nodename}" in second.stderr
+
+
+@pytest.mark.parametrize("what", ["nothing", "a FIFO", "a directory", "somebody else's"])
+def test_looking_for_a_holder_makes_nothing_and_waits_for_nothing(tmp_path, tally, what):
+    if what == "a FIFO":
+        os.mkfifo(tmp_path / ".lock")
+    if what == "a directory":
+        (tmp_path / ".lock").mkdir()
+    if what == "somebody else's":
+        (tmp_path / ".lock").write_text("123 on elsewhere")
+    before = sorted(tmp_path.iterdir())
+    with tally("F8 two trainers"):
+        checkpoints.check_free(tmp_path)
+        assert sorted(tmp_path.iterdir()) == before
+        assert what != "somebody else's" or (tmp_path / ".lock").read_text() == "123 on elsewhere"
 
 
 # F9: signals
