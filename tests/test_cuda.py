@@ -224,6 +224,22 @@ def test_a_batch_too_large_for_the_gpu_is_one_line(cuda):
         torch.cuda.empty_cache()
 
 
+def test_memory_that_runs_out_leaves_a_checkpoint_that_goes_on(tmp_path, cuda):
+    (tmp_path / "text.txt").write_text(PROSE * 200)
+    chosen = SMALL | {"mode": "stream", "batch_size": 256, "seq_length": 1024, "steps": 2}  # over a gigabyte a step
+    total = torch.cuda.get_device_properties(cuda).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(cuda) + (256 << 20)) / total, cuda)
+    try:
+        with pytest.raises(SettingsError, match="does not fit the memory of cuda:0; the last checkpoint is kept"):
+            train(Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a"), Watcher())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, cuda)
+        torch.cuda.empty_cache()
+    _, outcome = train(Request(run=tmp_path / "a", resume=True), Watcher())
+    assert (outcome.reason, outcome.place.step) == ("done", 2)
+
+
 # Last: should torch not recover from it, what comes after would fail too.
 
 

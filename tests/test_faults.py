@@ -20,11 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from conftest import Killed, Watcher
 from faults import Straight, acknowledge, die, every, fail, intercept, recover, trainings, without_times
 from test_house import loaded_after
 
 from charrnn import storage
+from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, StorageError
 from charrnn.modelfile import checkpoint_files, newest_run, read_model
 from charrnn.text.corpus import open_corpus
@@ -32,6 +34,7 @@ from charrnn.training import checkpoint as checkpoints
 from charrnn.training.checkpoint import RunDirectory, load_checkpoint, load_newest
 from charrnn.training.outcome import weights_sha256
 from charrnn.training.session import Request, train
+from charrnn.training.step import TrainStep
 
 LINES = trainings(Path("nowhere"))["lines"]
 put_text, start, resume = LINES.put_text, LINES.start, LINES.resume
@@ -241,6 +244,48 @@ def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_the
         found = resume(folder) if told else start(folder, **LONGER)
         assert found.weights_sha256 == longer[0]
         assert without_times(folder / "r") == longer[1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(small_disk, tally, longer):
+    """With ever more room, from none to enough: it fails before the first save, at later ones, and at the last."""
+    ends = []
+    for room in range(0, 1 << 20, 8192):
+        told, message = [], ""
+        folder, filler = put_text(small_disk / "f"), small_disk / "filler"
+        with pytest.MonkeyPatch.context() as patch, tally("F6 the kernel refuses to write on"):
+            acknowledge(patch, told.append)
+            filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+            try:
+                start(folder, **LONGER)
+            except StorageError as error:
+                message = str(error)
+            filler.unlink()
+            ends.append(told[-1] if told else None)
+            assert not message or ("No space left on device" in message and str(folder / "r") in message)
+            assert not told or load_newest(folder / "r")[0].step == ends[-1]
+            found = LINES.go_on(folder) if told else start(folder, **LONGER)
+            assert found.weights_sha256 == longer[0]
+            assert without_times(folder / "r") == longer[1]
+        shutil.rmtree(folder)
+        if not message:
+            break
+    assert ends[0] is None
+    assert ends[-1] == LONGER["steps"]
+    assert len({*ends}) > 4, ends
 
 
 # F4: the power fails, and what was not synced is gone, zeros, or cut
@@ -599,6 +644,37 @@ def test_a_second_signal_leaves_at_once(tmp_path, straight, tally, monkeypatch, 
         with pytest.raises(Killed):
             start(put_text(tmp_path), Twice(number, "step"))
         assert left == [128 + number]
+        recover(tmp_path, straight, 2)
+
+
+# F12: memory runs out
+
+
+@pytest.mark.parametrize("fault", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+])  # fmt: skip
+def test_memory_that_runs_out_at_a_step_leaves_a_checkpoint_that_goes_on(
+    tmp_path, straight, tally, monkeypatch, capsys, fault
+):
+    original, steps = TrainStep._nats, []
+
+    def full(step, ids, targets, state, number, piece):
+        steps.append(number)
+        if number == 3:
+            raise fault
+        return original(step, ids, targets, state, number, piece)
+
+    with tally("F12 memory and devices"):
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainStep, "_nats", full)
+            patch.setattr(main, "app", lambda **named: start(put_text(tmp_path)))
+            with pytest.raises(SystemExit) as left:
+                main.main()
+        message = capsys.readouterr().err
+        assert (left.value.code, message.count("\n"), steps[-1]) == (2, 1, 3)
+        assert "memory" in message
+        assert "--batch-size" in message
         recover(tmp_path, straight, 2)
 
 

@@ -175,6 +175,27 @@ def test_a_training_that_cannot_fit_is_refused(monkeypatch):
     check_memory(Expected(40, 40, 20), settings, (2, 3), torch.device("cpu"))
 
 
+@pytest.mark.parametrize(("files", "left"), [
+    ({"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 600\nactive_file 30\ninactive_file 20\n"}, [350]),
+    ({"memory.max": "max", "memory.current": "700", "memory.stat": "active_file 30\ninactive_file 20\n"}, []),
+    ({"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "2000",
+      "memory/memory.stat": "active_file 1\ninactive_file 2"}, [0]),
+    ({"memory.max": "1000"}, []), ({}, []),
+])  # fmt: skip
+def test_the_limit_of_a_container_counts(tmp_path, files, left):
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert memory._left_by_limits(tmp_path) == left
+
+
+def test_the_least_of_machine_and_container_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "_left_by_limits", lambda folder: [12345])
+    assert memory.free_memory_bytes(torch.device("cpu")) == 12345
+    monkeypatch.setattr(memory, "_left_by_limits", lambda folder: [1 << 60])
+    assert memory.free_memory_bytes(torch.device("cpu")) < 1 << 60
+
+
 @pytest.mark.parametrize(("verbose", "activations", "says"), [
     (False, 10**9, []), (False, 10**9 + 1, ["memory expected: activations 1,000 MB"]),
     (True, 10**6, ["torch ", "cells: ", "memory expected: weights and gradients 0.0 MB, optimiser 0.0 MB, activations 1 MB"]),

@@ -98,7 +98,7 @@ def main() -> NoReturn:
             "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; the last "
             "checkpoint is safe"
         )
-        _leave(1)
+        _leave(2)
     except typer.TyperException as error:
         _complain(error.format_message())
         _leave(error.exit_code)
