@@ -713,6 +713,35 @@ def test_a_text_that_changes_never_changes_a_training(tmp_path, straight, tally,
         assert resume(tmp_path).weights_sha256 == straight.outcome.weights_sha256
 
 
+@pytest.mark.parametrize("part", ["all of it", "the validation text"])
+def test_a_copy_of_the_text_that_is_damaged_while_it_trains_is_told(tmp_path, straight, tally, part):
+    class Spoil(Watcher):
+        def step(self, step, *rest):
+            if step == 3:
+                [path] = (tmp_path / "r/corpus").glob("*.ids")
+                begin = 0 if part == "all of it" else bounds["val"][0]
+                with open(path, "r+b") as file:  # in place: it is mapped
+                    file.seek(begin)
+                    file.write(b"\xff" * (path.stat().st_size - begin))
+
+    fingerprint = load_newest(straight.folder / "r")[0].meta["fingerprint"]
+    bounds = open_corpus(straight.folder / "r/corpus", fingerprint).bounds
+    with tally("F14 the text changes"):
+        with pytest.raises(CheckpointError, match=r"r/corpus/.* is damaged"):
+            start(put_text(tmp_path), Spoil(), eval_every="5")
+        request = Request(str(tmp_path / "few.txt"), run=tmp_path / "r", resume=True)
+        assert train(request, Watcher())[1].weights_sha256 == straight.outcome.weights_sha256
+
+
+def test_an_index_error_of_ours_stays_one(tmp_path, monkeypatch):
+    def wrong(*_):
+        raise IndexError("ours")
+
+    monkeypatch.setattr(TrainStep, "_nats", wrong)
+    with pytest.raises(IndexError, match="ours"):
+        start(put_text(tmp_path))
+
+
 # F15: odd places, clocks and file systems
 
 

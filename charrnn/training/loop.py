@@ -138,7 +138,9 @@ class Trainer:
         self._signal = signal_name
 
     def fit(self) -> Outcome:
-        """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
+        """Train to the plan's end. Raises DivergedError, StorageError, or CheckpointError where the run's copy of the text
+        was damaged under it; the last checkpoint stays good.
+        """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
             self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
@@ -147,6 +149,9 @@ class Trainer:
                 return self.outcome(self._run())
             except Diverging as what:
                 recovery.go_back(self, str(what))
+            except (IndexError, RuntimeError):  # what is no character is no row of the embedding
+                recovery.check_texts(self)
+                raise
 
     def _run(self) -> str:
         """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
