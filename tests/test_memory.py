@@ -165,6 +165,7 @@ def test_pieces_are_part_of_what_is_expected():
     assert pieces.activations < whole.activations / 20
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_training_that_cannot_fit_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 100)
     settings = Settings().with_values("model", hidden_size=8, num_layers=1, embedding_size=4)
