@@ -1,0 +1,83 @@
+"""What it costs that nothing is lost: the share of training time that goes into checkpoints, at the defaults.
+
+    python benchmarks/checkpointing.py [CORPUS] [--budget 5m] [--hidden-size N]
+
+A whole training with the default intervals, in this process. Timed: making and writing checkpoints with their syncs and
+the look at the weights before; the best model; the lines of metrics. Everything but the validation scores is in it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from charrnn.training.checkpoint import RunDirectory
+from charrnn.training.loop import Trainer
+from charrnn.training.session import Request, train
+
+MOST = 0.02  # of the training's time
+
+
+class Clock:
+    """Counts calls of methods and the seconds spent in them."""
+
+    def __init__(self) -> None:
+        self.calls: dict[str, int] = {}
+        self.seconds: dict[str, float] = {}
+
+    def watch(self, owner: type, name: str, said: str) -> None:
+        original: Callable[..., Any] = getattr(owner, name)
+        self.calls[said], self.seconds[said] = 0, 0.0
+
+        def timed(*arguments: Any, **named: Any) -> Any:
+            began = time.perf_counter()
+            try:
+                return original(*arguments, **named)
+            finally:
+                self.calls[said] += 1
+                self.seconds[said] += time.perf_counter() - began
+
+        setattr(owner, name, timed)
+
+
+class Silent:
+    def say(self, text: str) -> None:
+        if text.startswith(("network:", "text:")):
+            print(text, flush=True)
+
+    step = evaluated = sampled = lambda self, *what: None
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpus", nargs="?", default="names")
+    parser.add_argument("--budget", default="5m")
+    parser.add_argument("--hidden-size", type=int)
+    options = parser.parse_args()
+    clock = Clock()
+    clock.watch(Trainer, "fit", "training")
+    clock.watch(Trainer, "_keep", "checkpoints and best models")
+    clock.watch(RunDirectory, "save", "  of it writing checkpoints")
+    clock.watch(RunDirectory, "save_best", "  of it writing best models")
+    clock.watch(RunDirectory, "log", "lines of metrics")
+    chosen: dict[str, Any] = {"budget": options.budget}
+    if options.hidden_size:
+        chosen["hidden_size"] = options.hidden_size
+    with tempfile.TemporaryDirectory() as folder:
+        run, outcome = train(Request(options.corpus, (("--", chosen),), run=Path(folder) / "run"), Silent())
+        largest = max(path.stat().st_size for path in (run / "checkpoints").iterdir())
+    whole = clock.seconds["training"]
+    print(f"{outcome.place.step:,} steps, {outcome.reason}; a checkpoint has {largest / 1e6:.1f} MB\n")
+    print("| | times | s | share |\n|---|---|---|---|")
+    for said, seconds in clock.seconds.items():
+        print(f"| {said} | {clock.calls[said]:,} | {seconds:.3f} | {seconds / whole:.2%} |")
+    share = (clock.seconds["checkpoints and best models"] + clock.seconds["lines of metrics"]) / whole
+    print(f"\ntogether {share:.2%} of training time; at most {MOST:.0%}: {'met' if share <= MOST else 'NOT MET'}")
+
+
+if __name__ == "__main__":
+    main()
