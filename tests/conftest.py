@@ -74,13 +74,8 @@ def watcher():
     return Watcher
 
 
-# The fault matrix. A row may stand in several lines: then each says more.
-MATRIX = (
-    "F1 SIGKILL at random moments, resumed until done", "F2 killed around a call of the disk", "F3 a call of the disk fails",
-    "F4 power failure", "F5 damaged files", "F6 the kernel refuses to write on", "F7 read-only from a call on",
-    "F8 two trainers", "F9 signals", "F10 divergence", "F11 resumes", "F12 memory and devices",
-    "F13 files of other versions", "F14 the text changes", "F15 odd places",
-)  # fmt: skip
+# The fault matrix has rows F1 to F15. One may stand in several lines: then each says more.
+ROWS = [f"F{number}" for number in range(1, 16)]
 FAULTS: dict[str, list[int]] = {}  # row of the matrix: tried, survived
 
 
@@ -126,12 +121,13 @@ def pytest_terminal_summary(terminalreporter):
     if not FAULTS:
         return
     terminalreporter.section("faults")
-    untried = [row for row in MATRIX if row.split()[0] not in {each.split()[0] for each in FAULTS}]
-    for row in sorted([*FAULTS, *untried], key=lambda row: (int(row.split()[0][1:]), row)):
-        tried, survived = FAULTS.get(row, (0, 0))
+    for row, (tried, survived) in sorted(FAULTS.items(), key=lambda item: (int(item[0].split()[0][1:]), item[0])):
         terminalreporter.write_line(
             f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
         )
+    untried = [row for row in ROWS if row not in {each.split()[0] for each in FAULTS}]
+    if untried:
+        terminalreporter.write_line(f"not tried here: {', '.join(untried)}")
 
 
 @pytest.fixture(scope="module")

@@ -173,6 +173,9 @@ def test_a_training_that_cannot_fit_is_refused(monkeypatch):
         SettingsError, match=r"10 parameters with batches of 2 x 3 .* try --hidden-size 2, or a smaller"
     ):
         check_memory(Expected(80, 80, 80), settings, (2, 3), torch.device("cpu"))
+    averaged = settings.with_values("training", ema=0.9)
+    with pytest.raises(SettingsError, match=r"a network of 5 parameters"):
+        check_memory(Expected(80, 80, 80), averaged, (2, 3), torch.device("cpu"))
     check_memory(Expected(40, 40, 20), settings, (2, 3), torch.device("cpu"))
 
 

@@ -95,8 +95,8 @@ def main() -> NoReturn:
         ):
             raise
         _complain(
-            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; the last "
-            "checkpoint is safe"
+            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; what was "
+            "saved is safe"
         )
         _leave(2)
     except typer.TyperException as error:

@@ -71,8 +71,7 @@ def expected_memory(
     training += 2 * layers * batch_size * hidden * (length // piece)
     validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2
     moments = 2 if settings.training.optimizer == "adamw" else 0
-    copies = 4 if settings.training.ema else 2  # gradients; their mean, and themselves while it stands in their place
-    return Expected(4 * copies * parameters, 4 * moments * parameters, 4 * max(training, validation))
+    return Expected(4 * _copies(settings) * parameters, 4 * moments * parameters, 4 * max(training, validation))
 
 
 def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device) -> None:
@@ -81,10 +80,15 @@ def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int],
     if free is not None and expected.total > free:
         smaller = max(1, int(sizes(settings.model)[0] * (free / expected.total) ** 0.5 / 2))
         raise SettingsError(
-            f"a network of {expected.weights // 8:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
+            f"a network of {expected.weights // (4 * _copies(settings)):,} parameters with batches of {shape[0]} x {shape[1]} needs about "
             f"{expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller "
             "--batch-size"
         )
+
+
+def _copies(settings: Settings) -> int:
+    """Of the weights: themselves and gradients; their mean, and themselves again while it stands in their place."""
+    return 4 if settings.training.ema else 2
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
