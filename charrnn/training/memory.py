@@ -79,8 +79,9 @@ def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int],
     free = free_memory_bytes(device)
     if free is not None and expected.total > free:
         smaller = max(1, int(sizes(settings.model)[0] * (free / expected.total) ** 0.5 / 2))
+        parameters = expected.weights // (4 * _copies(settings))
         raise SettingsError(
-            f"a network of {expected.weights // (4 * _copies(settings)):,} parameters with batches of {shape[0]} x {shape[1]} needs about "
+            f"a network of {parameters:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
             f"{expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller "
             "--batch-size"
         )
