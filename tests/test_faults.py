@@ -77,7 +77,7 @@ def kill_everywhere(tmp_path, straight, tally, stride):
 
 
 def test_killed_before_in_or_after_some_calls(tmp_path, straight, tally):
-    kill_everywhere(tmp_path, straight, tally, 7)
+    kill_everywhere(tmp_path, straight, tally, 11)
 
 
 def test_any_training_may_be_killed_around_some_calls(tmp_path, other, tally):
@@ -260,10 +260,11 @@ def small_disk(tmp_path):
     subprocess.run(["umount", place], check=True)
 
 
+@pytest.mark.medium
 def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(small_disk, tally, longer):
     """With ever more room, from none to enough: it fails before the first save, at later ones, and at the last."""
     ends = []
-    for room in range(0, 1 << 20, 8192):
+    for room in range(0, 1 << 20, 20480):
         told, message = [], ""
         folder, filler = put_text(small_disk / "f"), small_disk / "filler"
         with pytest.MonkeyPatch.context() as patch, tally("F6 the kernel refuses to write on"):
@@ -285,7 +286,7 @@ def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(
             break
     assert ends[0] is None
     assert ends[-1] == LONGER["steps"]
-    assert len({*ends}) > 4, ends
+    assert len({*ends}) > 3, ends
 
 
 # F4: the power fails, and what was not synced is gone, zeros, or cut
