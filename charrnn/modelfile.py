@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -19,8 +19,10 @@ from charrnn.errors import CheckpointError, DamagedError, SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
-from charrnn.text.ngram import NGram, levels_of
 from charrnn.text.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from charrnn.text.ngram import NGram
 
 KINDS = {"charrnn-model": 1, "charrnn-checkpoint": 1}  # with the newest format that this program reads and writes
 MODEL_FILE = "model.safetensors"
@@ -47,6 +49,8 @@ class ModelFile:
 
     def ngram(self) -> NGram:
         """The counting model in it."""
+        from charrnn.text.ngram import NGram, levels_of  # a network need not wait for it
+
         boundary = self.vocabulary.newline if self.mode == "lines" else None
         levels = levels_of(self.tensors, len(self.vocabulary))
         return NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
@@ -92,6 +96,8 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
     if meta["kind"] == "charrnn-checkpoint":
         tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
     if settings.model.cell == "ngram":
+        from charrnn.text.ngram import levels_of
+
         try:
             levels_of(tensors, len(vocabulary))
         except ValueError:

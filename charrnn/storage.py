@@ -139,7 +139,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
     What no permission mends, such as a bad sector, is a DamagedError: another file may do.
     """
     try:
-        with open(path, "rb", opener=_no_wait) as file:
+        with open(path, "rb", opener=no_wait) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
@@ -151,7 +151,7 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
         raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
 
 
-def _no_wait(path: str, flags: int) -> int:
+def no_wait(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not hang us
 
 

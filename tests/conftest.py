@@ -14,6 +14,8 @@ from hypothesis import settings
 
 from charrnn.kernel.library import library
 
+pytest.register_assert_rewrite("faults")
+
 
 def find_compiler():
     """A C compiler that works, as pip looks for one: $CC, if that is set (CC=/bin/false hides it), else the usual names."""
@@ -72,30 +74,68 @@ def watcher():
     return Watcher
 
 
-FAULTS: dict[str, list[int]] = {}  # row of the fault matrix: tried, survived
+# The fault matrix has rows F1 to F15. One may stand in several lines: then each says more.
+ROWS = [f"F{number}" for number in range(1, 16)]
+FAULTS: dict[str, list[int]] = {}  # row of the matrix: tried, survived
 
 
 @pytest.fixture
 def tally():
-    """`with tally(row):` counts a fault tried, and survived if nothing is raised inside."""
+    """`with tally(row):` counts a fault tried, and survived if nothing is raised inside.
 
-    @contextlib.contextmanager
-    def count(row, faults=1):
-        counts = FAULTS.setdefault(row, [0, 0])
-        counts[0] += faults
-        yield
-        counts[1] += faults
+    Where a test is one fault, `@pytest.mark.fault(row)` does the same.
+    """
+    return count_faults
 
-    return count
+
+@contextlib.contextmanager
+def count_faults(row, faults=1):
+    counts = FAULTS.setdefault(row, [0, 0])
+    counts[0] += faults
+    yield
+    counts[1] += faults
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item, call):
+    report = yield
+    marker = item.get_closest_marker("fault")
+    if marker is not None and (report.when == "call" or report.failed) and not report.skipped:
+        with contextlib.suppress(AssertionError), count_faults(*marker.args):
+            assert report.passed
+    return report
+
+
+def pytest_sessionfinish(session):
+    if hasattr(session.config, "workeroutput"):  # of pytest-xdist: what goes back to the process that prints
+        session.config.workeroutput["faults"] = FAULTS
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node, error):
+    for row, counts in getattr(node, "workeroutput", {}).get("faults", {}).items():
+        FAULTS[row] = [mine + more for mine, more in zip(FAULTS.get(row, (0, 0)), counts, strict=True)]
 
 
 def pytest_terminal_summary(terminalreporter):
-    if FAULTS:
-        terminalreporter.section("faults")
-        for row, (tried, survived) in sorted(FAULTS.items()):
-            terminalreporter.write_line(
-                f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
-            )
+    if not FAULTS:
+        return
+    terminalreporter.section("faults")
+    for row, (tried, survived) in sorted(FAULTS.items(), key=lambda item: (int(item[0].split()[0][1:]), item[0])):
+        terminalreporter.write_line(
+            f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
+        )
+    untried = [row for row in ROWS if row not in {each.split()[0] for each in FAULTS}]
+    if untried:
+        terminalreporter.write_line(f"not tried here: {', '.join(untried)}")
+
+
+@pytest.fixture(scope="module")
+def no_waiting_for_the_disk():
+    """These tests model what a disk has and loses; that it really syncs is tested in test_storage."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda descriptor: None)
+        yield
 
 
 @pytest.fixture

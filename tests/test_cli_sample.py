@@ -409,10 +409,12 @@ def test_raw_gives_a_terminal_the_exact_bytes(stream):
     assert on_terminal(stream, "-l", 300, "--seed", 1, "--raw").startswith(exact)
 
 
-def test_sample_loads_no_torch(lines):
-    code = f"import sys; sys.argv = ['charrnn', 'sample', {str(lines)!r}, '-n', '2', '--json']\n"
-    code += "from charrnn.cli.main import main\ntry:\n    main()\nfinally:\n    assert 'torch' not in sys.modules\n"
-    assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
+def test_sample_loads_no_torch_and_nothing_that_counts_or_reads_texts(lines, stream):
+    heavy = {"torch", "rich.console", "charrnn.text.ngram", "charrnn.text.corpus", "charrnn.text.reading"}
+    for words in (["sample", str(lines), "-n", "2", "--json"], ["sample", str(stream), "-l", "9"]):
+        code = f"import sys; sys.argv = ['charrnn', *{words!r}]\n"
+        code += f"from charrnn.cli.main import main\ntry:\n    main()\nfinally:\n    assert not {heavy!r} & {{*sys.modules}}\n"
+        assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
 
 
 def test_help_loads_no_numpy():

@@ -199,6 +199,7 @@ def test_a_graph_does_what_the_ordinary_step_does(optimizer, cuda):
         assert steps == {12.0}
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_replay_with_a_gradient_that_is_not_finite_updates_nothing(cuda):
     chosen = settings()
     model, optimizer = prepared(chosen, cuda)
@@ -220,6 +221,7 @@ def test_a_replay_with_a_gradient_that_is_not_finite_updates_nothing(cuda):
 # Devices, memory
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_run_moves_from_cpu_to_cuda_and_back(tmp_path):
     trained(tmp_path, device="cpu", steps=20)
     for steps, device, said in ((40, "cuda", "cuda:0"), (60, "cpu", "cpu")):
@@ -230,11 +232,13 @@ def test_a_run_moves_from_cpu_to_cuda_and_back(tmp_path):
         assert any("not exact to the bit" in line for line in watcher.said)
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_network_too_large_for_the_gpu_is_refused_before_it_is_made(tmp_path):
     with pytest.raises(SettingsError, match="GB are free; try --hidden-size"):
         trained(tmp_path, hidden_size=65536, num_layers=64)
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_batch_too_large_for_the_gpu_is_one_line(cuda):
     chosen = settings()
     model, optimizer = prepared(chosen, cuda)
@@ -248,6 +252,23 @@ def test_a_batch_too_large_for_the_gpu_is_one_line(cuda):
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, cuda)
         torch.cuda.empty_cache()
+
+
+@pytest.mark.fault("F12 memory and devices")
+def test_memory_that_runs_out_leaves_a_checkpoint_that_goes_on(tmp_path, cuda):
+    (tmp_path / "text.txt").write_text(PROSE * 200)
+    chosen = SMALL | {"mode": "stream", "batch_size": 256, "seq_length": 1024, "steps": 2}  # over a gigabyte a step
+    total = torch.cuda.get_device_properties(cuda).total_memory
+    torch.cuda.empty_cache()
+    torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(cuda) + (256 << 20)) / total, cuda)
+    try:
+        with pytest.raises(SettingsError, match="does not fit the memory of cuda:0; the last checkpoint is kept"):
+            train(Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a"), Watcher())
+    finally:
+        torch.cuda.set_per_process_memory_fraction(1.0, cuda)
+        torch.cuda.empty_cache()
+    _, outcome = train(Request(run=tmp_path / "a", resume=True), Watcher())
+    assert (outcome.reason, outcome.place.step) == ("done", 2)
 
 
 # Last: should torch not recover from it, what comes after would fail too.

@@ -93,6 +93,7 @@ def all_files_are_sound(run):
 
 
 @pytest.mark.parametrize("kind", ["gradient", "state"])
+@pytest.mark.fault("F10 divergence")
 def test_one_bad_step_is_skipped_and_counted(text, tmp_path, monkeypatch, kind):
     plant(monkeypatch, kind, at=5)
     outcome = start(text, tmp_path / "r")
@@ -101,6 +102,7 @@ def test_one_bad_step_is_skipped_and_counted(text, tmp_path, monkeypatch, kind):
     assert steps(tmp_path / "r") == list(range(1, 41))
 
 
+@pytest.mark.fault("F10 divergence")
 def test_a_batch_whose_loss_is_never_finite_is_skipped_each_time(text, tmp_path, monkeypatch):
     """The text has 6 batches an epoch; one of them is bad in every epoch."""
     original = TrainStep._nats
@@ -116,6 +118,7 @@ def test_a_batch_whose_loss_is_never_finite_is_skipped_each_time(text, tmp_path,
 
 
 @pytest.mark.parametrize(("kind", "noticed_at"), [("weights", 18), ("huge weights", 16), ("optimizer", 16)])
+@pytest.mark.fault("F10 divergence")
 def test_ruined_weights_send_the_training_back_and_it_ends_well(text, tmp_path, monkeypatch, kind, noticed_at):
     run, watcher = tmp_path / "r", Watcher()
     plant(monkeypatch, kind, at=13)
@@ -129,6 +132,7 @@ def test_ruined_weights_send_the_training_back_and_it_ends_well(text, tmp_path, 
 
 
 @pytest.mark.parametrize("kind", ["weights", "huge weights", "gradient"])
+@pytest.mark.fault("F10 divergence")
 def test_what_keeps_failing_ends_with_4_after_three_returns_and_names_the_checkpoint(text, tmp_path, monkeypatch, kind):
     run = tmp_path / "r"
     if kind == "gradient":
@@ -145,8 +149,17 @@ def test_what_keeps_failing_ends_with_4_after_three_returns_and_names_the_checkp
     assert all_files_are_sound(run)
 
 
-@pytest.mark.parametrize("changes", [{}, {"optimizer": "sgd"}, {"clip": 0.0, "optimizer": "sgd", "cell": "rnn"}])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd"},
+        {"clip": 0.0, "optimizer": "sgd", "cell": "rnn"},
+        {"mode": "lines", "cell": "gru", "ema": 0.0},
+    ],
+)
 @pytest.mark.parametrize("save_every", ["1", "1m"])
+@pytest.mark.fault("F10 divergence")
 def test_a_rate_of_a_million_ends_with_the_last_good_checkpoint_named(text, tmp_path, changes, save_every):
     run = tmp_path / "r"
     with pytest.raises(DivergedError, match=r"is .*/checkpoints/step-\d{8}\.safetensors: try a smaller --lr") as caught:
@@ -159,6 +172,7 @@ def test_a_rate_of_a_million_ends_with_the_last_good_checkpoint_named(text, tmp_
 
 @pytest.mark.parametrize("kill_at", [13, 16, 27])
 @pytest.mark.parametrize("mode", ["stream", "lines"])
+@pytest.mark.fault("F10 divergence")
 def test_a_resume_after_going_back_is_exact(text, tmp_path, monkeypatch, mode, kill_at):
     plant(monkeypatch, "huge weights", at=13)
     expected = start(text, tmp_path / "a", mode=mode)
@@ -185,6 +199,7 @@ def without_times(found):
     return [{key: value for key, value in row.items() if key != "elapsed_s"} for row in found]
 
 
+@pytest.mark.fault("F10 divergence")
 def test_going_back_equals_a_fresh_process_at_that_checkpoint_with_half_the_rate(text, tmp_path, monkeypatch):
     """Also where that is before the first update, and the optimiser had no moments."""
     for good, at in ((0, 2), (12, 13)):
@@ -203,6 +218,7 @@ def test_going_back_equals_a_fresh_process_at_that_checkpoint_with_half_the_rate
 
 
 @pytest.mark.parametrize("seam", ["rewind", "log", "save"])
+@pytest.mark.fault("F10 divergence")
 def test_killed_while_going_back_ends_as_undisturbed(text, tmp_path, monkeypatch, seam):
     plant(monkeypatch, "huge weights", at=13, times=99)
     with pytest.raises(DivergedError):
@@ -230,6 +246,7 @@ def test_killed_while_going_back_ends_as_undisturbed(text, tmp_path, monkeypatch
     assert all(np.array_equal(value, second.model.tensors[name]) for name, value in first.model.tensors.items())
 
 
+@pytest.mark.fault("F10 divergence")
 def test_tries_are_not_given_back_by_a_resume(text, tmp_path, monkeypatch):
     visits = plant(monkeypatch, "huge weights", at=13, times=99)
     with pytest.raises(DivergedError):
@@ -240,6 +257,7 @@ def test_tries_are_not_given_back_by_a_resume(text, tmp_path, monkeypatch):
     assert visits == [5]
 
 
+@pytest.mark.fault("F10 divergence")
 def test_a_damaged_newest_checkpoint_is_passed_over_on_the_way_back(text, tmp_path, monkeypatch):
     run, watcher = tmp_path / "r", Watcher()
     plant(monkeypatch, "weights", at=13)
@@ -258,6 +276,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_on_the_way_back(text, tmp_pa
     assert steps(run) == list(range(1, 41))
 
 
+@pytest.mark.fault("F10 divergence")
 def test_between_checkpoints_the_validation_loss_shows_it(text, tmp_path, monkeypatch):
     plant(monkeypatch, "huge weights", at=13)
     assert start(text, tmp_path / "r", save_every="1m").reason == "done"

@@ -20,9 +20,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FEW, Killed, Watcher
+import torch
+from conftest import Killed, Watcher
+from faults import Straight, acknowledge, die, every, fail, intercept, recover, trainings, without_times
+from test_house import loaded_after
 
 from charrnn import storage
+from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, StorageError
 from charrnn.modelfile import checkpoint_files, newest_run, read_model
 from charrnn.text.corpus import open_corpus
@@ -30,103 +34,25 @@ from charrnn.training import checkpoint as checkpoints
 from charrnn.training.checkpoint import RunDirectory, load_checkpoint, load_newest
 from charrnn.training.outcome import weights_sha256
 from charrnn.training.session import Request, train
+from charrnn.training.step import TrainStep
 
-SETTINGS = {
-    "hidden_size": 3, "embedding_size": 2, "num_layers": 1, "dropout": 0.0, "batch_size": 4, "lr": 0.02, "steps": 6,
-    "save_every": "2", "eval_every": "3", "sample_every": "3", "threads": 1, "patience": 0, "mode": "lines",
-}  # fmt: skip
-CALLS = ("open", "write", "sync", "replace", "remove", "truncate", "make_directory", "sync_directory")
+LINES = trainings(Path("nowhere"))["lines"]
+put_text, start, resume = LINES.put_text, LINES.start, LINES.resume
 ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EINTR)
 
-pytestmark = pytest.mark.usefixtures("one_thread")
-
-
-def samples(weights, meta):
-    return f"sample {meta['step']}"
-
-
-def start(folder, watcher=None, **changes):
-    request = Request(str(folder / "few.txt"), (("--", SETTINGS | changes),), run=folder / "r")
-    return train(request, watcher or Watcher(), samples)[1]
-
-
-def resume(folder, watcher=None):
-    return train(Request(run=folder / "r", resume=True), watcher or Watcher(), samples)[1]
-
-
-def put_text(folder):
-    folder.mkdir(exist_ok=True)
-    (folder / "few.txt").write_text("".join(f"{name}\n" for name in FEW[:20]))
-    return folder
-
-
-def intercept(patch, before=lambda name, arguments: None, after=lambda name, arguments, result: None):
-    """Call these around every call of the seam."""
-    for name in CALLS:
-        original = getattr(storage.disk, name)
-
-        def call(*arguments, name=name, original=original):
-            before(name, arguments)
-            result = original(*arguments)
-            after(name, arguments, result)
-            return result
-
-        patch.setattr(storage.disk, name, call)
-
-
-def acknowledge(patch, told):
-    """told(step) whenever the training was told that a checkpoint is safe."""
-    original = RunDirectory.save
-
-    def save(run, step, *rest):
-        path = original(run, step, *rest)
-        told(step)
-        return path
-
-    patch.setattr(RunDirectory, "save", save)
-
-
-class Straight:
-    """The undisturbed training: its end, the weights of every checkpoint, how many calls of the seam it took."""
-
-    def __init__(self, folder):
-        self.folder, self.calls, self.weights, self.log = put_text(folder), 0, {}, []
-        patch = pytest.MonkeyPatch()
-
-        def before(name, arguments):
-            self.calls += 1
-
-        def keep(step):
-            self.log.append(("ack", step))
-            self.weights[step] = weights_sha256(load_newest(folder / "r")[0].model.tensors)
-
-        intercept(patch, before, self._record)
-        acknowledge(patch, keep)
-        try:
-            self.outcome = start(folder)
-        finally:
-            patch.undo()
-        self.metrics = without_times(folder / "r")
-
-    def _record(self, name, arguments, result):
-        if name == "open":
-            self.log.append(("open", Path(arguments[0]), arguments[1], id(result), result))  # kept: ids stay unique
-        elif name == "write":
-            self.log.append(("write", id(arguments[0]), bytes(arguments[1])))
-        elif name == "sync":
-            self.log.append(("sync", id(arguments[0])))
-        else:
-            self.log.append((name, *arguments))
+pytestmark = pytest.mark.usefixtures("one_thread", "no_waiting_for_the_disk")
 
 
 @pytest.fixture(scope="module")
 def straight(tmp_path_factory):
-    return Straight(tmp_path_factory.mktemp("straight"))
+    return Straight(tmp_path_factory.mktemp("straight"), LINES)
 
 
-def without_times(run):
-    rows = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: value for key, value in row.items() if key != "elapsed_s"} for row in rows]
+@pytest.fixture(scope="module", params=[name for name in trainings(Path("nowhere")) if name != "lines"])
+def other(request, tmp_path_factory):
+    """The undisturbed training of a stream, by counting, or of a network that learnt another text before."""
+    folder = tmp_path_factory.mktemp("other")
+    return Straight(folder / "straight", trainings(folder)[request.param])
 
 
 def damaged(straight, folder):
@@ -137,91 +63,35 @@ def damaged(straight, folder):
     return folder
 
 
-def recover(folder, straight, acknowledged):
-    """What is on disk is a checkpoint of the undisturbed training, none older than was acknowledged; and it ends alike."""
-    if not checkpoint_files(folder / "r/checkpoints"):
-        assert acknowledged is None, "an acknowledged checkpoint is lost"
-        shutil.rmtree(folder / "r", ignore_errors=True)
-        outcome = start(folder)
-    else:
-        newest, _ = load_newest(folder / "r")
-        assert newest.step >= (acknowledged or 0), "an acknowledged checkpoint is lost"
-        assert weights_sha256(newest.model.tensors) == straight.weights[newest.step]
-        outcome = resume(folder)
-    assert outcome.weights_sha256 == straight.outcome.weights_sha256
-    assert without_times(folder / "r") == straight.metrics
-    for name in ("model.safetensors", "samples.txt"):
-        assert (folder / "r" / name).read_bytes() == (straight.folder / "r" / name).read_bytes()
-    assert not list((folder / "r").rglob("*.tmp"))
-
-
-def every(straight, stride):
-    return range(1, straight.calls + 1, stride)
-
-
 # F2: the process dies before, in or after a call
 
 
-def die(folder, nth, when, work=start):
-    """Die at the nth call; a dead process changes nothing more. Returns the step acknowledged last."""
-    calls, dead, told, appended = 0, False, [], []
-    with pytest.MonkeyPatch.context() as patch:
-
-        def kill():
-            nonlocal dead
-            dead = True
-            for file in appended:  # what it had not flushed is gone
-                if not file.closed:
-                    os.dup2(nowhere, file.fileno())
-            raise Killed
-
-        def before(name, arguments):
-            nonlocal calls
-            calls += 1
-            if dead:
-                raise Killed
-            if calls == nth and when == "in" and name == "write":
-                arguments[0].write(bytes(arguments[1])[: len(arguments[1]) // 2])
-                arguments[0].flush()
-            if calls == nth and when != "after":
-                kill()
-
-        def after(name, arguments, result):
-            if name == "open" and arguments[1] == "ab":
-                appended.append(result)
-            if calls == nth:
-                kill()
-
-        intercept(patch, before, after)
-        acknowledge(patch, told.append)
-        patch.setattr(checkpoints.shutil, "rmtree", lambda *rest, **named: None)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        try:
-            work(folder)
-            assert calls < nth
-        except Killed:
-            pass
-        finally:
-            os.close(nowhere)
-    return told[-1] if told else None
-
-
 def kill_everywhere(tmp_path, straight, tally, stride):
+    training = straight.training
     for when in ("before", "in", "after"):
         for nth in every(straight, stride):
             with tally("F2 killed around a call of the disk"):
-                folder = put_text(tmp_path / f"{when}-{nth}")
-                recover(folder, straight, die(folder, nth, when))
+                folder = training.put_text(tmp_path / f"{when}-{nth}")
+                recover(folder, straight, die(folder, nth, when, training.start))
                 shutil.rmtree(folder)
 
 
 def test_killed_before_in_or_after_some_calls(tmp_path, straight, tally):
-    kill_everywhere(tmp_path, straight, tally, 7)
+    kill_everywhere(tmp_path, straight, tally, 11)
+
+
+def test_any_training_may_be_killed_around_some_calls(tmp_path, other, tally):
+    kill_everywhere(tmp_path, other, tally, 31)
 
 
 @pytest.mark.slow
 def test_killed_before_in_or_after_every_call(tmp_path, straight, tally):
     kill_everywhere(tmp_path, straight, tally, 1)
+
+
+@pytest.mark.slow
+def test_any_training_may_be_killed_around_every_call(tmp_path, other, tally):
+    kill_everywhere(tmp_path, other, tally, 1)
 
 
 SAVE = """
@@ -276,37 +146,12 @@ def test_two_hundred_kills_while_saving(tmp_path, straight, tally):
 # F3, F7: the nth call fails, or all from the nth on
 
 
-def fail(folder, nth, number, work=start, *, forever=False):
-    """Let the nth call fail. Returns the step acknowledged last."""
-    calls, told = 0, []
-    with pytest.MonkeyPatch.context() as patch:
-
-        def before(name, arguments):
-            nonlocal calls
-            calls += 1
-            if calls == nth or (forever and calls > nth):
-                raise OSError(number, os.strerror(number))
-
-        intercept(patch, before)
-        acknowledge(patch, told.append)
-        message = None  # only the clean-up of a write that has failed may fail in silence
-        try:
-            work(folder)
-        except StorageError as error:
-            message = str(error)
-    if message is not None:
-        assert str(folder / "r") in message
-        assert os.strerror(number) in message
-        assert "\n" not in message
-    return told[-1] if told else None
-
-
 def fail_everywhere(tmp_path, straight, tally, stride, numbers, row, *, forever):
     for number in numbers:
         for nth in every(straight, stride):
             with tally(row):
-                folder = put_text(tmp_path / f"{number}-{nth}")
-                recover(folder, straight, fail(folder, nth, number, forever=forever))
+                folder = straight.training.put_text(tmp_path / f"{number}-{nth}")
+                recover(folder, straight, fail(folder, nth, number, straight.training.start, forever=forever))
                 shutil.rmtree(folder)
 
 
@@ -317,6 +162,15 @@ def test_some_calls_fail(tmp_path, straight, tally):
 @pytest.mark.slow
 def test_every_call_fails_in_five_ways(tmp_path, straight, tally):
     fail_everywhere(tmp_path, straight, tally, 1, ERRORS, "F3 a call of the disk fails", forever=False)
+
+
+def test_some_calls_of_any_training_fail(tmp_path, other, tally):
+    fail_everywhere(tmp_path, other, tally, 17, [errno.EIO], "F3 a call of the disk fails", forever=False)
+
+
+@pytest.mark.slow
+def test_every_call_of_any_training_fails(tmp_path, other, tally):
+    fail_everywhere(tmp_path, other, tally, 1, [errno.ENOSPC, errno.EIO], "F3 a call of the disk fails", forever=False)
 
 
 def test_the_disk_becomes_read_only_at_some_calls(tmp_path, straight, tally):
@@ -390,6 +244,49 @@ def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_the
         found = resume(folder) if told else start(folder, **LONGER)
         assert found.weights_sha256 == longer[0]
         assert without_times(folder / "r") == longer[1]
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of one megabyte."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    if os.geteuid() != 0:
+        pytest.skip("only root can mount a small file system")
+    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
+    yield place
+    subprocess.run(["umount", place], check=True)
+
+
+@pytest.mark.medium
+def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(small_disk, tally, longer):
+    """With ever more room, from none to enough: it fails before the first save, at later ones, and at the last."""
+    ends = []
+    for room in range(0, 1 << 20, 20480):
+        told, message = [], ""
+        folder, filler = put_text(small_disk / "f"), small_disk / "filler"
+        with pytest.MonkeyPatch.context() as patch, tally("F6 the kernel refuses to write on"):
+            acknowledge(patch, told.append)
+            filler.write_bytes(bytes(shutil.disk_usage(small_disk).free - room))
+            try:
+                start(folder, **LONGER)
+            except StorageError as error:
+                message = str(error)
+            filler.unlink()
+            ends.append(told[-1] if told else None)
+            assert not message or ("No space left on device" in message and str(folder / "r") in message)
+            assert not told or load_newest(folder / "r")[0].step == ends[-1]
+            found = LINES.go_on(folder) if told else start(folder, **LONGER)
+            assert found.weights_sha256 == longer[0]
+            assert without_times(folder / "r") == longer[1]
+        shutil.rmtree(folder)
+        if not message:
+            break
+    assert ends[0] is None
+    assert ends[-1] == LONGER["steps"]
+    assert len({*ends}) > 3, ends
 
 
 # F4: the power fails, and what was not synced is gone, zeros, or cut
@@ -643,7 +540,7 @@ def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path,
         before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
         for request in (
             Request(run=tmp_path / "r", resume=True),
-            Request(str(tmp_path / "few.txt"), (("--", SETTINGS),), run=tmp_path / "r", overwrite=True),
+            Request(str(tmp_path / "few.txt"), (("--", LINES.settings),), run=tmp_path / "r", overwrite=True),
         ):
             with (
                 tally("F8 two trainers"),
@@ -657,6 +554,34 @@ def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path,
         holder.stdout.close()
     with tally("F8 two trainers"):
         assert resume(tmp_path).reason == "already done"
+
+
+@pytest.mark.parametrize(
+    "how",
+    [["--resume"], ["few.txt", "--resume"], ["--resume", "--run", "runs/few"], ["--overwrite", "--run", "runs/few"]],
+)
+def test_a_second_trainer_is_told_before_it_has_loaded_torch(tmp_path, straight, tally, charrnn, how):
+    shutil.copytree(straight.folder / "r", tmp_path / "runs/few")
+    with tally("F8 two trainers"), RunDirectory(tmp_path / "runs/few"):
+        assert loaded_after(["train", *how], ("torch",), tmp_path) == set()
+        second = charrnn("train", *how)
+        assert second.returncode == 5
+        assert f"runs/few is in use by process {os.getpid()} on {os.uname().nodename}" in second.stderr
+
+
+@pytest.mark.parametrize("what", ["nothing", "a FIFO", "a directory", "somebody else's"])
+def test_looking_for_a_holder_makes_nothing_and_waits_for_nothing(tmp_path, tally, what):
+    if what == "a FIFO":
+        os.mkfifo(tmp_path / ".lock")
+    if what == "a directory":
+        (tmp_path / ".lock").mkdir()
+    if what == "somebody else's":
+        (tmp_path / ".lock").write_text("123 on elsewhere")
+    before = sorted(tmp_path.iterdir())
+    with tally("F8 two trainers"):
+        checkpoints.check_free(tmp_path)
+        assert sorted(tmp_path.iterdir()) == before
+        assert what != "somebody else's" or (tmp_path / ".lock").read_text() == "123 on elsewhere"
 
 
 # F9: signals
@@ -723,6 +648,37 @@ def test_a_second_signal_leaves_at_once(tmp_path, straight, tally, monkeypatch, 
         recover(tmp_path, straight, 2)
 
 
+# F12: memory runs out
+
+
+@pytest.mark.parametrize("fault", [
+    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError(),
+    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+])  # fmt: skip
+def test_memory_that_runs_out_at_a_step_leaves_a_checkpoint_that_goes_on(
+    tmp_path, straight, tally, monkeypatch, capsys, fault
+):
+    original, steps = TrainStep._nats, []
+
+    def full(step, ids, targets, state, number, piece):
+        steps.append(number)
+        if number == 3:
+            raise fault
+        return original(step, ids, targets, state, number, piece)
+
+    with tally("F12 memory and devices"):
+        with monkeypatch.context() as patch:
+            patch.setattr(TrainStep, "_nats", full)
+            patch.setattr(main, "app", lambda **named: start(put_text(tmp_path)))
+            with pytest.raises(SystemExit) as left:
+                main.main()
+        message = capsys.readouterr().err
+        assert (left.value.code, message.count("\n"), steps[-1]) == (2, 1, 3)
+        assert "memory" in message
+        assert "--batch-size" in message
+        recover(tmp_path, straight, 2)
+
+
 # F14: the text changes
 
 
@@ -752,10 +708,39 @@ def test_a_text_that_changes_never_changes_a_training(tmp_path, straight, tally,
             start(tmp_path, Watcher(3))
         spoil()
         with pytest.raises(CorpusError) as caught:
-            train(Request(str(text), run=tmp_path / "r", resume=True), Watcher(), samples)
+            train(Request(str(text), run=tmp_path / "r", resume=True), Watcher())
         assert caught.value.exit_code == 3
         assert "is not the text this run was trained on" in str(caught.value) or change in ("removed", "cut")
         assert resume(tmp_path).weights_sha256 == straight.outcome.weights_sha256
+
+
+@pytest.mark.parametrize("part", ["all of it", "the validation text"])
+def test_a_copy_of_the_text_that_is_damaged_while_it_trains_is_told(tmp_path, straight, tally, part):
+    class Spoil(Watcher):
+        def step(self, step, *rest):
+            if step == 3:
+                [path] = (tmp_path / "r/corpus").glob("*.ids")
+                begin = 0 if part == "all of it" else bounds["val"][0]
+                with open(path, "r+b") as file:  # in place: it is mapped
+                    file.seek(begin)
+                    file.write(b"\xff" * (path.stat().st_size - begin))
+
+    fingerprint = load_newest(straight.folder / "r")[0].meta["fingerprint"]
+    bounds = open_corpus(straight.folder / "r/corpus", fingerprint).bounds
+    with tally("F14 the text changes"):
+        with pytest.raises(CheckpointError, match=r"r/corpus/.* is damaged"):
+            start(put_text(tmp_path), Spoil(), eval_every="5")
+        request = Request(str(tmp_path / "few.txt"), run=tmp_path / "r", resume=True)
+        assert train(request, Watcher())[1].weights_sha256 == straight.outcome.weights_sha256
+
+
+def test_an_index_error_of_ours_stays_one(tmp_path, monkeypatch):
+    def wrong(*_):
+        raise IndexError("ours")
+
+    monkeypatch.setattr(TrainStep, "_nats", wrong)
+    with pytest.raises(IndexError, match="ours"):
+        start(put_text(tmp_path))
 
 
 # F15: odd places, clocks and file systems

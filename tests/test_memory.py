@@ -165,6 +165,7 @@ def test_pieces_are_part_of_what_is_expected():
     assert pieces.activations < whole.activations / 20
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_training_that_cannot_fit_is_refused(monkeypatch):
     monkeypatch.setattr(memory, "free_memory_bytes", lambda device: 100)
     settings = Settings().with_values("model", hidden_size=8, num_layers=1, embedding_size=4)
@@ -172,7 +173,31 @@ def test_a_training_that_cannot_fit_is_refused(monkeypatch):
         SettingsError, match=r"10 parameters with batches of 2 x 3 .* try --hidden-size 2, or a smaller"
     ):
         check_memory(Expected(80, 80, 80), settings, (2, 3), torch.device("cpu"))
+    averaged = settings.with_values("training", ema=0.9)
+    with pytest.raises(SettingsError, match=r"a network of 5 parameters"):
+        check_memory(Expected(80, 80, 80), averaged, (2, 3), torch.device("cpu"))
     check_memory(Expected(40, 40, 20), settings, (2, 3), torch.device("cpu"))
+
+
+@pytest.mark.parametrize(("files", "left"), [
+    ({"memory.max": "1000", "memory.current": "700", "memory.stat": "anon 600\nactive_file 30\ninactive_file 20\n"}, [350]),
+    ({"memory.max": "max", "memory.current": "700", "memory.stat": "active_file 30\ninactive_file 20\n"}, []),
+    ({"memory/memory.limit_in_bytes": "900", "memory/memory.usage_in_bytes": "2000",
+      "memory/memory.stat": "active_file 1\ninactive_file 2"}, [0]),
+    ({"memory.max": "1000"}, []), ({}, []),
+])  # fmt: skip
+def test_the_limit_of_a_container_counts(tmp_path, files, left):
+    (tmp_path / "memory").mkdir()
+    for name, text in files.items():
+        (tmp_path / name).write_text(text)
+    assert memory._left_by_limits(tmp_path) == left
+
+
+def test_the_least_of_machine_and_container_is_free(monkeypatch):
+    monkeypatch.setattr(memory, "_left_by_limits", lambda folder: [12345])
+    assert memory.free_memory_bytes(torch.device("cpu")) == 12345
+    monkeypatch.setattr(memory, "_left_by_limits", lambda folder: [1 << 60])
+    assert memory.free_memory_bytes(torch.device("cpu")) < 1 << 60
 
 
 @pytest.mark.parametrize(("verbose", "activations", "says"), [

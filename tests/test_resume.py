@@ -27,6 +27,9 @@ SETTINGS = {
 PROSE = "A text of several lines,\n\nwith blank ones, so that it is a stream. It is 300 characters long or so.\n\n" * 3
 
 
+pytestmark = pytest.mark.fault("F11 resumes")
+
+
 def layers(**changes):
     return (("--", SETTINGS | changes),)
 
@@ -279,6 +282,7 @@ def test_a_budget_in_other_words_is_the_same_budget(tmp_path, corpus, one_thread
     )
 
 
+@pytest.mark.fault("F13 files of other versions")
 def test_a_checkpoint_of_a_newer_charrnn_is_not_passed_over(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     newest = checkpoint_files(tmp_path / "r/checkpoints")[-1]
@@ -386,6 +390,7 @@ def test_the_run_directory_can_be_moved(tmp_path, corpus, one_thread):
     )
 
 
+@pytest.mark.fault("F14 the text changes")
 def test_another_text_at_resume_is_refused(tmp_path, corpus, one_thread):
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     (tmp_path / "lines.txt").write_text("".join(f"{name}\n" for name in reversed(FEW[5:])))
@@ -416,6 +421,7 @@ def corpus_path(tmp_path):
     return str(tmp_path / "lines.txt")
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_another_number_of_threads_is_declared_not_exact(tmp_path, corpus, one_thread):
     with pytest.raises(Killed):
         train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher(30))
@@ -424,6 +430,7 @@ def test_another_number_of_threads_is_declared_not_exact(tmp_path, corpus, one_t
     assert any("not exact to the bit: threads 1 -> 2" in line for line in watcher.said)
 
 
+@pytest.mark.fault("F12 memory and devices")
 def test_a_checkpoint_moves_between_backends(tmp_path, corpus, one_thread):
     with pytest.raises(Killed):
         train(Request(corpus("stream"), layers(backend="own"), run=tmp_path / "r"), Watcher(30))
@@ -452,6 +459,7 @@ def test_a_training_that_fails_before_its_first_step_leaves_no_directory(tmp_pat
 
 @pytest.mark.medium
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.fault("F9 signals")
 def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path, corpus, number, code):
     path, options = corpus("lines"), ["--batch-size", "4", "--hidden-size", "16", "--threads", "1", "--patience", "0"]
 
@@ -474,6 +482,7 @@ def test_a_signal_finishes_the_step_saves_and_resumes_exactly(tmp_path, corpus, 
 
 
 @pytest.mark.medium
+@pytest.mark.fault("F9 signals")
 def test_a_signal_that_was_ignored_stays_ignored(tmp_path, corpus):
     command = [sys.executable, "-m", "charrnn", "train", corpus("lines"), "--run", "r", "--steps", "1500", "--quiet"]
     process = subprocess.Popen(["nohup", *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
@@ -483,6 +492,7 @@ def test_a_signal_that_was_ignored_stays_ignored(tmp_path, corpus):
 
 
 @pytest.mark.medium
+@pytest.mark.fault("F1 SIGKILL at random moments, resumed until done")
 def test_kill_9_and_resume_until_done(tmp_path, corpus):
     path = corpus("lines")
     options = [path, "--batch-size", "4", "--hidden-size", "16", "--dropout", "0.2", "--threads", "1", "--patience", "0",
@@ -510,6 +520,7 @@ def test_kill_9_and_resume_until_done(tmp_path, corpus):
 
 
 @pytest.mark.medium
+@pytest.mark.fault("F8 two trainers")
 def test_a_second_trainer_in_a_run_leaves_with_5(tmp_path, corpus):
     command = [sys.executable, "-m", "charrnn", "train", corpus("lines"), "--run", "r", "--steps", "100000", "--quiet"]
     first = subprocess.Popen(command, cwd=tmp_path)

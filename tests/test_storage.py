@@ -265,6 +265,7 @@ def test_a_path_that_steers_terminals_is_escaped(tmp_path):
 # Files with a right digest and wrong contents
 
 
+@pytest.mark.fault("F13 files of other versions")
 def test_a_newer_format_names_both_versions(tmp_path):
     write_tensors(tmp_path / "x", {}, META | {"format": 7, "charrnn": "12.0\n\x1b"})
     message = refusal(tmp_path / "x")
@@ -273,6 +274,7 @@ def test_a_newer_format_names_both_versions(tmp_path):
     assert "\x1b" not in message
 
 
+@pytest.mark.fault("F13 files of other versions")
 def test_an_older_format_is_read(tmp_path):
     write_tensors(tmp_path / "x", {}, META | {"format": 1})
     assert read_tensors(tmp_path / "x", KINDS)[1]["format"] == 1

@@ -105,10 +105,10 @@ def main() -> NoReturn:
         ):
             raise
         _complain(
-            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; the last "
-            "checkpoint is safe"
+            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; what was "
+            "saved is safe"
         )
-        _leave(1)
+        _leave(2)
     except typer.TyperException as error:
         _complain(error.format_message())
         _leave(error.exit_code)

@@ -115,7 +115,11 @@ def train(
         return _print_config(layers)
     if check:
         return _check(corpus, layers, json)
-    config.resolve(layers)  # a wrong option is told before torch is loaded
+    config.resolve(layers)  # a wrong option is told before torch is loaded, and that somebody else is at it
+    from charrnn.training.checkpoint import check_free, run_to_resume
+
+    if run is not None or (resume and not overwrite):
+        check_free(run or run_to_resume(corpus, Path("runs")))
 
     from charrnn.progress import TrainingProgress, duration
     from charrnn.training import session

@@ -15,14 +15,17 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
 from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.novelty import read_filter
+
+if TYPE_CHECKING:
+    from charrnn.text.corpus import Corpus
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
 LEAST_TRIES, TRIES_PER_TEXT = 10_000, 1_000
@@ -232,6 +235,8 @@ class _Part:
     @cached_property
     def corpus(self) -> Corpus | None:
         """The run's copy, read once to its end: a damaged one must not make a text look new."""
+        from charrnn.text.corpus import open_corpus  # seldom needed, and slow to load
+
         try:
             found = open_corpus(self._folder, self._fingerprint)
         except CheckpointError:

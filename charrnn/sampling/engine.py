@@ -13,6 +13,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -21,13 +22,14 @@ from charrnn.errors import SettingsError, VocabularyError
 from charrnn.kernel.library import library
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling import compiled
-from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
 from charrnn.sampling.network import Network
 from charrnn.sampling.steps import Finished, Place, Plan, State
 from charrnn.terminal import one_line
-from charrnn.text.reading import prepare
 from charrnn.text.vocabulary import Vocabulary, describe
+
+if TYPE_CHECKING:
+    from charrnn.sampling.counted import Counted
 
 STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
 MAX_THREADS = 256
@@ -91,9 +93,13 @@ class Sampler:
                 else "install charrnn where there is a C compiler"
             )
             raise SettingsError(f"the compiled kernel is not here: {lacking}")
-        self._network: Counted | Network | compiled.Compiled = (
-            Counted(model.ngram()) if model.counts else Network(model, weights)
-        )
+        self._network: Counted | Network | compiled.Compiled
+        if model.counts:
+            from charrnn.sampling.counted import Counted  # a network need not wait for it
+
+            self._network = Counted(model.ngram())
+        else:
+            self._network = Network(model, weights)
         if isinstance(self._network, Network) and engine != "numpy" and library() is not None:
             self._network = compiled.Compiled(self._network)
         self._newline = -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)  # the end of a line
@@ -218,8 +224,10 @@ class Sampler:
 
     def _prepared(self, text: str | bytes) -> str | bytes:
         """Line ends and normalisation of the corpus; byte models take bytes as they are."""
-        if self.vocabulary.unit == "byte":
+        if self.vocabulary.unit == "byte" or not text:
             return text
+        from charrnn.text.reading import prepare  # only prompts need it
+
         return prepare(text if isinstance(text, str) else text.decode("utf-8"), self.settings.text)
 
     def _split(self, threads: int | None) -> int:

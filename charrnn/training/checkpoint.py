@@ -23,12 +23,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn.errors import CheckpointError, DamagedError, SettingsError, StorageError
-from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, parse_model, step_of
+from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, newest_run, parse_model, step_of
 from charrnn.storage import (
     append,
     disk,
     json_line,
     make_directories,
+    no_wait,
     read_tensors,
     storage_error,
     write_atomically,
@@ -218,6 +219,17 @@ def runs_of(corpus_name: str, runs: Path) -> list[Path]:
     return sorted(found, key=lambda path: checkpoint_files(path / "checkpoints")[-1].stat().st_mtime_ns)
 
 
+def run_to_resume(corpus: str | None, runs: Path) -> Path:
+    """The newest run of a corpus, as it is named on the command line, or of all. Raises CheckpointError."""
+    if corpus is None:
+        return newest_run(runs)
+    name = "stdin" if corpus == "-" else Path(corpus).resolve().name
+    found = runs_of(name.removesuffix(Path(name).suffix) or name, runs) or runs_of(name, runs)
+    if not found:
+        raise CheckpointError(f"no run of {one_line(name)} under {runs}/ to resume; train it without --resume")
+    return found[-1]
+
+
 def fresh_run(corpus_name: str, runs: Path) -> Path:
     """runs/NAME, or runs/NAME-2, -3 ... if that is taken."""
     name = run_name(corpus_name)
@@ -250,14 +262,31 @@ def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarr
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
+def check_free(path: Path) -> None:
+    """Raises StorageError, naming the holder, if a process trains in this directory. Nothing is written.
+
+    For those who would else have to load torch to be told.
+    """
+    with suppress(OSError), open(path / ".lock", "rb", opener=no_wait) as file:  # else no run, or taking the lock tells
+        _flock(file, path, is_exclusive=False)
+
+
 def _lock(file: BinaryIO, path: Path) -> None:
-    """flock: the kernel frees it when the holder dies, however it dies. Systems without it are not locked."""
+    """Take the lock and write into it who holds it. Raises StorageError if somebody does."""
+    if _flock(file, path, is_exclusive=True):
+        file.truncate(0)
+        disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
+        file.flush()
+
+
+def _flock(file: BinaryIO, path: Path, *, is_exclusive: bool) -> bool:
+    """flock: the kernel frees it when the holder dies, however it dies. Systems without it are not locked: False."""
     try:
         import fcntl
     except ImportError:
-        return
+        return False
     try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        fcntl.flock(file, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         holder = one_line(file.read(200).decode("utf-8", "replace").strip())
@@ -265,7 +294,5 @@ def _lock(file: BinaryIO, path: Path) -> None:
             f"{one_line(str(path))} is in use by process {holder}; wait for it, or choose another --run"
         ) from None
     except OSError:
-        return  # a file system without locks
-    file.truncate(0)
-    disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
-    file.flush()
+        return False  # a file system without locks
+    return True

@@ -121,13 +121,13 @@ class CountingTrainer:
         if self._is_fresh:
             self._evaluated(math.log(self._size), is_best=True)
             self.save()
-        reason, every = "done", self.settings.training.save_every
+        is_best, every = False, self.settings.training.save_every
         save_steps, save_s = interval(every, "--save-every")
         saved_at = time.perf_counter()
         while not self.is_done:
             if self._signal:
-                reason = self._signal
-                break
+                self.save()
+                return self.outcome(self._signal)
             start, stop = self._pieces[place.step - self.plan.start_step]
             self._counter.add(self._ids[start:stop])
             self.corpus.release()
@@ -145,15 +145,12 @@ class CountingTrainer:
             self.progress.step(place.step, self.plan.total_steps, chars, math.nan, None)
             is_best = place.step == self.plan.total_steps and self._finish_pass()
             due = place.step % save_steps == 0 if save_steps else time.perf_counter() - saved_at > (save_s or 0)
-            if is_best or due:
-                self.save()
+            if (is_best or due) and not self.is_done:  # the last step's checkpoint waits for the samples below
+                self._keep(is_best)
                 saved_at = time.perf_counter()
-            if is_best:
-                self._save_best()
-        if reason == "done":
-            self._sample()
-        self.save()
-        return self.outcome(reason)
+        self._sample()
+        self._keep(is_best)
+        return self.outcome("done")
 
     def settle(self) -> None:
         """After a resume: write the best model again if it is the checkpoint's, lest a kill fell between the two."""
@@ -234,6 +231,11 @@ class CountingTrainer:
         bits = self.place.val_nats / math.log(2)
         self.run.add_samples(f"--- step {self.place.step}, {bits:.3f} bits per character ---\n{text}\n")
         self.progress.sampled(self.place.step, text)
+
+    def _keep(self, is_best: bool) -> None:
+        self.save()
+        if is_best:
+            self._save_best()
 
     def _save_best(self) -> None:
         meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)

@@ -141,7 +141,9 @@ class Trainer:
         self._signal = signal_name
 
     def fit(self) -> Outcome:
-        """Train to the plan's end. Raises DivergedError or StorageError; the last checkpoint stays good."""
+        """Train to the plan's end. Raises DivergedError, StorageError, or CheckpointError where the run's copy of the text
+        was damaged under it; the last checkpoint stays good.
+        """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
             self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
@@ -150,23 +152,28 @@ class Trainer:
                 return self.outcome(self._run())
             except Diverging as what:
                 recovery.go_back(self, str(what))
+            except (IndexError, RuntimeError):  # what is no character is no row of the embedding
+                recovery.check_texts(self)
+                raise
 
     def _run(self) -> str:
         """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
-        place, reason = self.place, "done"
+        place, is_best = self.place, False
         self._sampled_at = self._judged_at = -1
         if self._is_fresh:
             began = time.perf_counter()
-            self._keep(self._evaluate(), is_due=True)
+            is_best = self._evaluate()
+            if not self._is_over:
+                self._keep(is_best, is_due=True)
             self._evaluation_s = time.perf_counter() - began
             self._is_fresh = False
         self._step_ends.clear()
         self._loop_began = self._elapsed()
         self._last_look = (place.step, self._loop_began)
-        while self.plan.total_steps is None or place.step < self.plan.total_steps:
+        while not self._is_over:
             if self._signal:
-                reason = self._signal
-                break
+                self._keep(is_best=False, is_due=True)
+                return self._signal
             record = self.train_step(self.batches.batch(place.step))
             place.elapsed_s = self._elapsed()
             self.run.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
@@ -177,21 +184,16 @@ class Trainer:
                 self._replan()
             if self._is_due(self.plan.sample_steps) and not place.bad_steps:
                 self._sample()
-            # Last of all, so that a resume from here has nothing of this step left to do. A plan is kept at once:
-            # from then on no clock decides anything.
-            self._keep(is_best, is_due=is_decision or self._is_due(self.plan.save_steps))
-            patience = self.settings.training.patience
-            if patience and place.evaluations_since_best >= patience:
-                reason = "stopped improving"
-                break
-        is_best = False
-        if reason in ("done", "stopped improving"):
-            if place.recent.steps:
-                is_best = self._evaluate()
-            if self._sampled_at != place.step and not place.bad_steps:
-                self._sample()
+            # Last of all, so that a resume from here has nothing of this step left to do; the last step has more, below.
+            # A plan is kept at once: from then on no clock decides anything.
+            if not self._is_over:
+                self._keep(is_best, is_due=is_decision or self._is_due(self.plan.save_steps))
+        if place.recent.steps:
+            is_best = self._evaluate()
+        if self._sampled_at != place.step and not place.bad_steps:
+            self._sample()
         self._keep(is_best, is_due=True)
-        return reason
+        return "stopped improving" if self._is_out_of_patience else "done"
 
     def settle(self) -> None:
         """After a resume: write the best weights again if they are the checkpoint's, lest a kill fell between the two."""
@@ -254,9 +256,18 @@ class Trainer:
     @property
     def is_done(self) -> bool:
         """Nothing is left to do: no step, and not even the closing evaluation."""
-        patience, plan, place = self.settings.training.patience, self.plan, self.place
-        is_over = plan.total_steps is not None and place.step >= plan.total_steps
-        return (is_over or bool(patience and place.evaluations_since_best >= patience)) and not place.recent.steps
+        return self._is_over and not self.place.recent.steps
+
+    @property
+    def _is_over(self) -> bool:
+        """No step is left."""
+        total = self.plan.total_steps
+        return (total is not None and self.place.step >= total) or self._is_out_of_patience
+
+    @property
+    def _is_out_of_patience(self) -> bool:
+        patience = self.settings.training.patience
+        return bool(patience and self.place.evaluations_since_best >= patience)
 
     def save(self) -> None:
         """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""

@@ -30,6 +30,8 @@ KEPT_BY_DROPOUT = 2  # more, by each layer
 # Numbers per character of text and of alphabet: logits, their logarithms and gradients; the kernel has gradients only.
 KEPT_BY_SCORES = {"kernel": 2, "func": 4, "torch": 4}
 
+CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own limit: version 2, or 1
+LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
 M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
 
 
@@ -69,8 +71,7 @@ def expected_memory(
     training += 2 * layers * batch_size * hidden * (length // piece)
     validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2
     moments = 2 if settings.training.optimizer == "adamw" else 0
-    copies = 4 if settings.training.ema else 2  # gradients; their mean, and themselves while it stands in their place
-    return Expected(4 * copies * parameters, 4 * moments * parameters, 4 * max(training, validation))
+    return Expected(4 * _copies(settings) * parameters, 4 * moments * parameters, 4 * max(training, validation))
 
 
 def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device) -> None:
@@ -78,11 +79,17 @@ def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int],
     free = free_memory_bytes(device)
     if free is not None and expected.total > free:
         smaller = max(1, int(sizes(settings.model)[0] * (free / expected.total) ** 0.5 / 2))
+        parameters = expected.weights // (4 * _copies(settings))
         raise SettingsError(
-            f"a network of {expected.weights // 8:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
+            f"a network of {parameters:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
             f"{expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller "
             "--batch-size"
         )
+
+
+def _copies(settings: Settings) -> int:
+    """Of the weights: themselves and gradients; their mean, and themselves again while it stands in their place."""
+    return 4 if settings.training.ema else 2
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
@@ -91,10 +98,22 @@ def free_memory_bytes(device: torch.device) -> int | None:
         return int(torch.cuda.mem_get_info(device)[0])
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+        return min([free, *_left_by_limits(CGROUP)])
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
+
+
+def _left_by_limits(folder: Path) -> list[int]:
+    """Bytes that a container's limit leaves, where there is one. What only caches files is given back when needed."""
+    found = []
+    for limit, used in LIMITS:
+        with contextlib.suppress(OSError, ValueError, KeyError):  # "max": none
+            stat = dict(line.split() for line in (folder / limit).with_name("memory.stat").read_text().splitlines())
+            cached = int(stat["active_file"]) + int(stat["inactive_file"])
+            found.append(max(0, int((folder / limit).read_text()) - int((folder / used).read_text()) + cached))
+    return found
 
 
 @cache

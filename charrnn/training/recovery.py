@@ -15,6 +15,7 @@ from charrnn.errors import CheckpointError, DivergedError
 from charrnn.insight.evaluate import score_batches, validation
 from charrnn.insight.score import Score
 from charrnn.terminal import one_line
+from charrnn.text.corpus import open_corpus
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import Place
 
@@ -63,6 +64,13 @@ def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
             raise Diverging(f"{name.removeprefix('model.')} is no longer finite")
 
 
+def check_texts(trainer: Trainer) -> None:
+    """Raises CheckpointError if the run's copy of a text was damaged since it was opened: then that is to blame."""
+    for corpus in (trainer.corpus, trainer.mixed):
+        if corpus is not None:
+            open_corpus(corpus.path.parent, corpus.fingerprint)
+
+
 def lr_factor(place: Place) -> float:
     """What is left of the learning rate. A power of two: the rates stay exact."""
     return 0.5**place.rollbacks
@@ -72,8 +80,9 @@ def go_back(trainer: Trainer, why: str) -> None:
     """Put the trainer where its last good checkpoint stood, with half the learning rate, and record that.
 
     The checkpoint is written anew with the count, so that neither a kill nor a resume gives another try. Raises
-    DivergedError, naming the checkpoint, when all tries are spent.
+    DivergedError, naming the checkpoint, when all tries are spent; CheckpointError if a damaged text is why.
     """
+    check_texts(trainer)
     run, step, tries = trainer.run, trainer.place.step, trainer.place.rollbacks
     peak, clip = trainer.settings.training.lr or 0.0, trainer.settings.training.clip
     what = f"training diverged: {why} at step {step:,} (lr {peak * lr_factor(trainer.place):.2g}, clip {clip:g})"

@@ -15,13 +15,20 @@ from typing import Any
 from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.kernel.library import build
-from charrnn.modelfile import newest_run
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.training import finetune, recipe, runtime
 from charrnn.training.backends import training_rate, words
-from charrnn.training.checkpoint import Checkpoint, RunDirectory, check_new, fresh_run, load_newest, run_name, runs_of
+from charrnn.training.checkpoint import (
+    Checkpoint,
+    RunDirectory,
+    check_new,
+    fresh_run,
+    load_newest,
+    run_name,
+    run_to_resume,
+)
 from charrnn.training.counted import CountingTrainer, check_flags
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.memory import tune_malloc
@@ -104,7 +111,7 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
 
 
 def _resume(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
-    path = request.run or _newest(request)
+    path = request.run or run_to_resume(request.corpus, request.runs)
     if path.is_file():
         raise CheckpointError(f"--run {one_line(str(path))} is a file; name the run directory to resume")
     if not path.is_dir():
@@ -154,17 +161,6 @@ def _compare_surroundings(trainer: Trainer, recorded: Mapping[str, Any], progres
         changed.append(f"{trainer.device} adds up in no fixed order")
     if changed:
         progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
-
-
-def _newest(request: Request) -> Path:
-    """The run to resume: the newest of the corpus, or the newest of all."""
-    if request.corpus is None:
-        return newest_run(request.runs)
-    name = "stdin" if request.corpus == "-" else Path(request.corpus).resolve().name
-    found = runs_of(name.removesuffix(Path(name).suffix) or name, request.runs) or runs_of(name, request.runs)
-    if not found:
-        raise CheckpointError(f"no run of {one_line(name)} under {request.runs}/ to resume; train it without --resume")
-    return found[-1]
 
 
 def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict[str, str]]:
