@@ -6,7 +6,6 @@ follows the model's own distribution given the constraints. The price is a numbe
 
 from __future__ import annotations
 
-import json
 import math
 import re
 import warnings
@@ -19,9 +18,8 @@ from pathlib import Path
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
-from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.corpus import Corpus, described, open_corpus
 from charrnn.text.novelty import read_filter
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
@@ -251,7 +249,7 @@ class _Part:
 def _fingerprint(description: Path) -> str:
     """Of the corpus that a file describes; the file's name, which is its beginning, if that cannot be read."""
     try:
-        found = json.loads(read_bounded(description, 64 << 20, "a corpus of charrnn"))["fingerprint"]
-    except (CheckpointError, KeyError, TypeError, ValueError, RecursionError):
+        found = described(description).get("fingerprint")
+    except CheckpointError:
         return description.stem
     return found if isinstance(found, str) and found[:16] == description.stem else description.stem

@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path
 
 import numpy as np
 import torch
 
+from charrnn import storage
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.insight.evaluate import CHUNK, LANES, MAX_SCORES
@@ -89,12 +89,7 @@ def free_memory_bytes(device: torch.device) -> int | None:
     """Memory this process could still take on a device, or None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+    return storage.free_memory_bytes()
 
 
 @cache
