@@ -46,9 +46,9 @@ WORDS = [
     b"\x00", b"\xff", b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x1b]52;c;eA==\x07", b"\x1b[2J",
     b"\xc2\x9b31m", b"\r\n", b"\r", b"\n", b"\n\n", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"e\xcc\x81", b"=cmd|' /C calc'!A0",
     b"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9", b"<script>", b"[/nope]", b"[bold]", b"%s%n", b"$\\frac$", b"9" * 400,
-    b"a" * 5000, b"[" * 3000, b"a." * 3000, b"nan", b"inf", b"-1", b"1e999", b"0x", b"{", b"}", b'"', b"'", b'"""', b"\\", b"=", b"#",
-    b"true", b"[model]\n", b"[training]\n", b"lr = ", b"hidden_size = ", b"(a+)+$", b"(a*)*b", b"((a?){99}){99}", b"(?i)", b"(?P<a>",
-    b"(?=", b"\\1", b"[^\\x00-\\U0010ffff]", b"{1,999}", b"(?(1)a|b)", b"*+", b".*.*",
+    b"a" * 5000, b"[" * 3000, b"a." * 3000, b"nan", b"inf", b"-1", b"1e999", b"0x", b"{", b"}", b'"', b"'", b'"""', b"\\", b"=",
+    b"#", b"true", b"[model]\n", b"[training]\n", b"lr = ", b"hidden_size = ", b"(a+)+$", b"(a*)*b", b"((a?){99}){99}", b"(?i)",
+    b"(?P<a>", b"(?=", b"\\1", b"[^\\x00-\\U0010ffff]", b"{1,999}", b"(?(1)a|b)", b"*+", b".*.*",
 ]  # fmt: skip
 
 
@@ -359,9 +359,12 @@ class Config:
 class Corpus:
     """A text file: surveyed, split, checked, counted. Its first byte chooses how."""
 
-    HOW = ({}, {"mode": "lines"}, {"mode": "stream"}, {"unit": "byte"}, {"errors": "replace"}, {"normalize": "nfc", "newlines": "lf"},
-           {"encoding": "utf-16"}, {"encoding": "utf-7"}, {"encoding": "latin-1", "mode": "lines", "deduplicate": False},
-           {"encoding": "utf-8-sig"}, {"encoding": "shift_jis"}, {"encoding": "unicode_escape"}, {"encoding": "idna"})  # fmt: skip
+    ENCODINGS = ("utf-16", "utf-7", "utf-8-sig", "shift_jis", "unicode_escape", "idna")
+    HOW = (
+        {}, {"mode": "lines"}, {"mode": "stream"}, {"unit": "byte"}, {"errors": "replace"},
+        {"normalize": "nfc", "newlines": "lf"}, {"encoding": "latin-1", "mode": "lines", "deduplicate": False},
+        *({"encoding": name} for name in ENCODINGS),
+    )  # fmt: skip
     mutate = staticmethod(lambda data, chance: bytes([chance.randrange(256)]) + altered(data[1:], chance, 8))
 
     @staticmethod
@@ -591,7 +594,15 @@ def supervise(names: list[str], seed: int, seconds: float, inputs: int) -> int:
                 json.dumps({"next": first, "ends": {}, "faults": [], "peak_mb": 0}).encode().ljust(1 << 16)
             )
             left = max(0.0, until - time.monotonic())
-            return subprocess.Popen([sys.executable, __file__, name, "--work", reports[name], "--seed", str(seed), "--minutes", str(left / 60), "--first", str(first), "--inputs", str(inputs)])  # fmt: skip
+            numbers = {
+                "--seed": seed,
+                "--minutes": left / 60,
+                "--first": first,
+                "--inputs": inputs,
+                "--work": reports[name],
+            }
+            options = [str(word) for pair in numbers.items() for word in pair]
+            return subprocess.Popen([sys.executable, __file__, name, *options])
 
         running = {name: start(name, 0) for name in names}
         while running:
@@ -611,8 +622,9 @@ def supervise(names: list[str], seed: int, seconds: float, inputs: int) -> int:
             time.sleep(0.2)
     for name in names:
         ends = total[name]
-        print(f"{name:<8} inputs {sum(ends[key] for key in ('worked', 'refused', 'crashes', 'hangs')):>8,}  worked {ends['worked']:>7,}  "
-              f"refused {ends['refused']:>8,}  crashes {ends['crashes']:>3}  hangs {ends['hangs']:>3}  peak {ends['peak_mb']:>6.1f} MB over the start")  # fmt: skip
+        inputs = sum(ends[key] for key in ("worked", "refused", "crashes", "hangs"))
+        told = "  ".join(f"{key} {ends[key]:,}" for key in ("worked", "refused", "crashes", "hangs"))
+        print(f"{name:<8} inputs {inputs:,}  {told}  peak {ends['peak_mb']:.1f} MB over the start")
         for number, what in faults[name]:
             print(f"    --only {number}: {what.strip()}")
         code |= bool(faults[name]) or ends["peak_mb"] > MOST_MB

@@ -6,12 +6,10 @@ row stands once, for all commands at once, in this process.
 """
 
 import contextlib
-import io
 import json
 import os
 import shutil
 import socket
-import sys
 import threading
 from pathlib import Path
 
@@ -19,7 +17,8 @@ import pytest
 from fuzz import CONTROL, FIXTURES, typed
 
 LINES, STREAM, NGRAM = (FIXTURES / "0.2.0" / name for name in ("lstm-lines", "gru-before-stream", "ngram-lines"))
-NAMES = "Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia Ned Nia Pam Ray Rob Roy Sam Sue Ted Tim Una Zoe"
+NAMES = """Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia
+Ned Nia Pam Ray Rob Roy Sam Sue Ted Tim Una Zoe"""
 FEW = "".join(f"{name}\n" for name in NAMES.split()).encode()
 PROSE = b"so it goes on and on, as it has gone on so far. " * 12
 TINY = ("--hidden-size", 2, "--num-layers", 1, "--embedding-size", 2, "--steps", 1, "--batch-size", 2, "--seq-length", 4,
@@ -274,11 +273,13 @@ TRAIN = {
     "clip below 0": ["--clip", "-5"], "hidden size 0": ["--hidden-size", "0"], "hidden size huge": ["--hidden-size", str(10**12)],
     "layers 0": ["--num-layers", "0"], "layers huge": ["--num-layers", "65"], "batch 0": ["--batch-size", "0"],
     "batch huge": ["--batch-size", str(10**30)], "window 0": ["--seq-length", "0"], "seed below 0": ["--seed", "-1"],
-    "seed 2^64": ["--seed", str(2**64)], "steps below 0": ["--steps", "-1"], "steps beyond counting": ["--steps", str(10**25)], "epochs beyond counting": ["--epochs", "1e308"],
+    "seed 2^64": ["--seed", str(2**64)], "steps below 0": ["--steps", "-1"],
+    "steps beyond counting": ["--steps", str(10**25)], "epochs beyond counting": ["--epochs", "1e308"],
     "epochs NaN": ["--epochs", "nan"],
     "a device that is not there": ["--device", "cuda:7"], "a device that is none": ["--device", "gpu"],
     "a budget that is none": ["--budget", "soon"], "two configs": ["--config", "names", "--config", "tiny"],
-    "a preset that is none": ["--config", "nowhere"], "split": ["--split", "0.9,0.9"], "an encoding that is none": ["--encoding", "klingon"],
+    "a preset that is none": ["--config", "nowhere"], "split": ["--split", "0.9,0.9"],
+    "an encoding that is none": ["--encoding", "klingon"],
     "an encoding of no text": ["--encoding", "rot13"], "a set without a section": ["--set", "lr=1"],
     "an option and a value that is missing": ["--lr"],
 }  # fmt: skip

@@ -55,12 +55,14 @@ def newest(run):
 
 
 @pytest.mark.parametrize(("key", "value"), [
-    ("step", 5), ("step", -1), ("step", "6"), ("step", None), ("step", 10**30), ("plan", None), ("plan", []), ("plan", {"more": 1}),
-    ("plan", {"eval_steps": 0}), ("plan", {"save_steps": "1"}), ("plan", {"total_steps": -1}), ("plan", {"total_steps": 1e9}),
-    ("plan", {"start_step": None}), ("plan", {"start_progress": 2}), ("plan", {"start_progress": "0"}), ("plan", {"total_steps": True}),
-    ("place", None), ("place", {}), ("place", {"step": 6}), ("place", {"step": 6, "recent": []}), ("origins", 3), ("origins", {"lr": 3}),
-    ("origins", [1]), ("surroundings", "cpu"), ("surroundings", 7), ("lift", 5), ("lift", [[999, 1.0]]), ("lift", [[0, 1e9]]),
-    ("lift", [["a", "b"]]), ("metrics_bytes", -1), ("metrics_bytes", "0"), ("samples_bytes", 2**64), ("samples_bytes", None),
+    ("step", 5), ("step", -1), ("step", "6"), ("step", None), ("step", 10**30), ("plan", None), ("plan", []),
+    ("plan", {"more": 1}), ("plan", {"eval_steps": 0}), ("plan", {"save_steps": "1"}), ("plan", {"total_steps": -1}),
+    ("plan", {"total_steps": 1e9}), ("plan", {"start_step": None}), ("plan", {"start_progress": 2}),
+    ("plan", {"start_progress": "0"}), ("plan", {"total_steps": True}), ("place", None), ("place", {}),
+    ("place", {"step": 6}), ("place", {"step": 6, "recent": []}), ("origins", 3), ("origins", {"lr": 3}),
+    ("origins", [1]), ("surroundings", "cpu"), ("surroundings", 7), ("lift", 5), ("lift", [[999, 1.0]]),
+    ("lift", [[0, 1e9]]), ("lift", [["a", "b"]]), ("metrics_bytes", -1), ("metrics_bytes", "0"),
+    ("samples_bytes", 2**64), ("samples_bytes", None),
 ])  # fmt: skip
 def test_a_record_of_a_training_that_makes_no_sense_is_refused(run, key, value):
     rewrite(newest(run), lambda tensors, meta: meta.update({key: value}))
@@ -87,8 +89,9 @@ def test_the_recorded_number_of_threads_is_a_hint(run, threads):
 
 
 @pytest.mark.parametrize("change", [
-    lambda state: state[0], lambda state: state[:, :-1], lambda state: state[:, :, :-1], lambda state: state[:-1], lambda state: None,
-    lambda state: state.astype(np.int32), lambda state: state.astype(np.float64), lambda state: state[:, :0], lambda state: state.ravel(),
+    lambda state: state[0], lambda state: state[:, :-1], lambda state: state[:, :, :-1], lambda state: state[:-1],
+    lambda state: None, lambda state: state.astype(np.int32), lambda state: state.astype(np.float64), lambda state: state[:, :0],
+    lambda state: state.ravel(),
 ])  # fmt: skip
 def test_a_carried_state_that_does_not_fit_is_refused(run, change):
     def break_it(tensors, meta):
@@ -220,7 +223,8 @@ def test_lines_longer_than_lines_may_be_are_refused_wherever_they_lie(length, fi
     }
     path.with_suffix(".json").write_text(json.dumps(about))
     if fits:
-        return open_corpus(run / "corpus", about["fingerprint"])
+        open_corpus(run / "corpus", about["fingerprint"])
+        return
     with pytest.raises(CheckpointError, match="does not fit its alphabet"):
         open_corpus(run / "corpus", about["fingerprint"])
 
