@@ -84,7 +84,11 @@ def test_a_place_that_is_none_is_refused(run, key, value):
 
 @pytest.mark.parametrize("threads", [0, -3, True, "2", 10**9, None, 1.5])
 def test_the_recorded_number_of_threads_is_a_hint(run, threads):
-    rewrite(newest(run), lambda tensors, meta: meta["surroundings"].update(threads=threads))
+    def left_to_the_program(tensors, meta):
+        meta["settings"]["runtime"]["threads"] = None
+        meta["surroundings"]["threads"] = threads
+
+    rewrite(newest(run), left_to_the_program)
     assert resumed(run, 7).place.step == 7
 
 
@@ -269,11 +273,10 @@ def test_a_file_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "9" * 5000])
-def test_numbers_that_json_has_not_are_refused(run, number):
-    [about] = run.glob("corpus/*.json")
-    about.write_text(about.read_text().replace('"format": 1', f'"format": {number}'))
+def test_numbers_that_json_has_not_are_refused(number, tmp_path):
+    (tmp_path / "about.json").write_text(f'{{"format": 1, "bounds": {number}}}')
     with pytest.raises(CheckpointError, match="is damaged"):
-        resumed(run)
+        read_json(tmp_path / "about.json", "a corpus", 1)
 
 
 # Patterns
