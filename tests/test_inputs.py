@@ -11,10 +11,13 @@ import os
 import shutil
 import socket
 import threading
+import tracemalloc
 from pathlib import Path
 
 import pytest
 from fuzz import CONTROL, FIXTURES, typed
+
+from charrnn.sampling.engine import load
 
 LINES, STREAM, NGRAM = (FIXTURES / "0.2.0" / name for name in ("lstm-lines", "gru-before-stream", "ngram-lines"))
 NAMES = """Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia
@@ -31,6 +34,7 @@ pytestmark = pytest.mark.usefixtures("one_thread")
 def here(tmp_path, monkeypatch):
     """An empty directory to work in, and no settings from outside."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TERM", "dumb")  # rich writes no escapes of its own
     for name in [name for name in os.environ if name.startswith("CHARRNN_")]:
         monkeypatch.delenv(name)
     return tmp_path
@@ -254,6 +258,35 @@ def test_unknown_characters_can_be_skipped():
     )
 
 
+def test_a_recorded_normalisation_is_applied_to_prompts_and_scored_texts():
+    works(
+        "train", write("so it goes é. ".encode() * 40), *TINY, "--mode", "stream", "--normalize", "nfc", "--run", "out"
+    )
+    for prompt in ("\xe9", "e\u0301"):
+        assert works("sample", "out", "--prime", prompt, "--length", 0) == "\xe9\n"
+        assert json.loads(works("eval", "out", "--text", f"s{prompt}", "--json", "--no-baselines"))["chars"] == 1
+
+
+def test_a_length_counts_code_points_and_no_half_of_one_is_written():
+    works("train", write("👨‍👩‍👧".encode() * 90), *TINY, "--mode", "stream", "--run", "out")
+    written = typed("sample", "out", "--length", 7, "--prime", "👨‍👩", "--seed", 1, terminal=False).out
+    assert len(written) == 3 + 7
+    assert set(written) == set("👨‍👩‍👧")
+
+
+def test_a_length_of_a_thousand_million_takes_no_memory():
+    pieces = load(STREAM).stream(length=10**9, seed=1)
+    next(pieces)
+    tracemalloc.start()
+    try:
+        written = 0
+        while written < 200_000:
+            written += len(next(pieces))
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
+
+
 def test_without_a_prompt_a_model_begins_by_itself():
     for run in (LINES, STREAM, NGRAM):
         works("sample", run, "-n", 1, "--length", 5, "--seed", 1)
@@ -472,3 +505,23 @@ def test_no_control_character_of_a_text_reaches_a_terminal_from_any_command():
     works("eval", "r\x1bn", "--file", text, "--rank")
     works("train", "--resume", "--run", "r\x1bn", "--steps", 2)
     works("train", text, "--init-from", "r\x1bn", "--steps", 1, "--mode", "stream", "--run", "s\x1bn")
+
+
+# Rows that need a process, a kernel's limit or hours, or were at home elsewhere before
+ELSEWHERE = {
+    "a file that changes as it is read": "test_corpus.py::test_a_file_that_changes_to_the_same_characters_is_refused_as_changed",
+    "a text that changes while it trains": "test_faults.py::test_a_text_that_changes_never_changes_a_training",
+    "a text of a gigabyte": "test_training.py::test_a_gigabyte_trains_in_flat_memory_and_starts_within_90_seconds",
+    "a full standard output": "test_cli.py::test_a_full_standard_output_is_5",
+    "a closed standard output": "test_cli.py::test_a_closed_standard_output_is_5",
+    "a reader that leaves": "test_cli_sample.py::test_a_reader_that_leaves_ends_it_quietly",
+    "a pickle that runs code": "test_cli.py::test_a_pickle_given_as_checkpoint_runs_no_code",
+    "a disk that becomes read-only": "test_faults.py::test_the_disk_becomes_read_only_at_some_calls",
+    "names that are not UTF-8": "test_cli.py::test_names_that_are_not_utf8_are_no_obstacle",
+}
+
+
+@pytest.mark.parametrize("row", ELSEWHERE)
+def test_the_other_rows_have_their_tests(row):
+    file, name = ELSEWHERE[row].split("::")
+    assert f"def {name}(" in (Path(__file__).parent / file).read_text()
