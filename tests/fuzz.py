@@ -259,7 +259,7 @@ class Run:
         head, body = data[:2], data[2:]
         file = file_named(head)
         if file.suffix == ".json":
-            with contextlib.suppress(ValueError, RecursionError, AttributeError):
+            with contextlib.suppress(ValueError, RecursionError, AttributeError, TypeError):
                 about = json.loads(body)
                 about.pop("digest", None)
                 about = altered_json(about, chance)

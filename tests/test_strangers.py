@@ -185,6 +185,16 @@ def test_a_pipe_in_place_of_the_metrics_does_not_hang(run):
         resumed(run)
 
 
+@pytest.mark.parametrize("part", ["checkpoints", "corpus"])
+def test_a_part_of_a_run_that_lies_elsewhere_is_not_written_to(run, part, tmp_path):
+    (run / part).rename(tmp_path / "elsewhere")
+    (run / part).symlink_to(tmp_path / "elsewhere")
+    before = {path: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()}
+    with pytest.raises(StorageError, match="is a symbolic link: a run keeps its parts inside"):
+        resumed(run)
+    assert {path: path.read_bytes() for path in (tmp_path / "elsewhere").iterdir()} == before
+
+
 def test_a_run_behind_a_link_is_a_run(run, tmp_path):
     (tmp_path / "link").symlink_to(run)
     assert resumed(tmp_path / "link").place.step == 8

@@ -84,7 +84,12 @@ class RunDirectory:
         self._created = not path.exists()
 
     def __enter__(self) -> RunDirectory:
-        """Make the directory and take its lock. Raises StorageError: not writable, or in use."""
+        """Make the directory and take its lock. Raises StorageError: not writable, in use, or with parts elsewhere."""
+        for part in (self.checkpoints, self.path / "corpus"):
+            if part.is_symlink():  # a stranger's run could have us remove the checkpoints of another
+                raise StorageError(
+                    f"{one_line(str(part))} is a symbolic link: a run keeps its parts inside; link its whole directory"
+                )
         try:
             make_directories(self.checkpoints)
             self._lock = disk.open(self.path / ".lock", "a+b")
