@@ -19,6 +19,7 @@ from charrnn.terminal import one_line
 
 LENGTHS = ("budget", "epochs", "steps")  # the three ways to say how long to train; one is given
 MAX_ORDER = 24  # of n-grams
+MAX_WHOLE = 1 << 53  # of every other whole number: floats hold it exactly
 
 
 def setting(default: Any, help: str, *, kind: type | None = None, **bounds: Any) -> Any:
@@ -92,7 +93,9 @@ class TrainingSettings:
     budget: str | None = setting(
         None, "how long, as 90s, 5m or 1h: the schedule is made to end on time (default 5m)", kind=str
     )
-    epochs: float | None = setting(None, "passes over the training text, instead of a budget", kind=float, min=0.0)
+    epochs: float | None = setting(
+        None, "passes over the training text, instead of a budget", kind=float, min=0.0, max=1e9
+    )
     steps: int | None = setting(None, "optimiser updates, instead of a budget", kind=int, min=0)
     batch_size: int | None = setting(None, "lines, or lanes of the stream, in one update", kind=int, min=1, max=1 << 20)
     seq_length: int | None = setting(
@@ -308,8 +311,9 @@ def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
         raise SettingsError(f"{where}: {shown!r} is not one of {', '.join(limits['choices'])}{hint}")
     if "min" in limits and value < limits["min"]:
         raise SettingsError(f"{where}: {shown} is below {limits['min']}")
-    if "max" in limits and value > limits["max"]:
-        raise SettingsError(f"{where}: {shown} is above {limits['max']}")
+    most = limits.get("max", MAX_WHOLE if kind is int else None)
+    if most is not None and value > most:
+        raise SettingsError(f"{where}: {shown} is above {most}")
     if "below" in limits and value >= limits["below"]:
         raise SettingsError(f"{where}: {shown} must be below {limits['below']:g}")
     if item.name == "budget":

@@ -70,7 +70,8 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
     try:
         values = flatten(tomllib.loads(text), shown)
     except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        raise SettingsError(f"--config {shown}: {one_line(str(error))}") from None
+        reason = "too deeply nested" if isinstance(error, RecursionError) else one_line(str(error))
+        raise SettingsError(f"--config {shown}: {reason}") from None
     except SettingsError as error:
         raise SettingsError(f"--config {error}{_line_of(str(error), text)}") from None
     for key, value in values.items():  # here, where the line is known

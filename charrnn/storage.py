@@ -21,11 +21,15 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
+from charrnn import __version__
 from charrnn.errors import CheckpointError, DamagedError, StorageError
 from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
-MAX_HEADER_BYTES = 64 << 20  # a vocabulary of every code point and a thousand tensors fit many times over
+MAX_HEADER_BYTES = 16 << 20  # a vocabulary of every code point and a thousand tensors fit twice
+# JSON takes up to a hundred times its bytes when read. A vocabulary is long, so that commas are many; nothing else is.
+MAX_MARKS = {b",": 1_200_000, b"[": 20_000, b"{": 20_000, b":": 40_000}
+LARGE_BYTES = 64 << 20  # files above are read only where there is memory for them
 _DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')  # the first thing in the header
 _NO_DIGEST = "0" * 64
 Bytes = bytes | bytearray | memoryview
@@ -39,10 +43,13 @@ def storage_error(error: OSError, path: Path, doing: str = "write", option: str 
 
 
 class Disk:
-    """Every call that changes a disk, one by one: tests make the n-th of them fail, or record them all."""
+    """Every call that changes a disk, one by one: tests make the n-th of them fail, or record them all.
+
+    Files are not written through symbolic links: a run that a stranger packed could name any file with one.
+    """
 
     def open(self, path: Path, mode: str) -> BinaryIO:
-        return cast(BinaryIO, open(path, mode))
+        return cast(BinaryIO, open(path, mode, opener=_no_link))
 
     def write(self, file: BinaryIO, data: Bytes) -> None:
         file.write(data)
@@ -58,7 +65,8 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def truncate(self, path: Path, size: int) -> None:
-        os.truncate(path, size)
+        with open(path, "r+b", opener=_no_link) as file:
+            file.truncate(size)
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
@@ -133,7 +141,7 @@ def make_directories(path: Path) -> None:
         disk.sync_directory(each.parent)
 
 
-def read_bounded(path: Path, limit: int, what: str) -> bytes:
+def read_bounded(path: Path, limit: int, what: str) -> bytearray:
     """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
 
     What no permission mends, such as a bad sector, is a DamagedError: another file may do.
@@ -145,14 +153,72 @@ def read_bounded(path: Path, limit: int, what: str) -> bytes:
                 raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
             if status.st_size > limit:
                 raise CheckpointError(f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}")
-            return file.read()
+            free = free_memory_bytes() if status.st_size > LARGE_BYTES else None
+            if free is not None and 2 * status.st_size > free:
+                raise CheckpointError(
+                    f"{one_line(str(path))} takes {2 * status.st_size / 1e9:,.1f} GB to read and {free / 1e9:,.1f} GB are free"
+                )
+            data = bytearray(status.st_size)
+            del data[file.readinto(data) :]
+            return data
     except OSError as error:
         kind = DamagedError if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO) else CheckpointError
         raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
 
 
+def free_memory_bytes() -> int | None:
+    """Memory that this process could still take, or None where the system does not tell."""
+    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+    with contextlib.suppress(OSError, ValueError, AttributeError):
+        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return None
+
+
+def read_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
+    """A JSON object that charrnn wrote, with "format". Raises CheckpointError: missing, no such thing, or newer."""
+    shown = one_line(str(path))
+    data = read_bounded(path, MAX_HEADER_BYTES, kind)
+    try:
+        found = _parsed(data)
+        if type(found["format"]) is not int or found["format"] < 1:
+            raise ValueError
+    except (KeyError, TypeError, ValueError, RecursionError):
+        raise DamagedError(f"{shown} is damaged: it is not {kind}; use another copy") from None
+    _check_format(shown, found, newest)
+    return cast(dict[str, Any], found)
+
+
+def _parsed(data: Bytes) -> Any:
+    """JSON of a stranger. Raises ValueError, RecursionError; before much memory is taken."""
+    if any(bytes(data).count(mark) > most for mark, most in MAX_MARKS.items()):
+        raise ValueError("too large for JSON of charrnn")
+    return json.loads(bytes(data), parse_constant=_no_constant)
+
+
+def _no_constant(name: str) -> None:
+    raise ValueError(name)  # NaN and infinities, which Python reads and JSON has not
+
+
+def _check_format(shown: str, about: dict[str, Any], newest: int) -> None:
+    """Raises CheckpointError, naming both versions, for a format that only a later charrnn knows."""
+    if about["format"] > newest:
+        author = about.get("charrnn")
+        version = one_line(author[:40]) if isinstance(author, str) else "a later version"
+        raise CheckpointError(
+            f"{shown} has format {about['format']}, written by charrnn {version}; "
+            f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it"
+        )
+
+
 def no_wait(path: str, flags: int) -> int:
     return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not hang us
+
+
+def _no_link(path: str, flags: int) -> int:
+    """Raises OSError (ELOOP) for a symbolic link, and ENXIO for a FIFO that nobody reads."""
+    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -194,7 +260,7 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
     from safetensors.numpy import load
 
     shown = one_line(str(path))
-    data = bytearray(read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint"))
+    data = read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint")
     foreign = DamagedError(f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote")
     if len(data) < 8 or int.from_bytes(data[:8], "little") > min(len(data) - 8, MAX_HEADER_BYTES):
         raise foreign
@@ -206,18 +272,15 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
     if hashlib.sha256(data).hexdigest().encode() != digest:
         raise DamagedError(f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy")
     try:
-        header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-        meta = json.loads(header["__metadata__"]["meta"])
-        kind, version = meta["kind"], int(meta["format"])
-        if kind not in kinds:
+        header = _parsed(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        meta = _parsed(header["__metadata__"]["meta"].encode())
+        if meta["kind"] not in kinds or type(meta["format"]) is not int or meta["format"] < 1:
             raise foreign
-        if version > kinds[kind]:
-            raise CheckpointError(
-                f"{shown} has format {version}, written by charrnn {one_line(str(meta.get('charrnn')))}; "
-                f"this charrnn reads up to format {kinds[kind]}: upgrade it"
-            )
-        return load(bytes(data)), meta
-    except (KeyError, TypeError, ValueError, OverflowError, RecursionError, SafetensorError):
+        _check_format(shown, meta, kinds[meta["kind"]])
+        whole = bytes(data)
+        del data, header  # at most two copies of the numbers at once
+        return load(whole), meta
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, SafetensorError):
         raise foreign from None
 
 

@@ -287,7 +287,7 @@ def test_a_name_of_no_file_is_a_storage_error(name):
 
 @pytest.mark.parametrize("broken", ["open", "replace"])
 def test_a_file_that_cannot_be_written_names_the_option_to_change(tmp_path, monkeypatch, broken):
-    def full(*_):
+    def full(*_, **__):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
     monkeypatch.setattr(storage if broken == "open" else os, broken, full, raising=False)

@@ -14,14 +14,15 @@ from conftest import FEW, Killed, Watcher
 
 from charrnn.config import Settings
 from charrnn.errors import CheckpointError, DamagedError, SettingsError
-from charrnn.modelfile import ModelFile, parse_model, read_model
+from charrnn.modelfile import KINDS, ModelFile, checkpoint_files, parse_model, read_model
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler, load
+from charrnn.storage import read_tensors, write_tensors
 from charrnn.text import ngram
 from charrnn.text.counting import count
 from charrnn.text.ngram import SMOOTHINGS
 from charrnn.text.vocabulary import Vocabulary
-from charrnn.training.checkpoint import RunDirectory, load_newest
+from charrnn.training.checkpoint import RunDirectory, load_checkpoint
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.session import Request, train
 
@@ -256,12 +257,14 @@ def test_a_damaged_model_is_refused(name, change):
 ])  # fmt: skip
 def test_a_checkpoint_whose_record_makes_no_sense_is_refused(corpus, tmp_path, changes):
     counting(corpus("lines"), tmp_path / "run")
-    checkpoint, _ = load_newest(tmp_path / "run")
-    checkpoint.meta |= changes
+    path = checkpoint_files(tmp_path / "run/checkpoints")[-1]
+    tensors, meta = read_tensors(path, KINDS)
+    write_tensors(path, tensors, meta | changes)
     from charrnn.text.corpus import open_corpus
 
-    opened = open_corpus(tmp_path / "run/corpus", checkpoint.meta["fingerprint"])
-    with RunDirectory(tmp_path / "run") as run, pytest.raises(CheckpointError):
+    opened = open_corpus(tmp_path / "run/corpus", meta["fingerprint"])
+    with RunDirectory(tmp_path / "run") as run, pytest.raises(CheckpointError, match="makes no sense"):
+        checkpoint = load_checkpoint(path)
         CountingTrainer(checkpoint.model.settings, opened, run, Watcher(), checkpoint=checkpoint)
 
 

@@ -106,6 +106,7 @@ tensors["optimizer.large"] = np.zeros(1 << 20)  # so that most of the time is sp
 with RunDirectory(Path(sys.argv[2])) as run:
     for step in range(int(sys.argv[3]), 10**7):
         run.log({"step": step})
+        meta["place"]["step"] = step
         run.save(step, tensors, meta | {"step": step}, 2)
         print(step, flush=True)
 """

@@ -288,9 +288,7 @@ def test_a_checkpoint_of_a_newer_charrnn_is_not_passed_over(tmp_path, corpus, on
     newest = checkpoint_files(tmp_path / "r/checkpoints")[-1]
     tensors, meta = read_tensors(newest, KINDS)
     write_tensors(newest, tensors, meta | {"format": 2, "charrnn": "9.9"})
-    with pytest.raises(
-        CheckpointError, match=r"has format 2, written by charrnn 9\.9; this charrnn reads up to format 1"
-    ):
+    with pytest.raises(CheckpointError, match=r"has format 2, written by charrnn 9\.9; .* reads up to format 1"):
         train(Request(run=tmp_path / "r", resume=True), Watcher())
 
 

@@ -379,7 +379,7 @@ def test_a_failure_at_any_step_leaves_the_old_file_and_no_other(step, existed, t
     if existed:
         path.write_bytes(b"old")
     if step in ("write", "flush"):
-        monkeypatch.setattr(storage, "open", lambda *args: FullFile(open(*args), step), raising=False)
+        monkeypatch.setattr(storage, "open", lambda *args, **named: FullFile(open(*args, **named), step), raising=False)
     elif step == "open":
         monkeypatch.setattr(storage, "open", failing(), raising=False)
     else:

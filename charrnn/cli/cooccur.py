@@ -84,6 +84,8 @@ def _as_csv(labels: list[str], found: dict[str, Any]) -> bytes:
     import csv
     import io
 
+    # A spreadsheet would take these for the beginning of a formula, and the text may be a stranger's.
+    labels = [f"'{label}" if label[:1] in "=+-@＝＋－＠" else label for label in labels]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["", "frequency", *labels])

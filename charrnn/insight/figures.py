@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -14,8 +13,7 @@ from charrnn.config import Settings
 from charrnn.errors import CheckpointError
 from charrnn.insight import bootstrap
 from charrnn.insight.score import BLOCK, Tally
-from charrnn.storage import read_bounded
-from charrnn.text.corpus import Corpus
+from charrnn.text.corpus import Corpus, described
 from charrnn.text.splits import shares_of
 from charrnn.text.vocabulary import Vocabulary
 
@@ -79,7 +77,6 @@ def split_rule(settings: Settings, mode: str, split: str) -> str:
 def text_sha256(corpus: Corpus) -> dict[str, str]:
     """SHA-256 of each source's bytes, as recorded beside the run's text; empty if that record is gone."""
     try:
-        about = json.loads(read_bounded(corpus.path.with_suffix(".json"), 64 << 20, "a corpus of charrnn"))
-        return {str(name): str(digest) for name, digest in about["text_sha256"].items()}
-    except (CheckpointError, KeyError, TypeError, ValueError, AttributeError, RecursionError):
+        return {str(name): str(digest) for name, digest in described(corpus.path)["text_sha256"].items()}
+    except (CheckpointError, KeyError, AttributeError):
         return {}

@@ -7,7 +7,6 @@ Nothing here is estimated; what is looked at in part says so. No torch.
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +20,8 @@ from charrnn.insight.structure import dictionary_of, distinct_report, structure_
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
-from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.corpus import Corpus, described, open_corpus
 from charrnn.text.matching import longest_run, shares_found
 from charrnn.text.splits import SPLITS
 
@@ -143,11 +141,7 @@ def training_corpora(model: ModelFile) -> list[Corpus]:
     found = [open_corpus(folder, fingerprint)]
     for path in sorted(folder.glob("[0-9a-f]" * 16 + ".json")):
         if path.stem != fingerprint[:16]:
-            try:
-                other = json.loads(read_bounded(path, 64 << 20, "a corpus of charrnn"))["fingerprint"]
-            except (KeyError, TypeError, ValueError, RecursionError):
-                raise CheckpointError(f"{one_line(str(path))} is damaged; use another copy of the run") from None
-            found.append(open_corpus(folder, str(other)))
+            found.append(open_corpus(folder, described(path).get("fingerprint")))
     if any(corpus.vocabulary != model.vocabulary or corpus.mode != model.mode for corpus in found):
         raise CheckpointError(f"{one_line(str(folder))} is not the text of {shown}; use another copy of the run")
     return found

@@ -50,7 +50,7 @@ def read_metrics(path: Path) -> Metrics:
     try:
         data = read_bounded(path, MAX_METRICS_BYTES, "a record of metrics")
     except CheckpointError as error:
-        data, found.missing = b"", str(error)
+        data, found.missing = bytearray(), str(error)
     whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line off
     for line in whole.splitlines():
         record = _object(line)
@@ -105,7 +105,7 @@ def thinned(metrics: Metrics, most: int) -> list[slice]:
     return [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]
 
 
-def _object(line: bytes) -> dict[str, Any] | None:
+def _object(line: bytes | bytearray) -> dict[str, Any] | None:
     try:
         value = json.loads(line)
     except (ValueError, RecursionError):

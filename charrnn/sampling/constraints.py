@@ -6,9 +6,11 @@ follows the model's own distribution given the constraints. The price is a numbe
 
 from __future__ import annotations
 
-import json
+import contextlib
 import math
 import re
+import signal
+import threading
 import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
@@ -20,7 +22,6 @@ from typing import TYPE_CHECKING
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
-from charrnn.storage import read_bounded
 from charrnn.terminal import one_line
 from charrnn.text.novelty import read_filter
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
 LEAST_TRIES, TRIES_PER_TEXT = 10_000, 1_000
+PATTERN_S = 10.0  # for reading a pattern, or looking for it in one text; some need years: (a+)+$
+MOST_REPEATS = 1_000_000  # of counts in braces, multiplied: each may take 30 bytes, as those of ((a?){5000}){5000}
 NUMBER_FORMS = {  # why a text is refused: one of them, several of them
     "short": ("is shorter than --min-length", "are shorter than --min-length"),
     "long": ("is longer than --max-length", "are longer than --max-length"),
@@ -64,13 +67,48 @@ class Constraints:
     def pattern(self) -> re.Pattern[str] | None:
         if self.matching is None:
             return None
+        counts = re.findall(r"\{(\d{1,15})?,?(\d{1,15})?\}", self.matching)
+        if math.prod(max(1, *(int(count or 1) for count in pair)) for pair in counts) > MOST_REPEATS:
+            raise SettingsError(
+                f"--matching {one_line(self.matching)!r} repeats something over {MOST_REPEATS:,} times; write smaller counts"
+            )
         try:
-            with warnings.catch_warnings():
+            with warnings.catch_warnings(), self._in_time():
                 warnings.simplefilter("ignore")  # of what a later Python may read otherwise
                 return re.compile(self.matching)
         except (re.error, OverflowError, RecursionError) as error:
             reason = one_line(str(error)) if not isinstance(error, RecursionError) else "too deeply nested"
             raise SettingsError(f"--matching {one_line(self.matching)!r} is no regular expression: {reason}") from None
+
+    def matches(self, text: str) -> bool:
+        """Is the pattern in it, if there is one? Raises SettingsError where that takes too long to tell."""
+        if self.pattern is None:
+            return True
+        with self._in_time():
+            return self.pattern.search(text) is not None
+
+    @contextlib.contextmanager
+    def _in_time(self) -> Iterator[None]:
+        """Raises SettingsError after PATTERN_S seconds inside: Python's patterns listen to signals. Without them, no limit."""
+        is_quick = sum(map((self.matching or "").count, "*+?{|(")) < 2  # and the clock costs 10 us
+        is_main = threading.current_thread() is threading.main_thread()
+        if is_quick or not is_main or not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is None:
+            yield  # None: a handler that is not Python's could not be put back
+            return
+
+        def stop(number: int, frame: object) -> None:
+            raise SettingsError(
+                f"--matching {one_line(self.matching or '')!r} takes over {PATTERN_S:g} s for one text; write it without repeats "
+                "inside or beside repeats"
+            )
+
+        before, timer = signal.signal(signal.SIGALRM, stop), signal.setitimer(signal.ITIMER_REAL, PATTERN_S)
+        try:
+            yield
+        finally:
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            signal.signal(signal.SIGALRM, before)
+            signal.setitimer(signal.ITIMER_REAL, *timer)
 
     def length(self, mode: str, unit: str, prompt: Sample, until: str, length: int | None) -> int:
         """The `length` to draw with: a text that will be too long is written only until it surely is.
@@ -161,7 +199,7 @@ def _refusal(sample: Sample, constraints: Constraints, seen: set[bytes], known: 
         return "short"
     if constraints.max_length is not None and len(text) > constraints.max_length:
         return "long"
-    if constraints.pattern and not constraints.pattern.search(text):
+    if not constraints.matches(text):
         return "unlike"
     if sample.data in seen:
         return "repeat"
@@ -256,7 +294,9 @@ class _Part:
 def _fingerprint(description: Path) -> str:
     """Of the corpus that a file describes; the file's name, which is its beginning, if that cannot be read."""
     try:
-        found = json.loads(read_bounded(description, 64 << 20, "a corpus of charrnn"))["fingerprint"]
-    except (CheckpointError, KeyError, TypeError, ValueError, RecursionError):
+        from charrnn.text.corpus import described  # as above
+
+        found = described(description).get("fingerprint")
+    except CheckpointError:
         return description.stem
     return found if isinstance(found, str) and found[:16] == description.stem else description.stem

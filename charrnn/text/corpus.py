@@ -11,6 +11,7 @@ import dataclasses
 import hashlib
 import json
 import mmap
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
@@ -19,9 +20,10 @@ from typing import Any
 
 import numpy as np
 
+from charrnn import __version__
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
-from charrnn.storage import Output, make_directories, read_bounded, replacing, storage_error, write_atomically
+from charrnn.storage import Output, make_directories, read_json, replacing, storage_error, write_atomically
 from charrnn.terminal import one_line
 from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
@@ -167,7 +169,7 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
             file.write(new_ids[old.ids[start : start + PIECE_BYTES]].astype(dtype).data)
         return old.bounds
 
-    digests = json.loads(old.path.with_suffix(".json").read_bytes()).get("text_sha256", {})
+    digests = described(old.path).get("text_sha256", {})
     return _store(folder, old.name, old.fingerprint, old.mode, digests, vocabulary, write)
 
 
@@ -187,8 +189,8 @@ def _store(
     digest = _file_sha256(folder / name)
     made = Corpus(title, folder / name, dtype, bounds, vocabulary, mode, fingerprint)
     about = {
-        "format": FORMAT, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype, "bounds": bounds,
-        "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
+        "format": FORMAT, "charrnn": __version__, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype,
+        "bounds": bounds, "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
     }  # fmt: skip
     write_atomically(made.path.with_suffix(".json"), json.dumps(about | {"digest": _digest(about)}).encode())
     # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
@@ -197,12 +199,22 @@ def _store(
     return made
 
 
-def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpus:
-    """The corpus that build left in a run's folder. Raises CheckpointError if it is missing or damaged."""
+def described(ids: Path) -> dict[str, Any]:
+    """The description that lies beside a file of ids. Raises CheckpointError: missing, damaged, or newer."""
+    return read_json(ids.with_suffix(".json"), "a corpus of charrnn", FORMAT)
+
+
+def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpus:
+    """The corpus that build left in a run's folder. Raises CheckpointError if it is missing, damaged or newer.
+
+    fingerprint: as a model or checkpoint names it, which is not to be trusted: it could name a file elsewhere.
+    """
+    if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", fingerprint):
+        raise CheckpointError(f"{one_line(str(folder))}: its run names no text of charrnn; use another copy of the run")
     path = folder / f"{fingerprint[:16]}.ids"
     shown = one_line(str(path))
+    about = described(path)
     try:
-        about: dict[str, Any] = json.loads(read_bounded(path.with_suffix(".json"), 64 << 20, "a corpus of charrnn"))
         said = about.pop("digest", None)  # absent: of a charrnn that wrote none
         if said is not None and said != _digest(about):
             raise ValueError
@@ -223,7 +235,30 @@ def open_corpus(folder: Path, fingerprint: str, *, verify: bool = True) -> Corpu
         raise CheckpointError(f"{shown} does not fit its description; start the run anew with its text")
     if verify and _file_sha256(path) != digest:
         raise CheckpointError(f"{shown} is damaged (its SHA-256 differs); start the run anew with its text")
-    return Corpus(title, path, dtype, bounds, vocabulary, mode, fingerprint)
+    found = Corpus(title, path, dtype, bounds, vocabulary, mode, fingerprint)
+    if verify and not _makes_sense(found):
+        raise CheckpointError(f"{shown} does not fit its alphabet; start the run anew with its text")
+    return found
+
+
+def _makes_sense(corpus: Corpus) -> bool:
+    """Whether every id is a character's, and every line of a corpus of lines ends and is no longer than lines may be."""
+    size, newline, longest = len(corpus.vocabulary), corpus.vocabulary.newline, 0
+    lines = corpus.mode == "lines"
+    if lines and not all(start == stop or corpus.ids[stop - 1] == newline for start, stop in corpus.bounds.values()):
+        return False
+    for start in range(0, len(corpus.ids), 1 << 18):
+        piece = corpus.ids[start : start + (1 << 18)]
+        if int(piece.max()) >= size:
+            return False
+        if lines:
+            ends = np.flatnonzero(piece == newline)
+            edges = np.concatenate([[-1 - longest], ends, [len(piece)]])
+            longest = len(piece) - 1 - int(ends[-1]) if len(ends) else longest + len(piece)
+            if int(np.diff(edges).max()) - 1 > MAX_LINE:
+                return False
+    corpus.release()
+    return True
 
 
 def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:

@@ -199,8 +199,9 @@ def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unkn
     """Ids of a file, in the vocabulary's smallest type, about one byte a character; and how many characters were left out
     or replaced. "-" is standard input. Raises CorpusError.
     """
-    if str(path) != "-" and not path.exists():
-        raise CorpusError(_missing(path).partition("; corpora that come")[0])  # never a shipped corpus of that name
+    with contextlib.suppress(OSError):  # of which find_source tells
+        if str(path) != "-" and not path.exists():
+            raise CorpusError(_missing(path).partition("; corpora that come")[0])  # never a shipped corpus of that name
     source, _ = find_source(str(path), settings)
     dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
     parts, missing = [], np.zeros(MAX_CODE, np.int64)

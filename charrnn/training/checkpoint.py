@@ -36,6 +36,8 @@ from charrnn.storage import (
     write_tensors,
 )
 from charrnn.terminal import one_line
+from charrnn.training.outcome import place_from_dict
+from charrnn.training.plan import plan_from_dict
 
 CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
@@ -52,10 +54,21 @@ class Checkpoint:
         self.average = _prefixed(tensors, "average.")
         self.state = tuple(tensors[name] for name in sorted(tensors) if name.startswith("state."))
         try:
-            self.step = int(meta["step"])
-            if self.step < 0 or not isinstance(meta["plan"], dict) or not isinstance(meta["fingerprint"], str):
+            self.plan, self.place = plan_from_dict(meta["plan"]), place_from_dict(meta["place"])
+            self.step, self.fingerprint = self.place.step, str(meta["fingerprint"])
+            self.origins: dict[str, str] = dict(meta.get("origins", {}))
+            self.surroundings: dict[str, Any] = dict(meta.get("surroundings", {}))
+            self.sizes = {name: meta.get(f"{name}_bytes", 0) for name in ("metrics", "samples")}
+            self.lift = [(int(index), float(nats)) for index, nats in meta.get("lift", [])]
+            fine = meta["step"] == self.step < 10**12 and all(
+                isinstance(value, str) for pair in self.origins.items() for value in pair
+            )
+            fine &= all(type(size) is int and 0 <= size < 1 << 62 for size in self.sizes.values())
+            fine &= all(0 <= index < len(self.model.vocabulary) and abs(nats) < 100 for index, nats in self.lift)
+            fine &= all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f")
+            if not fine:
                 raise ValueError
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, OverflowError):
             raise DamagedError(
                 f"{one_line(str(path))}: its record of the training makes no sense; use another"
             ) from None
@@ -72,7 +85,12 @@ class RunDirectory:
         self._created = not path.exists()
 
     def __enter__(self) -> RunDirectory:
-        """Make the directory and take its lock. Raises StorageError: not writable, or in use."""
+        """Make the directory and take its lock. Raises StorageError: not writable, in use, or with parts elsewhere."""
+        for part in (self.checkpoints, self.path / "corpus"):
+            if part.is_symlink():  # a stranger's run could have us remove the checkpoints of another
+                raise StorageError(
+                    f"{one_line(str(part))} is a symbolic link: a run keeps its parts inside; link its whole directory"
+                )
         try:
             make_directories(self.checkpoints)
             self._lock = disk.open(self.path / ".lock", "a+b")
@@ -169,8 +187,10 @@ class RunDirectory:
             if self._metrics is not None:
                 self._metrics.close()
                 self._metrics = None
-            for name, size in (("metrics.jsonl", "metrics_bytes"), ("samples.txt", "samples_bytes")):
-                wanted = int(checkpoint.meta.get(size, 0))
+            for name, wanted in (
+                ("metrics.jsonl", checkpoint.sizes["metrics"]),
+                ("samples.txt", checkpoint.sizes["samples"]),
+            ):
                 if (self.path / name).exists() and self._size(name) > wanted:
                     disk.truncate(self.path / name, wanted)
             for later in checkpoint_files(self.checkpoints):

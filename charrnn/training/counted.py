@@ -16,12 +16,13 @@ import numpy as np
 from charrnn.config import Settings, interval
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight.score import Score
+from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
 from charrnn.text.ngram import Level, NGram
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.loop import MakeSamples, Progress, run_meta
-from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, weights_sha256
+from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 
 NOT_FOR_COUNTING = (
@@ -92,18 +93,21 @@ class CountingTrainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model = checkpoint.model.ngram()
         try:
-            self.place = place_from_dict(checkpoint.meta["place"])
+            self.place = checkpoint.place
             self._begin_pass(int(checkpoint.meta["counting"]))
-            self.plan = Plan(**checkpoint.meta["plan"])
+            self.plan = checkpoint.plan
             codes, counts = (checkpoint.optimizer[name].copy() for name in ("codes", "counts"))
             done = self.place.step - self.plan.start_step
             whole = self.plan.start_step + len(self._pieces) == self.plan.total_steps
             fine = whole and codes.dtype == counts.dtype == np.int64 and codes.shape == counts.shape == (len(codes),)
+            fine = fine and not (
+                len(codes) and (codes[0] < 0 or codes[-1] >= self._size**self._counter.order or counts.min() < 0)
+            )
             if not fine or (np.diff(codes) <= 0).any() or not 0 <= done <= len(self._pieces):
                 raise ValueError
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise CheckpointError(
-                f"{checkpoint.path}: its record of the counting makes no sense; use another"
+                f"{one_line(str(checkpoint.path))}: its record of the counting makes no sense; use another"
             ) from None
         self._counter.codes, self._counter.counts = codes, counts
 

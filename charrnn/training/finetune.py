@@ -52,7 +52,7 @@ class Source:
         folder, names = corpus.path.parent, {corpus.path.stem}
         for file in self.filters:
             if file.stem not in names:
-                write_atomically(folder / file.name, read_bounded(file, 1 << 30, "a filter of charrnn"))
+                write_atomically(folder / file.name, read_bounded(file, 64 << 20, "a filter of charrnn"))
                 names.add(file.stem)
         if self.text is None or self.text.fingerprint == corpus.fingerprint:
             return (corpus if self.text is not None else None), names
@@ -189,7 +189,7 @@ def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus
     """The text that a resumed run mixes in, from the run's own copy. Raises CheckpointError."""
     if not checkpoint.model.settings.training.mix:
         return None
-    fingerprint = str(checkpoint.meta.get("mixed"))
+    fingerprint = checkpoint.meta.get("mixed")
     if fingerprint == corpus.fingerprint:
         return corpus
     mixed = open_corpus(folder, fingerprint)
@@ -204,7 +204,7 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
     try:
         if old.run is None:
             raise CheckpointError("it lies in no run")
-        text = open_corpus(old.run / "corpus", str(old.meta.get("fingerprint")))
+        text = open_corpus(old.run / "corpus", old.meta.get("fingerprint"))
         if text.vocabulary != old.vocabulary:
             raise CheckpointError(f"{one_line(str(text.path))} has another vocabulary")
     except CheckpointError as error:

@@ -25,6 +25,7 @@ from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.modelfile import model_meta
+from charrnn.terminal import one_line
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import backends, memory, optim, recovery, runtime
@@ -33,7 +34,7 @@ from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
 from charrnn.training.graph import make_step
 from charrnn.training.health import Watch
-from charrnn.training.outcome import Outcome, Place, Recent, place_from_dict, place_to_dict, verdict, weights_sha256
+from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 from charrnn.training.recovery import BAD_STEPS, Diverging
 
@@ -99,7 +100,7 @@ class Trainer:
         vocabulary_size, backend = len(corpus.vocabulary), backends.expected_backend(settings, self.device)
         expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)
         memory.check_memory(expected, settings, shape, self.device)
-        recorded = checkpoint.meta.get("surroundings", {}).get("backend") if checkpoint is not None else None
+        recorded = checkpoint.surroundings.get("backend") if checkpoint is not None else None
         self.backend, self.why_backend = backends.pick(settings, vocabulary_size, shape, self.device, recorded)
         self.expected_memory = memory.expected_memory(settings, vocabulary_size, shape, self.backend, val_chars)
         memory.check_memory(self.expected_memory, settings, shape, self.device)
@@ -302,14 +303,14 @@ class Trainer:
         self.optimizer.load_tensors(optimizer)
         self.average.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.average.items()})
         self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
-        try:
-            self.place = place_from_dict(checkpoint.meta["place"])
-            self.plan = Plan(**checkpoint.meta["plan"])
-            self._lift = [(int(index), float(nats)) for index, nats in checkpoint.meta.get("lift", [])]
-        except (KeyError, TypeError, ValueError):
-            raise CheckpointError(
-                f"{checkpoint.path}: its record of the training makes no sense; use another"
-            ) from None
+        batch = self.batches.batch(checkpoint.step)
+        lanes = self.state[0].shape[1] if batch.fresh and self.state and self.state[0].dim() == 3 else len(batch.inputs)
+        if [(part.dtype, part.shape) for part in self.state] != [
+            (part.dtype, part.shape) for part in self.model.zero_state(lanes)
+        ]:
+            shown = one_line(str(checkpoint.path))
+            raise CheckpointError(f"{shown}: its carried state does not fit its network; use another")
+        self.place, self.plan, self._lift = checkpoint.place, checkpoint.plan, checkpoint.lift
         now, before, steps_per_epoch = (
             self.settings.training,
             checkpoint.model.settings.training,

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from charrnn import storage
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.insight.evaluate import CHUNK, LANES, MAX_SCORES
@@ -96,13 +97,8 @@ def free_memory_bytes(device: torch.device) -> int | None:
     """Memory this process could still take on a device, or None where the system does not tell."""
     if device.type == "cuda":
         return int(torch.cuda.mem_get_info(device)[0])
-    with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
-        lines = Path("/proc/meminfo").read_text().splitlines()
-        free = int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-        return min([free, *_left_by_limits(CGROUP)])
-    with contextlib.suppress(OSError, ValueError, AttributeError):
-        return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return None
+    free = storage.free_memory_bytes()
+    return None if free is None else min([free, *_left_by_limits(CGROUP)])
 
 
 def _left_by_limits(folder: Path) -> list[int]:

@@ -91,10 +91,32 @@ def place_to_dict(place: Place) -> dict[str, Any]:
     }
 
 
-def place_from_dict(values: dict[str, Any]) -> Place:
+def place_from_dict(values: Any) -> Place:
+    """What place_to_dict wrote. Raises ValueError for anything else: a file may hold it."""
     fresh = Place()
-    known = {key: getattr(fresh, key) if value is None else value for key, value in values.items() if key != "recent"}
-    return dataclasses.replace(fresh, **known, recent=Recent(**values["recent"]))
+    if not isinstance(values, dict) or not isinstance(values.get("recent"), dict):
+        raise ValueError("no place of a training")
+    own = {key: value for key, value in values.items() if key != "recent"}
+    recent = dataclasses.replace(fresh.recent, **_numbers(values["recent"], fresh.recent))
+    return dataclasses.replace(fresh, **_numbers(own, fresh), recent=recent)
+
+
+def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
+    """values, where they are of the types that fresh has: counts, and finite numbers, of which null is the fresh one."""
+    found: dict[str, Any] = {}
+    for key, value in values.items():
+        default: Any = getattr(fresh, key, None)
+        if isinstance(default, int):
+            fine = type(value) is int and 0 <= value < 1 << 53
+        else:
+            value = default if value is None else value
+            fine = (
+                isinstance(default, float) and type(value) in (int, float) and (value is default or abs(value) < 1e300)
+            )
+        if not fine:
+            raise ValueError(f"no {key} of a training")
+        found[key] = value
+    return found
 
 
 def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:

@@ -61,6 +61,21 @@ class Plan:
         return dataclasses.replace(self, **changed)
 
 
+def plan_from_dict(values: Any) -> Plan:
+    """What dataclasses.asdict made of a plan. Raises ValueError for anything else: a file may hold it."""
+    least = {"total_steps": 0, "eval_steps": 1, "save_steps": 1, "sample_steps": 1, "start_step": 0}
+    if not isinstance(values, dict) or not set(values) <= {*least, "start_progress"}:
+        raise ValueError("no plan of a training")
+    plan = Plan(**values)
+    for name, low in least.items():
+        value = getattr(plan, name)
+        if not (value is None and name != "start_step") and not (type(value) is int and low <= value < 1 << 53):
+            raise ValueError(f"no {name} of a plan")
+    if type(plan.start_progress) not in (int, float) or not 0 <= plan.start_progress <= 1:
+        raise ValueError("no progress of a plan")
+    return plan
+
+
 def first_plan(settings: TrainingSettings, steps_per_epoch: int, evaluation_steps: float = 0.0) -> Plan:
     """What is known before any step was timed. evaluation_steps: the work of one evaluation, in training steps."""
     total = settings.steps

@@ -125,10 +125,10 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
             check_flags(resolve(request.layers)[1])
         settings, origins = _continued(checkpoint, request)
         corpus = _same_corpus(checkpoint, settings, request, path, progress)
-        recorded = checkpoint.meta.get("surroundings", {})
-        if settings.runtime.threads is None and isinstance(recorded.get("threads"), int):
+        recorded = checkpoint.surroundings
+        if settings.runtime.threads is None and type(recorded.get("threads")) is int:
             # The default is every core; an exact resume needs as many threads as there were.
-            now = settings.with_values("runtime", threads=min(recorded["threads"], max(os.cpu_count() or 1, 1)))
+            now = settings.with_values("runtime", threads=max(1, min(recorded["threads"], os.cpu_count() or 1)))
             runtime.prepare(now.runtime)
         run.rewind(checkpoint)
         common: dict[str, Any] = {
@@ -145,9 +145,9 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
         trainer.settle()
         if trainer.is_done:
             more = "all is counted" if checkpoint.model.counts else "a larger --budget, --epochs or --steps goes on"
-            progress.say(f"{path} is already done at step {step:,}; {more}")
+            progress.say(f"{one_line(str(path))} is already done at step {step:,}; {more}")
             return path, trainer.outcome("already done")
-        progress.say(f"resuming {path} at step {step:,}{f' of {total:,}' if total else ''}")
+        progress.say(f"resuming {one_line(str(path))} at step {step:,}{f' of {total:,}' if total else ''}")
         if isinstance(trainer, Trainer):
             _say_surroundings(trainer, request, progress)
         return path, _fit(trainer)
@@ -167,7 +167,7 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
     """The checkpoint's settings, with what may be changed changed. Raises SettingsError naming both values."""
     before = checkpoint.model.settings
     asked, asked_origins = resolve(request.layers)
-    origins = dict(checkpoint.meta.get("origins", {}))
+    origins = dict(checkpoint.origins)
     was, wants, settings = before.to_dict(), asked.to_dict(), before
     for key, origin in asked_origins.items():
         section = next(name for name in wants if key in wants[name])
@@ -192,7 +192,7 @@ def _same_corpus(
     checkpoint: Checkpoint, settings: Settings, request: Request, path: Path, progress: Progress
 ) -> corpora.Corpus:
     """The text of the checkpoint: from the run's own copy, after a look at whether the given one has changed."""
-    folder, fingerprint = path / "corpus", str(checkpoint.meta["fingerprint"])
+    folder, fingerprint = path / "corpus", checkpoint.fingerprint
     if request.corpus is not None:
         found = corpora.survey(request.corpus, settings.text, settings.training.seed)
         if found.fingerprint != fingerprint:
@@ -215,11 +215,13 @@ def _same_corpus(
             opened = corpora.open_corpus(folder, fingerprint)
         except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
             opened, _ = corpora.build(found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary)
-            progress.say(f"note: {folder} was damaged and is made anew from {one_line(request.corpus)}")
+            progress.say(f"note: {one_line(str(folder))} was damaged and is made anew from {one_line(request.corpus)}")
     else:
         opened = corpora.open_corpus(folder, fingerprint)
     if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
-        raise CheckpointError(f"{folder} does not belong to this run's checkpoint; start the run anew with its text")
+        raise CheckpointError(
+            f"{one_line(str(folder))} does not belong to this run's checkpoint; start the run anew with its text"
+        )
     return opened
 
 
