@@ -175,6 +175,7 @@ def trained(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
     (folder / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
     settings = {
+        "cell": "lstm",
         "hidden_size": 8,
         "embedding_size": 4,
         "num_layers": 1,

@@ -28,6 +28,7 @@ def run(tmp_path_factory):
     folder = tmp_path_factory.mktemp("cells")
     (folder / "t.txt").write_text(HOSTILE * 60)
     settings = {
+        "cell": "lstm",
         "hidden_size": 6, "embedding_size": 3, "num_layers": 1, "steps": 2, "batch_size": 2, "seq_length": 8, "threads": 1,
         "mode": "stream", "split": "0.5,0.1,0.4",
     }  # fmt: skip

@@ -259,7 +259,7 @@ def test_a_stream_begins_with_the_text_itself(trained):
 def test_without_sizes_it_is_the_network_of_train_names():
     found = json.loads(printed("lstm", json=True))
     assert (found["hidden_size"], found["num_layers"], found["vocabulary_size"]) == (256, 1, 53)
-    assert printed() == printed("lstm")
+    assert printed() == printed("gru")
 
 
 @pytest.mark.parametrize(("words", "options", "error", "message"), [

@@ -270,6 +270,7 @@ def test_without_a_share_lines_come_as_before():
 # Whole trainings
 
 BASE = {
+    "cell": "lstm",
     "hidden_size": 9, "embedding_size": 5, "num_layers": 2, "dropout": 0.2, "batch_size": 5, "seq_length": 7, "lr": 0.02,
     "steps": 30, "save_every": "4", "eval_every": "13", "sample_every": "20", "threads": 1, "patience": 0,
 }  # fmt: skip

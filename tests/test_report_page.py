@@ -29,6 +29,7 @@ HOSTILE = (
     "\u2028\u2029 \x00\x1b[31m \u202egnp.exe\u202c \u2066x\u2069 \u200b\ufeff e\u0301 \U000e0041 😀 א\n"
 )
 SETTINGS = {
+    "cell": "lstm",
     "hidden_size": 5, "embedding_size": 4, "num_layers": 2, "steps": 12, "batch_size": 2, "seq_length": 16, "mode": "stream",
     "sample_every": "4", "eval_every": "3", "lr": 0.05, "threads": 1, "clip": 0.3, "dropout": 0.0,
 }  # fmt: skip

@@ -190,7 +190,7 @@ def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
 
 
 @pytest.mark.parametrize(("changes", "names"), [
-    ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "gru"}, "lstm, not gru"),
+    ({"hidden_size": 10}, "--hidden-size 9, not 10"), ({"lr": 0.5}, "--lr 0.02, not 0.5"), ({"cell": "rnn"}, "gru, not rnn"),
     ({"seed": 4}, "--seed 1337, not 4"), ({"dropout": 0.1}, "--dropout 0.3, not 0.1"),
     ({"steps": 10}, "--steps 10.* at step 60 of 60"),
     ({"epochs": 2}, "--epochs 2.* at step 60 of 60"), ({"budget": "0.001s"}, "--budget 0.001s.*can only be longer"),

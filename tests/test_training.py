@@ -216,7 +216,29 @@ def test_what_is_read_more_often_is_dropped_more(prose):
         (found.model.dropout, found.model.weight_drop)
         for found in (sized_for(prose, hidden_size=192, epochs=epochs) for epochs in (0.5, 10, 30, 300))
     ]
-    assert drops == sorted(drops) and drops[0] == (0.1, 0.0) and drops[-1] == (0.5, 0.4)
+    assert drops == sorted(drops) and drops[0] == (0.0, 0.0) and drops[-1] == (0.5, 0.4)
+
+
+def test_where_there_is_time_two_dense_layers_read_long_windows(prose):
+    short, long = sized_for(prose, budget="5m"), sized_for(prose, 2e11, budget="20m")
+    assert (short.model.num_layers, short.model.skip, short.training.batch_size, short.training.seq_length) == (
+        1,
+        "none",
+        16,
+        64,
+    )
+    assert (long.model.num_layers, long.model.skip, long.training.batch_size, long.training.seq_length) == (
+        2,
+        "dense",
+        8,
+        256,
+    )
+
+
+@pytest.mark.parametrize("asked", [{"num_layers": 1}, {"skip": "residual"}, {"tie_weights": True}])
+def test_a_depth_or_skip_that_a_person_sets_is_left_alone(prose, asked):
+    made = sized_for(prose, 2e11, budget="20m", **asked).model
+    assert (made.num_layers, made.skip) == (1, asked.get("skip", "none"))
 
 
 def test_a_length_in_steps_or_epochs_needs_no_measurement(prose):

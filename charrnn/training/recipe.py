@@ -19,7 +19,10 @@ WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training 
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
 DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
-SEQ_LENGTH = 64
+SHALLOW_SHAPE, DEEP_SHAPE = (
+    (16, 64),
+    (8, 256),
+)  # lanes, characters; what opens pages before is learnt by long windows only
 STATE_RESET = 0.03  # a model that also meets empty states in training loses less where texts begin
 START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
@@ -37,6 +40,7 @@ class Recipe(NamedTuple):
     ema: float
     state_reset: float
     batch_size: int
+    seq_length: int
     reason: str
 
 
@@ -59,7 +63,7 @@ def fill(settings: Settings, found: Survey, rate: Callable[[], float]) -> tuple[
         "embedding_size": model.embedding_size
         or (hidden if model.tie_weights else min(64, max(8, len(found.vocabulary)))),
     }
-    seq_length, batch_size = training.seq_length or SEQ_LENGTH, training.batch_size or recipe.batch_size
+    seq_length, batch_size = training.seq_length or recipe.seq_length, training.batch_size or recipe.batch_size
     if found.mode == "lines" and training.batch_size is None:
         batch_size = 64
     if found.mode == "stream" and training.seq_length is None:
@@ -89,12 +93,12 @@ _SMALL = ((20_000, 96, 0.6, 0.4), (200_000, 256, 0.6, 0.4))
 
 def _for_small(chars: int) -> Recipe:
     hidden, dropout, decay = next(row[1:] for row in _SMALL if chars < row[0])
-    return Recipe(hidden, 1, "none", dropout, 0.0, 0.005, decay, EMA, 0.0, 32, f"sized for {chars:,} characters")
+    return Recipe(hidden, 1, "none", dropout, 0.0, 0.005, decay, EMA, 0.0, 32, 64, f"sized for {chars:,} characters")
 
 
 def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float]) -> Recipe:
     """Weights and characters read grow together: twice the work, sqrt(2) of both. What is read often is dropped more."""
-    gates, batch_size = GATES[model.cell], training.batch_size or 16
+    gates = GATES[model.cell]
     work = 0.0
     if training.budget is not None:
         work = max(1.0, (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE) * rate()
@@ -102,7 +106,8 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     elif training.epochs is not None:
         read = training.epochs * chars
     else:
-        read = float((training.steps or 0) * batch_size * (training.seq_length or SEQ_LENGTH))
+        lanes, length = SHALLOW_SHAPE
+        read = float((training.steps or 0) * (training.batch_size or lanes) * (training.seq_length or length))
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = model.num_layers is None and model.skip == "none" and not model.tie_weights
     is_deep = is_open and (gates * model.hidden_size**2 if model.hidden_size else wanted) >= DEEP
@@ -116,7 +121,7 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
     weight_drop = min(0.4, max(0.0, round(math.log2(max(wear, 1.0) / 8) + 0.3) / 10))
     return Recipe(
         hidden, layers, "dense" if is_deep else model.skip, dropout, weight_drop, min(0.01, 2.6 / hidden), 0.1, EMA,
-        STATE_RESET, 16, f"for {read / chars:.2g} passes over {chars:,} characters",
+        STATE_RESET, *(DEEP_SHAPE if is_deep else SHALLOW_SHAPE), f"for {read / chars:.2g} passes over {chars:,} characters",
     )  # fmt: skip
 
 
