@@ -63,6 +63,7 @@ def main() -> None:
     parser.add_argument("--text", default="names")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--device", default="cpu")
+    parser.add_argument("--run", help="keep the run here; one that is there is scored, not trained again")
     chosen = parser.parse_args()
     if not chosen.row:
         print("\n".join(f"{name:18} train TEXT {row.train} ; eval {row.score}" for name, row in ROWS.items()))
@@ -72,9 +73,11 @@ def main() -> None:
         ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
     )
     with tempfile.TemporaryDirectory() as folder:
-        place = ["--threads", chosen.threads, "--device", chosen.device, "--run", folder + "/run"]
-        trained = charrnn("train", chosen.text, *row.train.split(), *place)
-        scored = charrnn("eval", folder + "/run", *row.score.split())
+        run = chosen.run or folder + "/run"
+        goes_on = ["--resume"] if Path(run).exists() else row.train.split()
+        place = ["--threads", chosen.threads, "--device", chosen.device, "--run", run]
+        trained = charrnn("train", chosen.text, *goes_on, *place)
+        scored = charrnn("eval", run, *row.score.split())
     low, high = scored["interval"]["nats_per_char"]
     ngram, bits = scored["ngram"]["order"], scored["baselines"]["ngram"]
     print(HEAD)
