@@ -22,7 +22,15 @@ from charrnn.training.step import TrainStep
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LACKING = runtime._lacking("bfloat16", CPU)
 needs_bfloat16 = pytest.mark.skipif(bool(LACKING), reason=f"bfloat16 needs {LACKING}")
-SMALL = {"hidden_size": 16, "embedding_size": 8, "num_layers": 1, "batch_size": 8, "lr": 0.02, "threads": 1, "device": "cpu"}
+SMALL = {
+    "hidden_size": 16,
+    "embedding_size": 8,
+    "num_layers": 1,
+    "batch_size": 8,
+    "lr": 0.02,
+    "threads": 1,
+    "device": "cpu",
+}
 V = 11
 
 

@@ -221,7 +221,12 @@ def test_what_is_read_more_often_is_dropped_more(prose):
 
 def test_where_there_is_time_two_dense_layers_read_long_windows(prose):
     short, long = sized_for(prose, budget="5m"), sized_for(prose, 2e11, budget="20m")
-    assert (short.model.num_layers, short.model.skip, short.training.batch_size, short.training.seq_length) == (1, "none", 32, 64)
+    assert (short.model.num_layers, short.model.skip, short.training.batch_size, short.training.seq_length) == (
+        1,
+        "none",
+        32,
+        64,
+    )
     assert (long.model.num_layers, long.model.skip, long.training.batch_size, long.training.seq_length) == (
         2,
         "dense",
