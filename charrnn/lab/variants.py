@@ -70,7 +70,7 @@ def variants_of(asked: Asked, found: Survey, rate: Callable[[Settings], float]) 
     resolved = [
         resolve([*base, ("--vary", each)])[0] for each in combinations
     ]  # what does not go together is told first
-    filled = recipe.fill(resolved[0], found, lambda: rate(resolved[0]))[0]
+    filled = recipe.fill(resolved[0], found, lambda: rate(resolved[0]), {*origins, *keys})[0]
     size, variants = len(found.vocabulary), []
     wanted = count(sized(filled.model, filled.model.hidden_size or 1), size)
     for each in combinations:
