@@ -13,9 +13,11 @@ import time
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.errors import StorageError
-from charrnn.terminal import one_line, visible
+from charrnn.terminal import forget_stdout, one_line, print_line, visible
 
 if TYPE_CHECKING:
+    from rich.console import Console
+
     from charrnn.insight.score import Score
     from charrnn.training.outcome import Recent
 
@@ -94,7 +96,6 @@ class TrainingProgress:
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     """A table on stdout, for people. Cells are shown as they are, without markup."""
-    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -104,7 +105,7 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
     out = _stdout()
-    console = Console(file=out, highlight=False, width=None if out.isatty() else 100)
+    console = _console(width=None if out.isatty() else 100)
     console.print(Text(visible(title)), table)
 
 
@@ -134,7 +135,7 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
     for word, text in facts:
         lines = textwrap.wrap(visible(text), max(20, columns - width)) or [""]
         for index, line in enumerate(lines):
-            print(f"{'' if index else visible(word):{width}}{line}".rstrip())
+            print_line(f"{'' if index else visible(word):{width}}{line}".rstrip())
 
 
 def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
@@ -143,10 +144,9 @@ def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
     Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands beneath each character.
     """
     from rich.cells import cell_len
-    from rich.console import Console
     from rich.text import Text
 
-    console = Console(file=_stdout(), highlight=False, soft_wrap=True)
+    console = _console(soft_wrap=True)
     has_colours = console.color_system is not None and not console.no_color
     console.print(Text(visible(title)))
     lines: list[tuple[Text, str]] = [(Text(), "")]
@@ -161,6 +161,18 @@ def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
         console.print(text)
         if not has_colours:
             console.print(digits)
+
+
+def _console(**options: Any) -> Console:
+    """On stdout. When its reader has left (| head), it says no more, as write_stdout: rich's own would exit with 1."""
+    from rich.console import Console
+
+    class Quiet(Console):
+        def on_broken_pipe(self) -> None:
+            forget_stdout()
+            self.quiet = True
+
+    return Quiet(file=_stdout(), highlight=False, **options)
 
 
 def _shade(value: float) -> str:

@@ -47,14 +47,22 @@ def write_stdout(pieces: Iterable[bytes], *, raw: bool = False) -> None:
                 out.flush()
         out.flush()
     except BrokenPipeError:
-        _forget_stdout()
+        forget_stdout()
     except OSError as error:
-        _forget_stdout()
+        forget_stdout()
         name = errno.errorcode.get(error.errno or 0, "")
         raise StorageError(f"cannot write to standard output: {error.strerror} ({name})") from None
 
 
-def _forget_stdout() -> None:
-    """Python flushes stdout again as it ends, and would complain a second time."""
+def print_line(text: str) -> None:
+    """A line on stdout, for people; nothing once the reader has left (| head)."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        forget_stdout()
+
+
+def forget_stdout() -> None:
+    """What is still written goes nowhere. Python flushes stdout again as it ends, and would complain a second time."""
     with contextlib.suppress(OSError, ValueError, AttributeError):  # a stdout that is no file needs nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

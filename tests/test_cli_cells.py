@@ -4,16 +4,19 @@ import contextlib
 import csv
 import io
 import json
+import os
 import shutil
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 from conftest import Watcher
 from test_house import loaded_after
 
-from charrnn.cli.cells import row_of
+from charrnn.cli.cells import _print_search, row_of
 from charrnn.insight.cells import held_out, named, shades, trace
-from charrnn.insight.search import Found, search
+from charrnn.insight.search import Found, Search, search
 from charrnn.modelfile import read_model
 from charrnn.progress import print_shaded
 
@@ -187,3 +190,22 @@ def test_a_model_of_lines_has_cells_too(charrnn, trained):
     done = charrnn("cells", trained, "--show", "layer0.hidden:0", "--chars", "5", "--json")
     rows = [json.loads(line) for line in done.stdout.splitlines()]
     assert rows[0]["bits"] is not None and rows[-1]["code"] == 10
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_early_is_no_fault(run, unbuffered):
+    """As with | head, also where Python's own buffer is off."""
+    command = [sys.executable, "-m", "charrnn", "cells", str(run), "--top", "9"]
+    with subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, env=os.environ | {"PYTHONUNBUFFERED": unbuffered}
+    ) as process:
+        process.stdout.close()
+        assert process.wait(60) == 0
+        assert process.stderr.read().count(b"\n") == 1  # how much it reads
+
+
+def test_what_is_no_better_than_luck_is_said_so(capsys):
+    lucky = Found("digit", True, 1, "layer0.cell", 3, 0.1, 0.4, 0.75, 0.1, "a", "(", "b")
+    _print_search("run", Search(100, 4, "text", [lucky, lucky._replace(feature="in ()", score=-0.2)], []))
+    shown = capsys.readouterr().out
+    assert "digit: no better than what luck can do" in shown and "in (): no" not in shown

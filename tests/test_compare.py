@@ -178,6 +178,15 @@ def test_variants_differ_in_what_is_varied_and_nothing_else(few):
     assert all(value is not None for value in made[0].settings.to_dict()["model"].values())
 
 
+def test_no_two_variants_share_a_name_or_a_run(few):
+    """Values that six digits do not tell apart, and names longer than a directory's."""
+    made, _ = variants(few, vary=["lr=0.0012345671,0.0012345672", "clip=1,2"], equal="steps", steps="5")
+    assert made[0].name == "lr 0.0012345671, clip 1" and len({each.name for each in made}) == 4
+    made = [Variant(f"{'dropout 0.1, ' * 9}clip {clip}", made[0].settings) for clip in (1, 2, "../..")]
+    runs = {each.run(Path("runs"), 1) for each in made}
+    assert len(runs) == 3 and all(run.parent == Path("runs") and len(run.name) < 100 for run in runs)
+
+
 def test_without_a_length_it_is_small_and_quick(few):
     made, _ = variants(few)
     assert (made[0].settings.model.hidden_size, made[0].settings.training.steps) == (64, 1500)  # no clock in it

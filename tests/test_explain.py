@@ -296,3 +296,9 @@ def test_it_loads_no_torch(charrnn):
     assert done.returncode == 0
     assert re.search(r"\|\s+numpy$", done.stderr, re.M)
     assert not re.search(r"\|\s+torch$", done.stderr, re.M)
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_saturated_gate_is_0_or_1_without_a_warning():
+    w = {name: value * 1e30 for name, value in weights("lstm").items()}
+    assert set(explained.one_step("lstm", w, X, STATE, MEMORY).gate("f")) <= {0.0, 1.0}

@@ -3,18 +3,30 @@
 import dataclasses
 import json
 import math
+import shutil
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from conftest import needs_kernel
+from fuzz import FIXTURES
 from torch import nn
 
 from charrnn.config import ModelSettings
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.lab import gradients
-from charrnn.lab.gradients import Windows, fitted_rate, gradient_norms, half_life, line_windows, shares, stream_windows
+from charrnn.lab.gradients import (
+    Curve,
+    Windows,
+    about_slowest,
+    fitted_rate,
+    gradient_norms,
+    half_life,
+    line_windows,
+    shares,
+    stream_windows,
+)  # fmt: skip
 from charrnn.lab.models import fresh, names_stream
 from charrnn.lab.unrolled import linear_step, nats, tensors_of, unroll
 from charrnn.model import equations
@@ -273,6 +285,7 @@ def test_vanish_gives_the_same_figures_for_a_seed(monkeypatch):
         assert found[cell, "untrained", "c"] == pytest.approx(GOLDEN[cell], rel=1e-6)
     assert found["gru", "trained", "h"] == pytest.approx(GOLDEN["gru, trained"], rel=1e-3)
     assert len(result.rows) == 13 and [len(panel.series) for panel in result.panels] == [8, 5, 8, 5]
+    assert len({panel.title for panel in result.panels}) == 4  # in the CSV the title alone tells them apart
 
 
 GOLDEN = {"rnn": 0.549579135, "lstm, bias 0": 0.622218836, "lstm": 0.835387428, "gru, trained": 0.64422141}
@@ -306,3 +319,23 @@ def test_a_model_alone_has_no_text(trained, tmp_path):
     (tmp_path / "model.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="held out"):
         gradients.vanish(tmp_path / "model.safetensors", 64, 1, lambda text: None)
+
+
+def test_the_sentence_of_a_run_speaks_of_what_is_there():
+    fall = np.tile(0.5 ** np.arange(9), (3, 1))
+    one, other, none = (Curve("rnn", "trained", "h", norms) for norms in (fall, fall**2, np.zeros((3, 9))))
+    assert "others" not in about_slowest([one], 8)
+    for curves in ([none, other, one], [one, none]):  # a curve without a rate is not the slowest
+        assert "leaves 0.500" in about_slowest(curves, 8) and "less by all others" in about_slowest(curves, 8)
+    assert about_slowest([none], 8) == "From 4 characters back on, nothing is left of the gradient."
+    assert np.isnan(shares(np.zeros(9))).all()
+
+
+def test_a_counting_model_and_a_damaged_text_are_called_what_they_are(trained, tmp_path, charrnn):
+    shutil.copytree(trained, tmp_path / "run")
+    for about in (tmp_path / "run" / "corpus").glob("*.json"):
+        about.write_bytes(b"")
+    done = charrnn("lab", "vanish", tmp_path / "run")
+    assert done.returncode == 3 and "is damaged" in done.stderr
+    done = charrnn("lab", "memory", FIXTURES / "0.2.0" / "ngram-lines")
+    assert done.returncode == 2 and "counts n-grams" in done.stderr

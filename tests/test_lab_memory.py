@@ -175,7 +175,7 @@ def test_reach_is_the_longest_delay_that_is_recalled():
 
 
 def test_a_run_is_measured_on_its_own_held_out_text(trained, capfd):
-    command(trained, None, None, False, 1, True)
+    command(trained, seed=1, quiet=True)
     shown = capfd.readouterr().out
     assert "Loss against usable context" in shown
     assert "characters of context  state reset" in shown

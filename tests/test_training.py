@@ -199,7 +199,8 @@ def prose(tmp_path_factory):
 
 def sized_for(found, rate=1e9, **chosen):
     """What the recipe makes of these options on a machine of this speed."""
-    return recipe.fill(resolve([("--", chosen)])[0], found, lambda: rate)[0]
+    settings, origins = resolve([("--", chosen)])
+    return recipe.fill(settings, found, lambda: rate, origins)[0]
 
 
 def test_a_larger_budget_and_a_faster_machine_get_a_larger_network(prose):
@@ -235,7 +236,7 @@ def test_where_there_is_time_two_dense_layers_read_long_windows(prose):
     )
 
 
-@pytest.mark.parametrize("asked", [{"num_layers": 1}, {"skip": "residual"}, {"tie_weights": True}])
+@pytest.mark.parametrize("asked", [{"num_layers": 1}, {"skip": "none"}, {"skip": "residual"}, {"tie_weights": True}])
 def test_a_depth_or_skip_that_a_person_sets_is_left_alone(prose, asked):
     made = sized_for(prose, 2e11, budget="20m", **asked).model
     assert (made.num_layers, made.skip) == (1, asked.get("skip", "none"))

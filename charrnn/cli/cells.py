@@ -12,7 +12,7 @@ import typer
 from charrnn.cli.eval import Run
 from charrnn.cli.result_view import PANEL, Json, check_outputs
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, print_line, write_stdout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -102,11 +102,13 @@ def _print_search(shown: str, found: Search) -> None:
         facts = [
             ("nothing", f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars")
         ]
+    if lucky := list(dict.fromkeys(one.feature for one in found.found if not one.beats_luck)):
+        facts.append(("luck alone", f"{', '.join(lucky)}: no better than what luck can do"))
     if found.left_out:
         facts.append(("left out", f"{', '.join(found.left_out)}: too rare in this text"))
     print_facts(facts)
     if found.found:
-        print(f"now: charrnn cells {shown} --show {found.found[0].cell}:{found.found[0].unit}")
+        print_line(f"now: charrnn cells {shown} --show {found.found[0].cell}:{found.found[0].unit}")
 
 
 def row_of(one: Found) -> list[str]:

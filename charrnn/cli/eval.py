@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-import sys
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -235,7 +234,6 @@ def _show(result: dict[str, Any]) -> None:
     title = f"{one_line(result['run'])} on {what}: {result['chars']:,} predicted characters, {protocol}"
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], rows)
     print_facts(_facts(result))
-    sys.stdout.flush()
     _show_lines(result)
 
 

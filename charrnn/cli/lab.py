@@ -7,10 +7,12 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.result_view import Csv, Json, Plot, Quiet, Run, Seed, check_outputs, note, show
+from charrnn.config import nearest
 from charrnn.errors import SettingsError
+from charrnn.layout import GATES
+from charrnn.terminal import one_line
 
 lab = typer.Typer(help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True)
-CELLS = ("rnn", "lstm", "gru", "gru-before")
 
 
 @lab.command("vanish")
@@ -44,8 +46,8 @@ def depth(
 ) -> None:
     """Gradients by layer in stacks of 1 to 8, plain and with skips; and what leaving out a layer costs."""
     check_outputs(plot, csv, json, seed)
-    if cell not in CELLS:
-        raise SettingsError(f"--cell {cell!r}: choose {', '.join(CELLS[:-1])} or {CELLS[-1]}")
+    if cell not in GATES:
+        raise SettingsError(f"--cell {one_line(cell)!r} is not one of {', '.join(GATES)}{nearest(cell, GATES)}")
 
     from charrnn.lab.depth import depth as find
 
@@ -54,7 +56,7 @@ def depth(
 
 @lab.command("memory")
 def memory(
-    run: Run = None, plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False
+    run: Run = None, seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False
 ) -> None:
     """What a run's loss owes to its context; without a run, how far rnn, gru and lstm remember."""
     check_outputs(plot, csv, json, seed)
@@ -65,7 +67,7 @@ def memory(
 
 
 @lab.command("explode")
-def explode(plot: Plot = None, csv: Csv = None, json: Json = False, seed: Seed = 1, quiet: Quiet = False) -> None:
+def explode(seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False) -> None:
     """A network that explodes: with clipping, without, and going back to a checkpoint; the cliff behind it."""
     check_outputs(plot, csv, json, seed)
 

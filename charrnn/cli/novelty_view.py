@@ -7,7 +7,7 @@ from typing import Any
 
 import typer
 
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, print_line, write_stdout
 
 SHOWN = 70  # characters of a text in a table
 
@@ -41,15 +41,15 @@ def show(run: str, found: dict[str, Any]) -> None:
     )
     print_table(title, ["", "samples", split], _shares(found))
     for line in texts_of(found):
-        typer.echo(line)
+        print_line(line)
     temperatures, rows = _by_temperature(found)
     other = found["other_temperatures"]
     samples = "1 sample" if other["samples"] == 1 else f"{other['samples']:,} samples"
     size = f" (others than {found['temperature']:g}: {samples} of at most {other['length']:,} characters)"
     is_less = (other["samples"], other["length"]) != (found["samples"], found["length"])
     print_table(f"\nby temperature{size if is_less else ''}", ["", *temperatures, split], rows)
-    typer.echo(_entropy(found["entropy"]))
-    typer.echo(verdict(found))
+    print_line(_entropy(found["entropy"]))
+    print_line(verdict(found))
     for warning in found["warnings"]:
         typer.echo(f"warning: {warning}", err=True)
 

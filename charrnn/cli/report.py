@@ -7,8 +7,8 @@ from typing import Annotated
 
 import typer
 
-from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.cli.result_view import check_place
+from charrnn.terminal import one_line, print_line, write_stdout
 
 
 def report(
@@ -23,7 +23,7 @@ def report(
 ) -> None:  # fmt: skip
     """One page about a run: how it learnt, what it reaches, what it wrote, what its cells follow. Works offline."""
     if out is not None:
-        _check_place(out)
+        check_place("--out", out)
 
     from charrnn.cli.novelty_view import verdict
     from charrnn.modelfile import newest_run, read_model
@@ -43,13 +43,4 @@ def report(
         }  # fmt: skip
         write_stdout([json_line(about).encode() + b"\n"], raw=True)
     else:
-        typer.echo(f"{one_line(str(place))}: {len(made) / 1e6:.1f} MB; open it in a browser")
-
-
-def _check_place(out: Path) -> None:
-    """Before any work. Raises SettingsError, StorageError."""
-    shown = one_line(str(out))
-    if out.exists() and not out.is_file():  # a device would be replaced by a file
-        raise SettingsError(f"--out {shown}: not a regular file; name a file to write")
-    if not out.parent.is_dir():
-        raise StorageError(f"--out {shown}: no directory {one_line(str(out.parent))}; make it, or choose another")
+        print_line(f"{one_line(str(place))}: {len(made) / 1e6:.1f} MB; open it in a browser")

@@ -19,7 +19,7 @@ import typer
 from charrnn import config
 from charrnn import layers as sources
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, print_line, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
@@ -165,11 +165,11 @@ def _layers(files: list[str], assignments: list[str], chosen: dict[str, Any]) ->
 def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
     settings, origins = config.resolve(layers)
     for section, values in settings.to_dict().items():
-        typer.echo(f"[{section}]")
+        print_line(f"[{section}]")
         for key, value in values.items():
             shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value).lower()
             line = f"{key} = {shown}" if value is not None else f"# {key}: left to the program"
-            typer.echo(f"{line}  # {origins[key]}" if key in origins else line)
+            print_line(f"{line}  # {origins[key]}" if key in origins else line)
     return 0
 
 

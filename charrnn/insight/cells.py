@@ -31,13 +31,8 @@ ACTIVATIONS = {
     "gru": ("hidden", "reset", "update", "candidate"),
     "gru-before": ("hidden", "reset", "update", "candidate"),
 }
-GATES = {
-    "input",
-    "forget",
-    "output",
-    "reset",
-    "update",
-}  # between 0 and 1; the others are between -1 and 1, but for "cell"
+# Between 0 and 1; the others are between -1 and 1, but for "cell".
+GATES = {"input", "forget", "output", "reset", "update"}
 LayerState = tuple[np.ndarray, ...]  # (h,) or (h, c), each (H,)
 State = tuple[LayerState, ...]  # of every layer
 Recorded = dict[str, np.ndarray]

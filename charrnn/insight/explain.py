@@ -202,7 +202,7 @@ def one_step(cell: str, w: Mapping[str, np.ndarray], x: np.ndarray, h: np.ndarra
         else:
             from_h = weight_hh[rows] @ (values["r"] * h)
         total = from_h + from_x + bias
-        value = np.tanh(total) if gate.squash == "tanh" else 1 / (1 + np.exp(-total))
+        value = np.tanh(total) if gate.squash == "tanh" else (1 + np.tanh(total / 2)) / 2
         values[gate.letter] = value
         parts = zip(from_h, from_x, bias, total, value, strict=True)
         lines += [Line(gate.letter, unit, *map(float, part)) for unit, part in enumerate(parts)]

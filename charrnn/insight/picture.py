@@ -21,8 +21,8 @@ FONT = "DejaVu Sans"  # it comes with matplotlib
 # Whatever a matplotlibrc says: no TeX reads the labels, and the same SVG is the same bytes.
 STYLE: dict[Any, Any] = {"font.family": FONT, "text.usetex": False, "svg.fonttype": "path", "svg.hashsalt": "charrnn"}
 MOST_LETTERS = 16  # of a label
-# Told apart by every eye (Okabe & Ito 2008, "Color Universal Design"), but for its yellow, which is faint on white.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000")
+# Told apart by every eye (Okabe & Ito 2008, "Color Universal Design"), with grey for its yellow, which is faint on white.
+COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#56B4E9", "#E69F00", "#000000", "#808080")
 LINES = ("-", "--", ":", "-.")  # the next one when the colours are used up
 MARKED_POINTS = 16  # curves of up to so many points show them
 
@@ -55,7 +55,9 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
 
 def curves(result: Result, format: str) -> bytes:
     """A PNG or SVG of a lab's panels, two or three beside each other; a name has one look in all, a label of y one range."""
-    names = list(dict.fromkeys(series.name for panel in result.panels for series in panel.series))
+    # A curve that is alone in its panel needs no colour of its own: those come last.
+    ordered = sorted(result.panels, key=lambda panel: len(panel.series) == 1)
+    names = list(dict.fromkeys(series.name for panel in ordered for series in panel.series))
     columns = min(2 if len(result.panels) <= 4 else 3, len(result.panels))
     rows = -(-len(result.panels) // columns)
     with matplotlib.rc_context(STYLE):
@@ -90,6 +92,10 @@ def _draw_panel(axes: Any, panel: Panel, names: list[str]) -> None:
     axes.set_ylabel(drawable(panel.y_label), parse_math=False)
     if not panel.log_x and all(float(x).is_integer() for series in panel.series for x in series.x):
         axes.xaxis.set_major_locator(MaxNLocator(integer=True))  # half a seed or half a lag is none
+    places = sorted({x for series in panel.series for x in series.x})
+    if panel.log_x and len(places) <= MARKED_POINTS and all(x > 0 for x in places):  # 1, 2, 4 rather than powers of ten
+        axes.set_xticks(places, [f"{x:g}" for x in places])
+        axes.set_xticks([], minor=True)
     axes.grid(True, alpha=0.25, linewidth=0.6)
     if panel.series:
         for text in axes.legend(fontsize=8).get_texts():

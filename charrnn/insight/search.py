@@ -45,6 +45,10 @@ class Found(NamedTuple):
     peak: str
     after: str
 
+    @property
+    def beats_luck(self) -> bool:
+        return abs(self.score) > self.chance
+
 
 @dataclass(frozen=True)
 class Search:

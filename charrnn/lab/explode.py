@@ -21,6 +21,7 @@ from charrnn.config import Settings
 from charrnn.errors import DivergedError
 from charrnn.insight.score import Score
 from charrnn.lab import cliff
+from charrnn.lab.gradients import spectral_radius
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.model.charmodel import CharModel
 from charrnn.storage import make_directories, write_atomically
@@ -151,12 +152,6 @@ def first_weights(settings: Settings, vocabulary_size: int) -> Weights:
         weight.mul_(RADIUS / spectral_radius(weight))
         model.embedding.weight.mul_(INPUTS)
     return {name: value.detach().numpy().copy() for name, value in model.tensors().items()}
-
-
-def spectral_radius(matrix: torch.Tensor) -> float:
-    """The largest absolute eigenvalue of a (H, H) matrix; NaN if it is not finite."""
-    finite = bool(torch.isfinite(matrix).all())
-    return float(torch.linalg.eigvals(matrix.detach().double()).abs().max()) if finite else math.nan
 
 
 def norm_of(gradients: Iterable[torch.Tensor]) -> float:

@@ -120,13 +120,15 @@ def half_life(rate: float) -> float:
 
 
 def shares(mean_norms: np.ndarray) -> np.ndarray:
-    """(lags + 1,): the part of all the gradient that lies within each lag."""
-    return np.cumsum(mean_norms) / mean_norms.sum()
+    """(lags + 1,): the part of all the gradient that lies within each lag; NaN where there is none."""
+    total = mean_norms.sum()
+    return np.cumsum(mean_norms) / total if total > 0 else np.full(len(mean_norms), math.nan)
 
 
 def spectral_radius(matrix: torch.Tensor) -> float:
-    """The largest absolute eigenvalue."""
-    return float(torch.linalg.eigvals(matrix).abs().max())
+    """The largest absolute eigenvalue of a (H, H) matrix; NaN if it is not finite."""
+    finite = bool(torch.isfinite(matrix).all())
+    return float(torch.linalg.eigvals(matrix.detach().double()).abs().max()) if finite else math.nan
 
 
 def vanish(run: Path | None, lags: int, seed: int, say: Callable[[str], None]) -> Result:
@@ -150,11 +152,7 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
         name = f"{settings.cell}, layer {k + 1}" if len(norms) > 1 else settings.cell
         radius = spectral_radius(tensors[f"recurrent.weight_hh_l{k}"]) if settings.cell == "rnn" else None
         curves += [Curve(name, "trained", of, each, radius) for of, each in zip("hc", layer, strict=False)]
-    slowest = max(curves, key=lambda curve: fitted_rate(curve.norms.mean(0)))
-    sentence = (
-        f"From {(windows.lags + 1) // 2} to {windows.lags} characters back, each one leaves {_left(slowest)} of the gradient by "
-        f"{slowest.of} of {slowest.cell}, and less by all others; 90 % of it lies within {_within(slowest)} characters."
-    )
+    sentence = about_slowest(curves, windows.lags)
     settled = {"run": str(run), "lags": windows.lags, "positions": len(windows.ids), "seed": seed}
     return Result(
         f"Gradient of one character's loss by earlier states: {one_line(run.name)}, {model_file.mode}",
@@ -163,6 +161,20 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
         (_norm_panel("norm of the gradient", curves), _share_panel("share of the gradient", curves)),
         sentence,
         settled,
+    )
+
+
+def about_slowest(curves: list[Curve], lags: int) -> str:
+    """What to see in a run, in words."""
+    half = (lags + 1) // 2
+    reaching = [curve for curve in curves if math.isfinite(_rate(curve))]
+    if not reaching:
+        return f"From {half} characters back on, nothing is left of the gradient."
+    slowest = max(reaching, key=_rate)
+    others = ", and less by all others" if len(curves) > 1 else ""
+    return (
+        f"From {half} to {lags} characters back, each one leaves {_left(slowest)} of the gradient by {slowest.of} of "
+        f"{slowest.cell}{others}; 90 % of it lies within {_within(slowest)} characters."
     )
 
 
@@ -199,8 +211,8 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
         "positions": len(windows.ids), "seed": seed,
     }  # fmt: skip
     panels = (
-        _norm_panel("untrained", untrained), _norm_panel(f"after {STEPS} updates", trained),
-        _share_panel("untrained", untrained), _share_panel(f"after {STEPS} updates", trained),
+        _norm_panel("norm, untrained", untrained), _norm_panel(f"norm, after {STEPS} updates", trained),
+        _share_panel("share, untrained", untrained), _share_panel(f"share, after {STEPS} updates", trained),
     )  # fmt: skip
     rows = tuple(map(_row, untrained + trained))
     return Result(

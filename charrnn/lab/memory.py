@@ -61,6 +61,8 @@ def _of_run(run: Path, seed: int) -> Result:
 def about(name: str, found: Context) -> str:
     """What to see, in words."""
     first, whole = found.only.nats[0], found.only.nats[-1]
+    if not (math.isfinite(first) and math.isfinite(whole)):
+        return f"The weights of this {name} are so large that its loss is no number."
     if whole >= first:
         return f"This {name} gains nothing from more than one character: it has learnt none of what they tell."
     return (
@@ -97,7 +99,7 @@ def _of_cells(seed: int, say: Say) -> Result:
         (f"reset every {k}", *(_bits(found.reset[i]) for found in contexts.values())) for i, k in enumerate(lengths)
     ]
     rows.append(("95 % of the gain", *(found.usable for found in contexts.values())))
-    reached = ", ".join(f"{reach(shares)} characters with {name}" for name, shares in recalled.items())
+    reached = "; ".join(f"{reach(shares)} characters with {name}" for name, shares in recalled.items())
     usable = max(found.usable for found in contexts.values())
     sentence = (
         f"Learnt in {RECALL_STEPS} steps for one delay alone, nine of ten symbols are recalled after {reached} (bias: of the "

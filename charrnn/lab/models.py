@@ -10,11 +10,10 @@ import numpy as np
 import torch
 
 from charrnn.config import ModelSettings, Settings, TextSettings
-from charrnn.errors import CheckpointError, CorpusError
+from charrnn.insight.cells import refuse_counting
 from charrnn.insight.scoring import text_of_split
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
-from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
 from charrnn.text.reading import find_source, pieces
 from charrnn.training import backends
@@ -26,17 +25,15 @@ BATCH, LENGTH, LR = 32, 32, 0.005  # lanes, characters of truncated BPTT, learni
 
 
 def read_run(run: Path) -> tuple[ModelFile, np.ndarray]:
-    """A network and the ids (N,) of its test text, or else its validation text. Raises CheckpointError, CorpusError."""
+    """A network and the ids (N,) of its test text, or else its validation text.
+
+    Raises CheckpointError, CorpusError; SettingsError if the model counts.
+    """
     model_file = read_model(run)
-    shown = one_line(str(run))
-    if model_file.counts:
-        raise CheckpointError(f"{shown} counts and has no states or gradients; name the run of a network")
-    try:
-        return model_file, text_of_split(model_file, None).ids
-    except CheckpointError:
-        raise CheckpointError(f"{shown} lies in no run directory with its text; labs need the text held out") from None
-    except CorpusError:
-        raise CorpusError(f"{shown} has no text held out; labs need one: train with --split or --val") from None
+    refuse_counting(model_file)
+    return model_file, text_of_split(
+        model_file, None, advice="labs need text held out: train with --split or --val"
+    ).ids
 
 
 def names_stream(seed: int) -> tuple[np.ndarray, np.ndarray, int]:

@@ -6,6 +6,7 @@ No training here: lab/compare.py does that.
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
 import math
 import re
@@ -42,7 +43,11 @@ class Variant:
     settings: Settings
 
     def run(self, folder: Path, seed: int) -> Path:
-        return folder / f"{run_name(re.sub(r'[ ,=]+', '-', self.name))}-seed-{seed}"
+        words = re.sub(r"[ ,=]+", "-", self.name)
+        name = run_name(words)
+        if name != words:  # cut short or altered, and then perhaps another's too
+            name = f"{name[:60]}-{hashlib.sha256(words.encode()).hexdigest()[:12]}"
+        return folder / f"{name}-seed-{seed}"
 
     def with_seed(self, seed: int) -> Settings:
         return self.settings.with_values("training", seed=seed)
@@ -65,7 +70,7 @@ def variants_of(asked: Asked, found: Survey, rate: Callable[[Settings], float]) 
     resolved = [
         resolve([*base, ("--vary", each)])[0] for each in combinations
     ]  # what does not go together is told first
-    filled = recipe.fill(resolved[0], found, lambda: rate(resolved[0]))[0]
+    filled = recipe.fill(resolved[0], found, lambda: rate(resolved[0]), {*origins, *keys})[0]
     size, variants = len(found.vocabulary), []
     wanted = count(sized(filled.model, filled.model.hidden_size or 1), size)
     for each in combinations:
@@ -111,5 +116,7 @@ def as_layer(settings: Settings) -> dict[str, Any]:
 
 
 def _named(key: str, value: Any) -> str:
-    shown = f"{value:g}" if isinstance(value, float) else one_line(str(value))
+    shown = one_line(str(value))
+    if isinstance(value, float) and float(f"{value:g}") == value:  # 1 rather than 1.0, but never two values as one
+        shown = f"{value:g}"
     return shown if key == "cell" else f"{typed(key)} {shown.lower() if isinstance(value, bool) else shown}"

@@ -317,7 +317,7 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
     ids = cells.cut(model, text.ids, most)
     say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
     looked = search(model, ids)
-    told = [each for each in looked.found if abs(each.score) > each.chance]
+    told = [each for each in looked.found if each.beats_luck]
     found = [
         {
             "title": each.feature,

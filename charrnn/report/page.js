@@ -32,7 +32,7 @@ function samples(kept) {
   return [
     kept.kept > kept.shown.length ? paragraph(`${kept.shown.length} of the ${kept.kept} that are in samples.txt.`, "hint") : null,
     make("div", { class: "samples" }, kept.shown.map((one) => make("figure", {},
-      make("figcaption", {}, `step ${number(one.step)}`, make("span", {}, `${one.bits.toFixed(3)} bits per character`)),
+      make("figcaption", {}, `step ${number(one.step)}`, one.bits === null ? null : make("span", {}, `${one.bits.toFixed(3)} bits per character`)),
       make("pre", { tabindex: "0", "aria-label": `Sample at step ${one.step}` }, one.text)))),
   ];
 }

@@ -25,7 +25,6 @@ LABELS = {
     "cell": "cell state", "hidden": "hidden state", "forget": "forget gate", "input": "input gate", "output": "output gate",
     "reset": "reset gate", "update": "update gate", "candidate": "candidate",
 }  # fmt: skip
-GATES = ("forget", "input", "output", "reset", "update")  # between 0 and 1
 
 
 def viewer(model: ModelFile, text: Text, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -78,7 +77,7 @@ def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]]
     others = [unit for unit in np.argsort(-values.std(axis=0), kind="stable").tolist() if unit not in set(wanted)]
     units = sorted(wanted + others[: max(0, most - len(wanted))])
     chosen = np.nan_to_num(values[:, units].T.astype(np.float64))
-    is_gate = _kind(name) in GATES
+    is_gate = _kind(name) in cells.GATES
     centre = 0.5 if is_gate else 0.0
     scales = np.full(len(units), 0.5) if is_gate else np.maximum(np.abs(chosen).max(axis=1), 1e-6)
     levels = np.clip(np.rint(LEVELS * (chosen - centre) / scales[:, None]), -LEVELS, LEVELS).astype(np.int8)

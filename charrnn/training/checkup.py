@@ -41,7 +41,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         source = None
     else:
         filled, network = recipe.fill(
-            settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime))
+            settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)), origins
         )
         # Into a run that is not there yet: --overwrite, which could remove the old one, is not for a check.
         source = finetune.prepare(old, filled, found, fresh_run(found.name, Path("runs"))) if old is not None else None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
 from charrnn.config import ModelSettings, Settings, TrainingSettings, seconds
@@ -44,17 +44,20 @@ class Recipe(NamedTuple):
     reason: str
 
 
-def fill(settings: Settings, found: Survey, rate: Callable[[], float]) -> tuple[Settings, str]:
+def fill(
+    settings: Settings, found: Survey, rate: Callable[[], float], asked: Collection[str] = ()
+) -> tuple[Settings, str]:
     """Settings with every None of the network and the training decided, and why in one line.
 
     rate: recurrent weights times characters that a second of training takes here; asked for only if it matters.
+    asked: the settings that a person chose; of --skip its value does not say.
     """
     chars = training_chars(found, settings.text)
     model, training = settings.model, settings.training
     is_small = chars < _SMALL[-1][0]
     if training.epochs is None and training.steps is None and training.budget is None:
         training = dataclasses.replace(training, **({"epochs": 60.0} if is_small else {"budget": DEFAULT_BUDGET}))
-    recipe = _for_small(chars) if is_small else _for_work(chars, model, training, rate)
+    recipe = _for_small(chars) if is_small else _for_work(chars, model, training, rate, "skip" in asked)
     hidden = model.hidden_size or (model.embedding_size if model.tie_weights else None) or recipe.hidden_size
     sized: dict[str, Any] = {
         "hidden_size": hidden,
@@ -96,7 +99,9 @@ def _for_small(chars: int) -> Recipe:
     return Recipe(hidden, 1, "none", dropout, 0.0, 0.005, decay, EMA, 0.0, 32, 64, f"sized for {chars:,} characters")
 
 
-def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float]) -> Recipe:
+def _for_work(
+    chars: int, model: ModelSettings, training: TrainingSettings, rate: Callable[[], float], has_skip: bool
+) -> Recipe:
     """Weights and characters read grow together: twice the work, sqrt(2) of both. What is read often is dropped more."""
     gates = GATES[model.cell]
     work = 0.0
@@ -109,7 +114,7 @@ def _for_work(chars: int, model: ModelSettings, training: TrainingSettings, rate
         lanes, length = SHALLOW_SHAPE
         read = float((training.steps or 0) * (training.batch_size or lanes) * (training.seq_length or length))
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
-    is_open = model.num_layers is None and model.skip == "none" and not model.tie_weights
+    is_open = model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
     is_deep = is_open and (gates * model.hidden_size**2 if model.hidden_size else wanted) >= DEEP
     layers = model.num_layers or 1 + is_deep
     squares = gates * (2 * layers - 1)  # of hidden x hidden: each layer's own, and what it reads of the one below

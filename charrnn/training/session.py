@@ -74,7 +74,9 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
     if counts:
         check_flags(origins)
     else:
-        settings, network = recipe.fill(settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)))
+        settings, network = recipe.fill(
+            settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)), origins
+        )
     path = request.run or (
         request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
     )
