@@ -19,10 +19,8 @@ WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training 
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
 DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
-SHALLOW_SHAPE, DEEP_SHAPE = (
-    (16, 64),
-    (8, 256),
-)  # lanes, characters; what opens pages before is learnt by long windows only
+SHALLOW_SHAPE = (32, 64)  # lanes, characters
+DEEP_SHAPE = (8, 256)  # what was opened long before is closed by those only that learnt from long windows
 STATE_RESET = 0.03  # a model that also meets empty states in training loses less where texts begin
 START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
