@@ -15,7 +15,7 @@ from charrnn.report.viewer import viewer
 from charrnn.training.session import Request, train
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
-REQUIRED = os.environ.get("CHARRNN_BROWSER") == "required" or bool(os.environ.get("CI"))
+REQUIRED = os.environ.get("BROWSER_TESTS") == "required" or bool(os.environ.get("CI"))
 pytestmark = [
     pytest.mark.medium,
     pytest.mark.skipif(CHROMIUM is None and not REQUIRED, reason="no Chromium here; .ci/run installs one"),
