@@ -149,9 +149,10 @@ class RuntimeSettings:
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting(
-        "float32",
-        "arithmetic of matrix products; tf32 needs CUDA, bfloat16 a GPU or processor that has it, and torch.nn's cells",
-        choices=("float32", "bfloat16", "tf32"),
+        "auto",
+        "arithmetic of matrix products; auto: bfloat16 where the compiled cells have it (AVX512-BF16), else float32; "
+        "tf32 needs CUDA",
+        choices=("auto", "float32", "bfloat16", "tf32"),
     )
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
     watch: bool = setting(False, "log the health of gradients, updates and gates at every 100th step")
@@ -275,13 +276,6 @@ def finite(
     return value
 
 
-def check_bfloat16(runtime: RuntimeSettings, cell: str) -> None:
-    """Raises SettingsError where bfloat16 is asked of cells that have none."""
-    if runtime.precision == "bfloat16" and (runtime.backend == "own" or cell == "gru-before"):
-        lacking = "gru-before" if cell == "gru-before" else "--backend own"
-        raise SettingsError(f"--precision bfloat16 is for torch.nn's cells, and {lacking} is not one; use float32")
-
-
 def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     """The value in its field's type and within its limits. Strings are parsed: they come from a command line."""
     kind, limits = item.metadata["kind"], item.metadata
@@ -349,7 +343,6 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             f"--order and --smoothing are for counting; add --cell ngram, or leave them out with {model.cell}"
         )
-    check_bfloat16(settings.runtime, model.cell)
     if settings.text.unit == "byte":
         fresh = TextSettings()
         for key in ("encoding", "errors", "newlines", "normalize"):

@@ -53,9 +53,16 @@ def test_on_a_gpu_only_cudnn_is_a_candidate_where_it_has_the_cell():
     assert [able(CUDA, cell=cell) for cell in ("lstm", "gru-before")] == [("torch",), ("func",)]
 
 
+def test_in_bfloat16_the_kernel_is_the_only_candidate_where_it_has_it_and_is_not_ruled_out(monkeypatch):
+    monkeypatch.setattr(kernel, "has_bfloat16", lambda: True)
+    assert able(precision="bfloat16") == able(precision="bfloat16", backend="own") == ("kernel",)
+    assert able(precision="bfloat16", backend="torch") == able(CUDA, precision="bfloat16") == ("torch",)
+
+
 @pytest.mark.parametrize("device", [CPU, CUDA])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
-def test_in_bfloat16_torchs_cells_are_the_only_candidate(cell, device):
+def test_elsewhere_torchs_cells_are_the_only_candidate_in_bfloat16(cell, device, monkeypatch):
+    monkeypatch.setattr(kernel, "has_bfloat16", lambda: False)
     assert able(device, cell=cell, precision="bfloat16") == ("torch",)
     chosen = settings(cell, precision="bfloat16")
     assert backends.pick(chosen, 65, LARGE, CPU, recorded="kernel") == (
@@ -110,7 +117,8 @@ def test_small_trainings_are_not_measured(no_kernel, taken):
 def test_the_measurement_runs_every_candidate_and_leaves_the_dice_as_they_were(no_kernel):
     torch.manual_seed(5)
     before = torch.get_rng_state()
-    found = backends._measured(("func", "torch"), settings("gru", hidden_size=16).model, 7, (2, 3), CPU)
+    chosen = settings("gru", hidden_size=16)
+    found = backends._measured(("func", "torch"), chosen.runtime, chosen.model, 7, (2, 3), CPU)
     assert found.keys() == {"func", "torch"}
     assert all(0 < seconds < 60 for seconds in found.values())
     assert torch.equal(torch.get_rng_state(), before)

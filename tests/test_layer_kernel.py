@@ -47,7 +47,8 @@ def at_level(level):
     """The library as on a processor that has no more."""
     real = library()
     names = [f"charrnn_{name}" for name in ("layer_forward", "layer_backward", "product", "scores")]
-    return SimpleNamespace(charrnn_level=lambda: level, **{name: getattr(real, name) for name in names})
+    parts = {name: getattr(real, name) for name in names}
+    return SimpleNamespace(charrnn_level=lambda: level, charrnn_bfloat16=lambda: level == kernel.BFLOAT16, **parts)
 
 
 # A layer to run, and what comes of it
@@ -797,8 +798,9 @@ def use_the_layers(count, seed):
     def pick(*choices):
         return choices[generator.integers(len(choices))]
 
+    levels = (*LEVELS, kernel.BFLOAT16) if kernel.has_bfloat16() else LEVELS
     for number in range(count):
-        level = LEVELS[number % len(LEVELS)]
+        level = levels[number % len(levels)]
         kernel.library = lambda level=level: at_level(level)
         cell, hidden, batch = (
             list(GATES)[number // 3 % 4],
@@ -841,7 +843,7 @@ def test_the_layers_are_clean_under_the_sanitizers(tmp_path):
 
 # Each is one too many of something: what the sanitizers must see, or their silence says nothing.
 ONE_TOO_MANY = {
-    "inputs of a tile": (r"k < inner; k\+\+, a \+= a_inner", "k <= inner; k++, a += a_inner"),
+    "inputs of a tile": (r"k < operands; k\+\+, a \+= a_inner", "k <= operands; k++, a += a_inner"),
     "columns of a panel": (r"least\(PANEL, columns - column\), width", "least(PANEL, columns - column + 1), width"),
     "characters": (r"take\(&at, s->vocabulary \* columns\)", "take(&at, s->vocabulary * columns - 1)"),
     "targets": (r"q->targets\[i\];", "q->targets[i + 1];"),

@@ -7,9 +7,9 @@ import torch
 from conftest import FEW, Killed, Watcher
 from torch.nn import functional as F
 
-from charrnn.config import ModelSettings, RuntimeSettings, Settings, resolve
+from charrnn.config import ModelSettings, RuntimeSettings, Settings
 from charrnn.errors import SettingsError
-from charrnn.model import charmodel
+from charrnn.model import charmodel, kernel
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import read_model
 from charrnn.text.batches import Batch
@@ -21,6 +21,7 @@ from charrnn.training.step import TrainStep
 
 CPU, CUDA = torch.device("cpu"), torch.device("cuda")
 LACKING = runtime._lacking("bfloat16", CPU)
+kernel_bfloat16 = pytest.mark.skipif(not kernel.has_bfloat16(), reason="no kernel or no AVX512-BF16 here")
 needs_bfloat16 = pytest.mark.skipif(bool(LACKING), reason=f"bfloat16 needs {LACKING}")
 SMALL = {
     "hidden_size": 16,
@@ -45,10 +46,10 @@ def few(tmp_path):
     return str(tmp_path / "few.txt")
 
 
-def pair(cell, **more):
+def pair(cell, backend="torch", **more):
     """The same weights in float32 and bfloat16."""
     sized = {"cell": cell, "hidden_size": 24, "num_layers": 2, "embedding_size": 16, "dropout": 0.0} | more
-    made = [CharModel(ModelSettings(**sized), V, "torch", precision) for precision in ("float32", "bfloat16")]
+    made = [CharModel(ModelSettings(**sized), V, backend, precision) for precision in ("float32", "bfloat16")]
     made[1].load_state_dict(made[0].state_dict())
     return made
 
@@ -111,7 +112,7 @@ def test_a_training_learns_as_much_as_in_float32(few, tmp_path, cell):
 def test_a_resumed_training_is_the_same_to_the_bit_and_its_files_are_float32(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
     chosen = SMALL | {"steps": 30, "save_every": "4", "dropout": 0.4, "seq_length": 10, "mode": "stream", "batch_size": 3,
-                      "precision": "bfloat16", "num_layers": 2}  # fmt: skip
+                      "backend": "torch", "precision": "bfloat16", "num_layers": 2}  # fmt: skip
     request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a")
     _, straight = train(request, Watcher())
     with pytest.raises(Killed):
@@ -132,23 +133,85 @@ def test_a_resumed_training_is_the_same_to_the_bit_and_its_files_are_float32(tmp
     assert any("precision bfloat16 -> float32" in said for said in watcher.said)
 
 
+@kernel_bfloat16
+@pytest.mark.parametrize("skip", ["none", "dense"])
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
+def test_the_kernels_scores_and_gradients_are_those_of_float32_to_a_hundredth(cell, skip):
+    ids, found = torch.randint(V, (5, 9)), []
+    models = pair(cell, "kernel", skip=skip)
+    state = tuple(torch.randn_like(part) * 0.5 for part in models[0].zero_state(5))
+    for model in models:
+        nats, after = model.nats(ids, ids, state)
+        nats.backward()
+        found.append([nats, *after, *(parameter.grad for parameter in model.parameters())])
+    for wanted, rounded in zip(*found, strict=True):
+        assert rounded.dtype == wanted.dtype
+        assert 0 < relative(rounded, wanted) < 0.02
+
+
+@kernel_bfloat16
+def test_the_kernel_scores_in_float32():
+    """Only training rounds, so that a model's score is the same wherever it was trained."""
+    exact, rounded = (model.eval() for model in pair("gru", "kernel"))
+    ids = torch.randint(V, (5, 9))
+    assert exact.nats(ids, ids, exact.zero_state(5))[0] == rounded.nats(ids, ids, rounded.zero_state(5))[0]
+
+
+@kernel_bfloat16
+def test_a_training_by_default_takes_it_in_the_kernel_and_resumes_to_the_bit(tmp_path):
+    (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
+    chosen = SMALL | {
+        "steps": 30,
+        "save_every": "4",
+        "dropout": 0.4,
+        "seq_length": 10,
+        "mode": "stream",
+        "batch_size": 3,
+    }
+    request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a")
+    _, straight = train(request, Watcher())
+    with pytest.raises(Killed):
+        train(Request(request.corpus, request.layers, run=tmp_path / "b"), Watcher(14))
+    watcher = Watcher()
+    _, resumed = train(Request(run=tmp_path / "b", resume=True), watcher)
+    assert resumed.weights_sha256 == straight.weights_sha256
+    assert not [said for said in watcher.said if "not exact" in said]
+    on = load_newest(tmp_path / "b")[0].meta["surroundings"]
+    assert (on["backend"], on["precision"]) == ("kernel", "bfloat16")
+
+
+def test_what_auto_means_follows_from_the_kernel_and_the_processor(monkeypatch):
+    means = backends.precision_of
+    for is_here in (True, False):
+        monkeypatch.setattr(kernel, "has_bfloat16", lambda is_here=is_here: is_here)
+        auto = [means(RuntimeSettings(), backend) for backend in ("kernel", "func", "torch")]
+        assert auto == ["bfloat16" if is_here else "float32", "float32", "float32"]
+        assert means(RuntimeSettings(precision="float32"), "kernel") == "float32"
+
+
+def test_a_run_made_with_it_goes_on_where_it_is_not_and_says_so(tmp_path, monkeypatch, few):
+    monkeypatch.setattr(backends, "precision_of", lambda *_: "float32")
+    chosen = SMALL | {"steps": 4, "backend": "own"}
+    train(Request(few, (("--", chosen),), run=tmp_path / "run"), Watcher())
+    monkeypatch.setattr(backends, "precision_of", lambda *_: "tf32")  # any other word
+    watcher = Watcher()
+    train(Request(None, (("--", {"steps": 6}),), run=tmp_path / "run", resume=True), watcher)
+    assert any("not exact to the bit: precision float32 -> tf32" in said for said in watcher.said)
+
+
 def test_float32_does_not_go_that_way(monkeypatch):
     monkeypatch.setattr(charmodel, "run_torch_as", pytest.fail)
     model = CharModel(ModelSettings(hidden_size=4, num_layers=1, embedding_size=3), V, "torch")
     assert model(torch.zeros(1, 2, dtype=torch.long), model.zero_state(1))[0].dtype == torch.float32
 
 
-@pytest.mark.parametrize(
-    ("chosen", "named"), [({"backend": "own"}, "--backend own"), ({"cell": "gru-before"}, "gru-before")]
-)
-def test_bfloat16_is_refused_for_the_own_cells(chosen, named):
-    with pytest.raises(SettingsError, match=f"--precision bfloat16 is for torch.nn's cells, and {named} is not one"):
-        resolve([("--", {"precision": "bfloat16"} | chosen)])
-
-
-def test_it_is_refused_when_a_run_with_the_own_cells_is_resumed_so():
-    with pytest.raises(SettingsError, match="--backend own is not one; use float32"):
-        backends.candidates(RuntimeSettings(precision="bfloat16", backend="own"), "gru", CPU)
+@pytest.mark.parametrize(("backend", "cell"), [("own", "gru"), ("auto", "gru-before")])
+def test_it_is_refused_for_own_cells_that_do_not_have_it(backend, cell, monkeypatch):
+    monkeypatch.setattr(kernel, "has_bfloat16", lambda: False)
+    with pytest.raises(
+        SettingsError, match="of the own cells needs the compiled kernel and a processor with AVX512-BF16"
+    ):
+        backends.candidates(RuntimeSettings(precision="bfloat16", backend=backend), cell, CPU)
 
 
 def refusal(precision, device="cpu"):

@@ -1,6 +1,7 @@
 /* What sampling.c and training.c share: vectors, exponentials, and the way one file serves several instruction sets.
  *
- * A file that includes itself once for each LEVEL (0 the architecture's baseline; on x86-64 1 AVX2, 2 AVX-512) includes
+ * A file that includes itself once for each LEVEL (0 the architecture's baseline; on x86-64 1 AVX2, 2 AVX-512, and in
+ * training 3, AVX-512 with products of bfloat16) includes
  * this header three times: at its top, for what does not depend on the level; before its vector part, which then may say
  * vec, NAME(...) and so on; and after that part, to end the level. The pragmas between the last two make the compiler use
  * those instructions for these functions only.
@@ -13,6 +14,9 @@
 
 #if defined(__x86_64__)
 #include <immintrin.h>
+#if defined(__clang__) || __GNUC__ >= 11
+#define BFLOAT16 /* the compiler has its instructions */
+#endif
 #endif
 
 #define UNITS 16 /* every width is padded to a multiple of this */
@@ -35,7 +39,8 @@ enum { RNN, LSTM, GRU, GRU_BEFORE };
 
 int charrnn_version(void); /* of the structures that the callers fill; library.py has the same number */
 const char *charrnn_compiler(void);
-int charrnn_level(void);   /* the best level of this processor */
+int charrnn_level(void);   /* the best level of this processor, up to 2 */
+int charrnn_bfloat16(void); /* whether it has level 3 too: level 2, and products of bfloat16 in training */
 
 #elif !defined(NAME) /* ------------------------------------------------------------------------------ a level begins */
 
@@ -55,6 +60,14 @@ int charrnn_level(void);   /* the best level of this processor */
 #pragma GCC push_options
 #pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c,prefer-vector-width=512")
 #endif
+#elif LEVEL == 3
+#define VEC 16
+#if defined(__clang__)
+#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,fma,f16c"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,fma,f16c,prefer-vector-width=512")
+#endif
 #else
 #define VEC 4
 #endif
@@ -72,7 +85,7 @@ typedef float loose __attribute__((vector_size(4 * VEC), aligned(4), may_alias))
 
 /* |x| at most 9.2, where tanh is 1 to the last bit; NaN becomes -9.2. */
 INLINE vec NAME(cut)(vec x) {
-#if LEVEL == 2
+#if LEVEL >= 2
     return (vec)_mm512_min_ps(_mm512_max_ps((__m512)x, _mm512_set1_ps(-9.2f)), _mm512_set1_ps(9.2f));
 #elif LEVEL == 1
     return (vec)_mm256_min_ps(_mm256_max_ps((__m256)x, _mm256_set1_ps(-9.2f)), _mm256_set1_ps(9.2f));

@@ -1,7 +1,11 @@
 /* Which kernel this is, and for which processor. */
 #include "level.h"
 
-#define VERSION 3
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
+#define VERSION 4
 
 int charrnn_version(void) { return VERSION; }
 
@@ -20,6 +24,16 @@ int charrnn_level(void) {
         __builtin_cpu_supports("avx512vl"))
         return 2;
     return 1;
+#else
+    return 0;
+#endif
+}
+
+/* Whether the processor multiplies bfloat16 (AVX512-BF16), and this library was built by a compiler that knows how. */
+int charrnn_bfloat16(void) {
+#ifdef BFLOAT16
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    return charrnn_level() == 2 && __get_cpuid_count(7, 1, &a, &b, &c, &d) && (a >> 5 & 1);
 #else
     return 0;
 #endif

@@ -9,6 +9,8 @@
  *   - A tile of outputs (6 rows x 64 with AVX-512) takes all its inputs from one packed panel and a few rows.
  *   - Layer 0 multiplies the V characters, not the T B places: a row of that table is looked up, and backward its gradient
  *     is summed by character.
+ *   - At level 3 products are of bfloat16, two at a time: packed weights and rows hold pairs of neighbouring inputs, rounded
+ *     as they are packed. Sums, gates, states and all that is kept stay float32.
  *   - Threads take rows of the batch, outside the time loop; for sums over rows
  *     they take outputs; they meet between such parts, not in the loop. So every sum has one order, and the result does not depend on the number of threads.
  *
@@ -77,8 +79,8 @@ typedef struct {
     const scores *q;
     meeting place;
     float *recurrent, *candidate, *input, *table, *bias; /* packed weights; (V, G); (G) */
-    float *scratch;                                      /* for each thread */
-    int64_t scratch_size, scratch_row;
+    float *scratch, *pairs;                              /* for each thread; pairs: level 3, rows as products read them */
+    int64_t scratch_size, scratch_row, pairs_size;
     void *memory;
 } work;
 
@@ -103,6 +105,17 @@ static void share(int64_t n, int number, int threads, int64_t *first, int64_t *l
 #undef LEVEL
 #define LEVEL 2
 #include "training.c"
+#ifdef BFLOAT16
+#undef LEVEL
+#define LEVEL 3
+#include "training.c"
+#endif
+#endif
+
+#ifdef BFLOAT16
+#define DISPATCH_3(function, level) ((level) == 3 ? function##_3 : DISPATCH(function, level))
+#else
+#define DISPATCH_3 DISPATCH
 #endif
 
 /* Arrays of n floats one after another, each at a multiple of 64 bytes. */
@@ -112,11 +125,11 @@ static float *take(char **at, int64_t n) {
     return (float *)place;
 }
 
-static void forward_part(void *w, int number) { DISPATCH(forward, ((work *)w)->s->level)(w, number); }
-static void backward_part(void *w, int number) { DISPATCH(backward, ((work *)w)->s->level)(w, number); }
-static void product_part(void *w, int number) { DISPATCH(multiply, ((work *)w)->p->level)(w, number); }
+static void forward_part(void *w, int number) { DISPATCH_3(forward, ((work *)w)->s->level)(w, number); }
+static void backward_part(void *w, int number) { DISPATCH_3(backward, ((work *)w)->s->level)(w, number); }
+static void product_part(void *w, int number) { DISPATCH_3(multiply, ((work *)w)->p->level)(w, number); }
 
-static void scores_part(void *w, int number) { DISPATCH(score, ((work *)w)->q->level)(w, number); }
+static void scores_part(void *w, int number) { DISPATCH(score, least(((work *)w)->q->level, 2))(w, number); }
 
 static openmp lent;
 
@@ -140,8 +153,9 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t each, int
     work w = {.s = s, .scratch_size = (each + UNITS - 1) / UNITS * UNITS, .scratch_row = (row + UNITS - 1) / UNITS * UNITS};
     const int64_t columns = gates_of(s->cell) * s->hidden, width = s->inputs + UNITS;
     const int64_t scratch = s->threads * w.scratch_size + s->batch * w.scratch_row;
-    const int64_t floats = columns * (s->hidden + width + s->vocabulary + 1) + scratch;
-    w.memory = malloc((size_t)(floats + 6 * UNITS) * sizeof(float)); /* each array at a multiple of 64 bytes */
+    w.pairs_size = s->level == 3 ? BLOCK_ROWS * (most(most(columns, s->inputs), BLOCK_INPUTS) / 2 + 1) : 0;
+    const int64_t floats = s->threads * w.pairs_size + columns * (s->hidden + width + s->vocabulary + 1) + scratch;
+    w.memory = malloc((size_t)(floats + 7 * UNITS) * sizeof(float)); /* each array at a multiple of 64 bytes */
     if (!w.memory) return NO_MEMORY;
     char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
     w.recurrent = take(&at, columns * s->hidden);
@@ -150,6 +164,7 @@ static int layer(const sequence *s, void (*part)(void *, int), int64_t each, int
     w.table = take(&at, s->vocabulary * columns);
     w.bias = take(&at, columns);
     w.scratch = take(&at, scratch);
+    w.pairs = take(&at, s->threads * w.pairs_size);
     run_team(&lent, &w.place, (int)s->threads, part, &w);
     free(w.memory);
     return 0;
@@ -160,7 +175,7 @@ int charrnn_layer_forward(const sequence *s) {
     const int64_t columns = gates_of(s->cell) * s->hidden;
     for (int64_t i = 0; s->ids && i < s->time * s->batch; i++)
         if (s->ids[i] < 0 || s->ids[i] >= s->vocabulary) return BAD_ID;
-    return layer(s, forward_part, BLOCK_ROWS * columns, columns + saved_of(s->cell) * s->hidden + 2);
+    return layer(s, forward_part, BLOCK_ROWS * columns, columns + saved_of(s->cell) * s->hidden + 2 + s->hidden / 2);
 }
 
 /* What forward left and d_out, d_c -> d_x, d_h, d_c and the weights' gradients. 0, or NO_MEMORY. */
@@ -170,10 +185,12 @@ int charrnn_layer_backward(const sequence *s) {
 }
 
 int charrnn_product(const product *p) {
-    work w = {.p = p};
-    w.memory = malloc((size_t)(BLOCK_INPUTS * (p->columns + UNITS) + 16) * sizeof(float));
+    work w = {.p = p, .pairs_size = p->level == 3 ? BLOCK_ROWS * (BLOCK_INPUTS / 2) : 0};
+    w.memory = malloc((size_t)(BLOCK_INPUTS * (p->columns + UNITS) + p->threads * w.pairs_size + 3 * UNITS) * sizeof(float));
     if (!w.memory) return NO_MEMORY;
-    w.input = (float *)(((uintptr_t)w.memory + 63) / 64 * 64);
+    char *at = (char *)(((uintptr_t)w.memory + 63) / 64 * 64);
+    w.input = take(&at, BLOCK_INPUTS * (p->columns + UNITS));
+    w.pairs = take(&at, p->threads * w.pairs_size);
     run_team(&lent, &w.place, (int)p->threads, product_part, &w);
     free(w.memory);
     return 0;
@@ -200,7 +217,7 @@ int charrnn_scores(const scores *q) {
 #include "level.h" /* begins the level */
 
 /* Rows of a tile, so that its sums fill the registers: products of WIDE vectors, lstm's 4, gru's 3 vectors. */
-#if LEVEL == 2 || defined(__aarch64__)
+#if LEVEL >= 2 || defined(__aarch64__)
 #define WIDE 4
 #define ROWS 6
 #define LSTM_ROWS 6
@@ -215,7 +232,7 @@ int charrnn_scores(const scores *q) {
 
 /* |x| at most 9.2; NaN stays NaN, so that a training that goes wrong is seen. */
 INLINE vec NAME(within)(vec x) {
-#if LEVEL == 2
+#if LEVEL >= 2
     return (vec)_mm512_min_ps(_mm512_set1_ps(9.2f), _mm512_max_ps(_mm512_set1_ps(-9.2f), (__m512)x));
 #elif LEVEL == 1
     return (vec)_mm256_min_ps(_mm256_set1_ps(9.2f), _mm256_max_ps(_mm256_set1_ps(-9.2f), (__m256)x));
@@ -236,14 +253,58 @@ INLINE vec NAME(sigmoid)(vec x) { return 1.0f / (2.0f + NAME(grown)(NAME(within)
 
 /* ---- products ---- */
 
-/* sums[r][v] += a(r, k) packed(k, v) over `inner` inputs; rows and vectors are constants. */
+/* What a product's tile takes at once: one input, or at level 3 a pair of bfloat16, in the place of a float. */
+#if LEVEL == 3
+#define OPERANDS(inner) (((inner) + 1) / 2)
+
+INLINE __mmask16 NAME(first)(int64_t n) { return n >= 16 ? 0xffff : n <= 0 ? 0 : (__mmask16)((1u << n) - 1); }
+
+/* `inner` neighbours -> pairs (0, 1), (2, 3), ...; with an odd number the last is paired with zero. */
+INLINE void NAME(pair_along)(const float *from, int64_t inner, float *to, int64_t stride) {
+    for (int64_t k = 0; k < inner; k += 32, to += 16 * stride) {
+        const __m512 low = _mm512_maskz_loadu_ps(NAME(first)(inner - k), from + k);
+        const __m512 high = inner - k > 16 ? _mm512_maskz_loadu_ps(NAME(first)(inner - k - 16), from + k + 16) : _mm512_setzero_ps();
+        const __m512 pairs = (__m512)_mm512_cvtne2ps_pbh(high, low);
+        const int64_t count = least(16, OPERANDS(inner - k));
+        if (stride == 1)
+            _mm512_mask_storeu_ps(to, NAME(first)(count), pairs);
+        else {
+            float each[16];
+            _mm512_storeu_ps(each, pairs);
+            for (int64_t i = 0; i < count; i++) to[i * stride] = each[i];
+        }
+    }
+}
+
+/* n pairs of low[i] and high[i]; no high: zeros. From n on, up to a multiple of VEC that is at most `width`, zeros. */
+INLINE void NAME(pair_across)(const float *low, const float *high, int64_t n, int64_t width, float *to) {
+    for (int64_t i = 0; i < width; i += 16) {
+        const __mmask16 real = NAME(first)(n - i), kept = NAME(first)(width - i);
+        const __m512 below = _mm512_maskz_loadu_ps(real, low + i), above = high ? _mm512_maskz_loadu_ps(real, high + i) : _mm512_setzero_ps();
+        const __m512i first = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(below));
+        const __m512i second = _mm512_cvtepu16_epi32((__m256i)_mm512_cvtneps_pbh(above));
+        _mm512_mask_storeu_ps(to + i, kept, (__m512)_mm512_or_si512(first, _mm512_slli_epi32(second, 16)));
+    }
+}
+#else
+#define OPERANDS(inner) (inner)
+#endif
+
+/* sums[r][v] += a(r, k) packed(k, v) over so many operands; rows and vectors are constants. */
 INLINE void NAME(tile)(const int rows, const int vectors, const float *a, int64_t a_row, int64_t a_inner, const float *packed,
-                       int64_t inner, vec sums[8][4]) {
-    for (int64_t k = 0; k < inner; k++, a += a_inner, packed += vectors * VEC) {
+                       int64_t operands, vec sums[8][4]) {
+    for (int64_t k = 0; k < operands; k++, a += a_inner, packed += vectors * VEC) {
         vec weights[4];
         UNROLL for (int v = 0; v < vectors; v++) weights[v] = *(const loose *)(packed + v * VEC);
-        UNROLL for (int r = 0; r < rows; r++)
+        UNROLL for (int r = 0; r < rows; r++) {
+#if LEVEL == 3
+            const __m512bh pair = (__m512bh)_mm512_set1_ps(a[r * a_row]);
+            UNROLL for (int v = 0; v < vectors; v++)
+                sums[r][v] = (vec)_mm512_dpbf16_ps((__m512)sums[r][v], pair, (__m512bh)weights[v]);
+#else
             UNROLL for (int v = 0; v < vectors; v++) sums[r][v] += a[r * a_row] * weights[v];
+#endif
+        }
     }
 }
 
@@ -279,7 +340,7 @@ INLINE void NAME(tile)(const int rows, const int vectors, const float *a, int64_
     }
 #endif
 
-/* b(k, j), k in [first, first + inner), j in [0, columns) -> panels of PANEL columns, the last padded to VEC with zeros.
+/* b(k, j), k in [0, inner), j in [0, columns), one of b's strides 1 -> panels of PANEL columns, the last padded to VEC with zeros.
  * This thread's panels only. */
 static void NAME(pack)(const float *b, int64_t b_inner, int64_t b_column, int64_t inner, int64_t columns, float *packed,
                        int number, int threads) {
@@ -287,8 +348,17 @@ static void NAME(pack)(const float *b, int64_t b_inner, int64_t b_column, int64_
     share((columns + PANEL - 1) / PANEL, number, threads, &begin, &end);
     for (int64_t p = begin; p < end; p++) {
         const int64_t column = p * PANEL, real = least(PANEL, columns - column), width = (real + VEC - 1) / VEC * VEC;
-        float *to = packed + column * inner;
+        float *to = packed + column * OPERANDS(inner);
         const float *from = b + column * b_column;
+#if LEVEL == 3
+        if (b_column == 1)
+            for (int64_t k = 0; k < inner; k += 2, to += width)
+                NAME(pair_across)(from + k * b_inner, k + 1 < inner ? from + (k + 1) * b_inner : 0, real, width, to);
+        else
+            for (int64_t j = 0; j < width; j++)
+                if (j < real) NAME(pair_along)(from + j * b_column, inner, to + j, width);
+                else for (int64_t k = 0; k < OPERANDS(inner); k++) to[k * width + j] = 0;
+#else
         if (b_column == 1) {
             for (int64_t k = 0; k < inner; k++, to += width) {
                 memcpy(to, from + k * b_inner, (size_t)real * sizeof(float));
@@ -298,11 +368,12 @@ static void NAME(pack)(const float *b, int64_t b_inner, int64_t b_column, int64_
             for (int64_t j = 0; j < width; j++)
                 for (int64_t k = 0; k < inner; k++) to[k * width + j] = j < real ? from[j * b_column + k * b_inner] : 0;
         }
+#endif
     }
 }
 
 INLINE void NAME(product_tile)(const int rows, const int vectors, const float *a, int64_t a_row, int64_t a_inner,
-                               const float *packed, int64_t inner, int64_t real, int adds, const float *bias, float *c,
+                               const float *packed, int64_t operands, int64_t real, int adds, const float *bias, float *c,
                                int64_t c_row) {
     vec sums[8][4];
     if (real == vectors * VEC) {
@@ -313,7 +384,7 @@ INLINE void NAME(product_tile)(const int rows, const int vectors, const float *a
                 else if (bias) sums[r][v] = *(const loose *)(bias + v * VEC);
                 else sums[r][v] = (vec){0};
             }
-        NAME(tile)(rows, vectors, a, a_row, a_inner, packed, inner, sums);
+        NAME(tile)(rows, vectors, a, a_row, a_inner, packed, operands, sums);
         UNROLL for (int r = 0; r < rows; r++)
             UNROLL for (int v = 0; v < vectors; v++) *(loose *)(c + r * c_row + v * VEC) = sums[r][v];
         return;
@@ -324,33 +395,54 @@ INLINE void NAME(product_tile)(const int rows, const int vectors, const float *a
         else if (bias) memcpy(edge, bias, (size_t)real * sizeof(float));
         UNROLL for (int v = 0; v < vectors; v++) sums[r][v] = *(const loose *)(edge + v * VEC);
     }
-    NAME(tile)(rows, vectors, a, a_row, a_inner, packed, inner, sums);
+    NAME(tile)(rows, vectors, a, a_row, a_inner, packed, operands, sums);
     UNROLL for (int r = 0; r < rows; r++) {
         UNROLL for (int v = 0; v < vectors; v++) *(loose *)(edge + v * VEC) = sums[r][v];
         memcpy(c + r * c_row, edge, (size_t)real * sizeof(float));
     }
 }
 
-/* c (rows, columns) = or += a packed [+ bias]. The whole of `inner` lies in each panel. */
-static void NAME(times)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *packed, int64_t inner,
-                        int64_t columns, int adds, const float *bias, float *c, int64_t c_row) {
+/* c (rows, columns) = or += a packed [+ bias], all operands of `a` at hand. */
+static void NAME(panels)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *packed, int64_t operands,
+                         int64_t columns, int adds, const float *bias, float *c, int64_t c_row) {
     for (int64_t column = 0; column < columns; column += PANEL) {
         const int64_t real = least(PANEL, columns - column);
-        const float *from = packed + column * inner, *added = bias ? bias + column : 0;
+        const float *from = packed + column * operands, *added = bias ? bias + column : 0;
 #define TILE(n, vectors)                                                                                               \
-    NAME(product_tile)(n, vectors, a + r * a_row, a_row, a_inner, from, inner, real, adds, added, c + r * c_row + column, c_row)
+    NAME(product_tile)(n, vectors, a + r * a_row, a_row, a_inner, from, operands, real, adds, added, c + r * c_row + column, c_row)
         TILES_OF((real + VEC - 1) / VEC, rows)
 #undef TILE
     }
 }
 
+/* c (rows, columns) = or += a packed [+ bias]; one of a's strides is 1. The whole of `inner` lies in each panel. pairs:
+ * at level 3 for a's operands, BLOCK_ROWS rows of them. */
+static void NAME(times)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *packed, int64_t inner,
+                        int64_t columns, int adds, const float *bias, float *c, int64_t c_row, float *pairs) {
+#if LEVEL == 3
+    const int64_t operands = OPERANDS(inner);
+    for (int64_t first = 0; first < rows; first += BLOCK_ROWS, a += BLOCK_ROWS * a_row, c += BLOCK_ROWS * c_row) {
+        const int64_t count = least(BLOCK_ROWS, rows - first);
+        if (a_inner == 1)
+            for (int64_t r = 0; r < count; r++) NAME(pair_along)(a + r * a_row, inner, pairs + r * operands, 1);
+        else
+            for (int64_t k = 0; k < inner; k += 2)
+                NAME(pair_across)(a + k * a_inner, k + 1 < inner ? a + (k + 1) * a_inner : 0, count, count, pairs + k / 2 * count);
+        NAME(panels)(count, pairs, a_inner == 1 ? operands : 1, a_inner == 1 ? 1 : count, packed, operands, columns, adds, bias, c, c_row);
+    }
+#else
+    (void)pairs;
+    NAME(panels)(rows, a, a_row, a_inner, packed, inner, columns, adds, bias, c, c_row);
+#endif
+}
+
 /* c (rows, columns) += a b over `inner` places, which are many: packed in blocks, by this thread for itself. */
 static void NAME(summed)(int64_t rows, const float *a, int64_t a_row, int64_t a_inner, const float *b, int64_t b_inner,
-                         int64_t inner, int64_t columns, float *packed, float *c, int64_t c_row) {
+                         int64_t inner, int64_t columns, float *packed, float *c, int64_t c_row, float *pairs) {
     for (int64_t k = 0; k < inner; k += BLOCK_INPUTS) {
         const int64_t count = least(BLOCK_INPUTS, inner - k);
         NAME(pack)(b + k * b_inner, b_inner, 1, count, columns, packed, 0, 1);
-        NAME(times)(rows, a + k * a_inner, a_row, a_inner, packed, count, columns, k > 0, 0, c, c_row);
+        NAME(times)(rows, a + k * a_inner, a_row, a_inner, packed, count, columns, k > 0, 0, c, c_row, pairs);
     }
 }
 
@@ -364,7 +456,7 @@ static void NAME(multiply)(work *w, int number) {
         NAME(pack)(p->b + k * p->b_inner, p->b_inner, p->b_column, count, p->columns, w->input, number, threads);
         meet(&w->place);
         NAME(times)(last - first, p->a + first * p->a_row + k * p->a_inner, p->a_row, p->a_inner, w->input, count, p->columns,
-                    k > 0 || p->adds, p->bias, p->c + first * p->c_row, p->c_row);
+                    k > 0 || p->adds, p->bias, p->c + first * p->c_row, p->c_row, w->pairs + number * w->pairs_size);
         meet(&w->place);
     }
 }
@@ -377,10 +469,15 @@ static void NAME(pack_gates)(const float *weight, int64_t hidden, const int gate
     share(hidden / VEC, number, threads, &begin, &end);
     for (int64_t unit = begin * VEC; unit < end * VEC; unit += VEC)
         for (int gate = 0; gate < gates; gate++) {
-            float *to = packed + unit * gates * hidden + gate * VEC;
-            for (int lane = 0; lane < VEC; lane++)
-                for (int64_t k = 0; k < hidden; k++)
-                    to[k * gates * VEC + lane] = weight[(gate * hidden + unit + lane) * hidden + k];
+            float *to = packed + unit * gates * OPERANDS(hidden) + gate * VEC;
+            for (int lane = 0; lane < VEC; lane++) {
+                const float *from = weight + (gate * hidden + unit + lane) * hidden;
+#if LEVEL == 3
+                NAME(pair_along)(from, hidden, to + lane, gates * VEC);
+#else
+                for (int64_t k = 0; k < hidden; k++) to[k * gates * VEC + lane] = from[k];
+#endif
+            }
         }
 }
 
@@ -390,6 +487,9 @@ typedef struct {
     const float *h, *c, *bias_hn;
     float *h_next, *c_next, *saved;
     int64_t hidden, saved_row;
+    float *pairs;      /* level 3: for what is multiplied, as pairs */
+    const float *left; /* what is multiplied: h, or gru-before's r h */
+    int64_t left_row;
 } NAME(stage);
 #define stage NAME(stage)
 
@@ -398,7 +498,7 @@ INLINE void NAME(lstm_tile)(const int rows, const stage *s, const float *packed,
     vec sums[8][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < 4; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
-    NAME(tile)(rows, 4, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    NAME(tile)(rows, 4, s->left + r * s->left_row, s->left_row, 1, packed, OPERANDS(hidden), sums);
     UNROLL for (int i = 0; i < rows; i++) {
         const int64_t at = (r + i) * hidden + unit;
         const vec in = NAME(sigmoid)(sums[i][0]), forget = NAME(sigmoid)(sums[i][1]), g = NAME(tanh)(sums[i][2]),
@@ -421,7 +521,7 @@ INLINE void NAME(rnn_tile)(const int rows, const int vectors, const stage *s, co
     vec sums[8][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * VEC + unit);
-    NAME(tile)(rows, vectors, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    NAME(tile)(rows, vectors, s->left + r * s->left_row, s->left_row, 1, packed, OPERANDS(hidden), sums);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++)
             *(loose *)(s->h_next + (r + i) * hidden + v * VEC + unit) = NAME(tanh)(sums[i][v]);
@@ -434,7 +534,7 @@ INLINE void NAME(gru_tile)(const int rows, const stage *s, const float *packed, 
         UNROLL for (int v = 0; v < 2; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
         sums[i][2] = *(const loose *)(s->bias_hn + unit);
     }
-    NAME(tile)(rows, 3, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    NAME(tile)(rows, 3, s->left + r * s->left_row, s->left_row, 1, packed, OPERANDS(hidden), sums);
     UNROLL for (int i = 0; i < rows; i++) {
         const int64_t at = (r + i) * hidden + unit;
         const vec reset = NAME(sigmoid)(sums[i][0]), z = NAME(sigmoid)(sums[i][1]), h = *(const loose *)(s->h + at);
@@ -456,7 +556,7 @@ INLINE void NAME(gates_tile)(const int rows, const stage *s, const float *packed
     vec sums[8][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < 2; v++) sums[i][v] = *(const loose *)(s->x[r + i] + v * hidden + unit);
-    NAME(tile)(rows, 2, s->h + r * hidden, hidden, 1, packed, hidden, sums);
+    NAME(tile)(rows, 2, s->left + r * s->left_row, s->left_row, 1, packed, OPERANDS(hidden), sums);
     UNROLL for (int i = 0; i < rows; i++) {
         const vec reset = NAME(sigmoid)(sums[i][0]);
         float *to = s->saved + (r + i) * s->saved_row + unit;
@@ -471,7 +571,7 @@ INLINE void NAME(candidate_tile)(const int rows, const int vectors, const stage 
     vec sums[8][4];
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++) sums[i][v] = *(const loose *)(s->x[r + i] + 2 * hidden + v * VEC + unit);
-    NAME(tile)(rows, vectors, s->saved + r * s->saved_row + 3 * hidden, s->saved_row, 1, packed, hidden, sums);
+    NAME(tile)(rows, vectors, s->left + r * s->left_row, s->left_row, 1, packed, OPERANDS(hidden), sums);
     UNROLL for (int i = 0; i < rows; i++)
         UNROLL for (int v = 0; v < vectors; v++) {
             float *to = s->saved + (r + i) * s->saved_row + v * VEC + unit;
@@ -482,40 +582,53 @@ INLINE void NAME(candidate_tile)(const int rows, const int vectors, const stage 
         }
 }
 
+/* s->left = `rows` rows, `row` apart, as products read them. */
+INLINE void NAME(bring)(stage *s, const float *from, int64_t row, int64_t rows) {
+#if LEVEL == 3
+    for (int64_t r = 0; r < rows; r++) NAME(pair_along)(from + r * row, s->hidden, s->pairs + r * OPERANDS(s->hidden), 1);
+    s->left = s->pairs, s->left_row = OPERANDS(s->hidden);
+#else
+    (void)rows;
+    s->left = from, s->left_row = row;
+#endif
+}
+
 /* One step of `rows` rows. */
-static void NAME(step)(const work *w, const stage *s, int64_t rows) {
-    const int64_t hidden = s->hidden;
+static void NAME(step)(const work *w, stage *s, int64_t rows) {
+    const int64_t hidden = s->hidden, operands = OPERANDS(hidden);
     const int cell = w->s->cell;
+    NAME(bring)(s, s->h, hidden, rows);
     if (cell == LSTM) {
         for (int64_t unit = 0; unit < hidden; unit += VEC) {
-            const float *packed = w->recurrent + 4 * unit * hidden;
+            const float *packed = w->recurrent + 4 * unit * operands;
 #define TILE(n, vectors) NAME(lstm_tile)(n, s, packed, r, unit)
             TILES(4, rows, LSTM_ROWS)
 #undef TILE
         }
     } else if (cell == GRU) {
         for (int64_t unit = 0; unit < hidden; unit += VEC) {
-            const float *packed = w->recurrent + 3 * unit * hidden;
+            const float *packed = w->recurrent + 3 * unit * operands;
 #define TILE(n, vectors) NAME(gru_tile)(n, s, packed, r, unit)
             TILES(3, rows, GRU_ROWS)
 #undef TILE
         }
     } else if (cell == RNN) {
         for (int64_t unit = 0; unit < hidden; unit += PANEL) {
-            const float *packed = w->recurrent + unit * hidden;
+            const float *packed = w->recurrent + unit * operands;
 #define TILE(n, vectors) NAME(rnn_tile)(n, vectors, s, packed, r, unit)
             TILES_OF(least(PANEL, hidden - unit) / VEC, rows)
 #undef TILE
         }
     } else {
         for (int64_t unit = 0; unit < hidden; unit += VEC) {
-            const float *packed = w->recurrent + 2 * unit * hidden;
+            const float *packed = w->recurrent + 2 * unit * operands;
 #define TILE(n, vectors) NAME(gates_tile)(n, s, packed, r, unit)
             TILES(2, rows, ROWS)
 #undef TILE
         }
+        NAME(bring)(s, s->saved + 3 * hidden, s->saved_row, rows);
         for (int64_t unit = 0; unit < hidden; unit += PANEL) {
-            const float *packed = w->candidate + unit * hidden;
+            const float *packed = w->candidate + unit * operands;
 #define TILE(n, vectors) NAME(candidate_tile)(n, vectors, s, packed, r, unit)
             TILES_OF(least(PANEL, hidden - unit) / VEC, rows)
 #undef TILE
@@ -534,6 +647,7 @@ static void NAME(forward)(work *w, int number) {
     float *scratch = w->scratch + number * w->scratch_size + first * w->scratch_row, *block = scratch;
     float *pair = scratch + ahead * rows * columns; /* gru-before without `saved`: r, z, n, r h of one step */
     const float **x = (const float **)(pair + (s->saved ? 0 : rows * saved_row));
+    float *const left = (float *)(x + rows), *const pairs = w->pairs + number * w->pairs_size;
 
     if (cell == GRU_BEFORE) {
         NAME(pack_gates)(s->weight_hh, hidden, 2, w->recurrent, number, threads);
@@ -550,7 +664,7 @@ static void NAME(forward)(work *w, int number) {
     if (s->ids) {
         share(s->vocabulary, number, threads, &begin, &end);
         NAME(times)(end - begin, s->x + begin * s->inputs, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias,
-                    w->table + begin * columns, columns);
+                    w->table + begin * columns, columns, pairs);
         meet(&w->place);
     }
     if (!rows) return;
@@ -564,15 +678,15 @@ static void NAME(forward)(work *w, int number) {
         if (!s->ids) {
             const float *from = s->x + (t0 * batch + first) * s->inputs;
             if (rows == batch)
-                NAME(times)(count * batch, from, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias, to, row);
+                NAME(times)(count * batch, from, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias, to, row, pairs);
             else
                 for (int64_t t = 0; t < count; t++)
                     NAME(times)(rows, from + t * batch * s->inputs, s->inputs, 1, w->input, s->inputs, columns, 0, w->bias,
-                                to + t * step, row);
+                                to + t * step, row, pairs);
         }
         for (int64_t t = t0; t < t0 + count; t++) {
             const int64_t at = (t * batch + first) * hidden;
-            stage now = {x, s->hs + at, 0, cell == GRU ? s->bias_hh + 2 * hidden : 0, s->hs + at + batch * hidden, 0, pair, hidden, saved_row};
+            stage now = {x, s->hs + at, 0, cell == GRU ? s->bias_hh + 2 * hidden : 0, s->hs + at + batch * hidden, 0, pair, hidden, saved_row, left, 0, 0};
             if (cell == LSTM) {
                 now.c = s->cs + (s->saved ? at : first * hidden);
                 now.c_next = s->cs + (s->saved ? at + batch * hidden : first * hidden);
@@ -641,7 +755,7 @@ INLINE void NAME(rnn_row)(int64_t hidden, const float *h, const float *d_out, fl
 }
 
 /* One step back, of rows first ... first + rows - 1. */
-static void NAME(step_back)(const work *w, int64_t t, int64_t first, int64_t rows, float *scratch) {
+static void NAME(step_back)(const work *w, int64_t t, int64_t first, int64_t rows, float *scratch, float *pairs) {
     const sequence *s = w->s;
     const int cell = s->cell;
     const int64_t hidden = s->hidden, saved_row = saved_of(cell) * hidden, d_row = d_of(cell) * hidden;
@@ -661,12 +775,12 @@ static void NAME(step_back)(const work *w, int64_t t, int64_t first, int64_t row
             NAME(rnn_row)(hidden, s->hs + next + j, d_out + j, d_h + j, d + r * d_row);
     }
     if (cell == GRU_BEFORE) {
-        NAME(times)(rows, d + 2 * hidden, d_row, 1, w->candidate, hidden, hidden, 0, 0, scratch, hidden);
+        NAME(times)(rows, d + 2 * hidden, d_row, 1, w->candidate, hidden, hidden, 0, 0, scratch, hidden, pairs);
         for (int64_t r = 0; r < rows; r++)
             NAME(reset_row)(hidden, saved + r * saved_row, h + r * hidden, scratch + r * hidden, d_h + r * hidden, d + r * d_row);
-        NAME(times)(rows, d, d_row, 1, w->recurrent, 2 * hidden, hidden, 1, 0, d_h, hidden);
+        NAME(times)(rows, d, d_row, 1, w->recurrent, 2 * hidden, hidden, 1, 0, d_h, hidden, pairs);
     } else
-        NAME(times)(rows, d + (cell == GRU ? hidden : 0), d_row, 1, w->recurrent, gates_of(cell) * hidden, hidden, cell == GRU, 0, d_h, hidden);
+        NAME(times)(rows, d + (cell == GRU ? hidden : 0), d_row, 1, w->recurrent, gates_of(cell) * hidden, hidden, cell == GRU, 0, d_h, hidden, pairs);
 }
 
 /* sums (columns) = of rows of `from`, in groups, so that long sums stay exact. part (columns) is scratch. */
@@ -687,7 +801,7 @@ static void NAME(backward)(work *w, int number) {
     const int64_t columns = gates_of(cell) * hidden, d_row = d_of(cell) * hidden, saved_row = saved_of(cell) * hidden;
     int64_t first, last, begin, end;
     share(batch, number, threads, &first, &last);
-    float *const scratch = w->scratch + number * w->scratch_size + first * w->scratch_row;
+    float *const scratch = w->scratch + number * w->scratch_size + first * w->scratch_row, *const pairs = w->pairs + number * w->pairs_size;
     /* The columns of d_gates that belong to the gates in the order of weight_ih: `early` of them from `shift` on, then the
      * rest from 0 on. Only gru's are not simply in order: n, r, z. */
     const int64_t early = cell == GRU ? 2 * hidden : columns, shift = cell == GRU ? hidden : 0;
@@ -708,15 +822,15 @@ static void NAME(backward)(work *w, int number) {
     const int64_t rows = last - first, ahead = most(1, BLOCK_ROWS / most(1, rows));
     for (int64_t stop = s->time; stop > 0 && rows; stop -= ahead) {
         const int64_t start = most(0, stop - ahead);
-        for (int64_t t = stop - 1; t >= start; t--) NAME(step_back)(w, t, first, rows, scratch);
+        for (int64_t t = stop - 1; t >= start; t--) NAME(step_back)(w, t, first, rows, scratch, pairs);
         if (!s->d_x || s->ids) continue;
         const int whole = rows == batch;
         for (int64_t t = start; t < (whole ? start + 1 : stop); t++) {
             const float *d = s->d_gates + (t * batch + first) * d_row;
             float *to = s->d_x + (t * batch + first) * inputs;
             const int64_t count = whole ? (stop - start) * batch : rows;
-            NAME(times)(count, d + shift, d_row, 1, w->input, early, inputs, 0, 0, to, inputs);
-            if (early < columns) NAME(times)(count, d, d_row, 1, late_input, columns - early, inputs, 1, 0, to, inputs);
+            NAME(times)(count, d + shift, d_row, 1, w->input, early, inputs, 0, 0, to, inputs, pairs);
+            if (early < columns) NAME(times)(count, d, d_row, 1, late_input, columns - early, inputs, 1, 0, to, inputs, pairs);
         }
     }
     meet(&w->place);
@@ -726,23 +840,23 @@ static void NAME(backward)(work *w, int number) {
     const int64_t late = gates_of(cell) == 3 ? 2 * hidden : columns; /* gru-before: n's product is with r h */
     share(late / UNITS, number, threads, &begin, &end);
     begin *= UNITS, end *= UNITS;
-    NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + begin * hidden, hidden);
+    NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + begin * hidden, hidden, pairs);
     NAME(sum_rows)(d + shift + begin, d_row, places, end - begin, scratch, s->d_bias_hh + begin);
     memcpy(s->d_bias_ih + begin, s->d_bias_hh + begin, (size_t)(end - begin) * sizeof(float));
     if (!s->ids)
-        NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + begin * inputs, inputs);
+        NAME(summed)(end - begin, d + shift + begin, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + begin * inputs, inputs, pairs);
     if (late < columns) {
         share(hidden / UNITS, number, threads, &begin, &end);
         begin *= UNITS, end *= UNITS;
         const int64_t n = late + begin, of_h = cell == GRU ? 3 * hidden + begin : n, of_x = cell == GRU ? begin : n;
         if (cell == GRU)
-            NAME(summed)(end - begin, d + of_h, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden);
+            NAME(summed)(end - begin, d + of_h, 1, d_row, s->hs, hidden, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden, pairs);
         else
-            NAME(summed)(end - begin, d + of_h, 1, d_row, s->saved + 3 * hidden, saved_row, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden);
+            NAME(summed)(end - begin, d + of_h, 1, d_row, s->saved + 3 * hidden, saved_row, places, hidden, scratch, s->d_weight_hh + n * hidden, hidden, pairs);
         NAME(sum_rows)(d + of_h, d_row, places, end - begin, scratch, s->d_bias_hh + n);
         NAME(sum_rows)(d + of_x, d_row, places, end - begin, scratch, s->d_bias_ih + n);
         if (!s->ids)
-            NAME(summed)(end - begin, d + of_x, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + n * inputs, inputs);
+            NAME(summed)(end - begin, d + of_x, 1, d_row, s->x, inputs, places, inputs, scratch, s->d_weight_ih + n * inputs, inputs, pairs);
     }
     if (!s->ids) return;
 
@@ -756,17 +870,18 @@ static void NAME(backward)(work *w, int number) {
         INDEPENDENT for (int64_t j = middle; j < end; j++) to[j] += d[i * d_row + j - early];
     }
     meet(&w->place);
-    NAME(summed)(end - begin, w->table + begin, 1, columns, s->x, inputs, s->vocabulary, inputs, scratch, s->d_weight_ih + begin * inputs, inputs);
+    NAME(summed)(end - begin, w->table + begin, 1, columns, s->x, inputs, s->vocabulary, inputs, scratch, s->d_weight_ih + begin * inputs, inputs, pairs);
     if (!s->d_x) return;
     share(s->vocabulary, number, threads, &begin, &end);
-    NAME(times)(end - begin, w->table + begin * columns, columns, 1, w->input, columns, inputs, 0, 0, s->d_x + begin * inputs, inputs);
+    NAME(times)(end - begin, w->table + begin * columns, columns, 1, w->input, columns, inputs, 0, 0, s->d_x + begin * inputs, inputs, pairs);
 }
 
+#if LEVEL < 3 /* scores stay float32 */
 /* ---- scores ---- */
 
 /* e^x for x <= 0: relative error below 2e-7; below -87 it stays at e^-87. NaN stays NaN. */
 INLINE vec NAME(exp)(vec x) {
-#if LEVEL == 2
+#if LEVEL >= 2
     x = (vec)_mm512_max_ps(_mm512_set1_ps(-87.0f), (__m512)x);
 #elif LEVEL == 1
     x = (vec)_mm256_max_ps(_mm256_set1_ps(-87.0f), (__m256)x);
@@ -816,7 +931,7 @@ static void NAME(score)(work *w, int number) {
     share(q->rows, number, w->place.threads, &first, &last);
     for (int64_t begin = first; begin < last; begin += SCORED_ROWS) {
         const int64_t count = least(SCORED_ROWS, last - begin);
-        NAME(times)(count, q->x + begin * q->inputs, q->inputs, 1, w->input, q->inputs, n, 0, q->bias, logits, width);
+        NAME(times)(count, q->x + begin * q->inputs, q->inputs, 1, w->input, q->inputs, n, 0, q->bias, logits, width, 0);
         for (int64_t i = begin; i < begin + count; i++) {
             float *row = logits + (i - begin) * width, *slopes = q->slopes ? q->slopes + i * n : 0, largest;
             const int64_t target = q->targets[i];
@@ -833,6 +948,7 @@ static void NAME(score)(work *w, int number) {
         }
     }
 }
+#endif
 
 #include "level.h" /* ends it */
 #undef stage
@@ -852,4 +968,5 @@ static void NAME(score)(work *w, int number) {
 #undef LSTM_ROWS
 #undef GRU_ROWS
 #undef PANEL
+#undef OPERANDS
 #endif

@@ -34,8 +34,9 @@ class CharModel(nn.Module):
     """Next-character logits from a stack of recurrent layers.
 
     settings must name every size. backend: "kernel" (the own cells, compiled), "func" (the own cells in PyTorch) or
-    "torch" (torch.nn's). precision "bfloat16", for torch.nn's cells: weights and state stay float32; layers, dropout
-    and head compute in bfloat16; logits come back as float32. Raises SettingsError where sizes do not fit.
+    "torch" (torch.nn's). precision "bfloat16": with torch.nn's cells layers, dropout and head compute in it, and logits
+    come back as float32; the kernel, in training only, rounds the factors of its products. Weights and state stay
+    float32. Raises SettingsError where sizes do not fit.
 
     skip "residual": a layer's output is added to its input (from the second layer on, and in the first if the
     embedding is as wide as the layer). skip "dense": each layer and the head see the embedding and all outputs below,
@@ -50,8 +51,9 @@ class CharModel(nn.Module):
     ) -> None:
         super().__init__()
         self.settings, self.backend = settings, backend
-        self._is_bfloat16 = precision == "bfloat16"
-        if backend not in BACKENDS or (self._is_bfloat16 and backend != "torch"):
+        self._is_bfloat16 = precision == "bfloat16" and backend == "torch"
+        self._rounds_factors = precision == "bfloat16" and backend == "kernel"
+        if backend not in BACKENDS or (precision == "bfloat16" and backend == "func"):
             raise ValueError(f"no backend {backend!r} for {precision}")
         hidden, layers, embedding = sizes(settings)
         self.hidden_size, self.num_layers = hidden, layers
@@ -96,7 +98,8 @@ class CharModel(nn.Module):
             logits, after = self(ids, state)
             return summed_nats(logits, targets), after
         hidden, after = self._read(ids.t(), state)
-        return kernel.summed_nats(hidden, self.head.weight, self.head.bias, targets.t()), after
+        rounds = self._rounds_factors and self.training
+        return kernel.summed_nats(hidden, self.head.weight, self.head.bias, targets.t(), rounds), after
 
     def advance(self, ids: Tensor, state: State) -> State:
         """The state after ids (B, T)."""
@@ -185,7 +188,8 @@ class CharModel(nn.Module):
             x = self.embedding.weight if by_table else inputs
             assert x is not None
             weights = (weight_ih, weight_hh, bias_ih, bias_hh)
-            return kernel.run_layer(cell, ids if by_table else None, x, state, weights)
+            rounds = self._rounds_factors and self.training
+            return kernel.run_layer(cell, ids if by_table else None, x, state, weights, rounds)
         bias, bias_hn = folded_bias(cell, bias_ih, bias_hh)
         if by_table:
             gates_x = F.embedding(ids, F.linear(self.embedding.weight, weight_ih, bias))

@@ -1,6 +1,7 @@
 """A layer over a whole sequence in the compiled kernel (kernel/training.c): float32 on a CPU, forward and backward.
 
-Same results as the functions of recurrent.py to rounding, and the same bits on any number of threads. Padding to the
+Same results as the functions of recurrent.py to rounding, and the same bits on any number of threads. With bfloat16 the
+factors of matrix products are rounded to it; sums, gates, states, weights and gradients stay float32. Padding to the
 kernel's units, memory and the number of threads are decided here; shapes are the caller's business.
 """
 
@@ -22,6 +23,7 @@ UNITS = 16  # the hidden size that the kernel sees is a multiple
 SAVED = {"rnn": 0, "lstm": 4, "gru": 4, "gru-before": 4}  # numbers a unit kept for the backward pass, beside h and c
 SLOPES = {"rnn": 1, "lstm": 4, "gru": 4, "gru-before": 3}  # gradients a unit that the backward pass holds
 BAD_ID = -2  # of kernel/training.c
+BFLOAT16 = 3  # its level that multiplies bfloat16
 WORK_A_THREAD = 4_000_000  # products; a thread takes some 20 us to begin
 
 
@@ -68,6 +70,12 @@ def is_usable() -> bool:
     return library() is not None
 
 
+def has_bfloat16() -> bool:
+    """Whether the kernel and this processor multiply bfloat16 (AVX512-BF16)."""
+    kernel = library()
+    return kernel is not None and bool(kernel.charrnn_bfloat16())
+
+
 def _kernel() -> ctypes.CDLL:
     kernel = library()
     assert kernel is not None
@@ -76,13 +84,13 @@ def _kernel() -> ctypes.CDLL:
 
 
 def run_layer(
-    cell: str, ids: Tensor | None, x: Tensor, state: State, weights: tuple[Tensor, ...]
+    cell: str, ids: Tensor | None, x: Tensor, state: State, weights: tuple[Tensor, ...], bfloat16: bool = False
 ) -> tuple[Tensor, State]:
     """One layer over time: outputs (T, B, H), last state of (B, H).
 
     x (T, B, K); or x (V, K) and ids (T, B) int64, whose place (t, b) reads row ids[t, b]. weights as torch.nn's:
-    weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). Raises TypeError, ValueError, and IndexError for an id that
-    has no row.
+    weight_ih (G, K), weight_hh (G, H), bias_ih, bias_hh (G). bfloat16: see has_bfloat16. Raises TypeError, ValueError, and
+    IndexError for an id that has no row.
     """
     weight_ih, weight_hh, *biases = weights
     size, rows = weight_hh.shape[1], GATES[cell] * weight_hh.shape[1]
@@ -97,7 +105,7 @@ def run_layer(
     if ids is not None:
         _check(torch.int64, (ids, (None, None)))
     keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
-    outputs, c = _Layer.apply(cell, keep, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
+    outputs, c = _Layer.apply(cell, keep, bfloat16, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
     return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
 
 
@@ -107,22 +115,23 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _Linear.apply(x, weight, bias)
 
 
-def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat16: bool = False) -> Tensor:
     """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64.
 
-    Targets of -100, as for torch's cross_entropy, count for nothing. Raises TypeError, ValueError, IndexError.
+    Targets of -100, as for torch's cross_entropy, count for nothing. bfloat16 is for the gradients. Raises TypeError,
+    ValueError, IndexError.
     """
     keep = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
     _check_rows(x, weight, bias)
     _check(torch.int64, (targets, tuple(x.shape[:-1])))
-    total: Tensor = _SummedNats.apply(keep, x, weight, bias, targets)
+    total: Tensor = _SummedNats.apply(keep, bfloat16, x, weight, bias, targets)
     return total
 
 
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: str, keep: bool, ids: Tensor | None, x: Tensor, weight_ih: Tensor, weight_hh: Tensor,
+        ctx: Any, cell: str, keep: bool, bfloat16: bool, ids: Tensor | None, x: Tensor, weight_ih: Tensor, weight_hh: Tensor,
         bias_ih: Tensor, bias_hh: Tensor, h0: Tensor, c0: Tensor | None,
     ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
         size, gates = h0.shape[1], GATES[cell]
@@ -142,9 +151,9 @@ class _Layer(torch.autograd.Function):
             cs[0] = _pad(c0)
         if keep and SAVED[cell]:
             saved = x.new_empty(time, batch, SAVED[cell] * hidden)
-        _call("charrnn_layer_forward", cell, ids, x, weights, hs, cs, saved)
+        _call("charrnn_layer_forward", cell, bfloat16, ids, x, weights, hs, cs, saved)
         if keep:
-            ctx.cell, ctx.size = cell, size
+            ctx.cell, ctx.size, ctx.bfloat16 = cell, size, bfloat16
             ctx.save_for_backward(ids, x, *weights, hs, cs, saved)
         return _cut(hs[1:], size), _cut(cs[-1], size).clone() if cs is not None else None
 
@@ -154,19 +163,19 @@ class _Layer(torch.autograd.Function):
         ids, x, *weights, hs, cs, saved = ctx.saved_tensors
         cell, size, gates = ctx.cell, ctx.size, GATES[ctx.cell]
         steps, batch, hidden = len(hs) - 1, hs.shape[1], hs.shape[2]
-        d_x = torch.empty_like(x) if ctx.needs_input_grad[3] else None
+        d_x = torch.empty_like(x) if ctx.needs_input_grad[4] else None
         d_weights = [torch.empty_like(part) for part in weights]
         d_h = x.new_zeros(batch, hidden)
         d_c = _pad(d_c).clone() if d_c is not None else None
         _call(
-            "charrnn_layer_backward", cell, ids, x, weights, hs, cs, saved, d_out=_pad(d_out).contiguous(), d_h=d_h, d_c=d_c,
-            d_gates=x.new_empty(steps, batch, SLOPES[cell] * hidden), d_x=d_x,
+            "charrnn_layer_backward", cell, ctx.bfloat16, ids, x, weights, hs, cs, saved, d_out=_pad(d_out).contiguous(), d_h=d_h,
+            d_c=d_c, d_gates=x.new_empty(steps, batch, SLOPES[cell] * hidden), d_x=d_x,
             **dict(zip(("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True)),
         )  # fmt: skip
         if size % UNITS:
             d_weights = [_narrowed(part, gates, size) for part in d_weights]
             d_weights[1] = d_weights[1][:, :size]
-        return None, None, None, d_x, *d_weights, _cut(d_h, size), _cut(d_c, size) if d_c is not None else None
+        return None, None, None, None, d_x, *d_weights, _cut(d_h, size), _cut(d_c, size) if d_c is not None else None
 
 
 class _Linear(torch.autograd.Function):
@@ -189,7 +198,9 @@ class _Linear(torch.autograd.Function):
 
 class _SummedNats(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, keep: bool, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, keep: bool, bfloat16: bool, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+    ) -> Tensor:
         rows, weight, bias = x.reshape(-1, x.shape[-1]).contiguous(), weight.contiguous(), bias.contiguous()
         targets = targets.reshape(-1).contiguous()
         nats = torch.empty(len(rows), dtype=torch.float64)
@@ -201,7 +212,7 @@ class _SummedNats(torch.autograd.Function):
         )  # fmt: skip
         _raise(kernel.charrnn_scores(ctypes.byref(job)), len(weight))
         if keep:
-            ctx.shape = x.shape
+            ctx.shape, ctx.bfloat16 = x.shape, bfloat16
             ctx.save_for_backward(rows, weight, slopes)
         return nats.sum()
 
@@ -210,17 +221,17 @@ class _SummedNats(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, slopes = ctx.saved_tensors
         slopes = slopes * float(d_out)
-        d_x = product(slopes, weight).view(ctx.shape) if ctx.needs_input_grad[1] else None
-        return None, d_x, product(slopes.t(), rows), slopes.sum(0), None
+        d_x = product(slopes, weight, None, ctx.bfloat16).view(ctx.shape) if ctx.needs_input_grad[2] else None
+        return None, None, d_x, product(slopes.t(), rows, None, ctx.bfloat16), slopes.sum(0), None
 
 
-def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
+def product(a: Tensor, b: Tensor, bias: Tensor | None = None, bfloat16: bool = False) -> Tensor:
     """a (M, K) @ b (K, N) [+ bias (N)], each of a and b dense in one direction -> (M, N)."""
     (rows, inner), columns = a.shape, b.shape[1]
     result = a.new_empty(rows, columns)
     kernel = _kernel()
     job = _Product(
-        kernel.charrnn_level(), 0, _threads(rows * inner * columns, rows), rows, columns, inner,
+        _level(kernel, bfloat16), 0, _threads(rows * inner * columns, rows), rows, columns, inner,
         a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), bias.data_ptr() if bias is not None else None,
         result.data_ptr(), columns,
     )  # fmt: skip
@@ -229,7 +240,7 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None) -> Tensor:
 
 
 def _call(
-    name: str, cell: str, ids: Tensor | None, x: Tensor, weights: list[Tensor], hs: Tensor, cs: Tensor | None,
+    name: str, cell: str, bfloat16: bool, ids: Tensor | None, x: Tensor, weights: list[Tensor], hs: Tensor, cs: Tensor | None,
     saved: Tensor | None, **gradients: Tensor | None,
 ) -> None:  # fmt: skip
     kernel = _kernel()
@@ -238,11 +249,17 @@ def _call(
     arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients
     arrays |= zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
     job = _Sequence(
-        CELLS.index(cell), kernel.charrnn_level(), _threads(work, batch), steps, batch, hidden, x.shape[-1],
+        CELLS.index(cell), _level(kernel, bfloat16), _threads(work, batch), steps, batch, hidden, x.shape[-1],
         len(x) if ids is not None else 0,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
     )  # fmt: skip
     _raise(getattr(kernel, name)(ctypes.byref(job)), len(x))
+
+
+def _level(kernel: ctypes.CDLL, bfloat16: bool) -> int:
+    if bfloat16 and not kernel.charrnn_bfloat16():
+        raise ValueError("this processor or this build of the kernel has no bfloat16")
+    return BFLOAT16 if bfloat16 else int(kernel.charrnn_level())
 
 
 def _raise(result: int, count: int = 0) -> None:

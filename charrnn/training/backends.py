@@ -10,7 +10,8 @@ import time
 
 import torch
 
-from charrnn.config import ModelSettings, RuntimeSettings, Settings, check_bfloat16
+from charrnn.config import ModelSettings, RuntimeSettings, Settings
+from charrnn.errors import SettingsError
 from charrnn.kernel.library import describe
 from charrnn.layout import GATES, expected_shapes
 from charrnn.model import kernel
@@ -23,15 +24,28 @@ MEASURED_S = 0.3  # after which no other round is begun
 RATED_HIDDEN, RATED_SHAPE = 256, (16, 64)  # what tells how fast this machine trains
 
 
-def words(name: str) -> str:
-    """A backend for a person."""
-    return {"kernel": f"own cells ({describe()})", "func": "own cells (PyTorch)", "torch": "torch.nn's cells"}[name]
+def words(name: str, precision: str = "float32") -> str:
+    """A backend and its precision for a person."""
+    found = {"kernel": f"own cells ({describe()})", "func": "own cells (PyTorch)", "torch": "torch.nn's cells"}[name]
+    return found if precision == "float32" else f"{found} in {precision}"
+
+
+def precision_of(runtime: RuntimeSettings, backend: str) -> str:
+    """What `auto` means with this backend: bfloat16 in the kernel, which it makes twice as fast, float32 elsewhere."""
+    if runtime.precision != "auto":
+        return runtime.precision
+    return "bfloat16" if backend == "kernel" and kernel.has_bfloat16() else "float32"
 
 
 def candidates(runtime: RuntimeSettings, cell: str, device: torch.device) -> tuple[str, ...]:
     """What may run here, the expected fastest first (benchmarks/training.py). Raises SettingsError: none in bfloat16."""
     if runtime.precision == "bfloat16":
-        check_bfloat16(runtime, cell)
+        if device.type == "cpu" and runtime.backend != "torch" and kernel.has_bfloat16():
+            return ("kernel",)
+        if runtime.backend == "own" or cell == "gru-before":
+            raise SettingsError(
+                "--precision bfloat16 of the own cells needs the compiled kernel and a processor with AVX512-BF16; use float32"
+            )
         return ("torch",)
     own = "kernel" if device.type == "cpu" and kernel.is_usable() else "func"
     if runtime.backend != "auto":
@@ -71,7 +85,7 @@ def pick(
         return able[0], "too small to measure"
     most = max(1, MEASURED_WORK // weights)  # characters
     piece = (min(shape[0], most), max(1, min(shape[1], MEASURED_CHARS, most // shape[0])))
-    taken = _measured(able, model, vocabulary_size, piece, device)
+    taken = _measured(able, settings.runtime, model, vocabulary_size, piece, device)
     expected, fastest = able[0], min(able, key=taken.__getitem__)
     chosen = fastest if taken[fastest] * MARGIN < taken[expected] else expected
     other = next(name for name in able if name != chosen)
@@ -82,16 +96,19 @@ def training_rate(settings: Settings, device: torch.device) -> float:
     """Recurrent weights times characters that a second of training takes here, of one layer of 256 units."""
     cell, name = settings.model.cell, expected_backend(settings, device)
     sized = ModelSettings(cell=cell, hidden_size=RATED_HIDDEN, num_layers=1, embedding_size=64)
-    taken = _measured((name,), sized, 64, RATED_SHAPE, device)[name]
+    taken = _measured((name,), settings.runtime, sized, 64, RATED_SHAPE, device)[name]
     return GATES[cell] * RATED_HIDDEN**2 * math.prod(RATED_SHAPE) / taken
 
 
 def _measured(
-    names: tuple[str, ...], model: ModelSettings, vocabulary_size: int, shape: tuple[int, int], device: torch.device
-) -> dict[str, float]:
+    names: tuple[str, ...], runtime: RuntimeSettings, model: ModelSettings, vocabulary_size: int,
+    shape: tuple[int, int], device: torch.device,
+) -> dict[str, float]:  # fmt: skip
     """Least seconds of a forward and backward pass, in turn."""
     with torch.random.fork_rng(devices=[]):
-        models = {name: CharModel(model, vocabulary_size, name).to(device) for name in names}
+        models = {
+            name: CharModel(model, vocabulary_size, name, precision_of(runtime, name)).to(device) for name in names
+        }
         ids = (torch.arange(math.prod(shape), device=device) % vocabulary_size).reshape(shape)
         taken = dict.fromkeys(names, float("inf"))
         until = time.perf_counter() + MEASURED_S

@@ -106,7 +106,8 @@ class Trainer:
         memory.check_memory(self.expected_memory, settings, shape, self.device)
         self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
         torch.manual_seed(training.seed)
-        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, settings.runtime.precision)
+        self.precision = backends.precision_of(settings.runtime, self.backend)
+        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, self.precision)
         if weights is not None:
             self.model.load_tensors({name: torch.from_numpy(value) for name, value in weights.items()})
         frozen = frozen_tensors(settings)
@@ -281,7 +282,7 @@ class Trainer:
         meta = self._meta(
             "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
             epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
-            surroundings=runtime.surroundings(self.device, self.backend, self.settings.runtime.precision),
+            surroundings=runtime.surroundings(self.device, self.backend, self.precision),
             **({"lift": self._lift} if self._lift and not self.place.step else {}),
         )  # fmt: skip
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)

@@ -60,7 +60,7 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
 
 def _lacking(precision: str, device: torch.device) -> str:
     """What a precision would need and this device has not, in words. Empty: nothing."""
-    if precision == "float32":
+    if precision in ("auto", "float32"):
         return ""
     if device.type == "cuda":
         major, minor = torch.cuda.get_device_capability(device)

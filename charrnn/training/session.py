@@ -157,7 +157,7 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
 
 def _compare_surroundings(trainer: Trainer, recorded: Mapping[str, Any], progress: Progress) -> None:
     """Say what makes a resume inexact, if anything does."""
-    here = runtime.surroundings(trainer.device, trainer.backend, trainer.settings.runtime.precision)
+    here = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
     changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
     if trainer.device.type != "cpu":
         changed.append(f"{trainer.device} adds up in no fixed order")
@@ -264,8 +264,9 @@ def _network_line(trainer: Trainer, network: str) -> str:
         if trainer.corpus.mode == "lines"
         else f"{training.batch_size} x {training.seq_length}"
     )
+    cells = words(trainer.backend, trainer.precision)
     return (
-        f"network: {network}, {trainer.model.parameter_count():,} parameters; {words(trainer.backend)} on {trainer.device}; "
+        f"network: {network}, {trainer.model.parameter_count():,} parameters; {cells} on {trainer.device}; "
         f"batches of {shape}, lr {training.lr:.2g}, {length}"
     )
 
@@ -277,7 +278,7 @@ def _say_surroundings(trainer: Trainer, request: Request, progress: Progress) ->
         f", recomputed in pieces of {pieces:,} characters" if pieces else ""
     )
     if request.verbose:
-        on = runtime.surroundings(trainer.device, trainer.backend, trainer.settings.runtime.precision)
+        on = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
         progress.say(f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}")
         progress.say(
             f"cells: {on['backend']} ({trainer.why_backend}); kernel: {build() or 'none'}; malloc: {tune_malloc()}"
