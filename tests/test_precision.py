@@ -246,13 +246,15 @@ def test_an_old_gpu_is_told_what_it_lacks(monkeypatch, precision):
     assert runtime._lacking("float32", CUDA) == ""
 
 
-def test_memory_that_is_too_small_is_one_line(monkeypatch):
-    def full(*_):
-        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+@pytest.mark.parametrize("is_training", [True, False])
+def test_memory_that_is_too_small_is_one_line_at_a_step_and_at_an_evaluation(few, tmp_path, monkeypatch, is_training):
+    original = CharModel.nats
 
-    settings = Settings().with_values("model", hidden_size=4, num_layers=1, embedding_size=3)
-    model = CharModel(settings.model, V)
-    monkeypatch.setattr(model, "nats", full)
-    ids = torch.zeros(2, 3, dtype=torch.long)
-    with pytest.raises(SettingsError, match="a batch of 2 x 3 does not fit the memory of cpu; .*--batch-size"):
-        TrainStep(model, make_optimizer(model, settings.training), settings)(Batch(ids, ids, True), (), 0.1, 0)
+    def full(model, *rest):
+        if model.training == is_training:
+            raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB")
+        return original(model, *rest)
+
+    monkeypatch.setattr(CharModel, "nats", full)
+    with pytest.raises(SettingsError, match="batches of 8 x 6 does not fit the memory of cpu; .*--batch-size"):
+        train(Request(few, (("--", SMALL | {"steps": 2}),), run=tmp_path / "run"), Watcher())

@@ -110,8 +110,7 @@ class GraphedStep:
                 self._is_recorded = True
             except Exception as error:
                 self._is_recorded = False
-                cause = error.__context__ or error  # a capture that cannot be ended hides what spoilt it
-                why = one_line(str(cause).split("\n")[0]) or type(cause).__name__
+                why = _reason(error)
                 self._say(f"note: no CUDA graph of the training step ({why}): its kernels are launched one by one")
             for name, value in self._optimizer.tensors().items():
                 value.copy_(moments.get(name, torch.zeros_like(value)))
@@ -130,6 +129,12 @@ class GraphedStep:
         self._gradients = [(each, each.grad) for each in self._model.parameters()]
         for mine, new in zip(self._state, after, strict=True):
             mine.copy_(torch.where(is_finite, new.detach(), 0.0))
+
+
+def _reason(error: BaseException) -> str:
+    """In a function of its own: a frame that keeps an exception keeps, through its traceback, all that a step allocated."""
+    cause = error.__context__ or error  # a capture that cannot be ended hides what spoilt it
+    return one_line(str(cause).split("\n")[0]) or type(cause).__name__
 
 
 class CudaGraph:

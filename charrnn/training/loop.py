@@ -143,8 +143,8 @@ class Trainer:
         self._signal = signal_name
 
     def fit(self) -> Outcome:
-        """Train to the plan's end. Raises DivergedError, StorageError, or CheckpointError where the run's copy of the text
-        was damaged under it; the last checkpoint stays good.
+        """Train to the plan's end. Raises DivergedError, StorageError, SettingsError where a GPU's memory is too small, or
+        CheckpointError where the run's copy of the text was damaged under it; the last checkpoint stays good.
         """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
@@ -154,6 +154,13 @@ class Trainer:
                 return self.outcome(self._run())
             except Diverging as what:
                 recovery.go_back(self, str(what))
+            except torch.OutOfMemoryError:  # at a step, its recording or an evaluation
+                training = self.settings.training
+                raise SettingsError(
+                    f"a training with batches of {training.batch_size} x {self.batches.longest} does not fit the memory of "
+                    f"{self.device}; the last checkpoint is kept: try a smaller --batch-size, --precision bfloat16 or, for a "
+                    "stream, --checkpoint-every-chars"
+                ) from None
             except (IndexError, RuntimeError):  # what is no character is no row of the embedding
                 recovery.check_texts(self)
                 raise

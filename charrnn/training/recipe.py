@@ -120,8 +120,8 @@ def _for_work(
     weights = squares * hidden * hidden
     read = work / weights if work else read
     wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
-    dropout = min(0.5, max(0.0, round(1.6 * math.log2(1 + wear) - 0.9) / 20))
-    weight_drop = min(0.4, max(0.0, round(math.log2(max(wear, 1.0) / 8) + 0.3) / 10))
+    dropout = min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20))
+    weight_drop = min(0.1, max(0.0, round(math.log2(max(wear, 1.0) / 16) + 0.3) / 10))
     return Recipe(
         hidden, layers, "dense" if is_deep else model.skip, dropout, weight_drop, min(0.01, 2.8 / hidden), 0.1, EMA,
         STATE_RESET, *(DEEP_SHAPE if is_deep else SHALLOW_SHAPE), f"for {read / chars:.2g} passes over {chars:,} characters",

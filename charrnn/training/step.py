@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from charrnn.config import Settings
-from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.text.batches import IGNORED, Batch
@@ -46,20 +45,7 @@ class TrainStep:
         self._piece_chars = settings.training.checkpoint_every_chars
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
-        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh.
-
-        Raises SettingsError where a GPU's memory is too small.
-        """
-        try:
-            return self._update(batch, state, lr, step)
-        except torch.OutOfMemoryError:
-            shape = " x ".join(map(str, batch.inputs.shape))
-            raise SettingsError(
-                f"a batch of {shape} does not fit the memory of {self.model.head.bias.device}; the last checkpoint is kept: "
-                "try a smaller --batch-size, --precision bfloat16 or, for a stream, --checkpoint-every-chars"
-            ) from None
-
-    def _update(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
+        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
         device = self.model.head.bias.device
         before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
         chars = int((batch.targets != IGNORED).sum())
