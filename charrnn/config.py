@@ -75,6 +75,12 @@ class ModelSettings:
     )
     tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
+    chrono: int = setting(
+        0,
+        "let gates begin with memories of 1 to so many characters (chrono initialisation; 0: do not)",
+        min=0,
+        max=10**6,
+    )
     weight_drop: float | None = setting(
         None, "share of the recurrent weights dropped, others at each update", kind=float, min=0.0, below=1.0
     )
@@ -151,7 +157,7 @@ class RuntimeSettings:
     precision: str = setting(
         "auto",
         "arithmetic of matrix products; auto: bfloat16 where the compiled cells have it (AVX512-BF16), else float32; "
-        "tf32 needs CUDA",
+        "asked for, bfloat16 needs those or torch.nn's cells on a GPU or processor that has it, tf32 needs CUDA",
         choices=("auto", "float32", "bfloat16", "tf32"),
     )
     threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
@@ -337,6 +343,8 @@ def _check_together(settings: Settings) -> None:
     lengths = [key for key in LENGTHS if getattr(training, key) is not None]
     if len(lengths) > 1:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
+    if model.cell == "rnn" and model.chrono:
+        raise SettingsError("--chrono is for cells with gates, and rnn has none; leave it out")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
         raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
     if model.cell != "ngram" and (model.order, model.smoothing) != (ModelSettings().order, ModelSettings().smoothing):

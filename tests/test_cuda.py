@@ -246,7 +246,9 @@ def test_memory_that_runs_out_leaves_a_checkpoint_that_goes_on(tmp_path, cuda):
     torch.cuda.empty_cache()
     torch.cuda.set_per_process_memory_fraction((torch.cuda.memory_reserved(cuda) + (256 << 20)) / total, cuda)
     try:
-        with pytest.raises(SettingsError, match="256 x 1024 does not fit the memory of cuda:0; the last checkpoint"):
+        with pytest.raises(
+            SettingsError, match="256 x 1024 do not fit the memory of cuda:0; the last checkpoint is kept"
+        ):
             train(Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a"), Watcher())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0, cuda)

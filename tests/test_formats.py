@@ -108,14 +108,16 @@ def later(path, version="9.9"):
         path.write_text(json.dumps(about if version is None else about | {"charrnn": version}))
         return
     tensors, meta = read_tensors(path, KINDS | {"charrnn-novel": 1})
-    write_tensors(path, tensors, meta | {"format": 2, "charrnn": version})
+    write_tensors(path, tensors, meta | {"format": 3, "charrnn": version})
 
 
 def refused(read, *arguments):
     with pytest.raises(CheckpointError) as caught:
         read(*arguments)
     message = str(caught.value)
-    assert f"has format 2, written by charrnn 9.9; this is charrnn {__version__}, which reads up to format 1" in message
+    newest = 1 if "corpus" in message else KINDS["charrnn-model"]
+    assert f"has format {3 if newest > 1 else 2}, written by charrnn 9.9; this is" in message
+    assert f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it" in message
     assert caught.value.exit_code == 3
     assert "\n" not in message
 

@@ -51,6 +51,11 @@ def at_level(level):
     return SimpleNamespace(charrnn_level=lambda: level, charrnn_bfloat16=lambda: level == kernel.BFLOAT16, **parts)
 
 
+def all_levels():
+    """Those that the library and this processor have, the one with products of bfloat16 too."""
+    return (*LEVELS, kernel.BFLOAT16) if kernel.has_bfloat16() else tuple(LEVELS)
+
+
 # A layer to run, and what comes of it
 
 
@@ -798,12 +803,12 @@ def use_the_layers(count, seed):
     def pick(*choices):
         return choices[generator.integers(len(choices))]
 
-    levels = (*LEVELS, kernel.BFLOAT16) if kernel.has_bfloat16() else LEVELS
+    levels = all_levels()
     for number in range(count):
         level = levels[number % len(levels)]
         kernel.library = lambda level=level: at_level(level)
         cell, hidden, batch = (
-            list(GATES)[number // 3 % 4],
+            list(GATES)[number // len(levels) % 4],
             pick(1, 15, 16, 17, 33, 48, 65),
             pick(1, 2, 5, 7, 13, 50, 270),
         )
@@ -862,7 +867,10 @@ def split_the_layers():
     """Layers and heads that several threads share. 100: more than a team has, so that each has more to do."""
     torch.set_num_threads(1)
     use_own_threads()  # of libgomp's the sanitizers know nothing
-    for number, (cell, ids, threads) in enumerate(itertools.product(GATES, (False, True), (2, 3, 100))):
+    highest = all_levels()[-2:]
+    cases = itertools.product(GATES, (False, True), (2, 3, 100), highest)
+    for number, (cell, ids, threads, level) in enumerate(cases):
+        kernel.library = lambda level=level: at_level(level)
         kernel._threads = lambda work, rows, threads=threads: min(threads, rows)
         for batch in (5, 70 if threads < 100 else 270):
             layer = some_layer(cell, 33, batch, 4, ids=ids, seed=number)

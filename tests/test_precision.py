@@ -189,14 +189,48 @@ def test_what_auto_means_follows_from_the_kernel_and_the_processor(monkeypatch):
         assert means(RuntimeSettings(precision="float32"), "kernel") == "float32"
 
 
-def test_a_run_made_with_it_goes_on_where_it_is_not_and_says_so(tmp_path, monkeypatch, few):
-    monkeypatch.setattr(backends, "precision_of", lambda *_: "float32")
-    chosen = SMALL | {"steps": 4, "backend": "own"}
-    train(Request(few, (("--", chosen),), run=tmp_path / "run"), Watcher())
-    monkeypatch.setattr(backends, "precision_of", lambda *_: "tf32")  # any other word
+@kernel_bfloat16
+@pytest.mark.parametrize("lost", ["processor", "kernel"])
+def test_a_run_made_with_it_goes_on_where_it_is_not_and_says_so(tmp_path, monkeypatch, few, lost):
+    train(Request(few, (("--", SMALL | {"steps": 4}),), run=tmp_path / "run"), Watcher())
+    monkeypatch.setattr(kernel, "has_bfloat16", lambda: False)
+    if lost == "kernel":
+        monkeypatch.setattr(kernel, "is_usable", lambda: False)
     watcher = Watcher()
-    train(Request(None, (("--", {"steps": 6}),), run=tmp_path / "run", resume=True), watcher)
-    assert any("not exact to the bit: precision float32 -> tf32" in said for said in watcher.said)
+    _, outcome = train(Request(None, (("--", {"steps": 6}),), run=tmp_path / "run", resume=True), watcher)
+    [note] = [said for said in watcher.said if "not exact to the bit" in said]
+    assert "precision bfloat16 -> float32" in note
+    assert outcome.precision == "float32"
+
+
+@kernel_bfloat16
+def test_asked_for_on_a_cpu_it_is_the_kernels(tmp_path, monkeypatch, few):
+    """Whatever torch can do there."""
+    monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: False)
+    _, outcome = train(
+        Request(few, (("--", SMALL | {"steps": 2, "precision": "bfloat16"}),), run=tmp_path / "a"), Watcher()
+    )
+    assert outcome.precision == "bfloat16"
+    assert load_newest(tmp_path / "a")[0].meta["surroundings"]["backend"] == "kernel"
+
+
+@kernel_bfloat16
+@pytest.mark.parametrize("more", [{"checkpoint_every_chars": 7}, {"watch": True}])
+def test_pieces_and_watching_change_no_training(tmp_path, more):
+    """Pieces add gradients in another order, and what falls to another bfloat16 then differs by 1 in 256."""
+    (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
+    chosen = SMALL | {"steps": 12, "seq_length": 20, "mode": "stream", "batch_size": 3, "dropout": 0.0, "lr": 0.002}
+    found = []
+    for name, each in (("a", {}), ("b", more)):
+        _, outcome = train(
+            Request(str(tmp_path / "text.txt"), (("--", chosen | each),), run=tmp_path / name), Watcher()
+        )
+        found.append(outcome)
+    assert found[0].precision == "bfloat16"
+    if "watch" in more:
+        assert found[0].weights_sha256 == found[1].weights_sha256
+    else:
+        assert found[1].place.val_nats == pytest.approx(found[0].place.val_nats, rel=1e-3)
 
 
 def test_float32_does_not_go_that_way(monkeypatch):
@@ -216,7 +250,7 @@ def test_it_is_refused_for_own_cells_that_do_not_have_it(backend, cell, monkeypa
 
 def refusal(precision, device="cpu"):
     with pytest.raises(SettingsError) as caught:
-        runtime.prepare(RuntimeSettings(precision=precision, device=device))
+        runtime.prepare(RuntimeSettings(precision=precision, device=device, backend="torch"))
     return str(caught.value)
 
 
@@ -246,8 +280,19 @@ def test_an_old_gpu_is_told_what_it_lacks(monkeypatch, precision):
     assert runtime._lacking("float32", CUDA) == ""
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-def test_memory_that_is_too_small_is_one_line_at_a_step_and_at_an_evaluation(few, tmp_path, monkeypatch, is_training):
+@pytest.mark.parametrize(
+    ("is_training", "message"),
+    [
+        (
+            True,
+            "batches of 8 x 6 do not fit the memory of cpu; the last checkpoint is kept: try a smaller --batch-size",
+        ),
+        (False, "validation does not fit the memory of cpu: try a smaller --hidden-size"),
+    ],
+)
+def test_memory_that_is_too_small_is_one_line_at_a_step_and_at_an_evaluation(
+    few, tmp_path, monkeypatch, is_training, message
+):
     original = CharModel.nats
 
     def full(model, *rest):
@@ -256,5 +301,5 @@ def test_memory_that_is_too_small_is_one_line_at_a_step_and_at_an_evaluation(few
         return original(model, *rest)
 
     monkeypatch.setattr(CharModel, "nats", full)
-    with pytest.raises(SettingsError, match="batches of 8 x 6 does not fit the memory of cpu; .*--batch-size"):
+    with pytest.raises(SettingsError, match=message):
         train(Request(few, (("--", SMALL | {"steps": 2}),), run=tmp_path / "run"), Watcher())

@@ -214,7 +214,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "ngram_order": outcome.ngram.order if outcome.ngram else None,
         "clip_rate": place.clipped_steps / max(1, place.step), "skipped_steps": place.skipped_steps,
         "rollbacks": place.rollbacks,
-        "weights_sha256": outcome.weights_sha256, "device": outcome.device, "verdict": outcome.verdict,
+        "weights_sha256": outcome.weights_sha256, "device": outcome.device, "precision": outcome.precision,
+        "verdict": outcome.verdict,
     }  # fmt: skip
     write_stdout([json_line(line).encode() + b"\n"], raw=True)
 

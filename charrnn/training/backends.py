@@ -31,7 +31,7 @@ def words(name: str, precision: str = "float32") -> str:
 
 
 def precision_of(runtime: RuntimeSettings, backend: str) -> str:
-    """What `auto` means with this backend: bfloat16 in the kernel, which it makes twice as fast, float32 elsewhere."""
+    """What `auto` means with this backend: bfloat16 in the kernel, whose products it makes twice as fast; float32 elsewhere."""
     if runtime.precision != "auto":
         return runtime.precision
     return "bfloat16" if backend == "kernel" and kernel.has_bfloat16() else "float32"

@@ -27,8 +27,9 @@ from charrnn.training.plan import Plan
 
 NOT_FOR_COUNTING = (
     "hidden_size", "num_layers", "embedding_size", "dropout", "weight_drop", "skip", "tie_weights", "forget_bias",
-    "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer", "schedule",
-    "warmup", "weight_decay", "ema", "init_from", "freeze", "mix", "patience", "eval_every", "backend", "precision", "watch",
+    "chrono", "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer",
+    "schedule", "warmup", "weight_decay", "ema", "init_from", "freeze", "mix", "patience", "eval_every", "backend", "precision",
+    "watch",
 )  # fmt: skip
 
 
@@ -169,7 +170,7 @@ class CountingTrainer:
         return Outcome(
             reason=reason, place=place, epochs=place.chars / len(self._ids), parameters=self.parameter_count(),
             train_chars_per_s=self._session_chars / max(1e-9, self._elapsed() - self._elapsed_before),
-            weights_sha256=weights_sha256(self.model.tensors()), device="cpu", ngram=None,
+            weights_sha256=weights_sha256(self.model.tensors()), device="cpu", precision=None, ngram=None,
             verdict="stopped before its end" if reason.startswith("SIG") else f"n-grams of up to {order} characters, {told}",
         )  # fmt: skip
 

@@ -154,16 +154,21 @@ class Trainer:
                 return self.outcome(self._run())
             except Diverging as what:
                 recovery.go_back(self, str(what))
-            except torch.OutOfMemoryError:  # at a step, its recording or an evaluation
-                training = self.settings.training
-                raise SettingsError(
-                    f"a training with batches of {training.batch_size} x {self.batches.longest} does not fit the memory of "
-                    f"{self.device}; the last checkpoint is kept: try a smaller --batch-size, --precision bfloat16 or, for a "
-                    "stream, --checkpoint-every-chars"
-                ) from None
+            except torch.OutOfMemoryError:
+                raise SettingsError(self._too_large()) from None
             except (IndexError, RuntimeError):  # what is no character is no row of the embedding
                 recovery.check_texts(self)
                 raise
+
+    def _too_large(self) -> str:
+        """What did not fit the device: a step or its recording, or an evaluation (which computes in the mode for it)."""
+        kept = "" if self._is_fresh else "; the last checkpoint is kept"
+        if self.model.training:
+            what = f"batches of {self.settings.training.batch_size} x {self.batches.longest} do"
+            smaller = "--batch-size, --precision bfloat16 or, for a stream, --checkpoint-every-chars"
+        else:
+            what, smaller = "validation does", "--hidden-size"
+        return f"{what} not fit the memory of {self.device}{kept}: try a smaller {smaller}"
 
     def _run(self) -> str:
         """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
@@ -448,6 +453,7 @@ class Trainer:
             train_chars_per_s=self._session_chars / self._session_s if self._session_s else 0.0,
             weights_sha256=weights_sha256(self.weights()),
             device=str(self.device),
+            precision=self.precision,
             ngram=self._ngram,
             verdict=verdict(place, reason, self.settings, self._ngram),
         )

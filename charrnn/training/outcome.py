@@ -79,6 +79,7 @@ class Outcome:
     train_chars_per_s: float
     weights_sha256: str
     device: str
+    precision: str | None  # of matrix products; counting has none
     ngram: Baseline | None
     verdict: str
 

@@ -17,6 +17,7 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280,
 # The figures below come from trials on tiny Shakespeare and C (README, Decisions).
 WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training will read, passes counted
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
+WORN = 18  # weights for each character of the text, times how often it is read: from then on some are dropped
 DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
 SHALLOW_SHAPE = (32, 64)  # lanes, characters
@@ -121,7 +122,7 @@ def _for_work(
     read = work / weights if work else read
     wear = weights * read / chars**2  # weights for each character of the text, times how often it is read
     dropout = min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20))
-    weight_drop = min(0.1, max(0.0, round(math.log2(max(wear, 1.0) / 16) + 0.3) / 10))
+    weight_drop = 0.1 if wear > WORN else 0.0
     return Recipe(
         hidden, layers, "dense" if is_deep else model.skip, dropout, weight_drop, min(0.01, 2.8 / hidden), 0.1, EMA,
         STATE_RESET, *(DEEP_SHAPE if is_deep else SHALLOW_SHAPE), f"for {read / chars:.2g} passes over {chars:,} characters",

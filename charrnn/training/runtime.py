@@ -14,6 +14,7 @@ from charrnn import __version__
 from charrnn.config import RuntimeSettings
 from charrnn.errors import SettingsError
 from charrnn.kernel.library import build
+from charrnn.model import kernel
 from charrnn.model.recurrent import run_torch_as
 from charrnn.terminal import one_line
 from charrnn.training.memory import tune_malloc
@@ -50,7 +51,8 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
         torch.set_num_threads(runtime.threads)
     if device.type == "cuda":
         torch.cuda.set_device(device)  # streams, graphs and seeds are of the current device
-    lacking = _lacking(runtime.precision, device)
+    is_kernels = device.type == "cpu" and runtime.backend != "torch" and kernel.has_bfloat16()
+    lacking = "" if runtime.precision == "bfloat16" and is_kernels else _lacking(runtime.precision, device)
     if lacking:
         raise SettingsError(f"--precision {runtime.precision} needs {lacking}; use float32")
     torch.set_float32_matmul_precision("high" if runtime.precision == "tf32" else "highest")

@@ -19,7 +19,7 @@ from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.training import finetune, recipe, runtime
-from charrnn.training.backends import training_rate, words
+from charrnn.training.backends import candidates, training_rate, words
 from charrnn.training.checkpoint import (
     Checkpoint,
     RunDirectory,
@@ -68,7 +68,11 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
     settings, origins, old = finetune.begin(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
-    runtime.choose_device(settings.runtime.device)  # before the text is read: a typing error should not cost time
+    device = runtime.choose_device(
+        settings.runtime.device
+    )  # before the text is read: a typing error should not cost time
+    if settings.model.cell != "ngram":
+        candidates(settings.runtime, settings.model.cell, device)
     found = corpora.survey(request.corpus, settings.text, settings.training.seed)
     counts, network, asked = settings.model.cell == "ngram", "", settings
     if counts:
