@@ -75,12 +75,6 @@ class ModelSettings:
     )
     tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
     forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
-    chrono: int = setting(
-        0,
-        "let gates begin with memories of 1 to so many characters (chrono initialisation; 0: do not)",
-        min=0,
-        max=10**6,
-    )
     weight_drop: float | None = setting(
         None, "share of the recurrent weights dropped, others at each update", kind=float, min=0.0, below=1.0
     )
@@ -343,8 +337,6 @@ def _check_together(settings: Settings) -> None:
     lengths = [key for key in LENGTHS if getattr(training, key) is not None]
     if len(lengths) > 1:
         raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
-    if model.cell == "rnn" and model.chrono:
-        raise SettingsError("--chrono is for cells with gates, and rnn has none; leave it out")
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
         raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
     if model.cell != "ngram" and (model.order, model.smoothing) != (ModelSettings().order, ModelSettings().smoothing):

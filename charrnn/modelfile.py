@@ -24,7 +24,7 @@ from charrnn.text.vocabulary import Vocabulary
 if TYPE_CHECKING:
     from charrnn.text.ngram import NGram
 
-# With the newest format that this program reads and writes. 2: settings have chrono and precision "auto".
+# With the newest format that this program reads and writes. 2: precision may be "auto".
 KINDS = {"charrnn-model": 2, "charrnn-checkpoint": 2}
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")

@@ -301,26 +301,6 @@ def test_forget_gate_biases_add_up_to_the_setting(backend, bias):
         assert total[2 * H :].abs().min() > 0
 
 
-@pytest.mark.parametrize("backend", BACKENDS)
-@pytest.mark.parametrize("cell", ["lstm", "gru", "gru-before"])
-def test_chrono_memories_are_spread_evenly_up_to_the_setting(cell, backend):
-    """Without inputs and candidate the second gate alone decides: a state falls to (1 - 1/n) of itself, n = 1 + e^b."""
-    if (cell, backend) == ("gru-before", "torch"):
-        pytest.skip("torch.nn has no gru-before")
-    hidden = 2000
-    model = CharModel(
-        ModelSettings(cell=cell, hidden_size=hidden, num_layers=1, embedding_size=1, chrono=100), V, backend
-    )
-    total = (model.recurrent.bias_ih_l0 + model.recurrent.bias_hh_l0).detach().view(-1, hidden)
-    memories = 1 + total[1].exp()
-    assert 2 <= memories.min() < 3
-    assert 99 < memories.max() <= 100.01
-    assert memories.mean().item() == pytest.approx(51, abs=3)  # of U(2, 100); the mean of 2,000 has a deviation of 0.6
-    if cell == "lstm":
-        assert torch.equal(total[0], -total[1])
-    assert total[2].abs().max() <= 2 * hidden**-0.5
-
-
 def test_first_weights_lie_within_one_over_root_h_and_fill_it():
     model = CharModel(sized("gru", hidden_size=50), V)
     largest = max(parameter.abs().max().item() for parameter in model.recurrent.parameters())

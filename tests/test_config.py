@@ -91,11 +91,6 @@ def test_every_default_is_within_its_own_limits():
     assert settings_from_dict(Settings().to_dict(), "defaults") == Settings()
 
 
-def test_chrono_is_refused_for_a_cell_without_gates():
-    with pytest.raises(SettingsError, match="--chrono is for cells with gates, and rnn has none"):
-        resolve([("--", {"cell": "rnn", "chrono": 50})])
-
-
 def test_only_the_forget_bias_may_be_negative():
     assert [key for key in INTS + FLOATS if LIMITS[key].get("min", -1) < 0] == ["forget_bias"]
 

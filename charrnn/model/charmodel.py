@@ -218,20 +218,8 @@ class CharModel(nn.Module):
         for name, parameter in zip(PARAMETERS, made, strict=True):
             self.recurrent.register_parameter(f"{name}_l{k}", parameter)
 
-    def _set_memories(self, bias: Tensor, is_first: bool) -> None:
-        """chrono, of one of the two biases that add up: all in the first. The second gate of each cell is what keeps."""
-        gates = bias.view(-1, self.hidden_size)
-        characters = torch.empty(self.hidden_size).uniform_(1.0, max(1.0, self.settings.chrono - 1.0))
-        gates[1] = characters.log() if is_first else 0.0
-        if self.settings.cell == "lstm":
-            gates[0] = -gates[1]
-
     def _initialize(self) -> None:
-        """Uniform in +-1/sqrt(H), as torch.nn; LSTM forget bias (Jozefowicz et al. 2015); embedding N(0, 0.1...1).
-
-        chrono (Tallec & Ollivier 2018): the bias of the gate that keeps is ln U(1, N), so that a unit forgets in 1 to N
-        characters; an LSTM's input gate has its negative.
-        """
+        """Uniform in +-1/sqrt(H), as torch.nn; LSTM forget bias (Jozefowicz et al. 2015); embedding N(0, 0.1...1)."""
         bound = 1 / math.sqrt(self.hidden_size)
         with torch.no_grad():
             for name, parameter in self.recurrent.named_parameters():
@@ -240,8 +228,6 @@ class CharModel(nn.Module):
                     # b_ih and b_hh add up: the whole forget bias goes into b_ih.
                     forget = parameter[self.hidden_size : 2 * self.hidden_size]
                     forget.fill_(self.settings.forget_bias if name.startswith("bias_ih") else 0.0)
-                if self.settings.chrono and name.startswith("bias"):
-                    self._set_memories(parameter, name.startswith("bias_ih"))
             self.embedding.weight.normal_(0.0, 0.1 if self.settings.tie_weights else 1.0)
             head_bound = 1 / math.sqrt(self.head.in_features)
             if not self.settings.tie_weights:

@@ -27,7 +27,7 @@ from charrnn.training.plan import Plan
 
 NOT_FOR_COUNTING = (
     "hidden_size", "num_layers", "embedding_size", "dropout", "weight_drop", "skip", "tie_weights", "forget_bias",
-    "chrono", "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer",
+    "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer",
     "schedule", "warmup", "weight_decay", "ema", "init_from", "freeze", "mix", "patience", "eval_every", "backend", "precision",
     "watch",
 )  # fmt: skip
