@@ -16,17 +16,13 @@ DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 # The figures below come from trials on tiny Shakespeare and C (README, Decisions).
 WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training will read, passes counted
-DEEP_WEIGHTS_PER_CHAR = 0.025  # where two layers learn
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
 WORN = 18  # weights for each character of the text, times how often it is read: from then on some are dropped
 DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
 SHALLOW_SHAPE = (32, 64)  # lanes, characters
-DEEP_SHAPE = (8, 128)  # what was opened long before is closed by those only that learnt from long windows
-STATE_RESET, DEEP_STATE_RESET = (
-    0.03,
-    0.015,
-)  # a model that also meets empty states in training loses less where texts begin
+DEEP_SHAPE = (8, 256)  # what was opened long before is closed by those only that learnt from long windows
+STATE_RESET = 0.03  # a model that also meets empty states in training loses less where texts begin
 START_S, TRAINING_SHARE = 6.0, 0.93  # of a budget: before the first step; of the rest, without evaluations and samples
 
 
@@ -119,9 +115,6 @@ def _for_work(
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
     is_deep = is_open and (gates * model.hidden_size**2 if model.hidden_size else wanted) >= DEEP
-    if is_deep and work:
-        read = math.sqrt(work / DEEP_WEIGHTS_PER_CHAR)
-        wanted = min(read * DEEP_WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR)
     layers = model.num_layers or 1 + is_deep
     squares = gates * (2 * layers - 1)  # of hidden x hidden: each layer's own, and what it reads of the one below
     hidden = model.hidden_size or min(HIDDEN_SIZES, key=lambda size: abs(math.log(squares * size * size / wanted)))
@@ -132,8 +125,7 @@ def _for_work(
     weight_drop = 0.1 if wear > WORN else 0.0
     return Recipe(
         hidden, layers, "dense" if is_deep else model.skip, dropout, weight_drop, min(0.01, 2.8 / hidden), 0.1, EMA,
-        *((DEEP_STATE_RESET, *DEEP_SHAPE) if is_deep else (STATE_RESET, *SHALLOW_SHAPE)),
-        f"for {read / chars:.2g} passes over {chars:,} characters",
+        STATE_RESET, *(DEEP_SHAPE if is_deep else SHALLOW_SHAPE), f"for {read / chars:.2g} passes over {chars:,} characters",
     )  # fmt: skip
 
 
