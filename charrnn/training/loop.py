@@ -23,7 +23,6 @@ from charrnn.insight.counting import Baseline, counted_for_training
 from charrnn.insight.evaluate import validation, validation_chars
 from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
-from charrnn.model.recurrent import State
 from charrnn.modelfile import model_meta
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch, Batches, make_batches
@@ -37,6 +36,7 @@ from charrnn.training.health import Watch
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, verdict, weights_sha256
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 from charrnn.training.recovery import BAD_STEPS, Diverging
+from charrnn.training.step import some_emptied
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
@@ -155,20 +155,12 @@ class Trainer:
             except Diverging as what:
                 recovery.go_back(self, str(what))
             except torch.OutOfMemoryError:
-                raise SettingsError(self._too_large()) from None
+                # An evaluation computes in the mode for it; before the first there is no checkpoint.
+                at, shape = self.model.training, (self.settings.training.batch_size, self.batches.longest)
+                raise SettingsError(memory.too_large(shape if at else None, self.device, not self._is_fresh)) from None
             except (IndexError, RuntimeError):  # what is no character is no row of the embedding
                 recovery.check_texts(self)
                 raise
-
-    def _too_large(self) -> str:
-        """What did not fit the device: a step or its recording, or an evaluation (which computes in the mode for it)."""
-        kept = "" if self._is_fresh else "; the last checkpoint is kept"
-        if self.model.training:
-            what = f"batches of {self.settings.training.batch_size} x {self.batches.longest} do"
-            smaller = "--batch-size, --precision bfloat16 or, for a stream, --checkpoint-every-chars"
-        else:
-            what, smaller = "validation does", "--hidden-size"
-        return f"{what} not fit the memory of {self.device}{kept}: try a smaller {smaller}"
 
     def _run(self) -> str:
         """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
@@ -225,7 +217,8 @@ class Trainer:
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
-        carried = self._carried(batch)
+        share = 0.0 if batch.fresh else training.state_reset or 0.0
+        carried = some_emptied(self.state, len(batch.inputs), share, training.seed, place.step)
         before = self._watch.before(batch, carried, place.step) if self._watch is not None else None
         done = self._update(batch, carried, rate, place.step)
         self.state = done.state
@@ -257,15 +250,6 @@ class Trainer:
             if place.bad_steps >= BAD_STEPS:
                 raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
-
-    def _carried(self, batch: Batch) -> State:
-        """The state that a batch begins with: some lanes' emptied, drawn from (seed, step), so that a resume draws the same."""
-        share, training = self.settings.training.state_reset, self.settings.training
-        if batch.fresh or not share:
-            return self.state
-        is_kept = np.random.default_rng([training.seed, self.place.step]).random(len(batch.inputs)) >= share
-        keep = torch.from_numpy(is_kept).to(self.device)[:, None]
-        return tuple(part * keep for part in self.state)
 
     @property
     def is_done(self) -> bool:

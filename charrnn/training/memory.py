@@ -88,6 +88,20 @@ def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int],
         )
 
 
+def too_large(shape: tuple[int | None, int] | None, device: torch.device, is_kept: bool) -> str:
+    """What to say when memory ran out: at a step or its recording with batches of this shape, or (None) at an evaluation.
+
+    is_kept: whether there is a checkpoint.
+    """
+    kept = "; the last checkpoint is kept" if is_kept else ""
+    if shape is None:
+        return f"validation does not fit the memory of {device}{kept}: try a smaller --hidden-size"
+    return (
+        f"batches of {shape[0]} x {shape[1]} do not fit the memory of {device}{kept}: try a smaller --batch-size, "
+        "--precision bfloat16 or, for a stream, --checkpoint-every-chars"
+    )
+
+
 def _copies(settings: Settings) -> int:
     """Of the weights: themselves and gradients; their mean, and themselves again while it stands in their place."""
     return 4 if settings.training.ema else 2

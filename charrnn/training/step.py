@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -104,6 +105,14 @@ class TrainStep:
     def _seed_dropout(self, step: int, piece: int) -> None:
         if self.model.is_random:
             runtime.seed_step(self._seed, step, piece)
+
+
+def some_emptied(state: State, lanes: int, share: float, seed: int, step: int) -> State:
+    """The state (L, B, H) each with this share of its lanes emptied, drawn from (seed, step): a resume draws the same."""
+    if not share:
+        return state
+    is_kept = torch.from_numpy(np.random.default_rng([seed, step]).random(lanes) >= share)
+    return tuple(part * is_kept.to(part.device)[:, None] for part in state)
 
 
 def pinned(ids: Tensor, device: torch.device) -> Tensor:
