@@ -420,7 +420,7 @@ def newer(run):
 
     for file in (run / "model.safetensors", *run.glob("checkpoints/*")):
         tensors, meta = read_tensors(file, KINDS)
-        write_tensors(file, tensors, meta | {"format": 2, "charrnn": "9.9"})
+        write_tensors(file, tensors, meta | {"format": 3, "charrnn": "9.9"})
 
 
 def piped(run):
@@ -432,7 +432,7 @@ def piped(run):
 DAMAGE = {
     "torn": (torn, "damaged: its SHA-256 does not match"), "a bit flipped": (flipped, "damaged: its SHA-256 does not match"),
     "a zip of pickles": (pickled, "is not a charrnn checkpoint"), "empty": (emptied, "is not a charrnn checkpoint"),
-    "of a later charrnn": (newer, "has format 2, written by charrnn 9.9"), "a pipe": (piped, "is not a regular file"),
+    "of a later charrnn": (newer, "has format 3, written by charrnn 9.9"), "a pipe": (piped, "is not a regular file"),
     "missing": (shutil.rmtree, "no run"),
 }  # fmt: skip
 
