@@ -108,19 +108,25 @@ def test_a_training_learns_as_much_as_in_float32(few, tmp_path, cell):
     assert scores["bfloat16"] == pytest.approx(scores["float32"], rel=0.05)
 
 
+def killed_and_resumed(folder, chosen):
+    """A run that was killed and went on, in folder / "b", is to the bit the one that was not. Returns who was told."""
+    request = Request(str(folder / "text.txt"), (("--", chosen),), run=folder / "a")
+    _, straight = train(request, Watcher())
+    with pytest.raises(Killed):
+        train(Request(request.corpus, request.layers, run=folder / "b"), Watcher(14))
+    watcher = Watcher()
+    _, resumed = train(Request(run=folder / "b", resume=True), watcher)
+    assert resumed.weights_sha256 == straight.weights_sha256
+    assert not [said for said in watcher.said if "not exact" in said]
+    return watcher
+
+
 @needs_bfloat16
 def test_a_resumed_training_is_the_same_to_the_bit_and_its_files_are_float32(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
     chosen = SMALL | {"steps": 30, "save_every": "4", "dropout": 0.4, "seq_length": 10, "mode": "stream", "batch_size": 3,
                       "backend": "torch", "precision": "bfloat16", "num_layers": 2}  # fmt: skip
-    request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a")
-    _, straight = train(request, Watcher())
-    with pytest.raises(Killed):
-        train(Request(request.corpus, request.layers, run=tmp_path / "b"), Watcher(14))
-    watcher = Watcher()
-    _, resumed = train(Request(run=tmp_path / "b", resume=True), watcher)
-    assert resumed.weights_sha256 == straight.weights_sha256
-    assert not [said for said in watcher.said if "not exact" in said]
+    watcher = killed_and_resumed(tmp_path, chosen)
     assert all(value.dtype.name == "float32" for value in read_model(tmp_path / "b").tensors.values())
     checkpoint, _ = load_newest(tmp_path / "b")
     assert checkpoint.meta["surroundings"]["precision"] == "bfloat16"
@@ -168,14 +174,7 @@ def test_a_training_by_default_takes_it_in_the_kernel_and_resumes_to_the_bit(tmp
         "mode": "stream",
         "batch_size": 3,
     }
-    request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / "a")
-    _, straight = train(request, Watcher())
-    with pytest.raises(Killed):
-        train(Request(request.corpus, request.layers, run=tmp_path / "b"), Watcher(14))
-    watcher = Watcher()
-    _, resumed = train(Request(run=tmp_path / "b", resume=True), watcher)
-    assert resumed.weights_sha256 == straight.weights_sha256
-    assert not [said for said in watcher.said if "not exact" in said]
+    killed_and_resumed(tmp_path, chosen)
     on = load_newest(tmp_path / "b")[0].meta["surroundings"]
     assert (on["backend"], on["precision"]) == ("kernel", "bfloat16")
 
