@@ -35,7 +35,7 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
     (found,) = objects(split="val")
     assert {
         "schema", "run", "step", "split", "split_rule", "file", "protocol", "window", "nats_per_char", "bits_per_char",
-        "bits_per_byte", "perplexity", "chars", "interval", "data", "dynamic", "baselines", "ngram", "gain_over_ngram",
+        "bits_per_byte", "perplexity", "chars", "interval", "data", "cache", "dynamic", "baselines", "ngram", "gain_over_ngram",
         "overlap", "unseen", "model", "unknown",
         "notes",
         "warnings",
@@ -78,7 +78,9 @@ def test_a_file_of_lines_shows_both_ends_beneath_the_table(shown, tmp_path):
 @pytest.mark.parametrize(("options", "words"), [
     ({"per_char": True, "rank": True}, "--per-char and --rank show different things"),
     ({"dynamic_lr": 0.0}, "--dynamic-lr 0"), ({"dynamic_lr": float("inf")}, "--dynamic-lr inf"),
-    ({"dynamic": True}, "--dynamic is for streams"), ({"protocol": "windowed"}, "windowed is for streams"),
+    ({"dynamic": True}, "--dynamic is for streams"), ({"cache": 5}, "--cache looks back along one stream"),
+    ({"cache": 5, "per_char": True}, "--per-char and --cache show different things"),
+    ({"protocol": "windowed"}, "windowed is for streams"),
     ({"protocol": "windowed", "rank": True}, "leave out --protocol windowed"),
 ])  # fmt: skip
 def test_what_it_cannot_do_is_one_line(shown, options, words):

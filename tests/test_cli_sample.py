@@ -191,6 +191,19 @@ def test_unique_lines_are_the_first_of_each(lines):
     assert texts(result) == list(dict.fromkeys(short))[:12] != short[:12]
 
 
+def test_a_cache_keeps_to_the_prompt(stream):
+    how = (stream, "--prime", "anna\nben\nanna\nben\n", "--length", "200", "--seed", "2", "--json")
+    plain, cached = (json.loads(run(*how, *more).stdout) for more in ((), ("--cache", "50")))
+    assert cached["chars"] == plain["chars"] == 200 and cached["text"] != plain["text"]
+    assert plain["text"].count("\U0001f600") > 10 * cached["text"].count("\U0001f600")  # the prompt has none
+
+
+@pytest.mark.parametrize(("more", "words"), [(("--cache", "9"), "add --prime-file"), (("--cache", "-1"), "--cache -1")])
+def test_a_cache_that_would_do_nothing_is_refused(stream, more, words):
+    done = run(stream, *more)
+    assert done.returncode == 2 and words in done.stderr.decode() and done.stderr.count(b"\n") == 1
+
+
 def test_starts_with_is_another_name_of_prime(lines):
     assert texts(run(lines, "--starts-with", "an", "--seed", 4)) == texts(run(lines, "--prime", "an", "--seed", 4))
 

@@ -209,10 +209,12 @@ def test_a_counting_is_not_resumed_for_longer(corpus, tmp_path, more):
         train(Request(None, (("--", more),), run=tmp_path / "run", resume=True), Watcher())
 
 
-def test_dynamic_evaluation_is_for_networks(corpus, tmp_path, charrnn):
+@pytest.mark.parametrize("words", [("eval", "--dynamic"), ("eval", "--cache=5"), ("sample", "--cache=5")])
+def test_what_needs_a_network_says_so(corpus, tmp_path, charrnn, words):
     counting(corpus("stream"), tmp_path / "run")
-    done = charrnn("eval", "run", "--dynamic")
-    assert done.returncode == 2 and "--dynamic is for networks" in done.stderr and done.stderr.count("\n") == 1
+    done = charrnn(words[0], "run", words[1])
+    option = words[1].partition("=")[0]
+    assert done.returncode == 2 and f"{option} is for networks" in done.stderr and done.stderr.count("\n") == 1
 
 
 def test_the_card_of_a_counting_model_names_it_and_has_no_counting_beside_it(corpus, tmp_path, charrnn):

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.config import ModelSettings
+from charrnn.errors import SettingsError
 from charrnn.insight.dynamic import SEGMENT, DynamicScorer, Rule
 from charrnn.insight.network import NetworkScorer
 from charrnn.insight.score import tallied
@@ -115,3 +116,23 @@ def test_both_figures_stand_side_by_side_and_the_stored_model_is_untouched(strea
     assert dynamic["gain_nats_per_char"] > 0.01 and math.isfinite(dynamic["perplexity"])
     assert dynamic["lr"] == Rule().lr and dynamic["segment"] == SEGMENT
     assert files == {path: hashlib.sha256(path.read_bytes()).digest() for path in stream.rglob("*") if path.is_file()}
+
+
+def test_a_cache_s_figure_stands_beside_too(stream):
+    model_file = read_model(stream)
+    text = text_of_split(model_file, "test")
+    both = evaluated(model_file, text, How(cache=60, dynamic=True), True, print)
+    cache = both["cache"]
+    assert cache["chars"] == both["chars"] and cache["length"] == 60
+    assert cache["gain_nats_per_char"] == pytest.approx(both["nats_per_char"] - cache["nats_per_char"])
+    assert cache["gain_nats_per_char"] > 0.1  # the rhyme says it all again
+    for way in (both, cache, both["dynamic"]):
+        gained = both["baselines"]["ngram"] - way["bits_per_char"]
+        assert way["gain_over_ngram"]["bits_per_char"] == pytest.approx(gained)
+
+
+@pytest.mark.parametrize("how", [How("windowed", cache=5), How("windowed", dynamic=True)])
+def test_windows_are_no_stream_to_remember(stream, how):
+    model_file = read_model(stream)
+    with pytest.raises(SettingsError, match="leave out --protocol windowed"):
+        evaluated(model_file, text_of_split(model_file, "test"), how, False, print)

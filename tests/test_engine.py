@@ -326,7 +326,7 @@ def test_rows_wait_for_the_oldest_sample_rather_than_pile_up(make_sampler, monke
     monkeypatch.setattr(numpy_engine, "MAX_WAITING", 3)
     monkeypatch.setattr(compiled_rows, "MAX_WAITING", 3)
     given, ahead = 0, []
-    step, run = numpy_engine.Steps.step, compiled_rows.Rows.run
+    step, run = numpy_engine.Steps.write_step, compiled_rows.Rows.run
 
     def watched_step(self, ids, state):
         ahead.append(len(ids))
@@ -336,7 +336,7 @@ def test_rows_wait_for_the_oldest_sample_rather_than_pile_up(make_sampler, monke
         ahead.append(self.job.stop - given)  # of the samples begun or about to begin, those not given out
         return run(self)
 
-    monkeypatch.setattr(numpy_engine.Steps, "step", watched_step)
+    monkeypatch.setattr(numpy_engine.Steps, "write_step", watched_step)
     monkeypatch.setattr(compiled_rows.Rows, "run", watched_run)
     for sample, text in zip(sampler.generate(50, seed=6, threads=1), expected, strict=True):
         assert sample.text == text

@@ -57,6 +57,15 @@ def evaluate(
         str | None, _how("stateful (one stream) or windowed (each window from an empty state); default: stateful.")
     ] = None,
     window: Annotated[int | None, _how("Characters of a window (default: 256).")] = None,
+    cache: Annotated[
+        int,
+        typer.Option(
+            help="Beside it: the model compares with the last N characters, e.g. 2000 (streams).",
+            metavar="N",
+            rich_help_panel="How",
+            show_default=False,
+        ),
+    ] = 0,
     dynamic: Annotated[
         bool,
         typer.Option("--dynamic", help="Beside it: the model learns on as it reads (streams).", rich_help_panel="How"),
@@ -93,8 +102,10 @@ def evaluate(
     if dynamic_lr is not None:
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True
-    shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank), ("--dynamic", dynamic))
+    shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank))
     asked = [name for name, is_wanted in shows if is_wanted]
+    beside = [name for name, is_wanted in (("--cache", cache != 0), ("--dynamic", dynamic)) if is_wanted]
+    asked += beside if asked else []
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
@@ -133,7 +144,7 @@ def evaluate(
     from charrnn.modelfile import newest_run, read_model
 
     model_file = read_model(run or newest_run(Path("runs")))
-    how = scoring.How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr)
+    how = scoring.How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
     if file is None and text is None:
         scored = scoring.text_of_split(model_file, split)
     else:
@@ -216,6 +227,10 @@ def _show(result: dict[str, Any]) -> None:
         else "this run"
     )
     rows = [[this, *_cells(result["bits_per_char"])]]
+    if result["cache"]:
+        rows.append(
+            [f"this run, with a cache of {result['cache']['length']:,}", *_cells(result["cache"]["bits_per_char"])]
+        )
     if result["dynamic"]:
         rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
     unseen = result["unseen"]
@@ -253,6 +268,10 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}"))
     if result["gain_over_ngram"]:
         facts.append(("counting", _against_counting(result["gain_over_ngram"], result["ngram"]["order"])))
+    if result["cache"]:
+        cache, ngram = result["cache"], result["ngram"]
+        against = f"; {_against_counting(cache['gain_over_ngram'], ngram['order'])}" if cache["gain_over_ngram"] else ""
+        facts.append(("cache", f"gains {cache['gain_nats_per_char']:.4f} nats/char{against}"))
     if result["dynamic"]:
         rule = result["dynamic"]
         gain = rule["gain_nats_per_char"]

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 MAX_LINE_BYTES = 16 << 20
 REMEMBERED = 100  # turns that /back can undo
+REMEMBERED_BYTES = 256 << 20  # fewer where each is large, as with a cache
 HOW_STREAM = """What you type is read as it stands, and the model goes on from there; Enter alone: it just goes on.
 A backslash at the end of a line: a newline follows, and you go on typing (two: one backslash)."""
 HOW_LINES = """What you type is the beginning of a line, and the model ends it; Enter alone: a line of its own.
@@ -101,7 +102,9 @@ class Session:
             sampler.begin(prime, seed=0, unknown=unknown), None if self.is_lines else (None, begun)
         )
         self.asked: Point | None = None  # after what was typed last, before what was written
-        self.past: deque[Point] = deque(maxlen=REMEMBERED)  # before each turn
+        self.past: deque[Point] = deque(  # before each turn
+            maxlen=max(1, min(REMEMBERED, REMEMBERED_BYTES // self.now.writer.size_bytes))
+        )
         self.marks: dict[str, Point] = {}  # the newest last
 
     def obey(self, line: str) -> None:

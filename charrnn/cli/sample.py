@@ -60,6 +60,15 @@ def sample(
             panel=TEXT,
         ),
     ] = "error",
+    cache: Annotated[
+        int,
+        _option(
+            "--cache",
+            help="Keep to the names and words of the prompt's last N characters, e.g. 2000 (streams).",
+            metavar="N",
+            panel=TEXT,
+        ),
+    ] = 0,
     temp: Annotated[
         float,
         _option(
@@ -167,7 +176,9 @@ def sample(
     if interactive and str(prime_file) == "-":
         raise SettingsError("--interactive reads standard input, and so cannot --prime-file -; name a file")
     begin = _read_prime(prime_file, lines) if prime_file else prime or ""
-    sampler = Sampler(model, weights=weights)
+    sampler = Sampler(model, weights=weights, cache=cache)
+    if cache and not begin and not interactive:
+        raise SettingsError("--cache keeps to what a model is given to read: add --prime-file FILE, or leave it out")
     how: dict[str, Any] = {
         "decoding": decoding, "length": length, "prime": begin, "until": until, "seed": numbered, "unknown": unknown,
         "threads": threads,

@@ -22,7 +22,7 @@ from charrnn.insight.detail import characters, likeliest_first, outliers, ranked
 from charrnn.insight.figures import figures, gain, measured, split_rule, text_sha256
 from charrnn.insight.novelty import training_corpora
 from charrnn.insight.overlap import inherited, known_lines, overlap, warnings
-from charrnn.insight.score import Score, Scorer, Tally, tallied
+from charrnn.insight.score import Scorer, Tally, tallied
 from charrnn.modelfile import ModelFile
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.counting import count
@@ -32,13 +32,16 @@ from charrnn.text.reading import encode_file, encode_text
 
 @dataclass(frozen=True)
 class How:
-    """protocol: "stateful" or "windowed" (window characters each). dynamic: dynamic evaluation too, with dynamic_lr."""
+    """protocol: "stateful" or "windowed" (window characters each). dynamic: dynamic evaluation too, with dynamic_lr.
+    cache: the figure with a cache of so many characters too; 0: not.
+    """
 
     protocol: str = "stateful"
     window: int = 256
     device: str = "auto"
     dynamic: bool = False
     dynamic_lr: float | None = None
+    cache: int = 0
 
 
 @dataclass(frozen=True)
@@ -123,11 +126,14 @@ def evaluated(
         "split": text.split, "split_rule": text.split and split_rule(model_file.settings, mode, text.split),
         "file": text.file, "protocol": protocol, "window": how.window if protocol == "windowed" else None,
         **figures(tally, size_bytes, mode), "model": _model(model_file), "unknown": text.unknown, "data": _about(text, sha256),
-        "dynamic": None, "baselines": {}, "ngram": None, "gain_over_ngram": None,
+        "cache": None, "dynamic": None, "baselines": {}, "ngram": None, "gain_over_ngram": None,
         "overlap": None, "unseen": None, "notes": [], "warnings": [],
     }  # fmt: skip
+    beside: dict[str, Tally] = {}  # other ways to read the same text
+    if how.cache:
+        beside["cache"], found["cache"] = _cached(model_file, how, ids, tally, size_bytes)
     if how.dynamic:
-        found["dynamic"] = _dynamic(model_file, text, how, tally.score(), size_bytes)
+        beside["dynamic"], found["dynamic"] = _dynamic(model_file, how, ids, tally, size_bytes)
     if text.unknown:
         kind = "1 character" if text.unknown == 1 else f"{text.unknown:,} characters"
         found["warnings"].append(f"{kind} that the model does not know left out or replaced: that flatters the score")
@@ -151,6 +157,8 @@ def evaluated(
             counted = tallied(CountingScorer(ngram), ids, protocol, newline, how.window)
             found["baselines"]["ngram"] = counted.score().bits_per_char
             found["gain_over_ngram"] = gain(tally, counted)
+            for name, other in beside.items():
+                found[name]["gain_over_ngram"] = gain(other, counted)
             found["ngram"] = {"order": ngram.order, "smoothing": ngram.smoothing, "picked_by": "validation text"}
         found["baselines"] |= compressed(train, ids, vocabulary, mode)
         reach = reach_note(measured(train, vocabulary, "lines")[0])
@@ -173,6 +181,14 @@ def evaluated(
 
 def protocol_of(model_file: ModelFile, how: How) -> str:
     """ "stateful", "windowed" or "lines". Raises SettingsError where what is asked does not fit the model."""
+    if how.cache:
+        from charrnn.sampling.cache import check
+
+        check(how.cache, model_file)
+        if how.protocol == "windowed":
+            raise SettingsError(
+                "--cache looks back along one stream, which windows are not; leave out --protocol windowed"
+            )
     if how.dynamic and model_file.counts:
         raise SettingsError("--dynamic is for networks, which learn by gradients; this model counts")
     if model_file.mode == "lines":
@@ -216,13 +232,31 @@ def _about(text: Text, sha256: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _dynamic(model_file: ModelFile, text: Text, how: How, static: Score, size_bytes: int) -> dict[str, Any]:
+def _cached(
+    model_file: ModelFile, how: How, ids: np.ndarray, static: Tally, size_bytes: int
+) -> tuple[Tally, dict[str, Any]]:
+    from charrnn.insight import cached
+    from charrnn.sampling.cache import NETWORK_COUNT, THETA
+
+    tally = tallied(cached.load_scorer(model_file, how.device, how.cache), ids, "stateful", None)
+    rule = {"length": how.cache, "theta": THETA, "network_count": NETWORK_COUNT}
+    return tally, _beside(tally, static, size_bytes) | rule
+
+
+def _dynamic(
+    model_file: ModelFile, how: How, ids: np.ndarray, static: Tally, size_bytes: int
+) -> tuple[Tally, dict[str, Any]]:
     from charrnn.insight import dynamic
 
     scorer = dynamic.load_scorer(model_file, how.device, how.dynamic_lr)
-    tally = tallied(scorer, text.ids, "stateful", None)
-    found = figures(tally, size_bytes, "stream") | scorer.rule.to_dict()
-    return found | {"gain_nats_per_char": static.nats_per_char - tally.score().nats_per_char}
+    tally = tallied(scorer, ids, "stateful", None)
+    return tally, _beside(tally, static, size_bytes) | scorer.rule.to_dict()
+
+
+def _beside(tally: Tally, static: Tally, size_bytes: int) -> dict[str, Any]:
+    """The figures of another way to read a text, and what it gains."""
+    gained = static.score().nats_per_char - tally.score().nats_per_char
+    return figures(tally, size_bytes, "stream") | {"gain_nats_per_char": gained, "gain_over_ngram": None}
 
 
 def characters_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, Any]]:

@@ -111,6 +111,12 @@ class CharModel(nn.Module):
         self._read(ids.t(), state, layers)
         return layers
 
+    def seen(self, ids: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+        """ids (B, T), state -> logits (B, T, V), h of every layer after each character (L, T, B, H), state after the last."""
+        layers: list[tuple[Tensor, Tensor]] = []
+        hidden, after = self._read(ids.t(), state, layers)
+        return self._run_head(hidden).transpose(0, 1), torch.stack([outputs for _, outputs in layers]), after
+
     def _read(
         self, ids: Tensor, state: State, layers: list[tuple[Tensor, Tensor]] | None = None
     ) -> tuple[Tensor, State]:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.sampling.steps import State, Steps
+from charrnn.sampling.steps import Headed, State
 from charrnn.text.ngram import UNSEEN, NGram
 
 MAX_CACHED = 1 << 22  # probabilities kept: 32 MB
 
 
-class Counted(Steps):
+class Counted(Headed):
     """An n-gram model's step. Its state: (contexts,), the numbers of the last 1, 2, ... characters, (order - 1, B)."""
 
     def __init__(self, counted: NGram) -> None:

@@ -83,6 +83,13 @@ def surprise(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
     return np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(ids)), ids]
 
 
+def log_probabilities(logits: np.ndarray) -> np.ndarray:
+    """ln P (B, V) under the model itself: temperature 1, nothing filtered."""
+    scores = _tamed(logits)
+    scores -= scores.max(axis=1, keepdims=True)
+    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+
+
 def uniforms(seed: int, streams: np.ndarray, positions: np.ndarray | int) -> np.ndarray:
     """Numbers in [0, 1), float64, that depend on nothing but seed, stream and position. streams (B,) from 0.
 

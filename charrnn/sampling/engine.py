@@ -29,6 +29,7 @@ from charrnn.terminal import one_line
 from charrnn.text.vocabulary import Vocabulary, describe
 
 if TYPE_CHECKING:
+    from charrnn.sampling.cache import Cached
     from charrnn.sampling.counted import Counted
 
 STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
@@ -64,26 +65,27 @@ class Sample:
         return self.text.encode() if self._raw is None else self._raw
 
 
-def load(path: str | Path, *, weights: str = "auto", engine: str = "auto") -> Sampler:
+def load(path: str | Path, *, weights: str = "auto", engine: str = "auto", cache: int = 0) -> Sampler:
     """The sampler of a run directory, a model file or a checkpoint. Raises CheckpointError, SettingsError.
 
     weights: "float16" halves what a character must read, and moves a logit by about a thousandth; "auto" takes it for
     models of streams, where it pays (README, Speed of sampling), and "float32" for models of lines, where it does not.
     engine: "compiled", "numpy", or the faster one that is there.
+    cache: how many characters a network of streams looks back on (sampling/cache.py); 0: it has no cache.
     """
-    return Sampler(read_model(Path(path)), weights=weights, engine=engine)
+    return Sampler(read_model(Path(path)), weights=weights, engine=engine, cache=cache)
 
 
 class Sampler:
     """A trained model that writes and scores text. Letters: B rows, V vocabulary, H hidden size, L layers."""
 
-    def __init__(self, model: ModelFile, *, weights: str = "auto", engine: str = "auto") -> None:
+    def __init__(self, model: ModelFile, *, weights: str = "auto", engine: str = "auto", cache: int = 0) -> None:
         for name, value, known in (("--weights", weights, WEIGHTS), ("engine", engine, ENGINES)):
             if value not in known:
                 raise SettingsError(f"{name} {one_line(value)!r} is not one of {', '.join(known)}")
         self.settings, self.vocabulary = model.settings, model.vocabulary
         self.mode, self.start = model.mode, model.start
-        self._made_of = (model, weights, engine)
+        self._made_of = (model, weights, engine, cache)
         if weights == "auto":
             weights = "float16" if _half_is_fine(model) else "float32"
         if engine == "compiled" and (model.counts or library() is None):
@@ -93,25 +95,30 @@ class Sampler:
                 else "install charrnn where there is a C compiler"
             )
             raise SettingsError(f"the compiled kernel is not here: {lacking}")
-        self._network: Counted | Network | compiled.Compiled
+        if cache:
+            from charrnn.sampling.cache import Cached, check  # what most samplers do without
+
+            check(cache, model)
+        self._network: Counted | Network | compiled.Compiled | Cached
         if model.counts:
             from charrnn.sampling.counted import Counted  # a network need not wait for it
 
             self._network = Counted(model.ngram())
         else:
-            self._network = Network(model, weights)
-        if isinstance(self._network, Network) and engine != "numpy" and library() is not None:
-            self._network = compiled.Compiled(self._network)
+            plain = Network(model, weights)
+            network = plain if engine == "numpy" or library() is None else compiled.Compiled(plain)
+            self._network = Cached(network, cache) if cache else network
         self._newline = -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)  # the end of a line
 
     @classmethod
     def from_tensors(
         cls, settings: Settings, vocabulary: Vocabulary, mode: str, start: int, tensors: dict[str, np.ndarray],
-        *, weights: str = "auto", engine: str = "auto",
+        *, weights: str = "auto", engine: str = "auto", cache: int = 0,
     ) -> Sampler:  # fmt: skip
         """A sampler of copies of these tensors, named as in CharModel.tensors(): of weights that no file holds."""
         copies = {name: np.array(value) for name, value in tensors.items()}
-        return cls(ModelFile(Path(), settings, vocabulary, mode, start, copies, {}), weights=weights, engine=engine)
+        model = ModelFile(Path(), settings, vocabulary, mode, start, copies, {})
+        return cls(model, weights=weights, engine=engine, cache=cache)
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickled as the model: arrays packed for one processor do not travel."""
@@ -344,6 +351,11 @@ class Writer:
         self.seed, self._place.position = checked_seed(seed), 0
         self._turn += 1
 
+    @property
+    def size_bytes(self) -> int:
+        """What a copy takes of memory."""
+        return sum(part.nbytes for part in self._place.state)
+
     def copy(self) -> Writer:
         """Another text with the same past."""
         twin = object.__new__(Writer)
@@ -370,5 +382,5 @@ def _half_is_fine(model: ModelFile) -> bool:
     )
 
 
-def _restored(model: ModelFile, weights: str, engine: str) -> Sampler:
-    return Sampler(model, weights=weights, engine=engine)
+def _restored(model: ModelFile, weights: str, engine: str, cache: int) -> Sampler:
+    return Sampler(model, weights=weights, engine=engine, cache=cache)

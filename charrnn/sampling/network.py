@@ -11,7 +11,7 @@ import numpy as np
 
 from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.steps import State, Steps
+from charrnn.sampling.steps import Headed, State
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Layer:
     bias_hn: np.ndarray | None  # gru: stays inside the reset product
 
 
-class Network(Steps):
+class Network(Headed):
     """A model's step. Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H."""
 
     def __init__(self, model: ModelFile, weights: str = "float32") -> None:

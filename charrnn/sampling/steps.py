@@ -63,37 +63,26 @@ class Steps(ABC):
 
     engine = "numpy"
     vocabulary_size: int
+    most_rows = MAX_ROWS
 
     @abstractmethod
     def zero_state(self, batch: int) -> State:
         """The state before any character."""
 
     @abstractmethod
-    def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> what `_logits` needs, (B, W), and a new state."""
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """ids (B,) -> logits (B, V) of the character after them, and a new state.
+
+        Logits: up to a constant in each row the logarithms of the next character's probabilities.
+        """
 
     @abstractmethod
-    def _logits(self, seen: np.ndarray) -> np.ndarray:
-        """(B, W) -> (B, V), up to a constant in each row the logarithm of the next character's probability."""
-
-    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> logits (B, V) of the character after them, and a new state."""
-        hidden, state = self._advance(ids, state)
-        return self._logits(hidden), state
-
     def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
         """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
-        nats = 0.0
-        piece = max(1, min(256, MAX_SCORES // self.vocabulary_size))  # one product with the head for so many
-        for begin in range(0, len(ids), piece):
-            hiddens = []
-            for at in range(begin, min(begin + piece, len(ids))):
-                hidden, state = self._advance(ids[at : at + 1], state)
-                hiddens.append(hidden)
-            logits = self._logits(np.concatenate(hiddens))
-            targets = ids[begin + 1 : begin + 1 + len(logits)]
-            nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
-        return logits[-1:], state, nats
+
+    def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """As step, of characters that the model itself has written."""
+        return self.step(ids, state)
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
         """Ids of one text from `place` on, as they are drawn; `place` follows with each."""
@@ -104,7 +93,7 @@ class Steps(ABC):
             numbers = uniforms(plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end)))
             for at in range(len(numbers)):
                 if place.pending >= 0:
-                    place.logits, place.state = self.step(np.array([place.pending]), place.state)
+                    place.logits, place.state = self.write_step(np.array([place.pending]), place.state)
                     place.pending = -1
                 ids = draw(distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1])
                 place.pending = int(ids[0])
@@ -120,7 +109,7 @@ class Steps(ABC):
     ) -> Iterator[Finished]:
         """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
         first_logits, first_state = begin
-        limit = max(1, min(MAX_ROWS, MAX_SCORES // self.vocabulary_size))
+        limit = max(1, min(self.most_rows, MAX_SCORES // self.vocabulary_size))
         # Row r of every array belongs to sample index[r], which has position[r] characters so far.
         index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
         written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
@@ -167,4 +156,33 @@ class Steps(ABC):
                     lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
                     yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
             if len(ids):
-                logits, state = self.step(ids, state)
+                logits, state = self.write_step(ids, state)
+
+
+class Headed(Steps):
+    """What ends in a head, whose products with many states are one. W: numbers that the head sees."""
+
+    @abstractmethod
+    def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """ids (B,) -> what `_logits` needs, (B, W), and a new state."""
+
+    @abstractmethod
+    def _logits(self, seen: np.ndarray) -> np.ndarray:
+        """(B, W) -> logits (B, V)."""
+
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        hidden, state = self._advance(ids, state)
+        return self._logits(hidden), state
+
+    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+        nats = 0.0
+        piece = max(1, min(256, MAX_SCORES // self.vocabulary_size))  # one product with the head for so many
+        for begin in range(0, len(ids), piece):
+            hiddens = []
+            for at in range(begin, min(begin + piece, len(ids))):
+                hidden, state = self._advance(ids[at : at + 1], state)
+                hiddens.append(hidden)
+            logits = self._logits(np.concatenate(hiddens))
+            targets = ids[begin + 1 : begin + 1 + len(logits)]
+            nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
+        return logits[-1:], state, nats

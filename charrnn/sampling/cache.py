@@ -1,0 +1,150 @@
+"""A continuous cache: places of the text read lately that look like this one say what may come next. No weights are learnt.
+
+Each of the last `length` places is kept as a pair: the state of the network there, all layers' h in one vector of
+length 1, and the character that followed. With q the state now and k_i those of the pairs,
+
+    P(x) = (n P_network(x) + sum_i w_i [x_i = x]) / (n + sum_i w_i),    w_i = exp(theta (q . k_i - 1)).
+
+A place that looks the same counts as one character seen, a place that looks different as almost none, and what the
+network says as n of them: where nothing like this was read, the network is alone.
+
+Only what a model is given to read is kept, never what it writes: a text that feeds on itself soon says one line for ever.
+Source: Grave, Joulin & Usunier 2017, "Improving Neural Language Models with a Continuous Cache", who give the cache a
+constant share in place of n. Letters: B rows, T characters, M pairs, K numbers of a state, V vocabulary.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charrnn.errors import SettingsError
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.decode import log_probabilities
+from charrnn.sampling.steps import State, Steps
+
+if TYPE_CHECKING:
+    from charrnn.sampling.compiled import Compiled
+    from charrnn.sampling.network import Network
+
+THETA = 20.0  # both chosen on Shakespeare, LaTeX and C together (README, Decisions)
+NETWORK_COUNT = 0.15
+MAX_LENGTH = 100_000
+MAX_NUMBERS = 1 << 24  # of the pairs of all rows together: 64 MB
+PIECE = 256  # characters of one text whose products are one
+
+
+def check(length: int, model: ModelFile) -> None:
+    """Raises SettingsError where this model has nothing to look back on."""
+    if not 1 <= length <= MAX_LENGTH:
+        raise SettingsError(f"--cache {length}: characters to look back on, between 1 and {MAX_LENGTH:,}")
+    if model.counts:
+        raise SettingsError("--cache is for networks, whose states it compares; this model counts")
+    if model.mode == "lines":
+        raise SettingsError("--cache looks back along one stream; this model knows lines, each by itself")
+
+
+def keys_of(h: np.ndarray) -> np.ndarray:
+    """h (L, T, H) -> (T, L * H) of length 1; a state of zeros stays one."""
+    keys = np.ascontiguousarray(np.swapaxes(h, 0, 1), np.float32).reshape(h.shape[1], -1)
+    with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
+        return keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), np.float32(1e-30))
+
+
+class Pairs:
+    """The pairs of one text, in arrays that are the caller's and change in place: number p stands at p modulo length."""
+
+    def __init__(self, keys: np.ndarray, followed: np.ndarray, read_before: np.ndarray) -> None:
+        """keys (length, K) float32, followed (length,) int32, read_before (1,) int64: how many there ever were."""
+        self.keys, self.followed, self.read_before = keys, followed, read_before
+
+    def read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """Take in ids (T,), read in states of keys before (T, K), one after the other. Each leads to a state of key
+        after (T, K), where the network says logits (T, V). Returns ln P (T, V), float64, of what comes after each.
+        """
+        width = max(1, min(PIECE, MAX_NUMBERS // 4 // len(self.keys), len(self.keys)))
+        pieces = [slice(start, start + width) for start in range(0, len(ids), width)]
+        return np.concatenate([self._read(before[p], ids[p], after[p], logits[p]) for p in pieces])
+
+    def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """ln P (T, V) where the states have keys now (T, K) and the network says logits (T, V); nothing is taken in."""
+        known = min(int(self.read_before[0]), len(self.keys))
+        return _mixed(logits, _weights(now @ self.keys[:known].T), self.followed[:known])
+
+    def _read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
+        """At most `length` ids, all at once."""
+        (length, _), new, count = self.keys.shape, len(ids), int(self.read_before[0])
+        places = np.arange(min(count, length))
+        numbers = count - 1 - (count - 1 - places) % length
+        known, times = self.keys[: len(places)], np.arange(new)[:, None]
+        old = np.where(numbers[None] > count + times - length, _weights(after @ known.T), 0)
+        own = np.where(np.arange(new)[None] <= times, _weights(after @ before.T), 0)
+        said = np.concatenate([self.followed[: len(places)], ids])
+        slots = (count + np.arange(new)) % length
+        self.keys[slots], self.followed[slots] = before, ids
+        self.read_before += new
+        return _mixed(logits, np.concatenate([old, own], 1), said)
+
+
+def _weights(similar: np.ndarray) -> np.ndarray:
+    with np.errstate(over="ignore", invalid="ignore"):
+        return np.exp(np.float32(THETA) * (similar - 1))
+
+
+def _mixed(logits: np.ndarray, weights: np.ndarray, said: np.ndarray) -> np.ndarray:
+    """ln P (T, V): the network's logits (T, V), and weights (T, M) of the characters said (M,)."""
+    counts = np.stack([np.bincount(said, each, logits.shape[1]) for each in weights])
+    with np.errstate(divide="ignore"):  # never counted: ln 0
+        both = np.logaddexp(math.log(NETWORK_COUNT) + log_probabilities(logits), np.log(counts))
+    return both - np.log(NETWORK_COUNT + counts.sum(1, keepdims=True))
+
+
+class Cached(Steps):
+    """A network with a cache: what it says is already ln P of both. Its state: the network's, and the pairs'."""
+
+    def __init__(self, network: Network | Compiled, length: int) -> None:
+        self._network, self.length, self.engine = network, length, network.engine
+        self.name, self.vocabulary_size = f"{network.name} with a cache of {length:,}", network.vocabulary_size
+        self._width = network.num_layers * network.hidden_size
+        self.most_rows = max(1, min(self.most_rows, MAX_NUMBERS // (length * self._width)))
+
+    def zero_state(self, batch: int) -> State:
+        """The network's, then keys (length, B, K), what followed (length, B), and how many pairs there were (1, B)."""
+        keys = np.zeros((self.length, batch, self._width), np.float32)
+        followed, read_before = np.zeros((self.length, batch), np.int32), np.zeros((1, batch), np.int64)
+        return (*self._network.zero_state(batch), keys, followed, read_before)
+
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
+        before = keys_of(of_network[0])
+        logits, after = self._network.step(ids, of_network)
+        now = keys_of(after[0])
+        rows = [(Pairs(*(part[:, b] for part in parts)), slice(b, b + 1)) for b in range(len(ids))]
+        mixed = [pairs.read(before[row], ids[row], now[row], logits[row]) for pairs, row in rows]
+        return np.concatenate([logits[:0].astype(float), *mixed]), (*after, *parts)
+
+    def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        logits, after = self._network.step(ids, state[:-3])
+        now = keys_of(after[0])
+        rows = [(Pairs(*(part[:, b] for part in state[-3:])), slice(b, b + 1)) for b in range(len(ids))]
+        return np.concatenate([pairs.recall(now[row], logits[row]) for pairs, row in rows]), (*after, *state[-3:])
+
+    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+        of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
+        pairs, nats, latest = Pairs(*(part[:, 0] for part in parts)), 0.0, None
+        for start in range(0, len(ids), PIECE):
+            piece = ids[start : start + PIECE]
+            keys, logits = [keys_of(of_network[0])], []
+            for char in piece:
+                said, of_network = self._network.step(np.array([char]), of_network)
+                keys.append(keys_of(of_network[0]))
+                logits.append(said)
+            mixed = pairs.read(np.concatenate(keys[:-1]), piece, np.concatenate(keys[1:]), np.concatenate(logits))
+            if latest is not None:
+                nats -= float(latest[0, piece[0]])
+            nats -= float(mixed[np.arange(len(piece) - 1), piece[1:]].sum())
+            latest = mixed[-1:]
+        assert latest is not None
+        return latest, (*of_network, *parts), nats
