@@ -16,7 +16,6 @@ from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.sampling import cache as caches
 from charrnn.sampling.cache import NETWORK_COUNT, THETA
-from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.text.vocabulary import Vocabulary
 
@@ -114,6 +113,8 @@ def test_ranks_and_guesses_are_those_of_the_mixture(one_thread):
     (found,) = scorer.predictions(ids, "stateful", detailed=True)
     expected = plain(sampler(), ids, 7)[:-1]
     assert found.guesses.tolist() == expected.argmax(1).tolist()
+    costs = np.sort(-np.log(expected), 1)
+    assert costs[np.arange(49), found.ranks - 1] == pytest.approx(found.nats, rel=1e-4)
     assert np.exp(-found.guess_nats) == pytest.approx(expected.max(1), rel=1e-4)
 
 
@@ -177,15 +178,44 @@ def test_a_cache_changes_what_is_written(engine):
 def test_a_writer_s_copy_goes_its_own_way(engine):
     writer = make()[1](7, engine).begin("abc", seed=2)
     twin, again = writer.copy(), writer.copy()
-    b"".join(twin.write(30, decoding=Decoding(0.5)))
+    twin.read("ddd")
     assert b"".join(writer.write(50)) == b"".join(again.write(50))
+
+
+def test_a_writer_goes_on_as_if_it_had_not_stopped(engine):
+    """Its own last character is no more taken in between two turns than within one."""
+    writer = make()[1](7, engine).begin("abcabcab", seed=2)
+    twin = writer.copy()
+    whole = b"".join(writer.write(120))
+    parts = b"".join(twin.write(20))
+    twin.read("")
+    assert parts + b"".join(twin.write(100)) == whole
 
 
 def test_many_samples_take_bounded_memory(monkeypatch):
     monkeypatch.setattr(caches, "MAX_NUMBERS", 2 * 7 * 12)  # pairs of two texts
-    cached = make()[1](7)
-    assert cached._network.most_rows == 2
+    cached, rows = make()[1](7), []
+    write_step = caches.Cached.write_step
+    monkeypatch.setattr(
+        caches.Cached, "write_step", lambda self, ids, state: rows.append(len(ids)) or write_step(self, ids, state)
+    )
     assert len(list(cached.generate(5, seed=1, length=9))) == 5
+    assert max(rows) == 2
+
+
+def test_samples_that_end_apart_are_those_drawn_alone(engine):
+    cached = make()[1](7, engine)
+    how = {"seed": 3, "length": 60, "prime": "abcab", "until": "a"}
+    together = [each.text for each in cached.generate(12, **how)]
+    assert together == [next(cached.generate(1, first=number, **how)).text for number in range(12)]
+    assert len({len(each) for each in together}) > 3
+
+
+def test_the_state_of_another_model_is_refused(engine):
+    sampler = make()[1]
+    for other in (sampler(0, engine), sampler(6, engine)):
+        with pytest.raises(ValueError, match="does not fit"):
+            sampler(7, engine).feed(text(5), other.feed(text(5))[1])
 
 
 def test_a_pickled_sampler_keeps_its_cache(engine):
@@ -195,16 +225,23 @@ def test_a_pickled_sampler_keeps_its_cache(engine):
     assert next(twin.generate(1, seed=1)).text == next(cached.generate(1, seed=1)).text
 
 
-def test_weights_of_any_size_give_a_distribution():
-    settings = Settings().with_values("model", cell="rnn", num_layers=1, hidden_size=6, embedding_size=4)
-    shapes = expected_shapes(settings.model, len(SYMBOLS))
-    tensors = {name: np.full(shape, 1.5e38, np.float32) for name, shape in shapes.items()}
-    sampler = Sampler.from_tensors(settings, Vocabulary("char", SYMBOLS), "stream", 0, tensors, cache=5, engine="numpy")
-    assert len(next(sampler.generate(1, seed=1, length=20)).text) == 20
+@pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
+@pytest.mark.parametrize("scale", [1.5e38, 1e-25])
+def test_weights_of_any_size_give_numbers(cell, scale, engine):
+    """What is no number in the network's states is nothing that a cache compares."""
+    settings = Settings().with_values("model", cell=cell, num_layers=1, hidden_size=6, embedding_size=4)
+    signs = np.random.default_rng(0)
+    tensors = {
+        name: (scale * signs.choice([-1, 1], shape)).astype(np.float32)
+        for name, shape in expected_shapes(settings.model, len(SYMBOLS)).items()
+    }
+    sampler = Sampler.from_tensors(settings, Vocabulary("char", SYMBOLS), "stream", 0, tensors, cache=50, engine=engine)
+    assert math.isfinite(sampler.score("abcdeabcde" * 3)[0])
 
 
 @pytest.mark.parametrize(("mode", "length", "words"), [
-    ("lines", 5, "--cache looks back along one stream"), ("stream", -1, "--cache -1"), ("stream", 100_001, "--cache 100001"),
+    ("lines", 5, "--cache looks back along one stream"), ("stream", -1, "--cache -1: .* between 1 and 5,592,405"),
+    ("stream", 5_592_406, "--cache 5592406"),
 ])  # fmt: skip
 def test_a_cache_that_will_not_do_is_refused(mode, length, words):
     with pytest.raises(SettingsError, match=words):

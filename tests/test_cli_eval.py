@@ -79,7 +79,7 @@ def test_a_file_of_lines_shows_both_ends_beneath_the_table(shown, tmp_path):
     ({"per_char": True, "rank": True}, "--per-char and --rank show different things"),
     ({"dynamic_lr": 0.0}, "--dynamic-lr 0"), ({"dynamic_lr": float("inf")}, "--dynamic-lr inf"),
     ({"dynamic": True}, "--dynamic is for streams"), ({"cache": 5}, "--cache looks back along one stream"),
-    ({"cache": 5, "per_char": True}, "--per-char and --cache show different things"),
+    ({"cache": 5, "per_char": True}, "--cache is a figure beside the score, which --per-char does not show"),
     ({"protocol": "windowed"}, "windowed is for streams"),
     ({"protocol": "windowed", "rank": True}, "leave out --protocol windowed"),
 ])  # fmt: skip

@@ -217,6 +217,13 @@ def test_what_needs_a_network_says_so(corpus, tmp_path, charrnn, words):
     assert done.returncode == 2 and f"{option} is for networks" in done.stderr and done.stderr.count("\n") == 1
 
 
+@pytest.mark.parametrize("order", ["1", "3"])
+def test_a_counting_model_writes_by_turns(corpus, tmp_path, charrnn, order):
+    counting(corpus("stream"), tmp_path / "run", order=order)
+    done = charrnn("sample", "run", "--interactive", "--length", "9", "--seed", "1", stdin="\n/back\n/quit\n")
+    assert done.returncode == 0 and len(done.stdout.strip("\n")) == 9 and "Traceback" not in done.stderr
+
+
 def test_the_card_of_a_counting_model_names_it_and_has_no_counting_beside_it(corpus, tmp_path, charrnn):
     counting(corpus("stream"), tmp_path / "run", order="3", smoothing="witten-bell")
     found = json.loads(charrnn("eval", "run", "--json").stdout)

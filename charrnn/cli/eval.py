@@ -28,8 +28,8 @@ def _what(help: str) -> Any:
     return typer.Option(help=help, rich_help_panel="What", show_default=False)
 
 
-def _how(help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel="How", show_default=False)
+def _how(help: str, metavar: str | None = None) -> Any:
+    return typer.Option(help=help, metavar=metavar, rich_help_panel="How", show_default=False)
 
 
 def _show_option(name: str, help: str) -> Any:
@@ -58,13 +58,7 @@ def evaluate(
     ] = None,
     window: Annotated[int | None, _how("Characters of a window (default: 256).")] = None,
     cache: Annotated[
-        int,
-        typer.Option(
-            help="Beside it: the model compares with the last N characters, e.g. 2000 (streams).",
-            metavar="N",
-            rich_help_panel="How",
-            show_default=False,
-        ),
+        int, _how("Beside it: the model looks back on the last N characters, e.g. 2000 (streams).", "N")
     ] = 0,
     dynamic: Annotated[
         bool,
@@ -105,7 +99,9 @@ def evaluate(
     shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank))
     asked = [name for name, is_wanted in shows if is_wanted]
     beside = [name for name, is_wanted in (("--cache", cache != 0), ("--dynamic", dynamic)) if is_wanted]
-    asked += beside if asked else []
+    if asked and beside:
+        what = f"{' and '.join(beside)} {'is a figure' if len(beside) == 1 else 'are figures'} beside the score"
+        raise SettingsError(f"{what}, which {asked[0]} does not show; leave one out")
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
@@ -268,16 +264,9 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}"))
     if result["gain_over_ngram"]:
         facts.append(("counting", _against_counting(result["gain_over_ngram"], result["ngram"]["order"])))
-    if result["cache"]:
-        cache, ngram = result["cache"], result["ngram"]
-        against = f"; {_against_counting(cache['gain_over_ngram'], ngram['order'])}" if cache["gain_over_ngram"] else ""
-        facts.append(("cache", f"gains {cache['gain_nats_per_char']:.4f} nats/char{against}"))
-    if result["dynamic"]:
-        rule = result["dynamic"]
-        gain = rule["gain_nats_per_char"]
-        facts.append(
-            ("learning on", f"gains {gain:.4f} nats/char: SGD, lr {rule['lr']:g}, every {rule['segment']} characters")
-        )
+    for title, name in (("cache", "cache"), ("learning on", "dynamic")):
+        if result[name]:
+            facts.append((title, _gain(name, result[name], result["ngram"])))
     facts.append(("data", f"{one_line(data['name'])}, sha256 {data['sha256'][:16]}"))
     if result["split_rule"]:
         facts.append(("split", one_line(result["split_rule"])))
@@ -285,6 +274,16 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
         facts.append(("overlap", described(overlap)))
     facts += [("note", note) for note in result["notes"]]
     return facts + [("warning", warning) for warning in result["warnings"]]
+
+
+def _gain(name: str, beside: dict[str, Any], ngram: dict[str, Any] | None) -> str:
+    """What another way to read the text gains."""
+    text = f"gains {beside['gain_nats_per_char']:.4f} nats/char"
+    if name == "dynamic":
+        text += f": SGD, lr {beside['lr']:g}, every {beside['segment']} characters"
+    if beside["gain_over_ngram"] and ngram:
+        text += f"; {_against_counting(beside['gain_over_ngram'], ngram['order'])}"
+    return text
 
 
 def _against_counting(gain: dict[str, Any], order: int) -> str:

@@ -176,9 +176,13 @@ def sample(
     if interactive and str(prime_file) == "-":
         raise SettingsError("--interactive reads standard input, and so cannot --prime-file -; name a file")
     begin = _read_prime(prime_file, lines) if prime_file else prime or ""
+    if cache > 0 and not interactive:
+        cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
     sampler = Sampler(model, weights=weights, cache=cache)
     if cache and not begin and not interactive:
-        raise SettingsError("--cache keeps to what a model is given to read: add --prime-file FILE, or leave it out")
+        raise SettingsError(
+            "--cache keeps to what stands in a prompt, and there is none: add --prime or --prime-file, or leave --cache out"
+        )
     how: dict[str, Any] = {
         "decoding": decoding, "length": length, "prime": begin, "until": until, "seed": numbered, "unknown": unknown,
         "threads": threads,

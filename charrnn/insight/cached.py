@@ -33,7 +33,7 @@ class CachedScorer:
         key = np.zeros((1, width), np.float32)
         for batch in lane_batches(ids, 1, most_chars(self.model)):
             with torch.inference_mode():
-                logits, outputs, state = self.model.seen(batch.inputs.to(self.device), state)
+                logits, outputs, state = self.model.forward_traced(batch.inputs.to(self.device), state)
             keys = np.concatenate([key, keys_of(outputs[:, :, 0].cpu().numpy())])
             mixed = pairs.read(keys[:-1], batch.inputs[0].numpy(), keys[1:], logits[0].cpu().numpy())
             key = keys[-1:]

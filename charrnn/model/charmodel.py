@@ -111,7 +111,7 @@ class CharModel(nn.Module):
         self._read(ids.t(), state, layers)
         return layers
 
-    def seen(self, ids: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
+    def forward_traced(self, ids: Tensor, state: State) -> tuple[Tensor, Tensor, State]:
         """ids (B, T), state -> logits (B, T, V), h of every layer after each character (L, T, B, H), state after the last."""
         layers: list[tuple[Tensor, Tensor]] = []
         hidden, after = self._read(ids.t(), state, layers)

@@ -9,8 +9,9 @@ A place that looks the same counts as one character seen, a place that looks dif
 network says as n of them: where nothing like this was read, the network is alone.
 
 Only what a model is given to read is kept, never what it writes: a text that feeds on itself soon says one line for ever.
-Source: Grave, Joulin & Usunier 2017, "Improving Neural Language Models with a Continuous Cache", who give the cache a
-constant share in place of n. Letters: B rows, T characters, M pairs, K numbers of a state, V vocabulary.
+After Grave, Joulin & Usunier 2017, "Improving Neural Language Models with a Continuous Cache"; ours are the cosine, where
+they have the product, and counts, where they give the cache a constant share.
+Letters: B rows, T characters, M pairs, K numbers of a state, V vocabulary.
 """
 
 from __future__ import annotations
@@ -21,9 +22,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.errors import SettingsError
+from charrnn.layout import sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import log_probabilities
-from charrnn.sampling.steps import State, Steps
+from charrnn.sampling.steps import MAX_SCORES, State, Steps
 
 if TYPE_CHECKING:
     from charrnn.sampling.compiled import Compiled
@@ -31,51 +33,55 @@ if TYPE_CHECKING:
 
 THETA = 20.0  # both chosen on Shakespeare, LaTeX and C together (README, Decisions)
 NETWORK_COUNT = 0.15
-MAX_LENGTH = 100_000
-MAX_NUMBERS = 1 << 24  # of the pairs of all rows together: 64 MB
+MAX_NUMBERS = 1 << 26  # of the pairs' keys, of all rows together: 256 MB
+MAX_WEIGHTS = 1 << 22  # of a piece
 PIECE = 256  # characters of one text whose products are one
 
 
 def check(length: int, model: ModelFile) -> None:
-    """Raises SettingsError where this model has nothing to look back on."""
-    if not 1 <= length <= MAX_LENGTH:
-        raise SettingsError(f"--cache {length}: characters to look back on, between 1 and {MAX_LENGTH:,}")
+    """Raises SettingsError where this model has nothing to look back on, or too much."""
     if model.counts:
         raise SettingsError("--cache is for networks, whose states it compares; this model counts")
     if model.mode == "lines":
         raise SettingsError("--cache looks back along one stream; this model knows lines, each by itself")
+    hidden, layers, _ = sizes(model.settings.model)
+    most = MAX_NUMBERS // (layers * hidden)
+    if not 1 <= length <= most:
+        raise SettingsError(f"--cache {length}: characters to look back on, for this model between 1 and {most:,}")
 
 
 def keys_of(h: np.ndarray) -> np.ndarray:
-    """h (L, T, H) -> (T, L * H) of length 1; a state of zeros stays one."""
-    keys = np.ascontiguousarray(np.swapaxes(h, 0, 1), np.float32).reshape(h.shape[1], -1)
-    with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
-        return keys / np.maximum(np.linalg.norm(keys, axis=1, keepdims=True), np.float32(1e-30))
+    """h (L, T, H) -> (T, L * H) of length 1; zeros for a state of zeros, or of what is no number."""
+    keys = np.swapaxes(h, 0, 1).reshape(h.shape[1], -1)
+    norms = np.sqrt(np.square(keys, dtype=np.float64).sum(1, keepdims=True))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return np.nan_to_num(keys / norms, posinf=0.0, neginf=0.0).astype(np.float32)
 
 
 class Pairs:
     """The pairs of one text, in arrays that are the caller's and change in place: number p stands at p modulo length."""
 
-    def __init__(self, keys: np.ndarray, followed: np.ndarray, read_before: np.ndarray) -> None:
-        """keys (length, K) float32, followed (length,) int32, read_before (1,) int64: how many there ever were."""
-        self.keys, self.followed, self.read_before = keys, followed, read_before
+    def __init__(self, keys: np.ndarray, followed: np.ndarray, count: np.ndarray) -> None:
+        """keys (length, K) float32, followed (length,) int32, count (1,) int64: how many there ever were."""
+        self.keys, self.followed, self.count = keys, followed, count
 
     def read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Take in ids (T,), read in states of keys before (T, K), one after the other. Each leads to a state of key
         after (T, K), where the network says logits (T, V). Returns ln P (T, V), float64, of what comes after each.
         """
-        width = max(1, min(PIECE, MAX_NUMBERS // 4 // len(self.keys), len(self.keys)))
+        length = len(self.keys)
+        width = max(1, min(PIECE, length, MAX_WEIGHTS // length, MAX_SCORES // logits.shape[1]))
         pieces = [slice(start, start + width) for start in range(0, len(ids), width)]
         return np.concatenate([self._read(before[p], ids[p], after[p], logits[p]) for p in pieces])
 
     def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """ln P (T, V) where the states have keys now (T, K) and the network says logits (T, V); nothing is taken in."""
-        known = min(int(self.read_before[0]), len(self.keys))
+        known = min(int(self.count[0]), len(self.keys))
         return _mixed(logits, _weights(now @ self.keys[:known].T), self.followed[:known])
 
     def _read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """At most `length` ids, all at once."""
-        (length, _), new, count = self.keys.shape, len(ids), int(self.read_before[0])
+        (length, _), new, count = self.keys.shape, len(ids), int(self.count[0])
         places = np.arange(min(count, length))
         numbers = count - 1 - (count - 1 - places) % length
         known, times = self.keys[: len(places)], np.arange(new)[:, None]
@@ -84,7 +90,7 @@ class Pairs:
         said = np.concatenate([self.followed[: len(places)], ids])
         slots = (count + np.arange(new)) % length
         self.keys[slots], self.followed[slots] = before, ids
-        self.read_before += new
+        self.count += new
         return _mixed(logits, np.concatenate([old, own], 1), said)
 
 
@@ -113,10 +119,11 @@ class Cached(Steps):
     def zero_state(self, batch: int) -> State:
         """The network's, then keys (length, B, K), what followed (length, B), and how many pairs there were (1, B)."""
         keys = np.zeros((self.length, batch, self._width), np.float32)
-        followed, read_before = np.zeros((self.length, batch), np.int32), np.zeros((1, batch), np.int64)
-        return (*self._network.zero_state(batch), keys, followed, read_before)
+        followed, count = np.zeros((self.length, batch), np.int32), np.zeros((1, batch), np.int64)
+        return (*self._network.zero_state(batch), keys, followed, count)
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        ids = self._checked(ids, state)
         of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
         before = keys_of(of_network[0])
         logits, after = self._network.step(ids, of_network)
@@ -126,16 +133,19 @@ class Cached(Steps):
         return np.concatenate([logits[:0].astype(float), *mixed]), (*after, *parts)
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        ids = self._checked(ids, state)
         logits, after = self._network.step(ids, state[:-3])
         now = keys_of(after[0])
         rows = [(Pairs(*(part[:, b] for part in state[-3:])), slice(b, b + 1)) for b in range(len(ids))]
         return np.concatenate([pairs.recall(now[row], logits[row]) for pairs, row in rows]), (*after, *state[-3:])
 
     def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+        ids = self._checked(ids, state)
         of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
         pairs, nats, latest = Pairs(*(part[:, 0] for part in parts)), 0.0, None
-        for start in range(0, len(ids), PIECE):
-            piece = ids[start : start + PIECE]
+        width = max(1, min(PIECE, MAX_SCORES // self.vocabulary_size))
+        for start in range(0, len(ids), width):
+            piece = ids[start : start + width]
             keys, logits = [keys_of(of_network[0])], []
             for char in piece:
                 said, of_network = self._network.step(np.array([char]), of_network)
@@ -148,3 +158,9 @@ class Cached(Steps):
             latest = mixed[-1:]
         assert latest is not None
         return latest, (*of_network, *parts), nats
+
+    def _checked(self, ids: np.ndarray, state: State) -> np.ndarray:
+        """Raises ValueError for the state of another model."""
+        if len(state) != len(self._network.zero_state(0)) + 3 or state[-3].shape[::2] != (self.length, self._width):
+            raise ValueError(f"a state of shapes {[part.shape for part in state]} does not fit {self.name}")
+        return np.asarray(ids, np.int64)

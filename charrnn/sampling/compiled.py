@@ -129,6 +129,10 @@ class Compiled:
         self.done(self.library.charrnn_step(self.at, len(ids), *map(_address, (ids, h, c, logits))))
         return logits[:, : self.vocabulary_size], self.plain_state(h, c)
 
+    def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """As step."""
+        return self.step(ids, state)
+
     def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
         """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
         ids = self._checked(ids, state, 1)

@@ -78,9 +78,7 @@ def draw(probabilities: np.ndarray, u: np.ndarray) -> np.ndarray:
 
 def surprise(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
     """Nats (B,) of ids (B,) under the model itself: temperature 1, nothing filtered."""
-    scores = _tamed(logits)
-    scores -= scores.max(axis=1, keepdims=True)
-    return np.log(np.exp(scores).sum(axis=1)) - scores[np.arange(len(ids)), ids]
+    return -log_probabilities(logits)[np.arange(len(ids)), ids]
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:

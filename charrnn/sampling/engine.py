@@ -135,7 +135,7 @@ class Sampler:
     # One step
 
     def zero_state(self, batch: int) -> State:
-        """The state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        """The state before any character: (h,) or (h, c), each (L, B, H) of zeros; with a cache, then its pairs."""
         return self._network.zero_state(batch)
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -314,14 +314,14 @@ class Writer:
 
     def read(self, text: str, *, unknown: str = "error") -> None:
         """Take a text of the person's into the state. Raises SettingsError for characters the model does not know."""
-        place = self._place
-        ids = self.sampler._encoded(text, unknown)
+        place, sampler = self._place, self.sampler
+        ids = sampler._encoded(text, unknown)
         self._turn += 1
         if place.pending >= 0:
-            ids = np.concatenate([[place.pending], ids])
-        if len(ids):
-            place.logits, place.state, _ = self.sampler.feed(ids, place.state)
+            place.logits, place.state = sampler._network.write_step(np.array([place.pending]), place.state)
             place.pending = -1
+        if len(ids):
+            place.logits, place.state, _ = sampler.feed(ids, place.state)
 
     def write(
         self, length: int, *, decoding: Decoding | None = None, until: str = "", threads: int | None = None
@@ -354,7 +354,8 @@ class Writer:
     @property
     def size_bytes(self) -> int:
         """What a copy takes of memory."""
-        return sum(part.nbytes for part in self._place.state)
+        place = self._place
+        return sum(part.nbytes for part in (*place.state, place.logits, place.recent))
 
     def copy(self) -> Writer:
         """Another text with the same past."""
@@ -382,5 +383,5 @@ def _half_is_fine(model: ModelFile) -> bool:
     )
 
 
-def _restored(model: ModelFile, weights: str, engine: str, cache: int) -> Sampler:
+def _restored(model: ModelFile, weights: str, engine: str, cache: int = 0) -> Sampler:
     return Sampler(model, weights=weights, engine=engine, cache=cache)

@@ -46,7 +46,7 @@ class Plan:
 class Place:
     """Where one text stands: what it has read, what comes next, and the place of its next draw. Arrays change in place."""
 
-    state: State  # (L, 1, H)
+    state: State  # of one row
     logits: np.ndarray  # (1, V)
     recent: np.ndarray  # (1, WINDOW) int32
     number: int = 0
