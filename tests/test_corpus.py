@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from charrnn import storage
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, StorageError, VocabularyError
-from charrnn.text import corpus as corpus_module
+from charrnn.text import mode as mode_module
 from charrnn.text import reading
 from charrnn.text.corpus import SPLITS, Corpus, build, open_corpus, survey
 from charrnn.text.vocabulary import Vocabulary
@@ -315,7 +315,7 @@ def test_auto_mode_takes_the_shipped_names_as_lines():
 
 
 def test_auto_mode_takes_a_large_text_as_a_stream(surveyed, monkeypatch):
-    monkeypatch.setattr(corpus_module, "AUTO_LINES_BYTES", 100)
+    monkeypatch.setattr(mode_module, "AUTO_LINES_BYTES", 100)
     found = surveyed(NAMES, replace(STREAM, mode="auto"))
     assert (found.mode, found.reason) == ("stream", "the text is large")
 

@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
-from charrnn.text.corpus import choose_mode
+from charrnn.text.mode import choose_mode
 from charrnn.text.reading import Source, find_source, pieces, take_census
 from charrnn.text.vocabulary import NEWLINE
 

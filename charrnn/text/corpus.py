@@ -25,13 +25,13 @@ from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
 from charrnn.storage import Output, make_directories, read_json, replacing, storage_error, write_atomically
 from charrnn.terminal import one_line
+from charrnn.text.mode import choose_mode, notes_of
 from charrnn.text.novelty import write_filter
 from charrnn.text.reading import PIECE_BYTES, Census, Source, find_source, pieces, take_census
 from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 MAX_LINE = 4096  # lines mode learns whole lines
-AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
 FORMAT = 1
 
 
@@ -114,7 +114,7 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
-    notes += _notes(censuses, vocabulary)
+    notes += notes_of(censuses, vocabulary)
     options = {
         key: value
         for key, value in dataclasses.asdict(settings).items()
@@ -266,58 +266,6 @@ def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
     ends = np.flatnonzero(ids == newline)
     starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])[: len(ends)]
     return starts, ends - starts
-
-
-def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
-    if settings.mode != "auto":
-        return settings.mode, "as asked"
-    facts = (
-        (
-            census.lines >= 20,
-            f"{census.lines} {'line is' if census.lines == 1 else 'lines are'} too few to stand alone",
-        ),
-        (census.blank_share < 0.01, f"{census.blank_share:.0%} of the lines are blank, as between paragraphs"),
-        (census.median_line <= 32, f"half of the lines have {census.median_line} characters or more"),
-        (census.long_share < 0.05, f"{census.long_share:.0%} of the lines are long"),
-        (
-            census.indented < 0.05 * census.lines,
-            f"{census.indented / max(1, census.lines):.0%} of the lines are indented",
-        ),
-        (census.chars <= AUTO_LINES_BYTES, "the text is large"),
-    )
-    for holds, otherwise in facts:
-        if not holds:
-            return "stream", otherwise
-    return (
-        "lines",
-        f"{census.lines:,} short lines, half of at most {census.median_line} characters, none blank to speak of",
-    )
-
-
-def _notes(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
-    notes = []
-    for census in censuses.values() if vocabulary.unit == "char" else ():  # bytes are taken as they are
-        if census.carriage_returns:
-            returns = "carriage return" if census.carriage_returns == 1 else "carriage returns"
-            notes.append(
-                f"{census.shown} has {census.carriage_returns:,} {returns}, kept; --newlines lf makes newlines of them"
-            )
-        if census.counts[0]:
-            nuls = "NUL character" if census.counts[0] == 1 else "NUL characters"
-            notes.append(f"{census.shown} has {int(census.counts[0]):,} {nuls}, kept; is it a text?")
-    only = np.flatnonzero(
-        (censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool)
-    )
-    if len(only):
-        notes.append(f"{len(only)} characters occur only in the validation or test text; they cannot be learnt")
-    if len(vocabulary) == 1:
-        notes.append("the text has one distinct character: there is nothing to learn")
-    if len(vocabulary) > 20_000:
-        notes.append(
-            f"{len(vocabulary):,} distinct characters: {4 * len(vocabulary) / 1e3:,.0f} kB of scores for each character "
-            "of a batch; --unit byte has at most 256"
-        )
-    return notes
 
 
 def _write_stream(

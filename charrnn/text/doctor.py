@@ -16,8 +16,9 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text import linehash
-from charrnn.text.corpus import MAX_LINE, Survey, choose_mode, training_part
+from charrnn.text.corpus import MAX_LINE, Survey, training_part
 from charrnn.text.encodings import decodes
+from charrnn.text.mode import choose_mode
 from charrnn.text.reading import MAX_CODE, RETURN, Census, pieces
 from charrnn.text.splits import SPLITS, allot
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
