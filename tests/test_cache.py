@@ -2,6 +2,7 @@
 
 import math
 import pickle
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -69,6 +70,16 @@ def plain(sampler, ids, length, given=None):
             counts[said] += math.exp(THETA * ((now @ key / norms if norms else 0.0) - 1))
         found.append(counts / counts.sum())
     return np.array(found)
+
+
+def peak_of(work):
+    """The most bytes that Python and numpy held at once."""
+    tracemalloc.start()
+    try:
+        work()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 def nats_of(probabilities, ids):
@@ -192,15 +203,10 @@ def test_a_writer_goes_on_as_if_it_had_not_stopped(engine):
     assert parts + b"".join(twin.write(100)) == whole
 
 
-def test_many_samples_take_bounded_memory(monkeypatch):
-    monkeypatch.setattr(caches, "MAX_NUMBERS", 2 * 7 * 12)  # pairs of two texts
-    cached, rows = make()[1](7), []
-    write_step = caches.Cached.write_step
-    monkeypatch.setattr(
-        caches.Cached, "write_step", lambda self, ids, state: rows.append(len(ids)) or write_step(self, ids, state)
-    )
-    assert len(list(cached.generate(5, seed=1, length=9))) == 5
-    assert max(rows) == 2
+def test_many_samples_share_what_they_look_back_on():
+    cached, prompt = make()[1](20_000), "abcde" * 20
+    one, many = (peak_of(lambda n=n: list(cached.generate(n, seed=1, length=9, prime=prompt))) for n in (1, 64))
+    assert many < one + 20_000 * 12 * 4  # another text's pairs
 
 
 def test_samples_that_end_apart_are_those_drawn_alone(engine):

@@ -17,6 +17,7 @@ Letters: B rows, T characters, M pairs, K numbers of a state, V vocabulary.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -25,7 +26,7 @@ from charrnn.errors import SettingsError
 from charrnn.layout import sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import log_probabilities
-from charrnn.sampling.steps import MAX_SCORES, State, Steps
+from charrnn.sampling.steps import MAX_SCORES, Finished, Plan, State, Steps, write_rows
 
 if TYPE_CHECKING:
     from charrnn.sampling.compiled import Compiled
@@ -33,7 +34,7 @@ if TYPE_CHECKING:
 
 THETA = 20.0  # both chosen on Shakespeare, LaTeX and C together (README, Decisions)
 NETWORK_COUNT = 0.15
-MAX_NUMBERS = 1 << 26  # of the pairs' keys, of all rows together: 256 MB
+MAX_NUMBERS = 1 << 26  # of the pairs' keys: 256 MB
 MAX_WEIGHTS = 1 << 22  # of a piece
 PIECE = 256  # characters of one text whose products are one
 
@@ -114,7 +115,6 @@ class Cached(Steps):
         self._network, self.length, self.engine = network, length, network.engine
         self.name, self.vocabulary_size = f"{network.name} with a cache of {length:,}", network.vocabulary_size
         self._width = network.num_layers * network.hidden_size
-        self.most_rows = max(1, min(self.most_rows, MAX_NUMBERS // (length * self._width)))
 
     def zero_state(self, batch: int) -> State:
         """The network's, then keys (length, B, K), what followed (length, B), and how many pairs there were (1, B)."""
@@ -124,25 +124,37 @@ class Cached(Steps):
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         ids = self._checked(ids, state)
-        of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
-        before = keys_of(of_network[0])
-        logits, after = self._network.step(ids, of_network)
-        now = keys_of(after[0])
-        rows = [(Pairs(*(part[:, b] for part in parts)), slice(b, b + 1)) for b in range(len(ids))]
-        mixed = [pairs.read(before[row], ids[row], now[row], logits[row]) for pairs, row in rows]
-        return np.concatenate([logits[:0].astype(float), *mixed]), (*after, *parts)
+        parts = tuple(part.copy() for part in state[-3:])
+        logits, after = self._network.step(ids, state[:-3])
+        before, now, mixed = keys_of(state[0]), keys_of(after[0]), np.empty(logits.shape)
+        for b in range(len(ids)):
+            row = slice(b, b + 1)
+            mixed[row] = _pairs(parts, b).read(before[row], ids[row], now[row], logits[row])
+        return mixed, (*after, *parts)
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        ids = self._checked(ids, state)
-        logits, after = self._network.step(ids, state[:-3])
-        now = keys_of(after[0])
-        rows = [(Pairs(*(part[:, b] for part in state[-3:])), slice(b, b + 1)) for b in range(len(ids))]
-        return np.concatenate([pairs.recall(now[row], logits[row]) for pairs, row in rows]), (*after, *state[-3:])
+        logits, after = self._network.step(self._checked(ids, state), state[:-3])
+        now, mixed = keys_of(after[0]), np.empty(logits.shape)
+        for b in range(len(ids)):
+            mixed[b : b + 1] = _pairs(state[-3:], b).recall(now[b : b + 1], logits[b : b + 1])
+        return mixed, (*after, *state[-3:])
+
+    def write_many(
+        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
+    ) -> Iterator[Finished]:
+        logits, state = begin
+        pairs = _pairs(state[-3:], 0)  # of the prompt: all samples have them in common
+
+        def step(ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+            said, after = self._network.step(ids, state)
+            return pairs.recall(keys_of(after[0]), said), after
+
+        return write_rows(step, plan, (logits, state[:-3]), first, stop)
 
     def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
         ids = self._checked(ids, state)
         of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
-        pairs, nats, latest = Pairs(*(part[:, 0] for part in parts)), 0.0, None
+        pairs, nats, latest = _pairs(tuple(parts), 0), 0.0, None
         width = max(1, min(PIECE, MAX_SCORES // self.vocabulary_size))
         for start in range(0, len(ids), width):
             piece = ids[start : start + width]
@@ -164,3 +176,8 @@ class Cached(Steps):
         if len(state) != len(self._network.zero_state(0)) + 3 or state[-3].shape[::2] != (self.length, self._width):
             raise ValueError(f"a state of shapes {[part.shape for part in state]} does not fit {self.name}")
         return np.asarray(ids, np.int64)
+
+
+def _pairs(parts: State, b: int) -> Pairs:
+    """Row b's; parts: the last three of a state."""
+    return Pairs(*(part[:, b] for part in parts))

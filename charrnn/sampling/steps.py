@@ -6,7 +6,7 @@ Runs everywhere; the compiled kernel (rows.py, compiled.py) does the same for ne
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -63,7 +63,6 @@ class Steps(ABC):
 
     engine = "numpy"
     vocabulary_size: int
-    most_rows = MAX_ROWS
 
     @abstractmethod
     def zero_state(self, batch: int) -> State:
@@ -108,55 +107,7 @@ class Steps(ABC):
         self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
     ) -> Iterator[Finished]:
         """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
-        first_logits, first_state = begin
-        limit = max(1, min(self.most_rows, MAX_SCORES // self.vocabulary_size))
-        # Row r of every array belongs to sample index[r], which has position[r] characters so far.
-        index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-        written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
-        logits, state = first_logits[:0], self.zero_state(0)
-        finished: dict[int, tuple[np.ndarray, float]] = {}
-        begun = due = first  # the next to begin, the next to yield
-        while True:
-            new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
-            if new > 0:
-                index = np.append(index, np.arange(begun, begun + new))
-                position, nats = np.append(position, np.zeros(new, np.int64)), np.append(nats, np.zeros(new))
-                written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
-                recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
-                logits = np.concatenate([logits, first_logits.repeat(new, 0)])
-                pairs = zip(state, first_state, strict=True)
-                state = tuple(np.concatenate([part, fresh.repeat(new, 1)], 1) for part, fresh in pairs)
-                begun += new
-            if not len(index):
-                return
-            ids = draw(distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position))
-            nats += surprise(logits, ids)
-            if position.max() == written.shape[1]:
-                written = np.concatenate([written, np.zeros_like(written)], 1)
-            rows = np.arange(len(index))
-            written[rows, position] = ids
-            recent[rows, position % WINDOW] = ids
-            position += 1
-            done = (position >= plan.length) | (ids == plan.newline)
-            for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
-                done[row] |= np.array_equal(written[row, : position[row]][-len(plan.until) :], plan.until)
-            if done.any():
-                for row in np.flatnonzero(done):
-                    finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])
-                keep = ~done
-                ids, index, position, nats = ids[keep], index[keep], position[keep], nats[keep]
-                written, recent, logits = written[keep], recent[keep], logits[keep]
-                state = tuple(part[:, keep] for part in state)
-                ready = []
-                while due in finished:
-                    ready.append(finished.pop(due))
-                    due += 1
-                if ready:
-                    each = [ended for ended, _ in ready]
-                    lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
-                    yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
-            if len(ids):
-                logits, state = self.write_step(ids, state)
+        return write_rows(self.write_step, plan, begin, first, stop)
 
 
 class Headed(Steps):
@@ -186,3 +137,62 @@ class Headed(Steps):
             targets = ids[begin + 1 : begin + 1 + len(logits)]
             nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
         return logits[-1:], state, nats
+
+
+def write_rows(
+    step: Callable[[np.ndarray, State], tuple[np.ndarray, State]],
+    plan: Plan,
+    begin: tuple[np.ndarray, State],
+    first: int,
+    stop: int,
+) -> Iterator[Finished]:
+    """Samples first ... stop - 1, in order, as they are ready; step: as Steps.step, for the rows of those under way."""
+    first_logits, first_state = begin
+    limit = max(1, min(MAX_ROWS, MAX_SCORES // first_logits.shape[1]))
+    # Row r of every array belongs to sample index[r], which has position[r] characters so far.
+    index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
+    logits, state = first_logits[:0], tuple(part[:, :0] for part in first_state)
+    finished: dict[int, tuple[np.ndarray, float]] = {}
+    begun = due = first  # the next to begin, the next to yield
+    while True:
+        new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
+        if new > 0:
+            index = np.append(index, np.arange(begun, begun + new))
+            position, nats = np.append(position, np.zeros(new, np.int64)), np.append(nats, np.zeros(new))
+            written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
+            recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
+            logits = np.concatenate([logits, first_logits.repeat(new, 0)])
+            pairs = zip(state, first_state, strict=True)
+            state = tuple(np.concatenate([part, fresh.repeat(new, 1)], 1) for part, fresh in pairs)
+            begun += new
+        if not len(index):
+            return
+        ids = draw(distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position))
+        nats += surprise(logits, ids)
+        if position.max() == written.shape[1]:
+            written = np.concatenate([written, np.zeros_like(written)], 1)
+        rows = np.arange(len(index))
+        written[rows, position] = ids
+        recent[rows, position % WINDOW] = ids
+        position += 1
+        done = (position >= plan.length) | (ids == plan.newline)
+        for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
+            done[row] |= np.array_equal(written[row, : position[row]][-len(plan.until) :], plan.until)
+        if done.any():
+            for row in np.flatnonzero(done):
+                finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])
+            keep = ~done
+            ids, index, position, nats = ids[keep], index[keep], position[keep], nats[keep]
+            written, recent, logits = written[keep], recent[keep], logits[keep]
+            state = tuple(part[:, keep] for part in state)
+            ready = []
+            while due in finished:
+                ready.append(finished.pop(due))
+                due += 1
+            if ready:
+                each = [ended for ended, _ in ready]
+                lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
+                yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
+        if len(ids):
+            logits, state = step(ids, state)
