@@ -32,7 +32,7 @@ from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import MODEL_FILE, model_meta
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import Decoding
-from charrnn.sampling.engine import Sampler
+from charrnn.sampling.engine import Sampler, Writer
 from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
 
@@ -40,6 +40,7 @@ STREAMS = (("lstm", 1, 128, 28), ("lstm", 2, 128, 65), ("gru", 2, 128, 65), ("rn
 NAMES = (("lstm", 1, 128, 28), ("gru", 1, 128, 28), ("rnn", 1, 128, 28))
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 AS_LEARNT = Decoding()  # temperature 1, nothing filtered
+CACHE = 2000  # characters to look back on
 LONGEST = 16  # characters of a name, for those who pad
 
 PROBE = r"""
@@ -109,6 +110,20 @@ class Contest:
             )
             for name, (engine, weights) in make.items()
         }
+        self.looking_back: Writer | None = None
+        if self.mode == "stream":
+            sampler = Sampler.from_tensors(
+                self.settings,
+                self.vocabulary,
+                "stream",
+                0,
+                self.tensors,
+                engine="compiled",
+                weights="float16",
+                cache=CACHE,
+            )
+            prompt = next(self.samplers["C"].generate(1, length=CACHE, seed=1)).text
+            self.looking_back = sampler.begin(prompt, seed=1)
 
     # One stream: each writes n characters
 
@@ -120,6 +135,11 @@ class Contest:
                 out, state = self.recurrent(self.embedding(ids), state)
                 ids = torch.multinomial(torch.softmax(self.head(out[:, -1]), 1), 1)
                 written.append(ids.item())
+
+    def write_looking_back(self, n: int) -> None:
+        assert self.looking_back is not None
+        for _ in self.looking_back.write(n, decoding=AS_LEARNT):
+            pass
 
     def without_onednn(self, n: int) -> None:
         with torch.backends.mkldnn.flags(enabled=False):
@@ -244,6 +264,7 @@ def streams(library: ctypes.CDLL, rounds: int, wanted_s: float) -> None:
             "the same, oneDNN off": contest.without_onednn,
             "char-rnn.pytorch's way": contest.char_rnn_pytorch,
             **{name: partial(contest.write, name) for name in contest.samplers},
+            f"C float16, cache of {CACHE:,}": contest.write_looking_back,
             "read ceiling": partial(contest.read, library),
         }
         plain = next(iter(runs))

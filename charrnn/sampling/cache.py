@@ -78,7 +78,10 @@ class Pairs:
     def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """ln P (T, V) where the states have keys now (T, K) and the network says logits (T, V); nothing is taken in."""
         known = min(int(self.count[0]), len(self.keys))
-        return _mixed(logits, _weights(now @ self.keys[:known].T), self.followed[:known])
+        keys = self.keys[:known]
+        # One row's product is small, and threads of BLAS would wait for each other at every character.
+        similar = np.vecdot(keys, now) if len(now) == 1 else now @ keys.T
+        return _mixed(logits, _weights(similar.reshape(len(now), known)), self.followed[:known])
 
     def _read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """At most `length` ids, all at once."""
