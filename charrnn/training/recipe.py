@@ -18,7 +18,7 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280,
 WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training will read, passes counted
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
 WORN = 18  # weights for each character of the text, times how often it is read: from then on some are dropped
-DEEP = 600_000  # recurrent weights from which on two layers with dense skips learn more than one
+DEEP = 440_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
 SHALLOW_SHAPE = (32, 64)  # lanes, characters
 DEEP_SHAPE = (8, 256)  # what was opened long before is closed by those only that learnt from long windows
@@ -114,7 +114,8 @@ def _for_work(
         read = float((training.steps or 0) * (training.batch_size or lanes) * (training.seq_length or length))
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
-    is_deep = is_open and (gates * model.hidden_size**2 if model.hidden_size else wanted) >= DEEP
+    fits = model.hidden_size is None or 3 * gates * model.hidden_size**2 <= 2 * wanted  # two layers of that width
+    is_deep = is_open and wanted >= DEEP and fits
     layers = model.num_layers or 1 + is_deep
     squares = gates * (2 * layers - 1)  # of hidden x hidden: each layer's own, and what it reads of the one below
     hidden = model.hidden_size or min(HIDDEN_SIZES, key=lambda size: abs(math.log(squares * size * size / wanted)))
