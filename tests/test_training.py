@@ -237,7 +237,7 @@ def test_where_there_is_time_two_dense_layers_read_long_windows(prose):
 
 
 def test_two_layers_of_a_width_that_was_asked_for_must_fit(prose):
-    assert sized_for(prose, 2e10, budget="5m").model.hidden_size == 256  # two layers of 590,000 weights
+    assert sized_for(prose, 2e10, budget="5m").model.hidden_size == 224  # two layers of 450,000 weights
     layers = [sized_for(prose, 2e10, budget="5m", hidden_size=hidden).model.num_layers for hidden in (192, 256, 384)]
     assert layers == [2, 2, 1]
 

@@ -13,12 +13,12 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
-HIDDEN_SIZES = (64, 96, 128, 160, 192, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 # The figures below come from trials on tiny Shakespeare and C (README, Decisions).
 WEIGHTS_PER_CHAR = 0.04  # recurrent weights for each character that a training will read, passes counted
 MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
 WORN = 18  # weights for each character of the text, times how often it is read: from then on some are dropped
-DEEP = 440_000  # recurrent weights from which on two layers with dense skips learn more than one
+DEEP = 400_000  # recurrent weights from which on two layers with dense skips learn more than one
 EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
 SHALLOW_SHAPE = (32, 64)  # lanes, characters
 DEEP_SHAPE = (8, 256)  # what was opened long before is closed by those only that learnt from long windows
