@@ -198,7 +198,9 @@ def test_a_cache_keeps_to_the_prompt(stream):
     assert plain["text"].count("\U0001f600") > 10 * cached["text"].count("\U0001f600")  # the prompt has none
 
 
-@pytest.mark.parametrize(("more", "words"), [(("--cache", "9"), "add --prime-file"), (("--cache", "-1"), "--cache -1")])
+@pytest.mark.parametrize(
+    ("more", "words"), [(("--cache", "9"), "add --prime or --prime-file"), (("--cache", "-1"), "--cache -1")]
+)
 def test_a_cache_that_would_do_nothing_is_refused(stream, more, words):
     done = run(stream, *more)
     assert done.returncode == 2 and words in done.stderr.decode() and done.stderr.count(b"\n") == 1
