@@ -136,28 +136,21 @@ class Cached(Steps):
         return mixed, (*after, *parts)
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        logits, after = self._network.step(self._checked(ids, state), state[:-3])
-        now, mixed = keys_of(after[0]), np.empty(logits.shape)
-        for b in range(len(ids)):
-            mixed[b : b + 1] = _pairs(state[-3:], b).recall(now[b : b + 1], logits[b : b + 1])
-        return mixed, (*after, *state[-3:])
+        """One row; those of write_many have their pairs in common."""
+        logits, after = self._recalled(self._checked(ids, state), state[:-3], _pairs(state[-3:], 0))
+        return logits, (*after, *state[-3:])
 
     def write_many(
         self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
     ) -> Iterator[Finished]:
         logits, state = begin
-        pairs = _pairs(state[-3:], 0)  # of the prompt: all samples have them in common
-
-        def step(ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-            said, after = self._network.step(ids, state)
-            return pairs.recall(keys_of(after[0]), said), after
-
-        return write_rows(step, plan, (logits, state[:-3]), first, stop)
+        pairs = _pairs(state[-3:], 0)  # of the prompt
+        return write_rows(lambda ids, rows: self._recalled(ids, rows, pairs), plan, (logits, state[:-3]), first, stop)
 
     def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
         ids = self._checked(ids, state)
-        of_network, parts = state[:-3], [part.copy() for part in state[-3:]]
-        pairs, nats, latest = _pairs(tuple(parts), 0), 0.0, None
+        of_network, parts = state[:-3], tuple(part.copy() for part in state[-3:])
+        pairs, nats, latest = _pairs(parts, 0), 0.0, None
         width = max(1, min(PIECE, MAX_SCORES // self.vocabulary_size))
         for start in range(0, len(ids), width):
             piece = ids[start : start + width]
@@ -173,6 +166,11 @@ class Cached(Steps):
             latest = mixed[-1:]
         assert latest is not None
         return latest, (*of_network, *parts), nats
+
+    def _recalled(self, ids: np.ndarray, of_network: State, pairs: Pairs) -> tuple[np.ndarray, State]:
+        """The network's step, and ln P with what these pairs recall."""
+        logits, after = self._network.step(ids, of_network)
+        return pairs.recall(keys_of(after[0]), logits), after
 
     def _checked(self, ids: np.ndarray, state: State) -> np.ndarray:
         """Raises ValueError for the state of another model."""
