@@ -278,7 +278,8 @@ def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
 
 def _gain(name: str, beside: dict[str, Any], ngram: dict[str, Any] | None) -> str:
     """What another way to read the text gains."""
-    text = f"gains {beside['gain_nats_per_char']:.4f} nats/char"
+    gained = beside["gain_nats_per_char"]
+    text = f"{'gains' if gained >= 0 else 'loses'} {abs(gained):.4f} nats/char"
     if name == "dynamic":
         text += f": SGD, lr {beside['lr']:g}, every {beside['segment']} characters"
     if beside["gain_over_ngram"] and ngram:
