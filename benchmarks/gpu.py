@@ -20,9 +20,9 @@ from torch.profiler import ProfilerActivity, profile
 
 from charrnn.config import RuntimeSettings, Settings
 from charrnn.errors import SettingsError
+from charrnn.machine import runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import Batch
-from charrnn.training import runtime
 from charrnn.training.graph import make_step
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep

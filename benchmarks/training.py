@@ -48,11 +48,11 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 from charrnn.config import Settings, TextSettings
 from charrnn.kernel.library import describe
 from charrnn.layout import GATES, PARAMETERS
+from charrnn.machine.malloc import tune_malloc
 from charrnn.model import kernel
 from charrnn.model.charmodel import CharModel
 from charrnn.text import corpus as corpora
 from charrnn.text.batches import IGNORED, Batch, LineBatches, StreamBatches, line_bounds
-from charrnn.training.memory import tune_malloc
 from charrnn.training.optim import Optimizer, make_optimizer
 from charrnn.training.step import TrainStep
 

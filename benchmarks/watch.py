@@ -16,11 +16,11 @@ import time
 import torch
 
 from charrnn.config import Settings
+from charrnn.machine.malloc import tune_malloc
 from charrnn.model import kernel
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import Batch
 from charrnn.training.health import EVERY, Watch
-from charrnn.training.memory import tune_malloc
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 

@@ -9,7 +9,9 @@ for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), s
 from importlib import import_module
 from typing import Any
 
-__version__ = "0.4.0"  # pyproject.toml reads it here: asking importlib.metadata costs 30 ms at every start
+__version__ = (
+    "0.4.0"  # pyproject.toml reads it here: asking importlib.metadata costs 30 ms at every start
+)
 
 _PUBLIC = {
     "CharrnnError": "charrnn.errors",

@@ -36,21 +36,31 @@ class TextSettings:
         "independent short lines, one continuous stream, or see for yourself",
         choices=("auto", "lines", "stream"),
     )
-    unit: str = setting("char", "code points of the decoded text, or raw bytes", choices=("char", "byte"))
+    unit: str = setting(
+        "char", "code points of the decoded text, or raw bytes", choices=("char", "byte")
+    )
     encoding: str = setting("utf-8", "encoding of the text files (latin-1, utf-16, ...)")
     errors: str = setting(
-        "strict", "bytes that do not decode: refuse them or write U+FFFD", choices=("strict", "replace")
+        "strict",
+        "bytes that do not decode: refuse them or write U+FFFD",
+        choices=("strict", "replace"),
     )
-    newlines: str = setting("keep", "keep line ends exactly, or turn CRLF and CR into LF", choices=("keep", "lf"))
+    newlines: str = setting(
+        "keep", "keep line ends exactly, or turn CRLF and CR into LF", choices=("keep", "lf")
+    )
     normalize: str = setting(
-        "none", "Unicode normalisation of corpus, prompts and evaluated text", choices=("none", "nfc", "nfd")
+        "none",
+        "Unicode normalisation of corpus, prompts and evaluated text",
+        choices=("none", "nfc", "nfd"),
     )
     glob: str = setting("*", "which files of a directory, joined in name order ('**/*.c')")
     deduplicate: bool = setting(True, "lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "shares of the text for training, validation and test")
     val: str = setting("", "a validation file of its own")
     test: str = setting("", "a test file of its own")
-    max_bytes: int = setting(2_000_000_000, "most bytes read from standard input, a pipe or a device", min=1)
+    max_bytes: int = setting(
+        2_000_000_000, "most bytes read from standard input, a pipe or a device", min=1
+    )
 
 
 @dataclass(frozen=True)
@@ -64,21 +74,37 @@ class ModelSettings:
     )
     hidden_size: int | None = setting(None, "units of each layer", kind=int, min=1, max=65536)
     num_layers: int | None = setting(None, "recurrent layers", kind=int, min=1, max=64)
-    embedding_size: int | None = setting(None, "numbers that stand for a character", kind=int, min=1, max=65536)
+    embedding_size: int | None = setting(
+        None, "numbers that stand for a character", kind=int, min=1, max=65536
+    )
     dropout: float | None = setting(
-        None, "share of each layer's outputs dropped in training, also with one layer", kind=float, min=0.0, below=1.0
+        None,
+        "share of each layer's outputs dropped in training, also with one layer",
+        kind=float,
+        min=0.0,
+        below=1.0,
     )
     skip: str = setting(
         "none",
         "connections around layers: sums, or everything before concatenated",
         choices=("none", "residual", "dense"),
     )
-    tie_weights: bool = setting(False, "use the embedding as the output matrix (sizes must be equal)")
-    forget_bias: float = setting(1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0)
-    weight_drop: float | None = setting(
-        None, "share of the recurrent weights dropped, others at each update", kind=float, min=0.0, below=1.0
+    tie_weights: bool = setting(
+        False, "use the embedding as the output matrix (sizes must be equal)"
     )
-    order: str = setting("auto", "ngram: characters of an n-gram, or the number that predicts validation best")
+    forget_bias: float = setting(
+        1.0, "initial bias of the LSTM's forget gate", min=-100.0, max=100.0
+    )
+    weight_drop: float | None = setting(
+        None,
+        "share of the recurrent weights dropped, others at each update",
+        kind=float,
+        min=0.0,
+        below=1.0,
+    )
+    order: str = setting(
+        "auto", "ngram: characters of an n-gram, or the number that predicts validation best"
+    )
     smoothing: str = setting(
         "kneser-ney",
         "ngram: what unseen n-grams get (kneser-ney: modified, interpolated)",
@@ -91,15 +117,23 @@ class TrainingSettings:
     """How weights are learnt. None: decided by corpus and budget."""
 
     budget: str | None = setting(
-        None, "how long, as 90s, 5m or 1h: the schedule is made to end on time (default 5m)", kind=str
+        None,
+        "how long, as 90s, 5m or 1h: the schedule is made to end on time (default 5m)",
+        kind=str,
     )
     epochs: float | None = setting(
         None, "passes over the training text, instead of a budget", kind=float, min=0.0, max=1e9
     )
     steps: int | None = setting(None, "optimiser updates, instead of a budget", kind=int, min=0)
-    batch_size: int | None = setting(None, "lines, or lanes of the stream, in one update", kind=int, min=1, max=1 << 20)
+    batch_size: int | None = setting(
+        None, "lines, or lanes of the stream, in one update", kind=int, min=1, max=1 << 20
+    )
     seq_length: int | None = setting(
-        None, "stream mode: characters of truncated backpropagation through time", kind=int, min=1, max=1 << 20
+        None,
+        "stream mode: characters of truncated backpropagation through time",
+        kind=int,
+        min=1,
+        max=1 << 20,
     )
     checkpoint_every_chars: int | None = setting(
         None,
@@ -111,27 +145,46 @@ class TrainingSettings:
     )
     lr: float | None = setting(None, "highest learning rate", kind=float, min=0.0)
     state_reset: float | None = setting(
-        None, "stream mode: share of the lanes, others at each update, that begin anew from an empty state",
-        kind=float, min=0.0, below=1.0,
-    )  # fmt: skip
+        None,
+        "stream mode: share of the lanes, others at each update, that begin anew from an empty state",
+        kind=float,
+        min=0.0,
+        below=1.0,
+    )
     clip: float = setting(1.0, "largest gradient norm; 0 switches clipping off", min=0.0)
     optimizer: str = setting("adamw", "update rule", choices=("adamw", "sgd"))
-    schedule: str = setting("cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant"))
-    warmup: int = setting(50, "updates during which the learning rate rises", min=0)
-    weight_decay: float | None = setting(None, "decoupled weight decay of matrices", kind=float, min=0.0)
-    ema: float | None = setting(
-        None, "decay of a running mean of the weights, which is scored and kept in their place; 0: none",
-        kind=float, min=0.0, below=1.0,
-    )  # fmt: skip
-    init_from: str = setting(
-        "", "run, model or checkpoint whose network and weights to start from; new characters are added"
+    schedule: str = setting(
+        "cosine", "learning rate after warm-up", choices=("cosine", "linear", "constant")
     )
-    freeze: str = setting("", "with --init-from: what stays as it is, as embedding,layer0,layer1,head")
-    mix: float = setting(0.0, "with --init-from: share of a batch from the text of that run", min=0.0, below=1.0)
+    warmup: int = setting(50, "updates during which the learning rate rises", min=0)
+    weight_decay: float | None = setting(
+        None, "decoupled weight decay of matrices", kind=float, min=0.0
+    )
+    ema: float | None = setting(
+        None,
+        "decay of a running mean of the weights, which is scored and kept in their place; 0: none",
+        kind=float,
+        min=0.0,
+        below=1.0,
+    )
+    init_from: str = setting(
+        "",
+        "run, model or checkpoint whose network and weights to start from; new characters are added",
+    )
+    freeze: str = setting(
+        "", "with --init-from: what stays as it is, as embedding,layer0,layer1,head"
+    )
+    mix: float = setting(
+        0.0, "with --init-from: share of a batch from the text of that run", min=0.0, below=1.0
+    )
     seed: int = setting(1337, "seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
-    patience: int = setting(6, "evaluations without improvement before stopping early; 0: never", min=0)
+    patience: int = setting(
+        6, "evaluations without improvement before stopping early; 0: never", min=0
+    )
     eval_every: str | None = setting(
-        None, "steps or a duration (default: about 20 times a run, fewer if they would cost over 5 % of it)", kind=str
+        None,
+        "steps or a duration (default: about 20 times a run, fewer if they would cost over 5 % of it)",
+        kind=str,
     )
     save_every: str = setting("1m", "steps or a duration between checkpoints")
     sample_every: str | None = setting(
@@ -145,7 +198,9 @@ class RuntimeSettings:
     """Where and how it is computed. Nothing here changes what is computed, beyond rounding."""
 
     backend: str = setting(
-        "auto", "this project's cells (own), torch.nn's, or the faster of both", choices=("auto", "own", "torch")
+        "auto",
+        "this project's cells (own), torch.nn's, or the faster of both",
+        choices=("auto", "own", "torch"),
     )
     device: str = setting("auto", "auto, cpu, cuda, cuda:N or mps")
     precision: str = setting(
@@ -154,8 +209,12 @@ class RuntimeSettings:
         "asked for, bfloat16 needs those or torch.nn's cells on a GPU or processor that has it, tf32 needs CUDA",
         choices=("auto", "float32", "bfloat16", "tf32"),
     )
-    threads: int | None = setting(None, "processor threads (default: all)", kind=int, min=1, max=1024)
-    watch: bool = setting(False, "log the health of gradients, updates and gates at every 100th step")
+    threads: int | None = setting(
+        None, "processor threads (default: all)", kind=int, min=1, max=1024
+    )
+    watch: bool = setting(
+        False, "log the health of gradients, updates and gates at every 100th step"
+    )
 
 
 @dataclass(frozen=True)
@@ -170,12 +229,17 @@ class Settings:
 
     def with_values(self, section: str, **values: Any) -> Settings:
         """The same settings with some values of one section replaced."""
-        return dataclasses.replace(self, **{section: dataclasses.replace(getattr(self, section), **values)})
+        return dataclasses.replace(
+            self, **{section: dataclasses.replace(getattr(self, section), **values)}
+        )
 
 
 SECTIONS: dict[str, type[Any]] = {
-    "text": TextSettings, "model": ModelSettings, "training": TrainingSettings, "runtime": RuntimeSettings,
-}  # fmt: skip
+    "text": TextSettings,
+    "model": ModelSettings,
+    "training": TrainingSettings,
+    "runtime": RuntimeSettings,
+}
 FIELDS = {item.name: (section, item) for section, kind in SECTIONS.items() for item in fields(kind)}
 
 
@@ -199,14 +263,18 @@ def resolve(layers: Iterable[tuple[str, Mapping[str, Any]]]) -> tuple[Settings, 
     chosen: dict[str, dict[str, Any]] = {name: {} for name in SECTIONS}
     origins: dict[str, str] = {}
     for origin, values in layers:
-        if any(values.get(key) is not None for key in LENGTHS):  # a later layer's length replaces an earlier one's
+        if any(
+            values.get(key) is not None for key in LENGTHS
+        ):  # a later layer's length replaces an earlier one's
             for key in LENGTHS:
                 chosen["training"].pop(key, None)
                 origins.pop(key, None)
         for key, value in values.items():
             if value is None:
                 continue
-            where = {"--": flag(key), "environment": f"CHARRNN_{key.upper()}"}.get(origin, f"{origin}: {key}")
+            where = {"--": flag(key), "environment": f"CHARRNN_{key.upper()}"}.get(
+                origin, f"{origin}: {key}"
+            )
             section, item = _known(key, where)
             chosen[section][key] = checked(item, value, where)
             origins[key] = flag(key) if origin == "--" else origin
@@ -220,13 +288,19 @@ def flatten(values: Mapping[str, Any], where: str) -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for section, table in values.items():
         if section not in SECTIONS:
-            raise SettingsError(f"{where}: there is no section [{one_line(section)}]{nearest(section, SECTIONS)}")
+            raise SettingsError(
+                f"{where}: there is no section [{one_line(section)}]{nearest(section, SECTIONS)}"
+            )
         if not isinstance(table, Mapping):
-            raise SettingsError(f"{where}: {section} must be a table: write [{section}] above its settings")
+            raise SettingsError(
+                f"{where}: {section} must be a table: write [{section}] above its settings"
+            )
         for key, value in table.items():
             if key not in FIELDS or FIELDS[key][0] != section:
                 names = [item.name for item in fields(SECTIONS[section])]
-                raise SettingsError(f"{where}: [{section}] has no setting {one_line(key)!r}{nearest(key, names)}")
+                raise SettingsError(
+                    f"{where}: [{section}] has no setting {one_line(key)!r}{nearest(key, names)}"
+                )
             flat[key] = value
     return flat
 
@@ -234,7 +308,11 @@ def flatten(values: Mapping[str, Any], where: str) -> dict[str, Any]:
 def seconds(text: str, where: str) -> float:
     """'90s', '5m', '1.5h' or '90' -> seconds. Raises SettingsError."""
     match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|min|sec)?\s*", text)
-    value = float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2] or "s"] if match else 0.0
+    value = (
+        float(match[1]) * {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}[match[2] or "s"]
+        if match
+        else 0.0
+    )
     if not 0 < value < 1e9:
         raise SettingsError(f"{where}: {one_line(text)!r} is not a duration; write 90s, 5m or 1h")
     return value
@@ -245,7 +323,9 @@ def interval(text: str, where: str) -> tuple[int | None, float | None]:
     if re.fullmatch(r"\d{1,12}", text.strip()) and int(text) > 0:
         return int(text), None
     if text.strip()[-1:].isdigit():
-        raise SettingsError(f"{where}: {one_line(text)!r} is not a number of steps above 0 or a duration such as 30s")
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is not a number of steps above 0 or a duration such as 30s"
+        )
     return None, seconds(text, where)
 
 
@@ -264,13 +344,20 @@ def shares(text: str, where: str = "--split") -> tuple[float, float, float]:
 
 
 def finite(
-    value: float, where: str, *, minimum: float = -math.inf, maximum: float = math.inf, above: float = -math.inf
+    value: float,
+    where: str,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
 ) -> float:
     """The value, if it is a finite number within its bounds. Raises SettingsError (typer lets inf and nan through)."""
     if not math.isfinite(value):
         raise SettingsError(f"{where} {value:g}: must be a finite number")
     if value < minimum or value > maximum or value <= above:
-        bounds = [f"at least {minimum:g}"] * (minimum > -math.inf) + [f"above {above:g}"] * (above > -math.inf)
+        bounds = [f"at least {minimum:g}"] * (minimum > -math.inf) + [f"above {above:g}"] * (
+            above > -math.inf
+        )
         bounds += [f"at most {maximum:g}"] * (maximum < math.inf)
         raise SettingsError(f"{where} {value:g}: must be {' and '.join(bounds) or 'finite'}")
     return value
@@ -293,16 +380,27 @@ def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
             value = float(value)
             if not math.isfinite(value):
                 raise ValueError
-        elif kind is str and isinstance(value, int) and (item.name.endswith("_every") or item.name == "order"):
+        elif (
+            kind is str
+            and isinstance(value, int)
+            and (item.name.endswith("_every") or item.name == "order")
+        ):
             value = str(value)
         elif not isinstance(value, str):
             raise ValueError
     except (ValueError, TypeError, OverflowError):
-        words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text in quotes"}
+        words = {
+            int: "a whole number",
+            float: "a finite number",
+            bool: "true or false",
+            str: "a text in quotes",
+        }
         raise SettingsError(f"{where}: {shown!r} is not {words[kind]}") from None
     if "choices" in limits and value not in limits["choices"]:
         hint = nearest(shown, limits["choices"])
-        raise SettingsError(f"{where}: {shown!r} is not one of {', '.join(limits['choices'])}{hint}")
+        raise SettingsError(
+            f"{where}: {shown!r} is not one of {', '.join(limits['choices'])}{hint}"
+        )
     if "min" in limits and value < limits["min"]:
         raise SettingsError(f"{where}: {shown} is below {limits['min']}")
     most = limits.get("max", MAX_WHOLE if kind is int else None)
@@ -317,9 +415,13 @@ def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
     elif item.name == "split":
         shares(value, where)
     elif (
-        item.name == "order" and value != "auto" and not (re.fullmatch(r"[1-9]\d?", value) and int(value) <= MAX_ORDER)
+        item.name == "order"
+        and value != "auto"
+        and not (re.fullmatch(r"[1-9]\d?", value) and int(value) <= MAX_ORDER)
     ):
-        raise SettingsError(f"{where}: {shown!r} is neither auto nor a number from 1 to {MAX_ORDER}")
+        raise SettingsError(
+            f"{where}: {shown!r} is neither auto nor a number from 1 to {MAX_ORDER}"
+        )
     return value
 
 
@@ -336,10 +438,17 @@ def _check_together(settings: Settings) -> None:
     training, model = settings.training, settings.model
     lengths = [key for key in LENGTHS if getattr(training, key) is not None]
     if len(lengths) > 1:
-        raise SettingsError(f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one")
+        raise SettingsError(
+            f"{' and '.join(flag(key) for key in lengths)} both say how long to train; give one"
+        )
     if model.cell == "gru-before" and settings.runtime.backend == "torch":
-        raise SettingsError("--backend torch has no gru-before (nn.GRU resets after the product); use --backend own")
-    if model.cell != "ngram" and (model.order, model.smoothing) != (ModelSettings().order, ModelSettings().smoothing):
+        raise SettingsError(
+            "--backend torch has no gru-before (nn.GRU resets after the product); use --backend own"
+        )
+    if model.cell != "ngram" and (model.order, model.smoothing) != (
+        ModelSettings().order,
+        ModelSettings().smoothing,
+    ):
         raise SettingsError(
             f"--order and --smoothing are for counting; add --cell ngram, or leave them out with {model.cell}"
         )
@@ -347,7 +456,9 @@ def _check_together(settings: Settings) -> None:
         fresh = TextSettings()
         for key in ("encoding", "errors", "newlines", "normalize"):
             if getattr(settings.text, key) != getattr(fresh, key):
-                raise SettingsError(f"{flag(key)} is for characters; --unit byte takes bytes as they are: leave it out")
+                raise SettingsError(
+                    f"{flag(key)} is for characters; --unit byte takes bytes as they are: leave it out"
+                )
     if settings.text.encoding.lower().replace("_", "-") not in ("utf-8", "utf8"):
         import codecs
 
@@ -356,7 +467,9 @@ def _check_together(settings: Settings) -> None:
         except (LookupError, ValueError):
             text_codec = False
         if not text_codec:
-            raise SettingsError(f"--encoding {one_line(settings.text.encoding)!r} is not a text encoding Python knows")
+            raise SettingsError(
+                f"--encoding {one_line(settings.text.encoding)!r} is not a text encoding Python knows"
+            )
 
 
 def _known(key: str, where: str) -> tuple[str, dataclasses.Field[Any]]:

@@ -52,7 +52,9 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
         if preset is None:
             known = ", ".join(shipped_names("configs"))
             hint = nearest(source, shipped_names("configs"))
-            raise SettingsError(f"--config {one_line(source)}: no such file or preset; presets: {known}{hint}")
+            raise SettingsError(
+                f"--config {one_line(source)}: no such file or preset; presets: {known}{hint}"
+            )
         path = preset
     shown = one_line(path.name)
     try:
@@ -62,7 +64,9 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
     except OSError as error:
         raise SettingsError(f"--config {shown}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise SettingsError(f"--config {shown}: byte {error.start} is not UTF-8; save it as UTF-8") from None
+        raise SettingsError(
+            f"--config {shown}: byte {error.start} is not UTF-8; save it as UTF-8"
+        ) from None
     if len(data) > MAX_TOML_BYTES or max(map(len, text.split("\n"))) > MAX_TOML_LINE:
         raise SettingsError(
             f"--config {shown}: larger than {MAX_TOML_BYTES >> 10} KiB or a line over {MAX_TOML_LINE} characters"

@@ -59,7 +59,9 @@ class ModelFile:
     @property
     def run(self) -> Path | None:
         """The run directory this file lies in, if it does."""
-        place = self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+        place = (
+            self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
+        )
         return place if (place / "corpus").is_dir() else None
 
 
@@ -68,9 +70,15 @@ def model_meta(
 ) -> dict[str, Any]:
     """The metadata every model and checkpoint file begins with."""
     return {
-        "kind": kind, "format": KINDS[kind], "charrnn": __version__, "settings": settings.to_dict(),
-        "vocabulary": vocabulary.to_dict(), "mode": mode, "start": start, **more,
-    }  # fmt: skip
+        "kind": kind,
+        "format": KINDS[kind],
+        "charrnn": __version__,
+        "settings": settings.to_dict(),
+        "vocabulary": vocabulary.to_dict(),
+        "mode": mode,
+        "start": start,
+        **more,
+    }
 
 
 def read_model(path: Path) -> ModelFile:
@@ -87,15 +95,25 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         settings = settings_from_dict(meta["settings"], "settings")
         vocabulary = Vocabulary.from_dict(meta["vocabulary"])
         mode, start = meta["mode"], meta["start"]
-        if mode not in ("lines", "stream") or type(start) is not int or not 0 <= start < len(vocabulary):
+        if (
+            mode not in ("lines", "stream")
+            or type(start) is not int
+            or not 0 <= start < len(vocabulary)
+        ):
             raise ValueError
         if mode == "lines" and vocabulary.newline is None:
             raise ValueError
         _check_sizes(settings.model)
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
-        raise DamagedError(f"{shown}: its settings or vocabulary make no sense; use another copy") from None
+        raise DamagedError(
+            f"{shown}: its settings or vocabulary make no sense; use another copy"
+        ) from None
     if meta["kind"] == "charrnn-checkpoint":
-        tensors = {name.removeprefix("model."): value for name, value in tensors.items() if name.startswith("model.")}
+        tensors = {
+            name.removeprefix("model."): value
+            for name, value in tensors.items()
+            if name.startswith("model.")
+        }
     if settings.model.cell == "ngram":
         from charrnn.text.ngram import levels_of
 
@@ -106,8 +124,12 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
     shapes = expected_shapes(settings.model, len(vocabulary))
     if {name: value.shape for name, value in tensors.items()} != shapes:
-        wrong = sorted(set(shapes) ^ set(tensors)) or [name for name in shapes if tensors[name].shape != shapes[name]]
-        raise DamagedError(f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy")
+        wrong = sorted(set(shapes) ^ set(tensors)) or [
+            name for name in shapes if tensors[name].shape != shapes[name]
+        ]
+        raise DamagedError(
+            f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy"
+        )
     if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
         raise DamagedError(f"{shown}: its weights are not finite float32 numbers; use another copy")
     return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
@@ -129,20 +151,29 @@ def model_path(path: Path) -> Path:
         raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
     if not is_folder:
         if not exists:
-            raise CheckpointError(f"no run or checkpoint {one_line(str(path))}; `charrnn train` makes one under runs/")
+            raise CheckpointError(
+                f"no run or checkpoint {one_line(str(path))}; `charrnn train` makes one under runs/"
+            )
         return path
     if (path / MODEL_FILE).exists():
         return path / MODEL_FILE
     found = checkpoint_files(path / "checkpoints") or checkpoint_files(path)
     if not found:
-        raise CheckpointError(f"{one_line(str(path))} holds no model yet; train it first, or name another run")
+        raise CheckpointError(
+            f"{one_line(str(path))} holds no model yet; train it first, or name another run"
+        )
     return found[-1]
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
     """Checkpoints in a folder, oldest first."""
     return sorted(
-        (path for path in folder.glob("step-*.safetensors") if CHECKPOINT_NAME.fullmatch(path.name)), key=step_of
+        (
+            path
+            for path in folder.glob("step-*.safetensors")
+            if CHECKPOINT_NAME.fullmatch(path.name)
+        ),
+        key=step_of,
     )
 
 
@@ -154,9 +185,16 @@ def step_of(checkpoint: Path) -> int:
 
 def newest_run(runs: Path) -> Path:
     """The run under runs/ that was written to last. Raises CheckpointError if there is none."""
-    found = [(file.stat().st_mtime_ns, run) for run in runs.glob("*") if run.is_dir() for file in _model_files(run)]
+    found = [
+        (file.stat().st_mtime_ns, run)
+        for run in runs.glob("*")
+        if run.is_dir()
+        for file in _model_files(run)
+    ]
     if not found:
-        raise CheckpointError(f"no run under {one_line(str(runs))}/; train one first: charrnn train names")
+        raise CheckpointError(
+            f"no run under {one_line(str(runs))}/; train one first: charrnn train names"
+        )
     return max(found)[1]
 
 

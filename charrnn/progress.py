@@ -18,7 +18,7 @@ from charrnn.terminal import forget_stdout, one_line, print_line, visible
 if TYPE_CHECKING:
     from rich.console import Console
 
-    from charrnn.insight.score import Score
+    from charrnn.scoring.score import Score
     from charrnn.training.outcome import Recent
 
 LINE_S = 10.0  # off a terminal, at most one line of progress in so many seconds
@@ -43,10 +43,21 @@ class TrainingProgress:
         else:
             print(visible(text), file=sys.stderr, flush=True)
 
-    def step(self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None) -> None:
+    def step(
+        self,
+        step: int,
+        total: int | None,
+        chars: int,
+        bits_per_char: float,
+        seconds_left: float | None,
+    ) -> None:
         self._chars += chars
         if math.isfinite(bits_per_char):
-            self._bits = bits_per_char if math.isnan(self._bits) else 0.98 * self._bits + 0.02 * bits_per_char
+            self._bits = (
+                bits_per_char
+                if math.isnan(self._bits)
+                else 0.98 * self._bits + 0.02 * bits_per_char
+            )
         now = time.perf_counter()
         if now - self._since >= 0.5:
             self._rate = self._chars / (now - self._since)
@@ -58,15 +69,21 @@ class TrainingProgress:
         elif now - self._line_at >= LINE_S:
             self._line_at = now
             learnt = "" if math.isnan(self._bits) else f"  train {self._bits:.3f} bits/char"
-            self.say(f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s{learnt}{_left(seconds_left)}")
+            self.say(
+                f"step {step:,}{_of(total)}  {self._rate:,.0f} chars/s{learnt}{_left(seconds_left)}"
+            )
 
-    def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None:
+    def evaluated(
+        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
+    ) -> None:
         learnt = clipping = ""
         if recent.steps:
             learnt = f"train {recent.score.bits_per_char:.3f}  "
             clipping = f"  grad norm {recent.grad_norm:.2f}, {recent.clip_rate:.0%} clipped"
         mark = "  best so far" if best and step else ""
-        self.say(f"step {step:,}{_of(total)}  {learnt}val {val.bits_per_char:.3f} bits/char{clipping}{mark}")
+        self.say(
+            f"step {step:,}{_of(total)}  {learnt}val {val.bits_per_char:.3f} bits/char{clipping}{mark}"
+        )
 
     def sampled(self, step: int, text: str) -> None:
         self.say("\n".join("  | " + line for line in text.splitlines()))
@@ -80,8 +97,15 @@ class TrainingProgress:
         if self._bar is None:
             from tqdm import tqdm
 
-            self._bar = tqdm(total=total, initial=step, file=sys.stderr, leave=False, mininterval=0.1, dynamic_ncols=True,
-                             bar_format="{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}")  # fmt: skip
+            self._bar = tqdm(
+                total=total,
+                initial=step,
+                file=sys.stderr,
+                leave=False,
+                mininterval=0.1,
+                dynamic_ncols=True,
+                bar_format="{percentage:3.0f}%|{bar}| step {n_fmt}/{total_fmt}{postfix}",
+            )
         bar = self._bar
         if total is not None and bar.total != total:
             bar.total = total
@@ -123,8 +147,15 @@ def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None
         if left < 0:
             break
         columns += 1
-    rest = f"; {columns} of {len(labels)} columns, the rest with --csv or --json" if columns < len(labels) else ""
-    rows = [[label, *(f"{value:,}" for value in row[:columns])] for label, row in zip(shown, values, strict=True)]
+    rest = (
+        f"; {columns} of {len(labels)} columns, the rest with --csv or --json"
+        if columns < len(labels)
+        else ""
+    )
+    rows = [
+        [label, *(f"{value:,}" for value in row[:columns])]
+        for label, row in zip(shown, values, strict=True)
+    ]
     print_table(title + rest, ["", *shown[:columns]], rows)
 
 

@@ -30,12 +30,16 @@ MAX_HEADER_BYTES = 16 << 20  # a vocabulary of every code point and a thousand t
 # JSON takes up to a hundred times its bytes when read. A vocabulary is long, so that commas are many; nothing else is.
 MAX_MARKS = {b",": 1_200_000, b"[": 20_000, b"{": 20_000, b":": 40_000}
 LARGE_BYTES = 64 << 20  # files above are read only where there is memory for them
-_DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')  # the first thing in the header
+_DIGEST = re.compile(
+    rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"'
+)  # the first thing in the header
 _NO_DIGEST = "0" * 64
 Bytes = bytes | bytearray | memoryview
 
 
-def storage_error(error: OSError, path: Path, doing: str = "write", option: str = "--run") -> StorageError:
+def storage_error(
+    error: OSError, path: Path, doing: str = "write", option: str = "--run"
+) -> StorageError:
     """An OSError as the line a person reads. option: with which another place can be chosen."""
     return StorageError(
         f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another {option}"
@@ -102,7 +106,9 @@ def replacing(path: Path, option: str = "--run") -> Iterator[Output]:
     Raises StorageError. Whatever is raised inside leaves the old one. option: that named the place, for the message.
     """
     if not path.name:  # . and /
-        raise storage_error(IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, option=option)
+        raise storage_error(
+            IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, option=option
+        )
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with disk.open(temporary, "wb") as file:
@@ -152,7 +158,9 @@ def read_bounded(path: Path, limit: int, what: str) -> bytearray:
             if not stat.S_ISREG(status.st_mode):
                 raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
             if status.st_size > limit:
-                raise CheckpointError(f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}")
+                raise CheckpointError(
+                    f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}"
+                )
             free = free_memory_bytes() if status.st_size > LARGE_BYTES else None
             if free is not None and 2 * status.st_size > free:
                 raise CheckpointError(
@@ -162,7 +170,11 @@ def read_bounded(path: Path, limit: int, what: str) -> bytearray:
             del data[file.readinto(data) :]
             return data
     except OSError as error:
-        kind = DamagedError if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO) else CheckpointError
+        kind = (
+            DamagedError
+            if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO)
+            else CheckpointError
+        )
         raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
 
 
@@ -170,7 +182,9 @@ def free_memory_bytes() -> int | None:
     """Memory that this process could still take, or None where the system does not tell."""
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+        return (
+            int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
+        )
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
@@ -261,7 +275,9 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
 
     shown = one_line(str(path))
     data = read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint")
-    foreign = DamagedError(f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote")
+    foreign = DamagedError(
+        f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote"
+    )
     if len(data) < 8 or int.from_bytes(data[:8], "little") > min(len(data) - 8, MAX_HEADER_BYTES):
         raise foreign
     start = _digest_position(data)
@@ -270,7 +286,9 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
     digest = bytes(data[start : start + 64])
     data[start : start + 64] = _NO_DIGEST.encode()
     if hashlib.sha256(data).hexdigest().encode() != digest:
-        raise DamagedError(f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy")
+        raise DamagedError(
+            f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy"
+        )
     try:
         header = _parsed(data[8 : 8 + int.from_bytes(data[:8], "little")])
         meta = _parsed(header["__metadata__"]["meta"].encode())
@@ -280,7 +298,15 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
         whole = bytes(data)
         del data, header  # at most two copies of the numbers at once
         return load(whole), meta
-    except (AttributeError, KeyError, TypeError, ValueError, OverflowError, RecursionError, SafetensorError):
+    except (
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        OverflowError,
+        RecursionError,
+        SafetensorError,
+    ):
         raise foreign from None
 
 

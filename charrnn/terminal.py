@@ -19,7 +19,9 @@ _UNSAFE = re.compile(
 
 def visible(text: str) -> str:
     """The text with every character that could steer a terminal written as an escape such as `\\x1b`."""
-    return _UNSAFE.sub(lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text)
+    return _UNSAFE.sub(
+        lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text
+    )
 
 
 def one_line(text: str) -> str:
@@ -64,5 +66,7 @@ def print_line(text: str) -> None:
 
 def forget_stdout() -> None:
     """What is still written goes nowhere. Python flushes stdout again as it ends, and would complain a second time."""
-    with contextlib.suppress(OSError, ValueError, AttributeError):  # a stdout that is no file needs nothing
+    with contextlib.suppress(
+        OSError, ValueError, AttributeError
+    ):  # a stdout that is no file needs nothing
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

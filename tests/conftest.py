@@ -22,7 +22,12 @@ def find_compiler():
     names = (os.environ["CC"],) if os.environ.get("CC") else ("cc", "gcc", "clang")
     found = filter(None, map(shutil.which, names))
     return next(
-        (path for path in found if not subprocess.run([path, "--version"], capture_output=True).returncode), None
+        (
+            path
+            for path in found
+            if not subprocess.run([path, "--version"], capture_output=True).returncode
+        ),
+        None,
     )
 
 
@@ -107,21 +112,27 @@ def pytest_runtest_makereport(item, call):
 
 
 def pytest_sessionfinish(session):
-    if hasattr(session.config, "workeroutput"):  # of pytest-xdist: what goes back to the process that prints
+    if hasattr(
+        session.config, "workeroutput"
+    ):  # of pytest-xdist: what goes back to the process that prints
         session.config.workeroutput["faults"] = FAULTS
 
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_testnodedown(node, error):
     for row, counts in getattr(node, "workeroutput", {}).get("faults", {}).items():
-        FAULTS[row] = [mine + more for mine, more in zip(FAULTS.get(row, (0, 0)), counts, strict=True)]
+        FAULTS[row] = [
+            mine + more for mine, more in zip(FAULTS.get(row, (0, 0)), counts, strict=True)
+        ]
 
 
 def pytest_terminal_summary(terminalreporter):
     if not FAULTS:
         return
     terminalreporter.section("faults")
-    for row, (tried, survived) in sorted(FAULTS.items(), key=lambda item: (int(item[0].split()[0][1:]), item[0])):
+    for row, (tried, survived) in sorted(
+        FAULTS.items(), key=lambda item: (int(item[0].split()[0][1:]), item[0])
+    ):
         terminalreporter.write_line(
             f"{row:<52} tried {tried:>7,}  survived {survived:>7,}  lost {tried - survived:>5,}"
         )
@@ -184,7 +195,10 @@ def trained(tmp_path_factory) -> Path:
         "lr": 0.02,
         "threads": 1,
     }
-    run, _ = train(Request(str(folder / "few.txt"), (("--", settings),), run=folder / "runs" / "few"), Watcher())
+    run, _ = train(
+        Request(str(folder / "few.txt"), (("--", settings),), run=folder / "runs" / "few"),
+        Watcher(),
+    )
     return run
 
 

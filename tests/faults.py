@@ -22,8 +22,20 @@ from charrnn.training.outcome import weights_sha256
 from charrnn.training.session import Request, train
 
 NAMES = "".join(f"{name}\n" for name in FEW[:20])
-PROSE = "A text of two lines,\n\nthat is a stream, a hundred characters long or so, and then some more.\n\n" * 2
-CALLS = ("open", "write", "sync", "replace", "remove", "truncate", "make_directory", "sync_directory")
+PROSE = (
+    "A text of two lines,\n\nthat is a stream, a hundred characters long or so, and then some more.\n\n"
+    * 2
+)
+CALLS = (
+    "open",
+    "write",
+    "sync",
+    "replace",
+    "remove",
+    "truncate",
+    "make_directory",
+    "sync_directory",
+)
 
 
 def samples(weights, meta):
@@ -66,9 +78,17 @@ class Training:
 
 SIZES = {"hidden_size": 3, "embedding_size": 2, "num_layers": 1}
 SETTINGS = {
-    "dropout": 0.0, "batch_size": 4, "lr": 0.02, "steps": 6, "save_every": "2", "eval_every": "3", "sample_every": "4",
-    "threads": 1, "patience": 0, "seq_length": 7,
-}  # fmt: skip
+    "dropout": 0.0,
+    "batch_size": 4,
+    "lr": 0.02,
+    "steps": 6,
+    "save_every": "2",
+    "eval_every": "3",
+    "sample_every": "4",
+    "threads": 1,
+    "patience": 0,
+    "seq_length": 7,
+}
 MODES = ("lines", "stream")
 
 
@@ -76,13 +96,17 @@ def trainings(folder):
     """Small trainings by name; folder: where those lie from which others start."""
     found = {mode: Training(SIZES | SETTINGS | {"mode": mode}) for mode in MODES}
     for mode in MODES:
-        found[f"counting {mode}"] = Training({"cell": "ngram", "save_every": "1", "mode": mode}, piece=30)
+        found[f"counting {mode}"] = Training(
+            {"cell": "ngram", "save_every": "1", "mode": mode}, piece=30
+        )
         tuned = SETTINGS | {"mode": mode, "mix": 0.4, "freeze": "layer0"}
         found[f"tuned {mode}"] = Training(tuned, (folder / mode, found[mode]))
     return found
 
 
-def intercept(patch, before=lambda name, arguments: None, after=lambda name, arguments, result: None):
+def intercept(
+    patch, before=lambda name, arguments: None, after=lambda name, arguments, result: None
+):
     """Call these around every call of the seam."""
     for name in CALLS:
         original = getattr(storage.disk, name)
@@ -133,7 +157,9 @@ class Straight:
 
     def _record(self, name, arguments, result):
         if name == "open":
-            self.log.append(("open", Path(arguments[0]), arguments[1], id(result), result))  # kept: ids stay unique
+            self.log.append(
+                ("open", Path(arguments[0]), arguments[1], id(result), result)
+            )  # kept: ids stay unique
         elif name == "write":
             self.log.append(("write", id(arguments[0]), bytes(arguments[1])))
         elif name == "sync":

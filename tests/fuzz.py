@@ -39,17 +39,102 @@ CONTROL = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
 JUNK = [
-    0, 1, -1, 2, 3, 7, 255, 2**31, 2**32, 2**53, 2**62, 2**63, 2**64, 10**30, 1.5, -0.0, 1e308, True, False, None, "", "x", "\0",
-    "\x1b[2J", "\u202e", "\ud800", "../../../x", "/etc/passwd", "F32", [], [[]], {}, {"a": 1}, [0, 0], "9" * 5000, "A" * 70000,
-]  # fmt: skip
+    0,
+    1,
+    -1,
+    2,
+    3,
+    7,
+    255,
+    2**31,
+    2**32,
+    2**53,
+    2**62,
+    2**63,
+    2**64,
+    10**30,
+    1.5,
+    -0.0,
+    1e308,
+    True,
+    False,
+    None,
+    "",
+    "x",
+    "\0",
+    "\x1b[2J",
+    "\u202e",
+    "\ud800",
+    "../../../x",
+    "/etc/passwd",
+    "F32",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [0, 0],
+    "9" * 5000,
+    "A" * 70000,
+]
 WORDS = [
-    b"\x00", b"\xff", b"\xfe\xff", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"\x1b]52;c;eA==\x07", b"\x1b[2J",
-    b"\xc2\x9b31m", b"\r\n", b"\r", b"\n", b"\n\n", b"\xe2\x80\xae", b"\xe2\x80\xa8", b"e\xcc\x81", b"=cmd|' /C calc'!A0",
-    b"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9", b"<script>", b"[/nope]", b"[bold]", b"%s%n", b"$\\frac$", b"9" * 400,
-    b"a" * 5000, b"[" * 3000, b"a." * 3000, b"nan", b"inf", b"-1", b"1e999", b"0x", b"{", b"}", b'"', b"'", b'"""', b"\\", b"=",
-    b"#", b"true", b"[model]\n", b"[training]\n", b"lr = ", b"hidden_size = ", b"(a+)+$", b"(a*)*b", b"((a?){99}){99}", b"(?i)",
-    b"(?P<a>", b"(?=", b"\\1", b"[^\\x00-\\U0010ffff]", b"{1,999}", b"(?(1)a|b)", b"*+", b".*.*",
-]  # fmt: skip
+    b"\x00",
+    b"\xff",
+    b"\xfe\xff",
+    b"\xff\xfe",
+    b"\xef\xbb\xbf",
+    b"\xed\xa0\x80",
+    b"\x1b]52;c;eA==\x07",
+    b"\x1b[2J",
+    b"\xc2\x9b31m",
+    b"\r\n",
+    b"\r",
+    b"\n",
+    b"\n\n",
+    b"\xe2\x80\xae",
+    b"\xe2\x80\xa8",
+    b"e\xcc\x81",
+    b"=cmd|' /C calc'!A0",
+    b"\xf0\x9f\x91\xa8\xe2\x80\x8d\xf0\x9f\x91\xa9",
+    b"<script>",
+    b"[/nope]",
+    b"[bold]",
+    b"%s%n",
+    b"$\\frac$",
+    b"9" * 400,
+    b"a" * 5000,
+    b"[" * 3000,
+    b"a." * 3000,
+    b"nan",
+    b"inf",
+    b"-1",
+    b"1e999",
+    b"0x",
+    b"{",
+    b"}",
+    b'"',
+    b"'",
+    b'"""',
+    b"\\",
+    b"=",
+    b"#",
+    b"true",
+    b"[model]\n",
+    b"[training]\n",
+    b"lr = ",
+    b"hidden_size = ",
+    b"(a+)+$",
+    b"(a*)*b",
+    b"((a?){99}){99}",
+    b"(?i)",
+    b"(?P<a>",
+    b"(?=",
+    b"\\1",
+    b"[^\\x00-\\U0010ffff]",
+    b"{1,999}",
+    b"(?(1)a|b)",
+    b"*+",
+    b".*.*",
+]
 
 
 # Inputs
@@ -94,7 +179,9 @@ def altered_json(value, chance: random.Random):
     if isinstance(value, list) and value and chance.random() < 0.8:
         place, value = chance.randrange(len(value)), list(value)
         if chance.random() < 0.3:
-            value[place : place + 1] = chance.choice(([], [value[place]] * 2, [chance.choice(JUNK)]))
+            value[place : place + 1] = chance.choice(
+                ([], [value[place]] * 2, [chance.choice(JUNK)])
+            )
         else:
             value[place] = altered_json(value[place], chance)
         return value
@@ -119,7 +206,16 @@ def altered_tensors(data: bytes, chance: random.Random) -> bytes:
                 case 1 if body:
                     at = chance.randrange(0, max(1, len(body) - 8))
                     number = chance.choice(
-                        (0.0, -1.0, 1e-40, 1e30, 3.4e38, float("inf"), float("nan"), chance.gauss(0, 100))
+                        (
+                            0.0,
+                            -1.0,
+                            1e-40,
+                            1e30,
+                            3.4e38,
+                            float("inf"),
+                            float("nan"),
+                            chance.gauss(0, 100),
+                        )
                     )
                     body[at & ~3 : (at & ~3) + 4] = struct.pack("<f", number)
                 case 2 if body:
@@ -150,7 +246,13 @@ class Stream(io.TextIOWrapper):
     """A standard stream that says it is a terminal, or not, and keeps what it gets."""
 
     def __init__(self, encoding: str, is_terminal: bool) -> None:
-        super().__init__(io.BytesIO(), encoding=encoding, errors="backslashreplace", newline="", write_through=True)
+        super().__init__(
+            io.BytesIO(),
+            encoding=encoding,
+            errors="backslashreplace",
+            newline="",
+            write_through=True,
+        )
         self._is_terminal = is_terminal
 
     def isatty(self) -> bool:
@@ -166,7 +268,9 @@ class Typed(NamedTuple):
     err: str
 
 
-def typed(*arguments: object, stdin: bytes = b"", encoding: str = "utf-8", terminal: bool = True) -> Typed:
+def typed(
+    *arguments: object, stdin: bytes = b"", encoding: str = "utf-8", terminal: bool = True
+) -> Typed:
     """`charrnn ARGUMENTS` in this process, at a terminal. Raises what the program would have shown as a traceback."""
     from charrnn.cli import main
 
@@ -191,10 +295,14 @@ def command(*arguments: object, stdin: bytes = b"", allowed: tuple[int, ...] = (
     """The exit code, if it is an allowed one, with one line of complaint or none, and no control character shown."""
     code, out, err = typed(*arguments, stdin=stdin)
     for shown in (out, err):
-        assert not CONTROL.search(shown), f"a control character on the terminal: {CONTROL.search(shown)[0]!r}"
+        assert not CONTROL.search(shown), (
+            f"a control character on the terminal: {CONTROL.search(shown)[0]!r}"
+        )
     assert code in allowed, f"exit code {code}: {err[-300:]}"
     complaints = [line for line in err.splitlines() if line.startswith("charrnn: ")]
-    assert len(complaints) == (code != 0) and (code == 0 or err.splitlines()[-1] in complaints), f"{code}: {err[-300:]}"
+    assert len(complaints) == (code != 0) and (code == 0 or err.splitlines()[-1] in complaints), (
+        f"{code}: {err[-300:]}"
+    )
     return code
 
 
@@ -215,7 +323,9 @@ def refused(call, *arguments, codes=(2, 3), **named):
 class Model:
     """A model file, loaded, sampled and scored."""
 
-    seeds = staticmethod(lambda: [path.read_bytes() for path in sorted(FIXTURES.glob("*/*/model.safetensors"))])
+    seeds = staticmethod(
+        lambda: [path.read_bytes() for path in sorted(FIXTURES.glob("*/*/model.safetensors"))]
+    )
     mutate = staticmethod(altered_tensors)
 
     def __init__(self, folder: Path) -> None:
@@ -227,8 +337,23 @@ class Model:
 
         self.file.write_bytes(data)
         if number % 16 == 0:
-            command("sample", self.file, "-n", 2, "--length", 20, "--seed", 1, "--novel" if number % 32 else "--rank")
-            return command("eval", self.file, "--text", "Ada so", "--no-baselines", "--unknown", "skip") == 0
+            command(
+                "sample",
+                self.file,
+                "-n",
+                2,
+                "--length",
+                20,
+                "--seed",
+                1,
+                "--novel" if number % 32 else "--rank",
+            )
+            return (
+                command(
+                    "eval", self.file, "--text", "Ada so", "--no-baselines", "--unknown", "skip"
+                )
+                == 0
+            )
         model = refused(read_model, self.file, codes=(3,))
         if model is None:
             return False
@@ -267,7 +392,9 @@ class Run:
                     about["digest"] = hashlib.sha256(json.dumps(about).encode()).hexdigest()
                 return head + json.dumps(about).encode()
         return head + (
-            altered_tensors(body, chance) if file.suffix in (".safetensors", ".novel") else altered(body, chance)
+            altered_tensors(body, chance)
+            if file.suffix in (".safetensors", ".novel")
+            else altered(body, chance)
         )
 
     def run(self, data: bytes, number: int) -> bool:
@@ -310,7 +437,9 @@ class Run:
                 "--threads",
                 1,
             )
-            code = command("train", "--resume", "--run", run, "--allow-corpus-change", allowed=(0, 2, 3, 4))
+            code = command(
+                "train", "--resume", "--run", run, "--allow-corpus-change", allowed=(0, 2, 3, 4)
+            )
         else:
             model = refused(read_model, run, codes=(3,))
             if model is not None:
@@ -318,8 +447,17 @@ class Run:
                 for sample in refused(Sampler, model).generate(1, length=9, seed=1):
                     _ = known and known.is_novel(sample)
             layers = () if "ngram" in str(source) else (("--", {"steps": 8}),)
-            code = refused(train, Request(run=run, resume=True, layers=layers), Quiet(), codes=(2, 3, 4)) is None
-        after = sorted(path for path in self.folder.rglob("*") if "run/" not in f"{path}/" and "tuned" not in str(path))
+            code = (
+                refused(
+                    train, Request(run=run, resume=True, layers=layers), Quiet(), codes=(2, 3, 4)
+                )
+                is None
+            )
+        after = sorted(
+            path
+            for path in self.folder.rglob("*")
+            if "run/" not in f"{path}/" and "tuned" not in str(path)
+        )
         assert before == after, f"written outside the run: {set(after) ^ set(before)}"
         return code == 0
 
@@ -339,7 +477,9 @@ class Quiet:
 class Config:
     """A TOML file of settings."""
 
-    seeds = staticmethod(lambda: [path.read_bytes() for path in sorted((HERE.parent / "configs").glob("*.toml"))])
+    seeds = staticmethod(
+        lambda: [path.read_bytes() for path in sorted((HERE.parent / "configs").glob("*.toml"))]
+    )
     mutate = staticmethod(lambda data, chance: altered(data, chance, 6))
 
     def __init__(self, folder: Path) -> None:
@@ -361,11 +501,18 @@ class Corpus:
 
     ENCODINGS = ("utf-16", "utf-7", "utf-8-sig", "shift_jis", "unicode_escape", "idna")
     HOW = (
-        {}, {"mode": "lines"}, {"mode": "stream"}, {"unit": "byte"}, {"errors": "replace"},
-        {"normalize": "nfc", "newlines": "lf"}, {"encoding": "latin-1", "mode": "lines", "deduplicate": False},
+        {},
+        {"mode": "lines"},
+        {"mode": "stream"},
+        {"unit": "byte"},
+        {"errors": "replace"},
+        {"normalize": "nfc", "newlines": "lf"},
+        {"encoding": "latin-1", "mode": "lines", "deduplicate": False},
         *({"encoding": name} for name in ENCODINGS),
-    )  # fmt: skip
-    mutate = staticmethod(lambda data, chance: bytes([chance.randrange(256)]) + altered(data[1:], chance, 8))
+    )
+    mutate = staticmethod(
+        lambda data, chance: bytes([chance.randrange(256)]) + altered(data[1:], chance, 8)
+    )
 
     @staticmethod
     def seeds() -> list[bytes]:
@@ -393,9 +540,15 @@ class Corpus:
 
         how = self.HOW[(data[:1] or b"\0")[0] % len(self.HOW)]
         self.file.write_bytes(data[1:])
-        flags = [f"--{key}={value}" for key, value in how.items() if key in ("mode", "encoding", "errors")]
+        flags = [
+            f"--{key}={value}"
+            for key, value in how.items()
+            if key in ("mode", "encoding", "errors")
+        ]
         if number % 16 == 0:
-            command("train", self.file, "--check", *flags, *(["--unit=byte"] if "unit" in how else []))
+            command(
+                "train", self.file, "--check", *flags, *(["--unit=byte"] if "unit" in how else [])
+            )
             return (
                 command(
                     "cooccur",
@@ -431,7 +584,9 @@ class Prompt:
             b"\5\n/again\n/fork x\n/back x\n/text\n",
         ]
     )
-    mutate = staticmethod(lambda data, chance: bytes([chance.randrange(8)]) + altered(data[1:], chance))
+    mutate = staticmethod(
+        lambda data, chance: bytes([chance.randrange(8)]) + altered(data[1:], chance)
+    )
 
     def __init__(self, folder: Path) -> None:
         from charrnn.sampling.engine import load
@@ -445,13 +600,31 @@ class Prompt:
         sampler = self.samplers[run]
         if which == 0 and number % 8:
             samples = refused(
-                sampler.generate, 1, prime=text, until=text[:2], length=5, seed=1, unknown=unknown, codes=(2,)
+                sampler.generate,
+                1,
+                prime=text,
+                until=text[:2],
+                length=5,
+                seed=1,
+                unknown=unknown,
+                codes=(2,),
             )
             return samples is not None and bool(list(samples))
         if which == 1 and number % 8:
             return refused(sampler.score, text, unknown=unknown, codes=(3,)) is not None
         self.file.write_bytes(data[1:])
-        common = ("sample", FIXTURES / run, "-n", 1, "--length", 9, "--seed", 1, "--unknown", unknown)
+        common = (
+            "sample",
+            FIXTURES / run,
+            "-n",
+            1,
+            "--length",
+            9,
+            "--seed",
+            1,
+            "--unknown",
+            unknown,
+        )
         if which == 2:
             return (
                 command(
@@ -468,7 +641,17 @@ class Prompt:
             return command(*common, "--prime-file", self.file) == 0
         if which == 4:
             return command(*common, f"--until={text}", f"--prime={text}") == 0
-        asked = ("sample", FIXTURES / run, "--interactive", "--length", 9, "--seed", 1, "--unknown", unknown)
+        asked = (
+            "sample",
+            FIXTURES / run,
+            "--interactive",
+            "--length",
+            9,
+            "--seed",
+            1,
+            "--unknown",
+            unknown,
+        )
         return command(*asked, stdin=data[1:]) == 0
 
 
@@ -476,7 +659,13 @@ class Pattern:
     """A regular expression after --matching, looked for in names and in longer texts."""
 
     seeds = staticmethod(
-        lambda: [b"^[A-M].*a$", b"(a|b)+c?", b"(?P<x>a)(?P=x)|\\bAda\\b", b"[^\\d\\s]{2,5}", b"(?i:ann)(?!a)"]
+        lambda: [
+            b"^[A-M].*a$",
+            b"(a|b)+c?",
+            b"(?P<x>a)(?P=x)|\\bAda\\b",
+            b"[^\\d\\s]{2,5}",
+            b"(?i:ann)(?!a)",
+        ]
     )
     mutate = staticmethod(lambda data, chance: altered(data, chance, 5))
 
@@ -513,8 +702,17 @@ class Pattern:
         return found is not None
 
 
-RUNS = sorted(str(path.parent.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*/model.safetensors"))
-TARGETS = {"model": Model, "run": Run, "config": Config, "corpus": Corpus, "prompt": Prompt, "pattern": Pattern}
+RUNS = sorted(
+    str(path.parent.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*/model.safetensors")
+)
+TARGETS = {
+    "model": Model,
+    "run": Run,
+    "config": Config,
+    "corpus": Corpus,
+    "prompt": Prompt,
+    "pattern": Pattern,
+}
 
 
 def files_of(run: Path) -> list[Path]:
@@ -542,7 +740,10 @@ def work(name: str, seed: int, seconds: float, first: int, report: Path, inputs:
     import torch
 
     torch.set_num_threads(1)
-    with tempfile.TemporaryDirectory(prefix="fuzz-") as folder, open(report, "r+b", buffering=0) as told:
+    with (
+        tempfile.TemporaryDirectory(prefix="fuzz-") as folder,
+        open(report, "r+b", buffering=0) as told,
+    ):
         target, ends, faults = TARGETS[name](Path(folder, "x")), Counter(), []
         Path(folder, "x").mkdir()
         seeds = target.seeds()
@@ -564,7 +765,12 @@ def work(name: str, seed: int, seconds: float, first: int, report: Path, inputs:
             if peak_mb() - before > MOST_MB / 4:
                 faults.append([number, f"took {peak_mb() - before:.0f} MB more than any before"])
             number += 1
-            found = {"next": number, "ends": ends, "faults": faults[:50], "peak_mb": round(peak_mb() - start, 1)}
+            found = {
+                "next": number,
+                "ends": ends,
+                "faults": faults[:50],
+                "peak_mb": round(peak_mb() - start, 1),
+            }
             line = json.dumps(found).encode()
             os.pwrite(told.fileno(), line.ljust(1 << 16), 0)
 
@@ -590,7 +796,9 @@ def supervise(names: list[str], seed: int, seconds: float, inputs: int) -> int:
 
         def start(name: str, first: int) -> subprocess.Popen:
             reports[name].write_bytes(
-                json.dumps({"next": first, "ends": {}, "faults": [], "peak_mb": 0}).encode().ljust(1 << 16)
+                json.dumps({"next": first, "ends": {}, "faults": [], "peak_mb": 0})
+                .encode()
+                .ljust(1 << 16)
             )
             left = max(0.0, until - time.monotonic())
             numbers = {
@@ -615,14 +823,18 @@ def supervise(names: list[str], seed: int, seconds: float, inputs: int) -> int:
                 del running[name]
                 if process.returncode:
                     total[name]["crashes"] += 1
-                    faults[name].append([told["next"], f"the process ended with {process.returncode}"])
+                    faults[name].append(
+                        [told["next"], f"the process ended with {process.returncode}"]
+                    )
                     if time.monotonic() < until and told["next"]:
                         running[name] = start(name, told["next"] + 1)
             time.sleep(0.2)
     for name in names:
         ends = total[name]
         inputs = sum(ends[key] for key in ("worked", "refused", "crashes", "hangs"))
-        told = "  ".join(f"{key} {ends[key]:,}" for key in ("worked", "refused", "crashes", "hangs"))
+        told = "  ".join(
+            f"{key} {ends[key]:,}" for key in ("worked", "refused", "crashes", "hangs")
+        )
         print(f"{name:<8} inputs {inputs:,}  {told}  peak {ends['peak_mb']:.1f} MB over the start")
         for number, what in faults[name]:
             print(f"    --only {number}: {what.strip()}")
@@ -636,7 +848,7 @@ def with_atheris(name: str, seed: int, seconds: float) -> None:
 
     with atheris.instrument_imports(include=["charrnn", "tomllib", "json"]):
         import charrnn.cli.main
-        import charrnn.insight.scoring
+        import charrnn.scoring.evaluation
         import charrnn.training.session  # noqa: F401
     folder = Path(tempfile.mkdtemp(prefix="fuzz-"))
     (folder / "x").mkdir()
@@ -665,19 +877,30 @@ def with_atheris(name: str, seed: int, seconds: float) -> None:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument(
-        "targets", nargs="+", choices=[*TARGETS, "all"], metavar="TARGET", help=f"all, or some of {', '.join(TARGETS)}"
+        "targets",
+        nargs="+",
+        choices=[*TARGETS, "all"],
+        metavar="TARGET",
+        help=f"all, or some of {', '.join(TARGETS)}",
     )
     parser.add_argument("--minutes", type=float, default=1.0)
     parser.add_argument("--inputs", type=int, default=1 << 60, help="at most so many")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--only", type=int, help="this input alone, with its traceback; it stays in ./fuzz-input")
+    parser.add_argument(
+        "--only", type=int, help="this input alone, with its traceback; it stays in ./fuzz-input"
+    )
     parser.add_argument("--atheris", action="store_true", help="coverage-guided, one target")
     parser.add_argument("--first", type=int, default=0, help=argparse.SUPPRESS)
     parser.add_argument("--work", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
-    os.environ |= {"OMP_NUM_THREADS": "1", "TERM": "dumb"}  # no bold from rich: what is left of escapes is the text's
+    os.environ |= {
+        "OMP_NUM_THREADS": "1",
+        "TERM": "dumb",
+    }  # no bold from rich: what is left of escapes is the text's
     names = list(TARGETS) if "all" in asked.targets else asked.targets
     sys.path.insert(0, str(HERE.parent))
     if asked.work:

@@ -128,7 +128,12 @@ def test_two_lengths_in_one_layer_are_refused():
 
 
 def test_environment_layer_takes_only_its_own_variables():
-    environment = {"CHARRNN_LR": "0.01", "CHARRNN_HIDDEN_SIZE": "9", "PATH": "x", "CHARRNN_DEBUG": "x"}
+    environment = {
+        "CHARRNN_LR": "0.01",
+        "CHARRNN_HIDDEN_SIZE": "9",
+        "PATH": "x",
+        "CHARRNN_DEBUG": "x",
+    }
     assert environment_layer(environment) == {"lr": "0.01", "hidden_size": "9"}
 
 
@@ -255,7 +260,12 @@ def test_a_misspelt_choice_names_the_nearest():
 
 
 @pytest.mark.parametrize(
-    "key", [key for key, kind in KINDS.items() if kind is str and not key.endswith("_every") and key != "order"]
+    "key",
+    [
+        key
+        for key, kind in KINDS.items()
+        if kind is str and not key.endswith("_every") and key != "order"
+    ],
 )
 @pytest.mark.parametrize("value", [1, 1.5, True, [], {}])
 def test_a_text_must_be_a_text(key, value):
@@ -315,7 +325,8 @@ def test_what_is_no_duration_is_refused(text):
 
 
 @pytest.mark.parametrize(
-    ("text", "expected"), [("200", (200, None)), (" 1 ", (1, None)), ("30s", (None, 30)), ("1m", (None, 60))]
+    ("text", "expected"),
+    [("200", (200, None)), (" 1 ", (1, None)), ("30s", (None, 30)), ("1m", (None, 60))],
 )
 def test_intervals_are_steps_or_durations(text, expected):
     assert interval(text, "--save-every") == expected
@@ -392,7 +403,20 @@ def test_the_lecture_gru_has_no_torch_backend():
 
 
 @pytest.mark.parametrize(
-    "encoding", ["", "nonsense", "hex", "rot13", "base64", "zlib", "a\0b", "\udcff", "x" * 5000, "../utf-8", "é"]
+    "encoding",
+    [
+        "",
+        "nonsense",
+        "hex",
+        "rot13",
+        "base64",
+        "zlib",
+        "a\0b",
+        "\udcff",
+        "x" * 5000,
+        "../utf-8",
+        "é",
+    ],
 )
 def test_what_is_no_text_encoding_is_refused(encoding):
     assert "--encoding" in refusal(("--", {"encoding": encoding}))
@@ -447,7 +471,10 @@ def test_a_bad_set_is_refused(word, says):
 
 
 def test_a_file_gives_its_name_and_values(toml):
-    assert toml("[model]\ncell = 'gru'\n\n[training]\nlr = 1e-2\n") == ("run.toml", {"cell": "gru", "lr": 0.01})
+    assert toml("[model]\ncell = 'gru'\n\n[training]\nlr = 1e-2\n") == (
+        "run.toml",
+        {"cell": "gru", "lr": 0.01},
+    )
 
 
 @pytest.mark.parametrize("text", ["", "\ufeff", "# nothing\n", "[model]\n"])
@@ -462,8 +489,14 @@ def test_a_byte_order_mark_and_crlf_do_no_harm(toml):
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("[training]\nlr = 1\nwarmupp = 3\n", "[training] has no setting 'warmupp'; did you mean warmup? (line 3)"),
-        ("# x\n[trainin]\nlr = 1\n", "there is no section [trainin]; did you mean training? (line 2)"),
+        (
+            "[training]\nlr = 1\nwarmupp = 3\n",
+            "[training] has no setting 'warmupp'; did you mean warmup? (line 3)",
+        ),
+        (
+            "# x\n[trainin]\nlr = 1\n",
+            "there is no section [trainin]; did you mean training? (line 2)",
+        ),
         ("lr = 1\n", "there is no section [lr]"),
         ("training = 1\n", "training must be a table"),
         ("[[training]]\nlr = 1\n", "training must be a table"),
@@ -532,10 +565,14 @@ def test_a_file_that_is_not_utf8_names_the_byte(refused):
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        (".", "directory"), ("missing.toml", "no such file or preset; presets: "), ("x" * 300, "File name too long"),
-        ("a\0b", "no such file"), ("file/below", "no such file"), ("\x1b", "\\x1b"),
+        (".", "directory"),
+        ("missing.toml", "no such file or preset; presets: "),
+        ("x" * 300, "File name too long"),
+        ("a\0b", "no such file"),
+        ("file/below", "no such file"),
+        ("\x1b", "\\x1b"),
     ],
-)  # fmt: skip
+)
 def test_what_is_no_file_is_refused(name, says, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "file").write_text("")
@@ -554,7 +591,10 @@ def test_an_endless_device_is_refused_at_once():
 
 toml_values = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(),
-    lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.sampled_from([*FIELDS, "x"]), inner, max_size=3),
+    lambda inner: (
+        st.lists(inner, max_size=2)
+        | st.dictionaries(st.sampled_from([*FIELDS, "x"]), inner, max_size=3)
+    ),
     max_leaves=6,
 )
 
@@ -597,7 +637,16 @@ def test_a_file_here_wins_over_a_preset(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["../charrnn/config.py", "names.py", "/etc/passwd", "", "names.txt/", "a\nnames.txt", "names.txt\n"]
+    "name",
+    [
+        "../charrnn/config.py",
+        "names.py",
+        "/etc/passwd",
+        "",
+        "names.txt/",
+        "a\nnames.txt",
+        "names.txt\n",
+    ],
 )
 def test_shipped_gives_only_plain_names(name):
     assert shipped("corpora", name) is None

@@ -22,8 +22,18 @@ import numpy as np
 import pytest
 import torch
 from conftest import Killed, Watcher
-from faults import Straight, acknowledge, die, every, fail, intercept, recover, trainings, without_times
-from test_house import loaded_after
+from faults import (
+    Straight,
+    acknowledge,
+    die,
+    every,
+    fail,
+    intercept,
+    recover,
+    trainings,
+    without_times,
+)
+from loaded import loaded_after
 
 from charrnn import storage
 from charrnn.cli import main
@@ -48,7 +58,9 @@ def straight(tmp_path_factory):
     return Straight(tmp_path_factory.mktemp("straight"), LINES)
 
 
-@pytest.fixture(scope="module", params=[name for name in trainings(Path("nowhere")) if name != "lines"])
+@pytest.fixture(
+    scope="module", params=[name for name in trainings(Path("nowhere")) if name != "lines"]
+)
 def other(request, tmp_path_factory):
     """The undisturbed training of a stream, by counting, or of a network that learnt another text before."""
     folder = tmp_path_factory.mktemp("other")
@@ -152,36 +164,58 @@ def fail_everywhere(tmp_path, straight, tally, stride, numbers, row, *, forever)
         for nth in every(straight, stride):
             with tally(row):
                 folder = straight.training.put_text(tmp_path / f"{number}-{nth}")
-                recover(folder, straight, fail(folder, nth, number, straight.training.start, forever=forever))
+                recover(
+                    folder,
+                    straight,
+                    fail(folder, nth, number, straight.training.start, forever=forever),
+                )
                 shutil.rmtree(folder)
 
 
 def test_some_calls_fail(tmp_path, straight, tally):
-    fail_everywhere(tmp_path, straight, tally, 5, [errno.ENOSPC], "F3 a call of the disk fails", forever=False)
+    fail_everywhere(
+        tmp_path, straight, tally, 5, [errno.ENOSPC], "F3 a call of the disk fails", forever=False
+    )
 
 
 @pytest.mark.slow
 def test_every_call_fails_in_five_ways(tmp_path, straight, tally):
-    fail_everywhere(tmp_path, straight, tally, 1, ERRORS, "F3 a call of the disk fails", forever=False)
+    fail_everywhere(
+        tmp_path, straight, tally, 1, ERRORS, "F3 a call of the disk fails", forever=False
+    )
 
 
 def test_some_calls_of_any_training_fail(tmp_path, other, tally):
-    fail_everywhere(tmp_path, other, tally, 17, [errno.EIO], "F3 a call of the disk fails", forever=False)
+    fail_everywhere(
+        tmp_path, other, tally, 17, [errno.EIO], "F3 a call of the disk fails", forever=False
+    )
 
 
 @pytest.mark.slow
 def test_every_call_of_any_training_fails(tmp_path, other, tally):
-    fail_everywhere(tmp_path, other, tally, 1, [errno.ENOSPC, errno.EIO], "F3 a call of the disk fails", forever=False)
+    fail_everywhere(
+        tmp_path,
+        other,
+        tally,
+        1,
+        [errno.ENOSPC, errno.EIO],
+        "F3 a call of the disk fails",
+        forever=False,
+    )
 
 
 def test_the_disk_becomes_read_only_at_some_calls(tmp_path, straight, tally):
-    fail_everywhere(tmp_path, straight, tally, 11, [errno.EROFS], "F7 read-only from a call on", forever=True)
+    fail_everywhere(
+        tmp_path, straight, tally, 11, [errno.EROFS], "F7 read-only from a call on", forever=True
+    )
 
 
 @pytest.mark.slow
 def test_the_disk_becomes_full_or_read_only_at_every_call(tmp_path, straight, tally):
     numbers = [errno.ENOSPC, errno.EROFS]
-    fail_everywhere(tmp_path, straight, tally, 1, numbers, "F7 read-only from a call on", forever=True)
+    fail_everywhere(
+        tmp_path, straight, tally, 1, numbers, "F7 read-only from a call on", forever=True
+    )
 
 
 def test_a_run_deleted_while_it_trains_is_5_and_names_it(tmp_path, tally):
@@ -190,7 +224,10 @@ def test_a_run_deleted_while_it_trains_is_5_and_names_it(tmp_path, tally):
             if step == 3:
                 shutil.rmtree(tmp_path / "r")
 
-    with tally("F7 read-only from a call on"), pytest.raises(StorageError, match=r"cannot write .*/r/"):
+    with (
+        tally("F7 read-only from a call on"),
+        pytest.raises(StorageError, match=r"cannot write .*/r/"),
+    ):
         start(put_text(tmp_path), Delete())
 
 
@@ -198,16 +235,26 @@ SLOW = [pytest.param(how, marks=pytest.mark.slow) for how in ("before", "after",
 
 
 @pytest.mark.parametrize("how", ["in", ERRORS[0], *SLOW])
-def test_a_resume_that_sets_damage_aside_may_itself_be_killed_or_fail(tmp_path, straight, tally, how):
+def test_a_resume_that_sets_damage_aside_may_itself_be_killed_or_fail(
+    tmp_path, straight, tally, how
+):
     calls = []
     with pytest.MonkeyPatch.context() as patch:
         intercept(patch, lambda name, arguments: calls.append(name))
         resume(damaged(straight, tmp_path / "dry"))
     assert {"truncate", "replace", "write"} <= set(calls)
     for nth in range(1, len(calls) + 1):
-        with tally("F2 killed around a call of the disk" if isinstance(how, str) else "F3 a call of the disk fails"):
+        with tally(
+            "F2 killed around a call of the disk"
+            if isinstance(how, str)
+            else "F3 a call of the disk fails"
+        ):
             folder = damaged(straight, tmp_path / str(nth))
-            told = die(folder, nth, how, resume) if isinstance(how, str) else fail(folder, nth, how, resume)
+            told = (
+                die(folder, nth, how, resume)
+                if isinstance(how, str)
+                else fail(folder, nth, how, resume)
+            )
             recover(folder, straight, told or 4)
 
 
@@ -224,7 +271,9 @@ def longer(tmp_path_factory):
 
 
 @pytest.mark.parametrize("limit", [0, 1, 2000, 5000, 12000, 14000])
-def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_they_may(tmp_path, tally, longer, limit):
+def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_they_may(
+    tmp_path, tally, longer, limit
+):
     """As `ulimit -f`: in the middle of a write, at the first save, or later, when the metrics have grown beyond it."""
     told, message, before = [], "", resource.getrlimit(resource.RLIMIT_FSIZE)
     folder = put_text(tmp_path)
@@ -254,7 +303,9 @@ def small_disk(tmp_path):
     place.mkdir()
     if os.geteuid() != 0:
         pytest.skip("only root can mount a small file system")
-    done = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True)
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", place], capture_output=True, text=True
+    )
     if done.returncode:
         pytest.skip(f"no small file system can be mounted here: {done.stderr.strip()}")
     yield place
@@ -262,7 +313,9 @@ def small_disk(tmp_path):
 
 
 @pytest.mark.medium
-def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(small_disk, tally, longer):
+def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(
+    small_disk, tally, longer
+):
     """With ever more room, from none to enough: it fails before the first save, at later ones, and at the last."""
     ends = []
     for room in range(0, 1 << 20, 20480):
@@ -277,7 +330,9 @@ def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(
                 message = str(error)
             filler.unlink()
             ends.append(told[-1] if told else None)
-            assert not message or ("No space left on device" in message and str(folder / "r") in message)
+            assert not message or (
+                "No space left on device" in message and str(folder / "r") in message
+            )
             assert not told or load_newest(folder / "r")[0].step == ends[-1]
             found = LINES.go_on(folder) if told else start(folder, **LONGER)
             assert found.weights_sha256 == longer[0]
@@ -353,16 +408,26 @@ class Ledger:
         added = kept | now  # the other way round
         for names in (kept, now, removed, added):
             for lose in (self._dropped, self._zeroed, self._cut, self._whole):
-                yield {path: lose(n) for path, n in names.items() if n is not None and self._is_reachable(path, names)}
+                yield {
+                    path: lose(n)
+                    for path, n in names.items()
+                    if n is not None and self._is_reachable(path, names)
+                }
 
     def _is_reachable(self, path, names):
-        return path.parent == self.root or (path.parent in names and self._is_reachable(path.parent, names))
+        return path.parent == self.root or (
+            path.parent in names and self._is_reachable(path.parent, names)
+        )
 
     def _dropped(self, n):
         return self.durable[n]
 
     def _zeroed(self, n):
-        return self.durable[n].ljust(len(self.data[n]), b"\0") if self.durable[n] else bytes(len(self.data[n]))
+        return (
+            self.durable[n].ljust(len(self.data[n]), b"\0")
+            if self.durable[n]
+            else bytes(len(self.data[n]))
+        )
 
     def _cut(self, n):
         return self.data[n][: (len(self.durable[n]) + len(self.data[n]) + 1) // 2]
@@ -392,7 +457,9 @@ def check_after_power_failure(folder, files, straight, acknowledged):
     assert [row["step"] for row in rows if "event" not in row] == list(range(1, newest.step + 1))
     told = newest.meta["samples_bytes"]
     assert (
-        not told or (run / "samples.txt").read_bytes()[:told] == (straight.folder / "r/samples.txt").read_bytes()[:told]
+        not told
+        or (run / "samples.txt").read_bytes()[:told]
+        == (straight.folder / "r/samples.txt").read_bytes()[:told]
     )
     if (run / "model.safetensors").exists():
         read_model(run / "model.safetensors")
@@ -407,11 +474,16 @@ def test_the_power_fails_at_every_moment(tmp_path, straight, tally):
         else:
             getattr(ledger, call)(*arguments)
         for files in ledger.states():
-            key = (ledger.acknowledged, *sorted((path, hashlib.sha256(data).digest()) for path, data in files.items()))
+            key = (
+                ledger.acknowledged,
+                *sorted((path, hashlib.sha256(data).digest()) for path, data in files.items()),
+            )
             if key not in seen:
                 seen.add(key)
                 with tally("F4 power failure"):
-                    check_after_power_failure(tmp_path / "state", files, straight, ledger.acknowledged)
+                    check_after_power_failure(
+                        tmp_path / "state", files, straight, ledger.acknowledged
+                    )
 
 
 # F5: damaged files
@@ -431,7 +503,9 @@ def mutations(data, bits):
 
 
 def equal(first, second):
-    return first.keys() == second.keys() and all(np.array_equal(first[name], second[name]) for name in first)
+    return first.keys() == second.keys() and all(
+        np.array_equal(first[name], second[name]) for name in first
+    )
 
 
 def damage(straight, tmp_path, tally, bits, stride):
@@ -473,7 +547,9 @@ def damage(straight, tmp_path, tally, bits, stride):
                     read()
                 except CheckpointError as error:
                     message = str(error)
-                assert message or path.suffix == ".json", what  # a bit of the word "digest" is one of no harm
+                assert message or path.suffix == ".json", (
+                    what
+                )  # a bit of the word "digest" is one of no harm
                 assert "\n" not in message, what
         path.write_bytes(data)
         read()
@@ -489,7 +565,9 @@ def test_every_bit_and_truncation_is_seen(straight, tmp_path, tally):
     damage(straight, tmp_path, tally, lambda place: range(8), 1)
 
 
-def test_without_its_newest_checkpoint_a_training_goes_on_from_the_one_before(tmp_path, straight, tally, monkeypatch):
+def test_without_its_newest_checkpoint_a_training_goes_on_from_the_one_before(
+    tmp_path, straight, tally, monkeypatch
+):
     for what in ("missing", "empty", "swapped", "a directory", "a FIFO", "a bad sector"):
         folder = put_text(tmp_path / what)
         with tally("F5 damaged files"):
@@ -529,7 +607,9 @@ def bad_sector(at):
 
 
 HOLD = "import sys, time\nfrom pathlib import Path\nfrom charrnn.training.checkpoint import RunDirectory\n"
-HOLD += "with RunDirectory(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
+HOLD += (
+    "with RunDirectory(Path(sys.argv[1])):\n    print('held', flush=True)\n    time.sleep(600)\n"
+)
 
 
 def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path, tally):
@@ -541,14 +621,21 @@ def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path,
         before = {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
         for request in (
             Request(run=tmp_path / "r", resume=True),
-            Request(str(tmp_path / "few.txt"), (("--", LINES.settings),), run=tmp_path / "r", overwrite=True),
+            Request(
+                str(tmp_path / "few.txt"),
+                (("--", LINES.settings),),
+                run=tmp_path / "r",
+                overwrite=True,
+            ),
         ):
             with (
                 tally("F8 two trainers"),
                 pytest.raises(StorageError, match=f"process {holder.pid} on {os.uname().nodename}"),
             ):
                 train(request, Watcher())
-        assert before == {path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()}
+        assert before == {
+            path: path.read_bytes() for path in (tmp_path / "r").rglob("*") if path.is_file()
+        }
     finally:
         holder.kill()
         holder.wait()
@@ -559,15 +646,24 @@ def test_a_second_trainer_is_refused_and_a_killed_holders_lock_is_free(tmp_path,
 
 @pytest.mark.parametrize(
     "how",
-    [["--resume"], ["few.txt", "--resume"], ["--resume", "--run", "runs/few"], ["--overwrite", "--run", "runs/few"]],
+    [
+        ["--resume"],
+        ["few.txt", "--resume"],
+        ["--resume", "--run", "runs/few"],
+        ["--overwrite", "--run", "runs/few"],
+    ],
 )
-def test_a_second_trainer_is_told_before_it_has_loaded_torch(tmp_path, straight, tally, charrnn, how):
+def test_a_second_trainer_is_told_before_it_has_loaded_torch(
+    tmp_path, straight, tally, charrnn, how
+):
     shutil.copytree(straight.folder / "r", tmp_path / "runs/few")
     with tally("F8 two trainers"), RunDirectory(tmp_path / "runs/few"):
         assert loaded_after(["train", *how], ("torch",), tmp_path) == set()
         second = charrnn("train", *how)
         assert second.returncode == 5
-        assert f"runs/few is in use by process {os.getpid()} on {os.uname().nodename}" in second.stderr
+        assert (
+            f"runs/few is in use by process {os.getpid()} on {os.uname().nodename}" in second.stderr
+        )
 
 
 @pytest.mark.parametrize("what", ["nothing", "a FIFO", "a directory", "somebody else's"])
@@ -614,7 +710,9 @@ class Signalled(Watcher):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 @pytest.mark.parametrize("moment", ["step", "evaluation", "save"])
-def test_a_signal_at_any_moment_saves_and_resumes_exactly(tmp_path, straight, tally, monkeypatch, number, moment):
+def test_a_signal_at_any_moment_saves_and_resumes_exactly(
+    tmp_path, straight, tally, monkeypatch, number, moment
+):
     original, moments = RunDirectory.save, ["save"]
 
     def save(run, step, *rest):
@@ -652,10 +750,14 @@ def test_a_second_signal_leaves_at_once(tmp_path, straight, tally, monkeypatch, 
 # F12: memory runs out
 
 
-@pytest.mark.parametrize("fault", [
-    torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), MemoryError(),
-    RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "fault",
+    [
+        torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"),
+        MemoryError(),
+        RuntimeError("[enforce fail at alloc_cpu.cpp] DefaultCPUAllocator: can't allocate memory"),
+    ],
+)
 def test_memory_that_runs_out_at_a_step_leaves_a_checkpoint_that_goes_on(
     tmp_path, straight, tally, monkeypatch, capsys, fault
 ):
@@ -693,7 +795,9 @@ def test_a_text_that_changes_never_changes_a_training(tmp_path, straight, tally,
         if change == "removed":
             text.unlink()
         else:
-            text.write_text({"replaced": "Zyx\n" * 20, "cut": good[:50], "longer": good + "Zoe\n"}[change])
+            text.write_text(
+                {"replaced": "Zyx\n" * 20, "cut": good[:50], "longer": good + "Zoe\n"}[change]
+            )
 
     class Spoil(Watcher):
         def step(self, step, *rest):
@@ -711,12 +815,17 @@ def test_a_text_that_changes_never_changes_a_training(tmp_path, straight, tally,
         with pytest.raises(CorpusError) as caught:
             train(Request(str(text), run=tmp_path / "r", resume=True), Watcher())
         assert caught.value.exit_code == 3
-        assert "is not the text this run was trained on" in str(caught.value) or change in ("removed", "cut")
+        assert "is not the text this run was trained on" in str(caught.value) or change in (
+            "removed",
+            "cut",
+        )
         assert resume(tmp_path).weights_sha256 == straight.outcome.weights_sha256
 
 
 @pytest.mark.parametrize("part", ["all of it", "the validation text"])
-def test_a_copy_of_the_text_that_is_damaged_while_it_trains_is_told(tmp_path, straight, tally, part):
+def test_a_copy_of_the_text_that_is_damaged_while_it_trains_is_told(
+    tmp_path, straight, tally, part
+):
     class Spoil(Watcher):
         def step(self, step, *rest):
             if step == 3:
@@ -748,7 +857,8 @@ def test_an_index_error_of_ours_stays_one(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    "name", ["with spaces", "new\nline", os.fsdecode(b"no\xffutf8"), "\x1b[31m", "--resume", "r" * 200]
+    "name",
+    ["with spaces", "new\nline", os.fsdecode(b"no\xffutf8"), "\x1b[31m", "--resume", "r" * 200],
 )
 def test_a_run_directory_may_have_any_name(tmp_path, straight, tally, name):
     with tally("F15 odd places"):

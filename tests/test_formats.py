@@ -13,17 +13,19 @@ from conftest import Watcher
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError
-from charrnn.insight import scoring
 from charrnn.modelfile import KINDS, checkpoint_files, read_model
 from charrnn.sampling.constraints import training_text
 from charrnn.sampling.engine import Sampler
+from charrnn.scoring import evaluation as scoring
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.corpus import open_corpus
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.session import Request, train
 
 FIXTURES = Path(__file__).parent / "fixtures"
-RUNS = sorted(str(path.parent.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*/model.safetensors"))
+RUNS = sorted(
+    str(path.parent.relative_to(FIXTURES)) for path in FIXTURES.glob("*/*/model.safetensors")
+)
 NETWORKS = [run for run in RUNS if "ngram" not in run]
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -37,7 +39,9 @@ def copied(tmp_path):
 
 def nats_per_char(model):
     scored = scoring.text_of_split(model, "val")
-    return scoring.evaluated(model, scored, scoring.How(), False, lambda note: None)["nats_per_char"]
+    return scoring.evaluated(model, scored, scoring.How(), False, lambda note: None)[
+        "nats_per_char"
+    ]
 
 
 def test_every_release_has_its_files():
@@ -49,7 +53,9 @@ def test_every_release_has_its_files():
 def test_a_score_is_what_it_was(name):
     """To 1e-5: other processors round sums differently."""
     expected = json.loads((FIXTURES / name / "expected.json").read_text())
-    assert nats_per_char(read_model(FIXTURES / name)) == pytest.approx(expected["nats_per_char"], rel=1e-5)
+    assert nats_per_char(read_model(FIXTURES / name)) == pytest.approx(
+        expected["nats_per_char"], rel=1e-5
+    )
 
 
 @pytest.mark.parametrize("name", RUNS)
@@ -62,7 +68,11 @@ def test_a_model_and_a_checkpoint_are_sampled_and_known_texts_are_known(name):
         known = training_text(model)
         text = open_corpus(model.run / "corpus", model.meta["fingerprint"])
         ids = text.split("train")[:8]
-        line = ids[: int(np.flatnonzero(ids == model.vocabulary.newline)[0])] if model.mode == "lines" else ids
+        line = (
+            ids[: int(np.flatnonzero(ids == model.vocabulary.newline)[0])]
+            if model.mode == "lines"
+            else ids
+        )
         sample.text = model.vocabulary.decode(line)
         assert known.is_novel(sample) is False
 
@@ -90,11 +100,21 @@ def test_a_counting_that_is_done_is_done(name, copied):
 def test_a_fine_tuning_starts_from_it(name, copied, tmp_path):
     model = read_model(copied(name))
     text = (
-        "so it goes on, zoe. " * 20 if model.mode == "stream" else "".join(f"Zo{c}\n" for c in "abcdefghijklmnopqrst")
+        "so it goes on, zoe. " * 20
+        if model.mode == "stream"
+        else "".join(f"Zo{c}\n" for c in "abcdefghijklmnopqrst")
     )
     (tmp_path / "new.txt").write_text(text)
-    settings = {"init_from": str(tmp_path / "run"), "steps": 1, "mode": model.mode, "threads": 1, "batch_size": 4}
-    _, outcome = train(Request(str(tmp_path / "new.txt"), (("--", settings),), run=tmp_path / "tuned"), Watcher())
+    settings = {
+        "init_from": str(tmp_path / "run"),
+        "steps": 1,
+        "mode": model.mode,
+        "threads": 1,
+        "batch_size": 4,
+    }
+    _, outcome = train(
+        Request(str(tmp_path / "new.txt"), (("--", settings),), run=tmp_path / "tuned"), Watcher()
+    )
     assert outcome.place.step == 1
 
 
@@ -117,7 +137,9 @@ def refused(read, *arguments):
     message = str(caught.value)
     newest = 1 if "corpus" in message else KINDS["charrnn-model"]
     assert f"has format {3 if newest > 1 else 2}, written by charrnn 9.9; this is" in message
-    assert f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it" in message
+    assert (
+        f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it" in message
+    )
     assert caught.value.exit_code == 3
     assert "\n" not in message
 
@@ -149,7 +171,8 @@ def test_a_later_filter_is_passed_over_for_the_text_itself(copied):
 
 
 @pytest.mark.parametrize(
-    ("author", "shown"), [(None, "a later version"), (7, "a later version"), ("\x1b[2J", "\\x1b[2J")]
+    ("author", "shown"),
+    [(None, "a later version"), (7, "a later version"), ("\x1b[2J", "\\x1b[2J")],
 )
 def test_what_a_later_file_says_of_its_author_is_not_trusted(author, shown, copied):
     run = copied(RUNS[0])

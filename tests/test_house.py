@@ -1,92 +1,187 @@
 """The arrows of the house, read from the imports: who may know whom."""
 
 import ast
-import subprocess
-import sys
+from functools import cache
 from pathlib import Path
 
 import pytest
+from loaded import loaded_after
 
 PACKAGE = Path(__file__).parent.parent / "charrnn"
-ROOMS = ("text", "model", "training", "sampling", "insight", "lab", "report")
-# What stands at the top of the package and belongs to no room may be used by all of them.
-SHARED = {
-    "charrnn",
-    "charrnn.errors",
-    "charrnn.config",
-    "charrnn.layers",
-    "charrnn.storage",
-    "charrnn.terminal",
-    "charrnn.layout",
-    "charrnn.modelfile",
-    "charrnn.kernel",
-}
+
+# The ground belongs to no room and may be used by all of them. A file that loads a module by its name at run time
+# (charrnn/__init__.py) is a door, not an arrow.
+GROUND = ("charrnn", "errors", "terminal", "config", "layers", "storage", "layout", "kernel")
+# Who may know whom, from left to right. A room that is not named on a line is not known there.
 MAY_IMPORT = {
-    "text": set(),
-    "model": set(),  # and not modelfile, which knows the disk
-    "training": {
-        "charrnn.text",
-        "charrnn.model",
-        *(f"charrnn.insight.{file}" for file in ("evaluate", "counting", "score")),
-    },
-    "sampling": {
-        "charrnn.text.vocabulary",
-        "charrnn.text.reading",
-        "charrnn.text.corpus",
-        "charrnn.text.novelty",
-        "charrnn.text.ngram",
-    },
-    # lab.result is plain data: what picture.py draws.
-    "insight": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.sampling", "charrnn.lab.result"},
-    "lab": {"charrnn.text", "charrnn.model", "charrnn.training", "charrnn.insight"},
-    "report": {"charrnn.text", "charrnn.training", "charrnn.sampling", "charrnn.insight"},
+    "text": (),
+    "model": (),  # and so no disk
+    "machine": ("model",),
+    "modelfile": ("text",),
+    "texts": ("text", "modelfile"),
+    "sampling": ("text", "modelfile", "texts"),
+    "scoring": ("text", "model", "machine", "modelfile", "texts", "sampling"),
+    "training": ("text", "model", "machine", "modelfile", "texts", "sampling", "scoring"),
+    "insight": ("text", "model", "machine", "modelfile", "texts", "sampling", "scoring"),
+    "lab": (
+        "text",
+        "model",
+        "machine",
+        "modelfile",
+        "texts",
+        "sampling",
+        "scoring",
+        "training",
+        "insight",
+    ),
+    "report": (
+        "text",
+        "model",
+        "machine",
+        "modelfile",
+        "texts",
+        "sampling",
+        "scoring",
+        "training",
+        "insight",
+    ),
+    "progress": ("scoring", "training"),
+    "picture": ("lab",),
 }
+ANY = (*MAY_IMPORT, "cli")
+
+
+def module_of(path: Path) -> str:
+    parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in sorted(PACKAGE.rglob("*.py"))}
+
+
+def room_of(module: str) -> str:
+    """charrnn.text.corpus -> text; charrnn.storage -> storage; charrnn -> charrnn."""
+    return module.split(".")[1] if "." in module else module
 
 
 def imports_of(path: Path, *, top_level: bool = False) -> set[str]:
+    """Every module and name that a file imports: at its top, inside functions and under TYPE_CHECKING."""
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level else ast.walk(tree)
-    found = set()
+    imported = set()
     for node in nodes:
         if isinstance(node, ast.Import):
-            found |= {alias.name for alias in node.names}
+            imported |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
-    return found
+            names = {f"{node.module}.{alias.name}" for alias in node.names}
+            imported |= names | {node.module}
+    return imported
+
+
+@cache
+def arrows_of(module: str) -> frozenset[str]:
+    """The files of the package that a file imports. Those for type checkers alone count too."""
+    imported = imports_of(MODULES[module])
+    files = {name for name in imported if name in MODULES}
+    # `from charrnn.text import corpus` imports the file, not the package around it.
+    packages = {name for name in files if any(other.startswith(name + ".") for other in files)}
+    return frozenset(files - packages - {module})
 
 
 def is_under(module: str, allowed: set[str]) -> bool:
     return any(module == name or module.startswith(name + ".") for name in allowed)
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_what_lies_to_its_left(room):
-    for path in (PACKAGE / room).glob("*.py"):
-        for module in imports_of(path):
-            if module.startswith("charrnn."):
-                assert (room, module) != ("model", "charrnn.modelfile"), path
-                inside = is_under(module, {f"charrnn.{room}", *MAY_IMPORT[room], *(SHARED - {"charrnn"})})
-                assert inside or module == "charrnn.__version__", f"{path.name} imports {module}"
+def test_every_file_has_its_room():
+    assert {room_of(module) for module in MODULES} == {*GROUND, *ANY, "__main__"}
+
+
+@pytest.mark.parametrize("room", MAY_IMPORT)
+def test_arrows_point_left(room):
+    allowed = {*GROUND, room, *MAY_IMPORT[room]}
+    for module in MODULES:
+        if room_of(module) == room:
+            for other in arrows_of(module):
+                assert room_of(other) in allowed, f"{module} imports {other}"
+
+
+@pytest.mark.parametrize("room", [room for room in GROUND if room != "charrnn"])
+def test_the_ground_knows_no_room(room):
+    for module in MODULES:
+        if room_of(module) == room:
+            for other in arrows_of(module):
+                assert room_of(other) in GROUND, f"{module} imports {other}"
+
+
+def circle_of(arrows: dict[str, frozenset[str]]) -> list[str]:
+    """A circle of imports, if there is one: what is left when whatever imports nothing that is left is taken away."""
+    left = dict(arrows)
+    while left:
+        ends = [name for name, others in left.items() if not others & left.keys()]
+        if not ends:
+            return sorted(left)
+        for name in ends:
+            del left[name]
+    return []
+
+
+def test_no_files_import_each_other():
+    assert circle_of({module: arrows_of(module) for module in MODULES}) == []
+
+
+def test_no_rooms_import_each_other():
+    rooms: dict[str, set[str]] = {}
+    for module in MODULES:
+        known = {room_of(other) for other in arrows_of(module)}
+        rooms[room_of(module)] = rooms.get(room_of(module), set()) | known
+    arrows = {room: frozenset(others - {room, "charrnn"}) for room, others in rooms.items()}
+    assert circle_of(arrows) == []
 
 
 @pytest.mark.parametrize(
-    "file", [*(PACKAGE / "text").glob("*.py"), *PACKAGE.glob("*.py"), *(PACKAGE / "sampling").glob("*.py")]
+    ("arrows", "circle"),
+    [
+        ({"a": {"b"}, "b": {"c"}, "c": set()}, []),
+        ({"a": {"b"}, "b": {"a"}}, ["a", "b"]),
+        ({"a": {"b"}, "b": {"c"}, "c": {"b"}, "d": set()}, ["a", "b", "c"]),
+    ],
 )
-def test_no_torch_in_text_sampling_and_the_shared_modules(file):
-    if file.name != "batches.py":
-        assert not is_under_any_torch(imports_of(file)), file
+def test_a_circle_is_found(arrows, circle):
+    assert circle_of({name: frozenset(others) for name, others in arrows.items()}) == circle
 
 
-@pytest.mark.parametrize("name", [
-    "score", "scoring", "figures", "detail", "counting", "compressors", "bootstrap", "overlap", "cells", "features", "search",
-])  # fmt: skip
-def test_what_works_on_nats_loads_no_torch(name):
-    """So that a counting model is scored without it; only what is about networks, loaded when one is met, knows torch."""
-    path = PACKAGE / f"insight/{name}.py"
+NO_TORCH = [
+    module
+    for module in MODULES
+    if room_of(module) in (*GROUND, "text", "modelfile", "texts", "sampling", "progress", "picture")
+]
+
+
+@pytest.mark.parametrize("module", NO_TORCH)
+def test_no_torch_in_text_sampling_and_on_the_ground(module):
+    if module != "charrnn.text.batches":
+        assert not is_under_any_torch(imports_of(MODULES[module]))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        *(f"scoring.{name}" for name in ("score", "evaluation", "figures", "detail", "counting")),
+        *(f"scoring.{name}" for name in ("compressors", "bootstrap", "overlap")),
+        *(f"insight.{name}" for name in ("cells", "features", "search")),
+    ],
+)
+def test_what_works_on_nats_loads_no_torch(module):
+    """A counting model is scored without torch: what knows networks is loaded when one is met."""
+    path = MODULES[f"charrnn.{module}"]
     modules = imports_of(path, top_level=True)
     assert not is_under_any_torch(modules), path
-    networks = {"charrnn.model", "charrnn.training", "charrnn.text.batches", "charrnn.insight.network"}
-    assert not any(is_under(module, networks) for module in modules), path
+    networks = {
+        *(f"charrnn.{room}" for room in ("model", "machine", "training")),
+        "charrnn.text.batches",
+        "charrnn.scoring.network",
+    }
+    assert not any(is_under(name, networks) for name in modules), path
 
 
 def is_under_any_torch(modules: set[str]) -> bool:
@@ -97,7 +192,7 @@ def is_under_any_torch(modules: set[str]) -> bool:
 def test_commands_import_nothing_heavy_at_the_top(file):
     for module in imports_of(file, top_level=True):
         heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich", "tqdm")
-        assert not heavy and not is_under(module, {f"charrnn.{room}" for room in ROOMS}), (
+        assert not heavy and not is_under(module, {f"charrnn.{room}" for room in MAY_IMPORT}), (
             f"{file.name} imports {module}"
         )
 
@@ -109,7 +204,9 @@ def test_a_lab_result_is_plain_data():
 
 def test_the_model_never_touches_a_disk():
     for path in (PACKAGE / "model").glob("*.py"):
-        names = {node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)}
+        names = {
+            node.id for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Name)
+        }
         assert not names & {"open", "Path"}, path
         assert not is_under_any_disk(imports_of(path)), path
 
@@ -150,21 +247,60 @@ def test_only_storage_changes_a_disk():
             if not isinstance(node, ast.Call):
                 continue
             called = node.func
-            if isinstance(called, ast.Attribute) and isinstance(called.value, ast.Name) and called.value.id != "disk":
-                assert called.attr not in changing or called.value.id == "file", f"{path.name}:{node.lineno}"
-                assert (called.value.id, called.attr) != ("os", "replace"), f"{path.name}:{node.lineno}"
+            if (
+                isinstance(called, ast.Attribute)
+                and isinstance(called.value, ast.Name)
+                and called.value.id != "disk"
+            ):
+                assert called.attr not in changing or called.value.id == "file", (
+                    f"{path.name}:{node.lineno}"
+                )
+                assert (called.value.id, called.attr) != ("os", "replace"), (
+                    f"{path.name}:{node.lineno}"
+                )
             if isinstance(called, ast.Name) and called.id == "open":
-                assert [getattr(mode, "value", None) for mode in node.args[1:]] == ["rb"], f"{path.name}:{node.lineno}"
+                assert [getattr(mode, "value", None) for mode in node.args[1:]] == ["rb"], (
+                    f"{path.name}:{node.lineno}"
+                )
 
 
 # What turns bytes of a file, or words of a person, into code.
 BUILT_IN = {"eval", "exec", "compile", "__import__"}
 RUNS_CODE = {
-    *BUILT_IN, "builtins", "code", "codeop", "runpy", "pty", "subprocess", "os.system", "os.popen", "os.execv", "os.spawnv",
-    "os.posix_spawn", "tempfile.mktemp", "pickle", "cPickle", "_pickle", "shelve", "marshal", "dill", "cloudpickle", "joblib",
-    "yaml", "pandas", "torch.load", "torch.save", "torch.jit", "torch.hub", "torch.package", "torch.serialization",
-    "numpy.load", "numpy.save", "numpy.savez", "numpy.lib",
-}  # fmt: skip
+    *BUILT_IN,
+    "builtins",
+    "code",
+    "codeop",
+    "runpy",
+    "pty",
+    "subprocess",
+    "os.system",
+    "os.popen",
+    "os.execv",
+    "os.spawnv",
+    "os.posix_spawn",
+    "tempfile.mktemp",
+    "pickle",
+    "cPickle",
+    "_pickle",
+    "shelve",
+    "marshal",
+    "dill",
+    "cloudpickle",
+    "joblib",
+    "yaml",
+    "pandas",
+    "torch.load",
+    "torch.save",
+    "torch.jit",
+    "torch.hub",
+    "torch.package",
+    "torch.serialization",
+    "numpy.load",
+    "numpy.save",
+    "numpy.savez",
+    "numpy.lib",
+}
 
 
 def used_in(source: str) -> set[str]:
@@ -174,20 +310,28 @@ def used_in(source: str) -> set[str]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):
             real |= {
-                alias.asname or alias.name.split(".")[0]: alias.name if alias.asname else alias.name.split(".")[0]
+                alias.asname or alias.name.split(".")[0]: alias.name
+                if alias.asname
+                else alias.name.split(".")[0]
                 for alias in node.names
             }
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
-            real |= {alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names}
+            real |= {
+                alias.asname or alias.name: f"{node.module}.{alias.name}" for alias in node.names
+            }
             found |= {f"{node.module}.{alias.name}" for alias in node.names}
 
     def name_of(node: ast.AST) -> str:
         if isinstance(node, ast.Name):
-            return real.get(node.id, node.id if node.id in BUILT_IN else "?")  # "?": a name of its own
+            return real.get(
+                node.id, node.id if node.id in BUILT_IN else "?"
+            )  # "?": a name of its own
         return f"{name_of(node.value)}.{node.attr}" if isinstance(node, ast.Attribute) else "?"
 
-    found |= {name_of(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)}
+    found |= {
+        name_of(node) for node in ast.walk(tree) if isinstance(node, ast.Name | ast.Attribute)
+    }
     found |= {
         f"{node.arg}="
         for node in ast.walk(tree)
@@ -200,50 +344,76 @@ def runs_code(source: str) -> set[str]:
     return {name for name in used_in(source) if is_under(name, RUNS_CODE) or name.endswith("=")}
 
 
-@pytest.mark.parametrize("file", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE)))
+@pytest.mark.parametrize(
+    "file", sorted(PACKAGE.rglob("*.py")), ids=lambda path: str(path.relative_to(PACKAGE))
+)
 def test_nothing_runs_what_it_reads(file):
     assert runs_code(file.read_text()) == set()
 
 
-@pytest.mark.parametrize(("source", "found"), [
-    ("import pickle", {"pickle"}), ("from torch import load as l", {"torch.load"}),
-    ("import torch as t\nt.load(x)", {"torch.load"}), ("import numpy as np\nnp.load(x)", {"numpy.load"}),
-    ("import torch\ntorch.serialization.add()", {"torch.serialization", "torch.serialization.add"}), ("eval(x)", {"eval"}),
-    ("run(x, shell=True)", {"shell="}), ("f(x, allow_pickle=True)", {"allow_pickle="}),
-    ("from os import system", {"os.system"}), ("import yaml as y\ny.load(x)", {"yaml", "yaml.load"}),
-    ("import builtins as b\nb.exec(x)", {"builtins", "builtins.exec"}),
-    ("model.eval()", set()), ("import re\nre.compile(x)", set()), ("from safetensors.numpy import load\nload(x)", set()),
-    ("code = 1\ncode.x", set()),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("source", "found"),
+    [
+        ("import pickle", {"pickle"}),
+        ("from torch import load as l", {"torch.load"}),
+        ("import torch as t\nt.load(x)", {"torch.load"}),
+        ("import numpy as np\nnp.load(x)", {"numpy.load"}),
+        (
+            "import torch\ntorch.serialization.add()",
+            {"torch.serialization", "torch.serialization.add"},
+        ),
+        ("eval(x)", {"eval"}),
+        ("run(x, shell=True)", {"shell="}),
+        ("f(x, allow_pickle=True)", {"allow_pickle="}),
+        ("from os import system", {"os.system"}),
+        ("import yaml as y\ny.load(x)", {"yaml", "yaml.load"}),
+        ("import builtins as b\nb.exec(x)", {"builtins", "builtins.exec"}),
+        ("model.eval()", set()),
+        ("import re\nre.compile(x)", set()),
+        ("from safetensors.numpy import load\nload(x)", set()),
+        ("code = 1\ncode.x", set()),
+    ],
+)
 def test_what_would_run_code_is_found(source, found):
     assert runs_code(source) == found
 
 
-def test_files_stay_comfortable():
-    for path in PACKAGE.rglob("*.py"):
-        assert len(path.read_text().splitlines()) <= 450, f"{path.name}: is there a second job inside?"
+SOURCES = [path for kind in ("*.py", "*.c", "*.h") for path in sorted(PACKAGE.rglob(kind))]
 
 
-def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> set[str]:
-    """Which of these modules a command has loaded by its end."""
-    code = (
-        "import sys, atexit\n"
-        f"atexit.register(lambda: print('LOADED', *[m for m in {modules!r} if m in sys.modules], file=sys.stderr))\n"
-        f"sys.argv = ['charrnn', *{arguments!r}]\n"
-        "from charrnn.cli.main import main\nmain()"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=cwd, timeout=120)
-    return set(done.stderr.rsplit("LOADED", 1)[1].split())
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(PACKAGE)))
+def test_files_stay_comfortable(path):
+    assert len(path.read_text().splitlines()) <= 400, "is there a second job inside?"
 
 
-@pytest.mark.parametrize("arguments", [
-    ["--help"], ["--version"], ["train", "--help"], ["sample", "--help"], ["eval", "--help"], ["cooccur", "--help"],
-    ["cooccur", "--top", "0"], ["cells", "--help"], ["cells", "--top", "0"], ["train", "--no-such-option"],
-    ["report", "--help"], ["report", "--out", "no/such/place"],
-    ["lab", "--help"], ["lab", "vanish", "--help"], ["lab", "depth", "--plot", "x.gif"],
-    ["lab", "explode", "--seed", "-1"], ["lab", "memory", "--csv", "-", "--json"],
-    ["explain", "--help"], ["explain", "lstmm"], ["compare", "--help"], ["compare", "--vary", "lr=1"],
-    ["train", "--hidden-size", "-3"], ["sample", "--temp", "x"], ["train", "--print-config"],
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["--help"],
+        ["--version"],
+        ["train", "--help"],
+        ["sample", "--help"],
+        ["eval", "--help"],
+        ["cooccur", "--help"],
+        ["cooccur", "--top", "0"],
+        ["cells", "--help"],
+        ["cells", "--top", "0"],
+        ["train", "--no-such-option"],
+        ["report", "--help"],
+        ["report", "--out", "no/such/place"],
+        ["lab", "--help"],
+        ["lab", "vanish", "--help"],
+        ["lab", "depth", "--plot", "x.gif"],
+        ["lab", "explode", "--seed", "-1"],
+        ["lab", "memory", "--csv", "-", "--json"],
+        ["explain", "--help"],
+        ["explain", "lstmm"],
+        ["compare", "--help"],
+        ["compare", "--vary", "lr=1"],
+        ["train", "--hidden-size", "-3"],
+        ["sample", "--temp", "x"],
+        ["train", "--print-config"],
+    ],
+)
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):
     assert loaded_after(arguments, ("torch", "numpy"), tmp_path) == set()

@@ -19,13 +19,32 @@ from fuzz import CONTROL, FIXTURES, typed
 
 from charrnn.sampling.engine import load
 
-LINES, STREAM, NGRAM = (FIXTURES / "0.2.0" / name for name in ("lstm-lines", "gru-before-stream", "ngram-lines"))
+LINES, STREAM, NGRAM = (
+    FIXTURES / "0.2.0" / name for name in ("lstm-lines", "gru-before-stream", "ngram-lines")
+)
 NAMES = """Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia
 Ned Nia Pam Ray Rob Roy Sam Sue Ted Tim Una Zoe"""
 FEW = "".join(f"{name}\n" for name in NAMES.split()).encode()
 PROSE = b"so it goes on and on, as it has gone on so far. " * 12
-TINY = ("--hidden-size", 2, "--num-layers", 1, "--embedding-size", 2, "--steps", 1, "--batch-size", 2, "--seq-length", 4,
-        "--threads", 1, "--dropout", 0, "-q")  # fmt: skip
+TINY = (
+    "--hidden-size",
+    2,
+    "--num-layers",
+    1,
+    "--embedding-size",
+    2,
+    "--steps",
+    1,
+    "--batch-size",
+    2,
+    "--seq-length",
+    4,
+    "--threads",
+    1,
+    "--dropout",
+    0,
+    "-q",
+)
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -77,15 +96,43 @@ NOT_UTF8 = "na\u00efve caf\u00e9 ".encode("latin-1") * 30
 REFUSED = {  # a text: what is said of it, to whom (all, if nobody is named)
     "empty": (b"", "is empty", ("train", "check", "init", "val", "count", "cooccur")),
     "empty, scored": (b"", "nothing to score", ("eval",)),
-    "only a byte order mark": (b"\xef\xbb\xbf", "is empty", ("train", "check", "init", "val", "count", "cooccur")),
-    "one character": (b"a", "with --split 0.9,0.05,0.05 it needs at least 40", ("train", "init", "count")),
-    "shorter than a validation split needs": (b"ab", "it needs at least 40", ("train", "init", "count")),
-    "two lines, asked for as lines": (b"Ada\nBob\n", "needs at least 20", ("train", "init", "count")),
-    "bytes that are not UTF-8": (NOT_UTF8, "byte 0xef at offset 2, line 1, is not utf-8; pass --encoding", None),
+    "only a byte order mark": (
+        b"\xef\xbb\xbf",
+        "is empty",
+        ("train", "check", "init", "val", "count", "cooccur"),
+    ),
+    "one character": (
+        b"a",
+        "with --split 0.9,0.05,0.05 it needs at least 40",
+        ("train", "init", "count"),
+    ),
+    "shorter than a validation split needs": (
+        b"ab",
+        "it needs at least 40",
+        ("train", "init", "count"),
+    ),
+    "two lines, asked for as lines": (
+        b"Ada\nBob\n",
+        "needs at least 20",
+        ("train", "init", "count"),
+    ),
+    "bytes that are not UTF-8": (
+        NOT_UTF8,
+        "byte 0xef at offset 2, line 1, is not utf-8; pass --encoding",
+        None,
+    ),
     "UTF-16": (FEW.decode().encode("utf-16"), "--encoding utf-16", None),
     "surrogates in UTF-8": (b"text \xed\xa0\x80 text", "byte 0xed at offset 5, line 1", None),
-    "half a character at the end": ("Ada\nBob é".encode()[:-1], "byte 0xc3 at offset 8, line 2", None),
-    "unknown characters, scored": ("Zoé\n".encode(), "U+00E9 LATIN SMALL LETTER E WITH ACUTE", ("eval",)),
+    "half a character at the end": (
+        "Ada\nBob é".encode()[:-1],
+        "byte 0xc3 at offset 8, line 2",
+        None,
+    ),
+    "unknown characters, scored": (
+        "Zoé\n".encode(),
+        "U+00E9 LATIN SMALL LETTER E WITH ACUTE",
+        ("eval",),
+    ),
     "not composed, scored": ("Zoe\u0301\n".encode(), "U+0301 COMBINING ACUTE ACCENT", ("eval",)),
 }
 
@@ -104,7 +151,10 @@ TAKEN = {  # a text: what is said of it while it is trained on
     "carriage returns": (PROSE.replace(b". ", b".\r\n"), "carriage returns, kept; --newlines lf"),
     "a byte order mark": (b"\xef\xbb\xbf" + PROSE, ""),
     "emoji of several characters": ("so it goes 👨‍👩‍👧 on. ".encode() * 20, ""),
-    "a huge alphabet": ("".join(map(chr, range(0x4E00, 0x4E00 + 20_100))).encode() * 2, "20,100 distinct characters"),
+    "a huge alphabet": (
+        "".join(map(chr, range(0x4E00, 0x4E00 + 20_100))).encode() * 2,
+        "20,100 distinct characters",
+    ),
 }
 
 
@@ -193,12 +243,24 @@ def test_a_text_that_has_changed_stops_a_resume_unless_that_is_allowed(run):
 # sample: prompts and knobs
 
 SAMPLE = {
-    "unknown characters in a prompt": (["--prime", "Zoé"], "U+00E9 LATIN SMALL LETTER E WITH ACUTE"),
+    "unknown characters in a prompt": (
+        ["--prime", "Zoé"],
+        "U+00E9 LATIN SMALL LETTER E WITH ACUTE",
+    ),
     "a combining mark in a prompt": (["--prime", "Zoe\u0301"], "U+0301 COMBINING ACUTE ACCENT"),
-    "a prompt that is not UTF-8": (["--prime", "Zo\udce9"], "--prime: what stands at position 2 is not UTF-8"),
+    "a prompt that is not UTF-8": (
+        ["--prime", "Zo\udce9"],
+        "--prime: what stands at position 2 is not UTF-8",
+    ),
     "a prompt of two lines for a model of lines": (["--prime", "Ada\nB"], "--prime has a newline"),
-    "an end that is not UTF-8": (["--until", "\udce9"], "--until: what stands at position 0 is not UTF-8"),
-    "a pattern that is not UTF-8": (["--matching", "\udce9"], "--matching: what stands at position 0 is not UTF-8"),
+    "an end that is not UTF-8": (
+        ["--until", "\udce9"],
+        "--until: what stands at position 0 is not UTF-8",
+    ),
+    "a pattern that is not UTF-8": (
+        ["--matching", "\udce9"],
+        "--matching: what stands at position 0 is not UTF-8",
+    ),
     "a pattern that is none": (["--matching", "(a"], "is no regular expression"),
     "an end the model never writes": (["--until", "é"], "this model never writes"),
     "temperature below 0": (["--temp", "-1"], "--temp -1: must be at least 0"),
@@ -220,7 +282,10 @@ SAMPLE = {
     "weights of no type": (["--weights", "int4"], "is not one of auto, float32, float16"),
     "both kinds of prompt": (["--prime", "A", "--prime-file", "x"], "give one"),
     "a prompt in a missing file": (["--prime-file", "none.txt"], "No such file"),
-    "a prompt in a file of latin-1": (["--prime-file", "latin.txt"], "byte 0xe9 at offset 2 is not UTF-8"),
+    "a prompt in a file of latin-1": (
+        ["--prime-file", "latin.txt"],
+        "byte 0xe9 at offset 2 is not UTF-8",
+    ),
 }
 
 
@@ -231,11 +296,14 @@ def test_a_question_that_sample_cannot_answer(row):
     refuses(2, says, "sample", LINES, *options)
 
 
-@pytest.mark.parametrize(("options", "expected"), [
-    (["--length", "0", "--prime", "Ad", "-n", "1"], "Ad\n"),
-    (["--length", "0", "-n", "2"], "\n\n"),
-    (["--count", "0"], ""),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        (["--length", "0", "--prime", "Ad", "-n", "1"], "Ad\n"),
+        (["--length", "0", "-n", "2"], "\n\n"),
+        (["--count", "0"], ""),
+    ],
+)
 def test_a_text_of_no_length_is_the_prompt(options, expected):
     assert works("sample", LINES, *options, "--seed", 1) == expected
 
@@ -248,28 +316,51 @@ def test_temperature_0_is_greedy_and_a_tiny_one_its_limit():
 
 
 def test_more_characters_than_there_are_to_choose_from_are_all():
-    assert works("sample", LINES, "--top-k", 10**9, "--seed", 1) == works("sample", LINES, "--seed", 1)
+    assert works("sample", LINES, "--top-k", 10**9, "--seed", 1) == works(
+        "sample", LINES, "--seed", 1
+    )
 
 
 def test_unknown_characters_can_be_skipped():
-    assert works("sample", LINES, "--prime", "Zoé", "--unknown", "skip", "-n", 1, "--length", 0) == "Zo\n"
     assert (
-        json.loads(works("eval", LINES, "--text", "Zoé", "--unknown", "skip", "--json", "--no-baselines"))["chars"] == 3
+        works("sample", LINES, "--prime", "Zoé", "--unknown", "skip", "-n", 1, "--length", 0)
+        == "Zo\n"
+    )
+    assert (
+        json.loads(
+            works("eval", LINES, "--text", "Zoé", "--unknown", "skip", "--json", "--no-baselines")
+        )["chars"]
+        == 3
     )
 
 
 def test_a_recorded_normalisation_is_applied_to_prompts_and_scored_texts():
     works(
-        "train", write("so it goes é. ".encode() * 40), *TINY, "--mode", "stream", "--normalize", "nfc", "--run", "out"
+        "train",
+        write("so it goes é. ".encode() * 40),
+        *TINY,
+        "--mode",
+        "stream",
+        "--normalize",
+        "nfc",
+        "--run",
+        "out",
     )
     for prompt in ("\xe9", "e\u0301"):
         assert works("sample", "out", "--prime", prompt, "--length", 0) == "\xe9\n"
-        assert json.loads(works("eval", "out", "--text", f"s{prompt}", "--json", "--no-baselines"))["chars"] == 1
+        assert (
+            json.loads(works("eval", "out", "--text", f"s{prompt}", "--json", "--no-baselines"))[
+                "chars"
+            ]
+            == 1
+        )
 
 
 def test_a_length_counts_code_points_and_no_half_of_one_is_written():
     works("train", write("👨‍👩‍👧".encode() * 90), *TINY, "--mode", "stream", "--run", "out")
-    written = typed("sample", "out", "--length", 7, "--prime", "👨‍👩", "--seed", 1, terminal=False).out
+    written = typed(
+        "sample", "out", "--length", 7, "--prime", "👨‍👩", "--seed", 1, terminal=False
+    ).out
     assert len(written) == 3 + 7
     assert set(written) == set("👨‍👩‍👧")
 
@@ -292,7 +383,9 @@ def test_without_a_prompt_a_model_begins_by_itself():
         works("sample", run, "-n", 1, "--length", 5, "--seed", 1)
 
 
-@pytest.mark.parametrize("name", ["", "model.safetensors", "checkpoints", "checkpoints/step-00000006.safetensors"])
+@pytest.mark.parametrize(
+    "name", ["", "model.safetensors", "checkpoints", "checkpoints/step-00000006.safetensors"]
+)
 def test_a_run_its_checkpoints_and_a_file_are_all_taken(name):
     works("sample", LINES / name, "-n", 1, "--seed", 1)
     works("eval", LINES / name, "--text", "Ada", "--no-baselines")
@@ -302,20 +395,35 @@ def test_a_run_its_checkpoints_and_a_file_are_all_taken(name):
 # train: knobs
 
 TRAIN = {
-    "lr inf": ["--lr", "inf"], "lr NaN": ["--lr", "nan"], "lr below 0": ["--lr", "-1"], "dropout 1": ["--dropout", "1.0"],
-    "clip below 0": ["--clip", "-5"], "hidden size 0": ["--hidden-size", "0"], "hidden size huge": ["--hidden-size", str(10**12)],
-    "layers 0": ["--num-layers", "0"], "layers huge": ["--num-layers", "65"], "batch 0": ["--batch-size", "0"],
-    "batch huge": ["--batch-size", str(10**30)], "window 0": ["--seq-length", "0"], "seed below 0": ["--seed", "-1"],
-    "seed 2^64": ["--seed", str(2**64)], "steps below 0": ["--steps", "-1"],
-    "steps beyond counting": ["--steps", str(10**25)], "epochs beyond counting": ["--epochs", "1e308"],
+    "lr inf": ["--lr", "inf"],
+    "lr NaN": ["--lr", "nan"],
+    "lr below 0": ["--lr", "-1"],
+    "dropout 1": ["--dropout", "1.0"],
+    "clip below 0": ["--clip", "-5"],
+    "hidden size 0": ["--hidden-size", "0"],
+    "hidden size huge": ["--hidden-size", str(10**12)],
+    "layers 0": ["--num-layers", "0"],
+    "layers huge": ["--num-layers", "65"],
+    "batch 0": ["--batch-size", "0"],
+    "batch huge": ["--batch-size", str(10**30)],
+    "window 0": ["--seq-length", "0"],
+    "seed below 0": ["--seed", "-1"],
+    "seed 2^64": ["--seed", str(2**64)],
+    "steps below 0": ["--steps", "-1"],
+    "steps beyond counting": ["--steps", str(10**25)],
+    "epochs beyond counting": ["--epochs", "1e308"],
     "epochs NaN": ["--epochs", "nan"],
-    "a device that is not there": ["--device", "cuda:7"], "a device that is none": ["--device", "gpu"],
-    "a budget that is none": ["--budget", "soon"], "two configs": ["--config", "names", "--config", "tiny"],
-    "a preset that is none": ["--config", "nowhere"], "split": ["--split", "0.9,0.9"],
+    "a device that is not there": ["--device", "cuda:7"],
+    "a device that is none": ["--device", "gpu"],
+    "a budget that is none": ["--budget", "soon"],
+    "two configs": ["--config", "names", "--config", "tiny"],
+    "a preset that is none": ["--config", "nowhere"],
+    "split": ["--split", "0.9,0.9"],
     "an encoding that is none": ["--encoding", "klingon"],
-    "an encoding of no text": ["--encoding", "rot13"], "a set without a section": ["--set", "lr=1"],
+    "an encoding of no text": ["--encoding", "rot13"],
+    "a set without a section": ["--set", "lr=1"],
     "an option and a value that is missing": ["--lr"],
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", TRAIN)
@@ -330,7 +438,17 @@ def test_a_training_that_cannot_be(row):
 
 
 def test_a_network_that_does_not_fit_is_refused_before_it_is_made():
-    refuses(2, "GB are free; try --hidden-size", "train", write(FEW), "--hidden-size", 65536, "--num-layers", 64, "-q")
+    refuses(
+        2,
+        "GB are free; try --hidden-size",
+        "train",
+        write(FEW),
+        "--hidden-size",
+        65536,
+        "--num-layers",
+        64,
+        "-q",
+    )
 
 
 @pytest.mark.parametrize("layers", [1, 2])
@@ -349,7 +467,10 @@ CONFIGS = {
     "a key twice": (b"[training]\nlr = 1\nlr = 2\n", "line 3"),
     "a key outside its section": (b"lr = 1\n", "there is no section [lr]"),
     "infinity": (b"[training]\nlr = inf\n", "is not a finite number (line 2)"),
-    "a number of 990 digits": (b"[training]\nsteps = " + b"9" * 990 + b"\n", "is above 9007199254740992"),
+    "a number of 990 digits": (
+        b"[training]\nsteps = " + b"9" * 990 + b"\n",
+        "is above 9007199254740992",
+    ),
     "half a table": (b"[training\nlr = 1\n", "line 1"),
     "bytes that are not UTF-8": (b"# caf\xe9\n", "byte 5 is not UTF-8"),
     "a dotted key that takes gigabytes": (b"a." * 8000 + b"b = 1\n", "a line over 1000 characters"),
@@ -430,11 +551,14 @@ def piped(run):
 
 
 DAMAGE = {
-    "torn": (torn, "damaged: its SHA-256 does not match"), "a bit flipped": (flipped, "damaged: its SHA-256 does not match"),
-    "a zip of pickles": (pickled, "is not a charrnn checkpoint"), "empty": (emptied, "is not a charrnn checkpoint"),
-    "of a later charrnn": (newer, "has format 3, written by charrnn 9.9"), "a pipe": (piped, "is not a regular file"),
+    "torn": (torn, "damaged: its SHA-256 does not match"),
+    "a bit flipped": (flipped, "damaged: its SHA-256 does not match"),
+    "a zip of pickles": (pickled, "is not a charrnn checkpoint"),
+    "empty": (emptied, "is not a charrnn checkpoint"),
+    "of a later charrnn": (newer, "has format 3, written by charrnn 9.9"),
+    "a pipe": (piped, "is not a regular file"),
     "missing": (shutil.rmtree, "no run"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("row", DAMAGE)
@@ -504,7 +628,9 @@ def test_no_control_character_of_a_text_reaches_a_terminal_from_any_command():
     works("eval", "r\x1bn", "--file", text, "--per-char")
     works("eval", "r\x1bn", "--file", text, "--rank")
     works("train", "--resume", "--run", "r\x1bn", "--steps", 2)
-    works("train", text, "--init-from", "r\x1bn", "--steps", 1, "--mode", "stream", "--run", "s\x1bn")
+    works(
+        "train", text, "--init-from", "r\x1bn", "--steps", 1, "--mode", "stream", "--run", "s\x1bn"
+    )
 
 
 # Rows that need a process, a kernel's limit or hours, or were at home elsewhere before
@@ -524,4 +650,5 @@ ELSEWHERE = {
 @pytest.mark.parametrize("row", ELSEWHERE)
 def test_the_other_rows_have_their_tests(row):
     file, name = ELSEWHERE[row].split("::")
-    assert f"def {name}(" in (Path(__file__).parent / file).read_text()
+    (path,) = Path(__file__).parent.rglob(file)
+    assert f"def {name}(" in path.read_text()

@@ -30,12 +30,17 @@ from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
 
 VOCABULARY = Vocabulary("char", (10, 97, 0xE9, 0x1F600))
-SETTINGS = Settings().with_values("model", cell="gru", hidden_size=3, num_layers=2, embedding_size=2)
+SETTINGS = Settings().with_values(
+    "model", cell="gru", hidden_size=3, num_layers=2, embedding_size=2
+)
 
 
 def weights(size=4):
     shapes = expected_shapes(SETTINGS.model, size)
-    return {name: np.full(shape, index + 0.5, np.float32) for index, (name, shape) in enumerate(shapes.items())}
+    return {
+        name: np.full(shape, index + 0.5, np.float32)
+        for index, (name, shape) in enumerate(shapes.items())
+    }
 
 
 def meta_of(kind="charrnn-model", **changes):
@@ -106,12 +111,18 @@ def without(name):
     [
         (weights() | {"head.bias": np.zeros(5, np.float32)}, "head.bias"),
         (weights() | {"head.weight": np.zeros((3, 4), np.float32)}, "head.weight"),
-        (weights() | {"recurrent.weight_ih_l1": np.zeros((9, 2), np.float32)}, "recurrent.weight_ih_l1"),
+        (
+            weights() | {"recurrent.weight_ih_l1": np.zeros((9, 2), np.float32)},
+            "recurrent.weight_ih_l1",
+        ),
         (weights() | {"head.bias": np.zeros((4, 1), np.float32)}, "head.bias"),
         (without("head.bias"), "head.bias"),
         (without("recurrent.bias_hh_l1"), "recurrent.bias_hh_l1"),
         (weights() | {"extra\x1b": np.zeros(1, np.float32)}, "extra\\x1b"),
-        (weights() | {"recurrent.weight_ih_l2": np.zeros((9, 3), np.float32)}, "recurrent.weight_ih_l2"),
+        (
+            weights() | {"recurrent.weight_ih_l2": np.zeros((9, 3), np.float32)},
+            "recurrent.weight_ih_l2",
+        ),
         ({}, "embedding.weight"),
     ],
 )
@@ -134,7 +145,9 @@ def test_weights_of_another_type_are_refused(kind, refusal):
 
 
 def test_a_model_file_with_the_names_of_a_checkpoint_is_refused(refusal):
-    assert "does not fit" in refusal({"model." + name: value for name, value in weights().items()}, meta_of())
+    assert "does not fit" in refusal(
+        {"model." + name: value for name, value in weights().items()}, meta_of()
+    )
 
 
 # Settings and vocabularies that make no sense
@@ -201,7 +214,9 @@ def test_missing_metadata_is_refused(key, refusal):
 
 
 def test_sizes_that_would_need_terabytes_are_refused_without_memory(refusal):
-    settings = changed("model", hidden_size=65536, num_layers=64, embedding_size=65536, skip="dense")
+    settings = changed(
+        "model", hidden_size=65536, num_layers=64, embedding_size=65536, skip="dense"
+    )
     assert "does not fit the settings" in refusal(weights(), meta_of() | {"settings": settings})
 
 
@@ -211,7 +226,11 @@ def test_another_vocabulary_size_than_the_weights_is_refused(refusal):
 
 def test_a_stream_model_needs_no_newline(tmp_path):
     vocabulary = Vocabulary("char", (97, 98))
-    write_tensors(tmp_path / "m", weights(size=2), model_meta("charrnn-model", SETTINGS, vocabulary, "stream", 1))
+    write_tensors(
+        tmp_path / "m",
+        weights(size=2),
+        model_meta("charrnn-model", SETTINGS, vocabulary, "stream", 1),
+    )
     assert read_model(tmp_path / "m").vocabulary.newline is None
 
 
@@ -225,15 +244,22 @@ def test_a_newer_format_is_refused_with_both_versions(refusal):
 
 
 def test_shapes_of_a_dense_lstm_by_hand():
-    settings = ModelSettings(cell="lstm", hidden_size=5, num_layers=2, embedding_size=3, skip="dense")
+    settings = ModelSettings(
+        cell="lstm", hidden_size=5, num_layers=2, embedding_size=3, skip="dense"
+    )
     assert expected_shapes(settings, 7) == {
         "embedding.weight": (7, 3),
-        "recurrent.weight_ih_l0": (20, 3), "recurrent.weight_hh_l0": (20, 5),
-        "recurrent.bias_ih_l0": (20,), "recurrent.bias_hh_l0": (20,),
-        "recurrent.weight_ih_l1": (20, 8), "recurrent.weight_hh_l1": (20, 5),
-        "recurrent.bias_ih_l1": (20,), "recurrent.bias_hh_l1": (20,),
-        "head.weight": (7, 13), "head.bias": (7,),
-    }  # fmt: skip
+        "recurrent.weight_ih_l0": (20, 3),
+        "recurrent.weight_hh_l0": (20, 5),
+        "recurrent.bias_ih_l0": (20,),
+        "recurrent.bias_hh_l0": (20,),
+        "recurrent.weight_ih_l1": (20, 8),
+        "recurrent.weight_hh_l1": (20, 5),
+        "recurrent.bias_ih_l1": (20,),
+        "recurrent.bias_hh_l1": (20,),
+        "head.weight": (7, 13),
+        "head.bias": (7,),
+    }
 
 
 def test_sizes_left_open_are_a_mistake_of_ours():
@@ -331,7 +357,9 @@ def test_a_missing_folder_has_no_checkpoints(tmp_path):
 def test_the_newest_run_is_the_one_written_to_last(tmp_path):
     write_here(tmp_path / "a/model.safetensors", mtime=3_000)
     write_here(tmp_path / "b/model.safetensors", mtime=2_500)
-    write_here(tmp_path / "b/checkpoints/step-00000001.safetensors", "charrnn-checkpoint", mtime=4_000)
+    write_here(
+        tmp_path / "b/checkpoints/step-00000001.safetensors", "charrnn-checkpoint", mtime=4_000
+    )
     write_here(tmp_path / "c/model.safetensors", mtime=2_000)
     (tmp_path / "empty").mkdir()
     (tmp_path / "file").touch()
@@ -352,10 +380,51 @@ def test_no_run_is_an_error_that_says_how_to_make_one(made, tmp_path):
 
 
 JUNK = [
-    0, 1, -1, 3, 255, 2**31, 2**32, 2**62, 2**63, 2**64, 10**30, 1.5, -0.0, 1e308, True, None, "", "x", "F32", "\0", "\ud800",
-    [], [[]], {}, {"a": 1}, [0, 0], [2**63, 2**63], "9" * 5000,
-]  # fmt: skip
-TYPES = ["I32", "U32", "F16", "F64", "BF16", "I8", "U8", "I64", "BOOL", "F8_E4M3", "F4", "f32", "", 3]
+    0,
+    1,
+    -1,
+    3,
+    255,
+    2**31,
+    2**32,
+    2**62,
+    2**63,
+    2**64,
+    10**30,
+    1.5,
+    -0.0,
+    1e308,
+    True,
+    None,
+    "",
+    "x",
+    "F32",
+    "\0",
+    "\ud800",
+    [],
+    [[]],
+    {},
+    {"a": 1},
+    [0, 0],
+    [2**63, 2**63],
+    "9" * 5000,
+]
+TYPES = [
+    "I32",
+    "U32",
+    "F16",
+    "F64",
+    "BF16",
+    "I8",
+    "U8",
+    "I64",
+    "BOOL",
+    "F8_E4M3",
+    "F4",
+    "f32",
+    "",
+    3,
+]
 DIGEST = b'\\"sha256\\":\\"'
 
 
@@ -383,7 +452,11 @@ def altered(data, number):
             if number % 4 == 1:  # the last bias: the largest number, an infinity, NaN
                 data[-4:] = np.array([pick([3.4e38, np.inf, np.nan])], np.float32).tobytes()
         elif what == 3:  # a torn file, or a longer one
-            data = data[: generator.integers(8, len(data))] if number % 3 else data + bytes(generator.integers(1, 20))
+            data = (
+                data[: generator.integers(8, len(data))]
+                if number % 3
+                else data + bytes(generator.integers(1, 20))
+            )
         elif what == 4:  # another header length
             other = pick([0, 1, max(size, 1) - 1, size + 1, 2**31, 2**63, 2**64 - 1]) % 2**64
             data = other.to_bytes(8, "little") + data[8:]
@@ -408,10 +481,20 @@ def with_other_header(data, size, what, generator, pick):
         if what == 5:
             pick_in(entry["shape"], generator, pick(JUNK))
         elif what == 6:
-            entry["shape"] = pick([entry["shape"][::-1], [*entry["shape"], 1], entry["shape"][1:], pick(JUNK)])
+            entry["shape"] = pick(
+                [entry["shape"][::-1], [*entry["shape"], 1], entry["shape"][1:], pick(JUNK)]
+            )
         elif what == 7:
             begin, end = entry["data_offsets"]
-            choices = [[end, begin], [begin, end + 4], [begin + 4, end], [0, 2**63], [-4, end], [begin], pick(JUNK)]
+            choices = [
+                [end, begin],
+                [begin, end + 4],
+                [begin + 4, end],
+                [0, 2**63],
+                [-4, end],
+                [begin],
+                pick(JUNK),
+            ]
             entry["data_offsets"] = pick(choices)
         elif what == 8:
             entry["dtype"] = pick(TYPES)
@@ -427,7 +510,13 @@ def with_other_header(data, size, what, generator, pick):
                     break
                 place = place[key]
         header["__metadata__"]["meta"] = json.dumps(meta, separators=(",", ":"))
-    except (ValueError, KeyError, TypeError, AttributeError, IndexError):  # an earlier change went too far for that
+    except (
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        IndexError,
+    ):  # an earlier change went too far for that
         return data
     text = json.dumps(header, separators=(",", ":")).encode()
     if what == 11 and generator.integers(2):  # a key twice
@@ -460,7 +549,9 @@ def load_altered(folder, numbers):
                 "not a charrnn checkpoint",
                 "format",
             )
-            ends[next(reason for reason in reasons if reason in message and "\n" not in message)] += 1
+            ends[
+                next(reason for reason in reasons if reason in message and "\n" not in message)
+            ] += 1
         else:
             [sample] = Sampler(model, engine=engine).generate(1, length=5, seed=number)
             assert 1 <= sample.chars <= 5, number
@@ -487,5 +578,7 @@ def test_ten_thousand_altered_files_are_refused_or_work(tmp_path):
     code = f"import pathlib, test_modelfile as t; t.load_altered(pathlib.Path({str(tmp_path)!r}), range(10_000))"
     here = Path(__file__).parent
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, (here.parent, here)))}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=280)
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=280
+    )
     assert done.returncode == 0, done.stderr[-4000:]

@@ -27,9 +27,13 @@ def built(folder, call, **changes):
         if (ROOT / name).is_file():
             (folder / "src" / name).parent.mkdir(parents=True, exist_ok=True)
             (folder / "src" / name).write_bytes((ROOT / name).read_bytes())
-    build = f"from setuptools import build_meta; build_meta.{call}({str(folder)!r})"  # what pip calls
+    build = (
+        f"from setuptools import build_meta; build_meta.{call}({str(folder)!r})"  # what pip calls
+    )
     command, environment = [sys.executable, "-c", build], {**os.environ, **changes}
-    subprocess.run(command, cwd=folder / "src", env=environment, check=True, capture_output=True, timeout=200)
+    subprocess.run(
+        command, cwd=folder / "src", env=environment, check=True, capture_output=True, timeout=200
+    )
     return next(path for path in folder.glob("charrnn_torch-*") if path.is_file())
 
 
@@ -40,14 +44,20 @@ def engine_of(wheel, folder):
     environment.pop("CHARRNN_KERNEL", None)
     code = "import charrnn.kernel.library as l; print(l.__file__, l.describe(), sep='\\n')"
     command = [sys.executable, "-P", "-c", code]
-    done = subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60)
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=True, timeout=60
+    )
     file, engine = done.stdout.splitlines()
     assert Path(file).is_relative_to(folder)
     return engine
 
 
 def kernels(wheel):
-    return [name for name in zipfile.ZipFile(wheel).namelist() if name.startswith("charrnn/kernel/_kernel")]
+    return [
+        name
+        for name in zipfile.ZipFile(wheel).namelist()
+        if name.startswith("charrnn/kernel/_kernel")
+    ]
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +94,9 @@ def test_without_a_compiler_a_wheel_is_built_all_the_same_and_numpy_samples(tmp_
 def test_a_source_distribution_holds_the_source_of_the_kernel(tmp_path):
     with tarfile.open(built(tmp_path, "build_sdist")) as archive:
         inside = {name.partition("/")[2] for name in archive.getnames()}
-    assert {str(path.relative_to(ROOT)) for path in (ROOT / "charrnn/kernel").glob("*.[ch]")} <= inside
+    assert {
+        str(path.relative_to(ROOT)) for path in (ROOT / "charrnn/kernel").glob("*.[ch]")
+    } <= inside
 
 
 @pytest.mark.medium
@@ -106,7 +118,9 @@ def test_an_installed_wheel_trains_on_names_from_any_directory(wheel, tmp_path, 
         "1",
     ]
     environment = {**os.environ, "PYTHONPATH": str(tmp_path / "site")}
-    done = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200)
+    done = subprocess.run(
+        command, cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=200
+    )
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "runs/names/model.safetensors").exists()
     assert ("no file names.txt here" in done.stderr) == (corpus == "names.txt")

@@ -18,7 +18,12 @@ from charrnn.errors import CheckpointError, StorageError
 from charrnn.storage import json_line, read_bounded, read_tensors, write_atomically, write_tensors
 
 KINDS = {"test": 3}
-META = {"kind": "test", "format": 3, "charrnn": "9.9", "text": 'é "sha256":"' + "0" * 64 + '" \U0001f600 \x1b'}
+META = {
+    "kind": "test",
+    "format": 3,
+    "charrnn": "9.9",
+    "text": 'é "sha256":"' + "0" * 64 + '" \U0001f600 \x1b',
+}
 TENSORS = {
     "b": np.arange(6, dtype=np.float32).reshape(2, 3),
     "a": np.array([1, -2], np.int64),
@@ -57,7 +62,9 @@ def header(meta, tensors=None):
     """meta: an object, or the text of one after its opening brace."""
     text = meta if isinstance(meta, str) else json.dumps(meta)[1:]
     text = '{"sha256":"' + "0" * 64 + '",' + text
-    return json.dumps({"__metadata__": {"meta": text}} | (tensors or {}), separators=(",", ":")).encode()
+    return json.dumps(
+        {"__metadata__": {"meta": text}} | (tensors or {}), separators=(",", ":")
+    ).encode()
 
 
 def own(meta):
@@ -97,14 +104,21 @@ def test_the_file_is_a_safetensors_file_for_everyone(written):
 
 def test_the_digest_is_the_sha256_of_the_file_with_zeros_in_its_place(written):
     data = written.read_bytes()
-    digest = json.loads(json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["meta"])["sha256"]
+    digest = json.loads(
+        json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]["meta"]
+    )["sha256"]
     assert data.count(digest.encode()) == 1
     assert hashlib.sha256(data.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
 
 
 def test_texts_that_imitate_the_digest_do_not_confuse_it(tmp_path):
     plain = '{"sha256":"' + "0" * 64 + '"'
-    imitations = [plain, plain.replace('"', '\\"'), plain.replace("0", "f"), '{"__metadata__":{"meta":"' + plain]
+    imitations = [
+        plain,
+        plain.replace('"', '\\"'),
+        plain.replace("0", "f"),
+        '{"__metadata__":{"meta":"' + plain,
+    ]
     meta = META | {"vocabulary": imitations} | dict.fromkeys(imitations, 1)
     tensors = dict.fromkeys(imitations, TENSORS["a"])
     write_tensors(tmp_path / "x", tensors, meta)
@@ -169,7 +183,9 @@ def test_a_changed_weight_is_called_damage(written):
 def test_two_swapped_bytes_are_seen(written):
     data = bytearray(written.read_bytes())
     body = 8 + int.from_bytes(data[:8], "little")
-    first, second = next((i, j) for i in range(body, len(data)) for j in range(i) if j >= body and data[i] != data[j])
+    first, second = next(
+        (i, j) for i in range(body, len(data)) for j in range(i) if j >= body and data[i] != data[j]
+    )
     data[first], data[second] = data[second], data[first]
     written.write_bytes(data)
     refusal(written)
@@ -325,7 +341,10 @@ def test_a_tensor_that_does_not_fit_its_bytes_is_refused(entry, tmp_path):
 def test_a_tensor_type_that_numpy_lacks_does_no_harm(kind, tmp_path):
     size = 2 if kind == "BF16" else 1
     (tmp_path / "x").write_bytes(
-        sealed(header(META, {"t": {"dtype": kind, "shape": [1], "data_offsets": [0, size]}}), b"\0" * size)
+        sealed(
+            header(META, {"t": {"dtype": kind, "shape": [1], "data_offsets": [0, size]}}),
+            b"\0" * size,
+        )
     )
     with contextlib.suppress(CheckpointError):
         read_tensors(tmp_path / "x", KINDS)
@@ -374,17 +393,26 @@ class FullFile:
 
 @pytest.mark.parametrize("step", ["open", "write", "flush", "fsync", "replace"])
 @pytest.mark.parametrize("existed", [True, False])
-def test_a_failure_at_any_step_leaves_the_old_file_and_no_other(step, existed, tmp_path, monkeypatch):
+def test_a_failure_at_any_step_leaves_the_old_file_and_no_other(
+    step, existed, tmp_path, monkeypatch
+):
     path = tmp_path / "x"
     if existed:
         path.write_bytes(b"old")
     if step in ("write", "flush"):
-        monkeypatch.setattr(storage, "open", lambda *args, **named: FullFile(open(*args, **named), step), raising=False)
+        monkeypatch.setattr(
+            storage,
+            "open",
+            lambda *args, **named: FullFile(open(*args, **named), step),
+            raising=False,
+        )
     elif step == "open":
         monkeypatch.setattr(storage, "open", failing(), raising=False)
     else:
         monkeypatch.setattr(storage.os, step, failing())
-    with pytest.raises(StorageError, match="No space left on device; make room or choose another --run") as caught:
+    with pytest.raises(
+        StorageError, match="No space left on device; make room or choose another --run"
+    ) as caught:
         write_atomically(path, b"new contents")
     monkeypatch.undo()
     assert caught.value.exit_code == 5
@@ -405,7 +433,9 @@ def test_the_data_is_synced_before_the_rename_and_the_directory_after(tmp_path, 
     real_fsync, real_replace = os.fsync, os.replace
 
     def fsync(descriptor):
-        steps.append("sync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file")
+        steps.append(
+            "sync directory" if stat.S_ISDIR(os.fstat(descriptor).st_mode) else "sync file"
+        )
         real_fsync(descriptor)
 
     def replace(*paths):

@@ -54,16 +54,44 @@ def newest(run):
 # Checkpoints
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("step", 5), ("step", -1), ("step", "6"), ("step", None), ("step", 10**30), ("plan", None), ("plan", []),
-    ("plan", {"more": 1}), ("plan", {"eval_steps": 0}), ("plan", {"save_steps": "1"}), ("plan", {"total_steps": -1}),
-    ("plan", {"total_steps": 1e9}), ("plan", {"start_step": None}), ("plan", {"start_progress": 2}),
-    ("plan", {"start_progress": "0"}), ("plan", {"total_steps": True}), ("place", None), ("place", {}),
-    ("place", {"step": 6}), ("place", {"step": 6, "recent": []}), ("origins", 3), ("origins", {"lr": 3}),
-    ("origins", [1]), ("surroundings", "cpu"), ("surroundings", 7), ("lift", 5), ("lift", [[999, 1.0]]),
-    ("lift", [[0, 1e9]]), ("lift", [["a", "b"]]), ("metrics_bytes", -1), ("metrics_bytes", "0"),
-    ("samples_bytes", 2**64), ("samples_bytes", None),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("step", 5),
+        ("step", -1),
+        ("step", "6"),
+        ("step", None),
+        ("step", 10**30),
+        ("plan", None),
+        ("plan", []),
+        ("plan", {"more": 1}),
+        ("plan", {"eval_steps": 0}),
+        ("plan", {"save_steps": "1"}),
+        ("plan", {"total_steps": -1}),
+        ("plan", {"total_steps": 1e9}),
+        ("plan", {"start_step": None}),
+        ("plan", {"start_progress": 2}),
+        ("plan", {"start_progress": "0"}),
+        ("plan", {"total_steps": True}),
+        ("place", None),
+        ("place", {}),
+        ("place", {"step": 6}),
+        ("place", {"step": 6, "recent": []}),
+        ("origins", 3),
+        ("origins", {"lr": 3}),
+        ("origins", [1]),
+        ("surroundings", "cpu"),
+        ("surroundings", 7),
+        ("lift", 5),
+        ("lift", [[999, 1.0]]),
+        ("lift", [[0, 1e9]]),
+        ("lift", [["a", "b"]]),
+        ("metrics_bytes", -1),
+        ("metrics_bytes", "0"),
+        ("samples_bytes", 2**64),
+        ("samples_bytes", None),
+    ],
+)
 def test_a_record_of_a_training_that_makes_no_sense_is_refused(run, key, value):
     rewrite(newest(run), lambda tensors, meta: meta.update({key: value}))
     before = (run / "metrics.jsonl").read_bytes()
@@ -72,10 +100,20 @@ def test_a_record_of_a_training_that_makes_no_sense_is_refused(run, key, value):
     assert (run / "metrics.jsonl").read_bytes() == before
 
 
-@pytest.mark.parametrize(("key", "value"), [
-    ("best_nats", "low"), ("best_nats", True), ("chars", -1), ("chars", 1.5), ("chars", None), ("elapsed_s", 1e308), ("more", 1),
-    ("rollbacks", 2**60), ("val_nats", []),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("best_nats", "low"),
+        ("best_nats", True),
+        ("chars", -1),
+        ("chars", 1.5),
+        ("chars", None),
+        ("elapsed_s", 1e308),
+        ("more", 1),
+        ("rollbacks", 2**60),
+        ("val_nats", []),
+    ],
+)
 def test_a_place_that_is_none_is_refused(run, key, value):
     rewrite(newest(run), lambda tensors, meta: meta["place"].update({key: value}))
     with pytest.raises(CheckpointError, match="makes no sense"):
@@ -92,11 +130,20 @@ def test_the_recorded_number_of_threads_is_a_hint(run, threads):
     assert resumed(run, 7).place.step == 7
 
 
-@pytest.mark.parametrize("change", [
-    lambda state: state[0], lambda state: state[:, :-1], lambda state: state[:, :, :-1], lambda state: state[:-1],
-    lambda state: None, lambda state: state.astype(np.int32), lambda state: state.astype(np.float64), lambda state: state[:, :0],
-    lambda state: state.ravel(),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda state: state[0],
+        lambda state: state[:, :-1],
+        lambda state: state[:, :, :-1],
+        lambda state: state[:-1],
+        lambda state: None,
+        lambda state: state.astype(np.int32),
+        lambda state: state.astype(np.float64),
+        lambda state: state[:, :0],
+        lambda state: state.ravel(),
+    ],
+)
 def test_a_carried_state_that_does_not_fit_is_refused(run, change):
     def break_it(tensors, meta):
         state = change(tensors.pop("state.0"))
@@ -126,12 +173,26 @@ def test_numbers_beside_the_weights_must_be_finite_too(run, prefix, value):
 
 @pytest.mark.parametrize(
     "fingerprint",
-    ["../../evil/evil" + "0" * 49, "../x", "", "0" * 63, "0" * 65, "A" * 64, "0" * 64 + "\n", 7, None, []],
+    [
+        "../../evil/evil" + "0" * 49,
+        "../x",
+        "",
+        "0" * 63,
+        "0" * 65,
+        "A" * 64,
+        "0" * 64 + "\n",
+        7,
+        None,
+        [],
+    ],
 )
 def test_a_text_is_looked_for_in_the_run_only(run, fingerprint):
     for file in (newest(run), run / "model.safetensors"):
         rewrite(file, lambda tensors, meta: meta.update(fingerprint=fingerprint))
-    for call in (resumed, lambda run: open_corpus(run / "corpus", read_model(run).meta["fingerprint"])):
+    for call in (
+        resumed,
+        lambda run: open_corpus(run / "corpus", read_model(run).meta["fingerprint"]),
+    ):
         with pytest.raises(CheckpointError, match="its run names no text of charrnn"):
             call(run)
 
@@ -151,7 +212,10 @@ def test_mixing_in_a_strangers_text_writes_nothing_outside_the_new_run(run, tmp_
     before = set(tmp_path.rglob("*"))
     settings = {"init_from": str(run), "mix": 0.3, "steps": 1, "mode": "stream"}
     with pytest.raises(CheckpointError, match="--mix needs the text"):
-        train(Request(str(tmp_path / "text.txt"), (("--", settings),), run=tmp_path / "new"), Watcher())
+        train(
+            Request(str(tmp_path / "text.txt"), (("--", settings),), run=tmp_path / "new"),
+            Watcher(),
+        )
     assert set(tmp_path.rglob("*")) == before
 
 
@@ -203,16 +267,23 @@ def test_a_run_behind_a_link_is_a_run(run, tmp_path):
 # Texts of a run
 
 
-@pytest.mark.parametrize(("name", "change"), [
-    (STREAM, lambda ids: np.append(ids[:-1], 200)), (STREAM, lambda ids: np.insert(ids[1:], 3, 15)),
-    (LINES, lambda ids: np.append(ids[:-1], 5)), (LINES, lambda ids: np.append(ids[:-1], 34)),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("name", "change"),
+    [
+        (STREAM, lambda ids: np.append(ids[:-1], 200)),
+        (STREAM, lambda ids: np.insert(ids[1:], 3, 15)),
+        (LINES, lambda ids: np.append(ids[:-1], 5)),
+        (LINES, lambda ids: np.append(ids[:-1], 34)),
+    ],
+)
 def test_ids_beyond_the_alphabet_and_lines_without_an_end_are_refused(name, change, tmp_path):
     """The kernel reads weights with them."""
     run = Path(shutil.copytree(FIXTURES / name, tmp_path / "run"))
     [ids] = run.glob("corpus/*.ids")
     ids.write_bytes(change(np.frombuffer(ids.read_bytes(), np.uint8)).astype(np.uint8).tobytes())
-    about = json.loads(ids.with_suffix(".json").read_text()) | {"sha256": hashlib.sha256(ids.read_bytes()).hexdigest()}
+    about = json.loads(ids.with_suffix(".json").read_text()) | {
+        "sha256": hashlib.sha256(ids.read_bytes()).hexdigest()
+    }
     del about["digest"]
     ids.with_suffix(".json").write_text(json.dumps(about))
     with pytest.raises(CheckpointError, match="does not fit its alphabet"):
@@ -221,14 +292,20 @@ def test_ids_beyond_the_alphabet_and_lines_without_an_end_are_refused(name, chan
 
 @pytest.mark.parametrize(("length", "fits"), [(4096, True), (4097, False)])
 @pytest.mark.parametrize("shift", [0, 1, 2000])
-def test_lines_longer_than_lines_may_be_are_refused_wherever_they_lie(length, fits, shift, tmp_path):
+def test_lines_longer_than_lines_may_be_are_refused_wherever_they_lie(
+    length, fits, shift, tmp_path
+):
     """Also across the pieces of 262,144 ids that are looked at at once."""
     run = Path(shutil.copytree(FIXTURES / LINES, tmp_path / "run"))
     [path] = run.glob("corpus/*.ids")
-    lines = [[1] * 99 + [0]] * 2600 + [[1] * (2143 - shift) + [0]] + [[1] * length + [0]] + [[1, 0]] * 3
+    lines = (
+        [[1] * 99 + [0]] * 2600 + [[1] * (2143 - shift) + [0]] + [[1] * length + [0]] + [[1, 0]] * 3
+    )
     ids = np.concatenate(lines).astype(np.uint8)
     path.write_bytes(ids.tobytes())
-    about = json.loads(path.with_suffix(".json").read_text()) | {"sha256": hashlib.sha256(ids.tobytes()).hexdigest()}
+    about = json.loads(path.with_suffix(".json").read_text()) | {
+        "sha256": hashlib.sha256(ids.tobytes()).hexdigest()
+    }
     del about["digest"]
     about["bounds"] = {
         "train": [0, len(ids) - 4],
@@ -270,7 +347,11 @@ def test_json_that_would_take_gigabytes_is_refused_unread(bomb, tmp_path, monkey
 
 def test_the_largest_vocabulary_is_still_read(tmp_path):
     symbols = [code for code in range(0x110000) if not 0xD800 <= code < 0xE000]
-    write_tensors(tmp_path / "m", {"x": np.zeros(1)}, {"kind": "charrnn-model", "format": 1, "symbols": symbols})
+    write_tensors(
+        tmp_path / "m",
+        {"x": np.zeros(1)},
+        {"kind": "charrnn-model", "format": 1, "symbols": symbols},
+    )
     assert read_tensors(tmp_path / "m", KINDS)[1]["symbols"] == symbols
 
 
@@ -293,18 +374,26 @@ def test_numbers_that_json_has_not_are_refused(number, tmp_path):
 
 
 @pytest.mark.parametrize(
-    "pattern", ["(.*)*x", ".*.*.*.*.*x", "(a*)*\\1*b", "(a|||||b)+c", "(?:a|b)*?(?:a|b)*?(?:a|b)*?(?:a|b)*?c"]
+    "pattern",
+    ["(.*)*x", ".*.*.*.*.*x", "(a*)*\\1*b", "(a|||||b)+c", "(?:a|b)*?(?:a|b)*?(?:a|b)*?(?:a|b)*?c"],
 )
 def test_a_pattern_that_takes_years_is_stopped(pattern, monkeypatch):
     monkeypatch.setattr(constraints, "PATTERN_S", 0.01)
-    with pytest.raises(SettingsError, match="takes over 0.01 s for one text; write it without repeats") as caught:
+    with pytest.raises(
+        SettingsError, match="takes over 0.01 s for one text; write it without repeats"
+    ) as caught:
         Constraints(matching=pattern).matches("a" * 1000)
     assert caught.value.exit_code == 2
 
 
 @pytest.mark.parametrize(
     ("pattern", "fits"),
-    [("((a?){1000}){1000}", True), ("((a?){1000}){1001}", False), ("a{9,}b{1000001}", False), ("{", True)],
+    [
+        ("((a?){1000}){1000}", True),
+        ("((a?){1000}){1001}", False),
+        ("a{9,}b{1000001}", False),
+        ("{", True),
+    ],
 )
 def test_counts_that_multiply_to_over_a_million_are_refused(pattern, fits):
     if fits:
@@ -324,7 +413,9 @@ def test_the_clock_of_a_pattern_leaves_no_trace():
 
 def test_a_pattern_is_looked_for_in_threads_too():
     found = []
-    thread = threading.Thread(target=lambda: found.append(Constraints(matching="a+b+").matches("aab")))
+    thread = threading.Thread(
+        target=lambda: found.append(Constraints(matching="a+b+").matches("aab"))
+    )
     thread.start()
     thread.join()
     assert found == [True]
@@ -336,7 +427,9 @@ def test_a_pattern_is_looked_for_in_threads_too():
 def test_no_cell_of_a_csv_begins_a_formula(tmp_path):
     (tmp_path / "text.txt").write_text("=cmd|' /C calc'!A0 +1 -2 @sum ＝x 'a\n" * 3)
     for words in ([], ["--words"]):
-        done = typed("cooccur", tmp_path / "text.txt", "--csv", tmp_path / "out.csv", "--top", 99, *words)
+        done = typed(
+            "cooccur", tmp_path / "text.txt", "--csv", tmp_path / "out.csv", "--top", 99, *words
+        )
         assert done.code == 0
         head, *rows = csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))
         labels = [row[0] for row in rows]

@@ -79,7 +79,10 @@ def test_visible(text, expected):
 @given(st.text(st.characters(exclude_categories=())))
 def test_visible_text_holds_no_control_character_and_can_be_written(text):
     result = visible(text)
-    assert all(char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp") for char in result)
+    assert all(
+        char in "\n\t" or unicodedata.category(char) not in ("Cc", "Cs", "Zl", "Zp")
+        for char in result
+    )
     result.encode("utf-8")
 
 
@@ -139,7 +142,9 @@ def test_a_full_disk_is_a_storage_error(method, monkeypatch):
 def test_a_reader_that_left_ends_the_program_quietly(pieces):
     code = f"from charrnn.terminal import write_stdout\ninput()\nwrite_stdout({pieces})"
     words = [sys.executable, "-c", code]
-    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
+    with subprocess.Popen(
+        words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    ) as writer:
         writer.stdout.close()  # before it may write
         _, complaint = writer.communicate(b"go\n", timeout=60)
     assert (writer.returncode, complaint) == (0, b"")

@@ -35,14 +35,23 @@ def cells(
     run: Run = None,
     chars: Annotated[
         int | None,
-        _option(f"Characters of held-out text to read (default: {CHARS:,}; of --show {SHOWN_CHARS:,}).", "N"),
+        _option(
+            f"Characters of held-out text to read (default: {CHARS:,}; of --show {SHOWN_CHARS:,}).",
+            "N",
+        ),
     ] = None,
-    top: Annotated[int | None, _option("The best N cells for each feature (default: 1).", "N")] = None,
-    show: Annotated[str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")] = None,
+    top: Annotated[
+        int | None, _option("The best N cells for each feature (default: 1).", "N")
+    ] = None,
+    show: Annotated[
+        str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")
+    ] = None,
     csv: Annotated[
         Path | None,
         typer.Option(
-            help="Write the figures to this file; - is standard output.", rich_help_panel=PANEL, show_default=False
+            help="Write the figures to this file; - is standard output.",
+            rich_help_panel=PANEL,
+            show_default=False,
         ),
     ] = None,
     json: Json = False,
@@ -51,7 +60,9 @@ def cells(
     most_chars = MOST_CHARS if show is None else MOST_SHOWN_CHARS
     for name, value, most in (("--chars", chars, most_chars), ("--top", top, MOST_TOP)):
         if value is not None and not 1 <= value <= most:
-            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}{' with --show' if show else ''}")
+            raise SettingsError(
+                f"{name} {value}: must be between 1 and {most:,}{' with --show' if show else ''}"
+            )
     if show is not None and top is not None:
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
     check_outputs(None, csv, json)
@@ -66,7 +77,9 @@ def cells(
         _show(model, shown, show, chars or SHOWN_CHARS, csv, json)
 
 
-def _search(model: ModelFile, shown: str, chars: int, top: int, csv: Path | None, json: bool) -> None:
+def _search(
+    model: ModelFile, shown: str, chars: int, top: int, csv: Path | None, json: bool
+) -> None:
     from charrnn.insight.cells import held_out
     from charrnn.insight.search import Found, search
 
@@ -77,8 +90,14 @@ def _search(model: ModelFile, shown: str, chars: int, top: int, csv: Path | None
     if _write_csv(csv, Found._fields[:-3], rows):  # no text in what a spreadsheet may open
         return
     if json:
-        about = {"run": str(model.path), "step": model.meta.get("step"), "chars": found.chars, "units": found.units,
-                 "dialect": found.dialect, "left_out": found.left_out}  # fmt: skip
+        about = {
+            "run": str(model.path),
+            "step": model.meta.get("step"),
+            "chars": found.chars,
+            "units": found.units,
+            "dialect": found.dialect,
+            "left_out": found.left_out,
+        }
         return _write_json([about | {"found": rows}])
     _print_search(shown, found)
 
@@ -90,17 +109,27 @@ def _print_search(shown: str, found: Search) -> None:
     facts = []
     if found.found:
         print_table(
-            title, ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
+            title,
+            ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
             [row_of(one) for one in found.found],
-        )  # fmt: skip
+        )
         facts = [
-            ("score", "correlation on the half of the text that had no say in which cell was picked"),
+            (
+                "score",
+                "correlation on the half of the text that had no say in which cell was picked",
+            ),
             ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
-            ("by luck", "the best score of any cell when the feature is taken from elsewhere in the text"),
+            (
+                "by luck",
+                "the best score of any cell when the feature is taken from elsewhere in the text",
+            ),
         ]
     else:
         facts = [
-            ("nothing", f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars")
+            (
+                "nothing",
+                f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars",
+            )
         ]
     if lucky := list(dict.fromkeys(one.feature for one in found.found if not one.beats_luck)):
         facts.append(("luck alone", f"{', '.join(lucky)}: no better than what luck can do"))
@@ -114,12 +143,18 @@ def _print_search(shown: str, found: Search) -> None:
 def row_of(one: Found) -> list[str]:
     """Of the table: feature, cell, score, accuracy, what luck can do, and the text that ends in the cell's peak."""
     return [
-        one.feature, f"{one.cell}:{one.unit}", f"{one.score:+.3f}", "" if one.accuracy is None else f"{one.accuracy:.1%}",
-        f"{one.chance:.3f}", one_line((one.before + one.peak)[-SHOWN_BEFORE:]),
-    ]  # fmt: skip
+        one.feature,
+        f"{one.cell}:{one.unit}",
+        f"{one.score:+.3f}",
+        "" if one.accuracy is None else f"{one.accuracy:.1%}",
+        f"{one.chance:.3f}",
+        one_line((one.before + one.peak)[-SHOWN_BEFORE:]),
+    ]
 
 
-def _show(model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None, json: bool) -> None:
+def _show(
+    model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None, json: bool
+) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
@@ -133,9 +168,13 @@ def _show(model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None,
     if json:
         return _write_json(rows)
     decode = model.vocabulary.decode
-    pieces = [(decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())]
+    pieces = [
+        (decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())
+    ]
     low, high = extent(name, values)
-    print_shaded(f"{shown}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces)
+    print_shaded(
+        f"{shown}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces
+    )
 
 
 def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, Any]]:
@@ -143,12 +182,18 @@ def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, 
     symbols, rows = model.vocabulary.symbols, []
     for place, char in enumerate(found.ids.tolist()):
         value, nats = float(values[place]), float(found.surprise[place])
-        guesses = zip(found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True)
-        rows.append({
-            "place": place, "code": symbols[char], "activation": value if math.isfinite(value) else None,
-            "bits": nats / math.log(2) if math.isfinite(nats) else None,
-            "guesses": [[symbols[guess], share] for guess, share in guesses if guess >= 0],
-        })  # fmt: skip
+        guesses = zip(
+            found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True
+        )
+        rows.append(
+            {
+                "place": place,
+                "code": symbols[char],
+                "activation": value if math.isfinite(value) else None,
+                "bits": nats / math.log(2) if math.isfinite(nats) else None,
+                "guesses": [[symbols[guess], share] for guess, share in guesses if guess >= 0],
+            }
+        )
     return rows
 
 

@@ -22,7 +22,9 @@ def report(found: dict[str, Any]) -> Iterator[str]:
         *(("leakage", _leak(leak)) for leak in found["leaks"]),
         ("mode", _mode(found)),
         *([("fine-tuning", found["fine_tuning"])] if found["fine_tuning"] else []),
-        ("counting", _counting(found)) if found["cell"] == "ngram" else ("network", _network(found)),
+        ("counting", _counting(found))
+        if found["cell"] == "ngram"
+        else ("network", _network(found)),
     ):
         yield f"{title:<12}{one_line(said)}"
     yield "" if found["advice"] else "nothing to mind"
@@ -37,7 +39,13 @@ def _text(found: dict[str, Any]) -> str:
 
 def _characters(found: dict[str, Any]) -> str:
     changes = found["nfc_changes"]
-    composed = "" if changes is None else f"; {changes:,} not composed (NFC)" if changes else "; all composed (NFC)"
+    composed = (
+        ""
+        if changes is None
+        else f"; {changes:,} not composed (NFC)"
+        if changes
+        else "; all composed (NFC)"
+    )
     headings = found["heading_chars"]
     written = f" ({headings:,} of them are headings put before its files)" if headings else ""
     return f"{found['chars']:,}{written}, {found['distinct']:,} distinct{composed}"
@@ -68,7 +76,11 @@ def _named(symbols: list[dict[str, Any]], found: dict[str, Any]) -> str:
 
 
 def _lines(found: dict[str, Any]) -> str:
-    ends = [f"{found[key]:,} {name}" for key, name in (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR")) if found[key]]
+    ends = [
+        f"{found[key]:,} {name}"
+        for key, name in (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR"))
+        if found[key]
+    ]
     facts = [f"{found['lines']:,}; line ends: {', '.join(ends) or 'none'}"]
     for key, words in (
         ("blank_lines", "blank"),

@@ -30,7 +30,10 @@ def compare(
         ),
     ] = None,
     seeds: Annotated[
-        int, typer.Option(help="Runs of each, with --seed and the seeds after it.", rich_help_panel=WHAT)
+        int,
+        typer.Option(
+            help="Runs of each, with --seed and the seeds after it.", rich_help_panel=WHAT
+        ),
     ] = 3,
     equal: Annotated[
         str | None,
@@ -43,14 +46,24 @@ def compare(
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(help="Directory of the runs (default: runs/compare-<corpus>).", rich_help_panel=WHAT),
+        typer.Option(
+            help="Directory of the runs (default: runs/compare-<corpus>).", rich_help_panel=WHAT
+        ),
     ] = None,
     config_file: Annotated[
-        str | None, typer.Option("--config", help="TOML file, or a preset.", metavar="FILE", rich_help_panel=WHAT)
+        str | None,
+        typer.Option(
+            "--config", help="TOML file, or a preset.", metavar="FILE", rich_help_panel=WHAT
+        ),
     ] = None,
     assignments: Annotated[
         list[str] | None,
-        typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE", rich_help_panel=WHAT),
+        typer.Option(
+            "--set",
+            help="One setting, as section.key=value.",
+            metavar="KEY=VALUE",
+            rich_help_panel=WHAT,
+        ),
     ] = None,
     plot: Plot = None,
     csv: Csv = None,
@@ -67,8 +80,10 @@ def compare(
     check_outputs(plot, csv, json)
     layers = (
         *([toml_layer(config_file)] if config_file is not None else []),
-        ("environment", environment_layer(os.environ)), ("--set", set_layer(assignments or [])), ("--", chosen),
-    )  # fmt: skip
+        ("environment", environment_layer(os.environ)),
+        ("--set", set_layer(assignments or [])),
+        ("--", chosen),
+    )
     if run is not None and run.exists() and not run.is_dir():
         raise SettingsError(f"--run {one_line(str(run))} is a file; name a directory")
 
@@ -85,10 +100,14 @@ def compare(
     try:
         plan, folder = prepare(asked, run, Path("runs"), progress)
         for variant, numbers in zip(plan.variants, plan.parameters, strict=True):
-            note(quiet, f"{variant.name}: {variant.settings.model.hidden_size} units, {numbers:,} parameters")
+            note(
+                quiet,
+                f"{variant.name}: {variant.settings.model.hidden_size} units, {numbers:,} parameters",
+            )
         note(
             quiet,
-            f"{len(plan.variants) * seeds} trainings in {folder}" + (f", equal {plan.equal}" if plan.equal else ""),
+            f"{len(plan.variants) * seeds} trainings in {folder}"
+            + (f", equal {plan.equal}" if plan.equal else ""),
         )
         failed = train_all(plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say)
     except Stopped as signal:

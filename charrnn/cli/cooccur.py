@@ -28,7 +28,10 @@ def cooccur(
     corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
     window: Annotated[int, _what("Count neighbours up to so many places away, on both sides.")] = 2,
     words: Annotated[
-        bool, typer.Option("--words", help="Words and punctuation marks, as they are.", rich_help_panel="What")
+        bool,
+        typer.Option(
+            "--words", help="Words and punctuation marks, as they are.", rich_help_panel="What"
+        ),
     ] = False,
     top: Annotated[int, _what("The so many most frequent ones.")] = 20,
     mode: Annotated[
@@ -37,9 +40,13 @@ def cooccur(
     encoding: Annotated[str, _what("Encoding of the text.")] = "utf-8",
     errors: Annotated[str, _what("Bytes that do not decode: strict or replace.")] = "strict",
     glob: Annotated[str, _what("Which files of a directory.")] = "*",
-    csv: Annotated[Path | None, _how("Write the counts to this file; - is standard output.")] = None,
+    csv: Annotated[
+        Path | None, _how("Write the counts to this file; - is standard output.")
+    ] = None,
     plot: Annotated[Path | None, _how("Draw a heat map, .png or .svg (needs matplotlib).")] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
 ) -> None:
     """Count which characters or words stand near each other in a text."""
     for name, value, most in (("--window", window, MOST_PLACES), ("--top", top, MOST_SYMBOLS)):
@@ -49,7 +56,9 @@ def cooccur(
     settings = resolve([("--", asked)])[0].text
     to_stdout = csv is not None and str(csv) == "-"
     if json and to_stdout:
-        raise SettingsError("--json and --csv - both write to standard output; give one a file, or leave one out")
+        raise SettingsError(
+            "--json and --csv - both write to standard output; give one a file, or leave one out"
+        )
     if plot is not None:
         check_picture(plot)
         check_place("--plot", plot)
@@ -63,9 +72,11 @@ def cooccur(
     labels = [label(symbol) for symbol in found["symbols"]]
     title = f"{found['shown']}: {found['unit']}s at most {window} apart, as {found['mode']}; the {len(labels)} most frequent"
     if plot is not None:
-        from charrnn.insight.picture import heat_map
+        from charrnn.picture import heat_map
 
-        write_atomically(plot, heat_map(title, labels, found["counts"], plot.suffix.lower()[1:]), "--plot")
+        write_atomically(
+            plot, heat_map(title, labels, found["counts"], plot.suffix.lower()[1:]), "--plot"
+        )
     if csv is not None:
         table = _as_csv(labels, found)
         if to_stdout:

@@ -19,9 +19,10 @@ SHOWN_CHARS = 1000  # rows of --per-char for people
 SHOWN_LINE = 66  # characters of a line beneath the table
 SMOOTHINGS = {"kneser-ney": "Kneser-Ney", "witten-bell": "Witten-Bell"}
 NAMES = {
-    "unigram": "unigram", "uniform": "uniform",
+    "unigram": "unigram",
+    "uniform": "uniform",
     **{name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")},
-}  # fmt: skip
+}
 
 
 def _what(help: str) -> Any:
@@ -43,7 +44,8 @@ def _novelty(help: str, metavar: str) -> Any:
 Run = Annotated[
     Path | None,
     typer.Argument(
-        help="A run directory, a model or a checkpoint (default: the newest under runs/).", show_default=False
+        help="A run directory, a model or a checkpoint (default: the newest under runs/).",
+        show_default=False,
     ),
 ]
 
@@ -52,21 +54,32 @@ def evaluate(
     run: Run = None,
     file: Annotated[Path | None, _what("Score this file; - is standard input.")] = None,
     text: Annotated[str | None, _what("Score this text.")] = None,
-    split: Annotated[str | None, _what("Score train, val or test (default: test if there is one, else val).")] = None,
+    split: Annotated[
+        str | None, _what("Score train, val or test (default: test if there is one, else val).")
+    ] = None,
     protocol: Annotated[
-        str | None, _how("stateful (one stream) or windowed (each window from an empty state); default: stateful.")
+        str | None,
+        _how(
+            "stateful (one stream) or windowed (each window from an empty state); default: stateful."
+        ),
     ] = None,
     window: Annotated[int | None, _how("Characters of a window (default: 256).")] = None,
     cache: Annotated[
-        int, _how("Beside it: the model looks back on the last N characters, e.g. 2000 (streams).", "N")
+        int,
+        _how("Beside it: the model looks back on the last N characters, e.g. 2000 (streams).", "N"),
     ] = 0,
     dynamic: Annotated[
         bool,
-        typer.Option("--dynamic", help="Beside it: the model learns on as it reads (streams).", rich_help_panel="How"),
+        typer.Option(
+            "--dynamic",
+            help="Beside it: the model learns on as it reads (streams).",
+            rich_help_panel="How",
+        ),
     ] = False,
     dynamic_lr: Annotated[float | None, _how("Its learning rate (default: 0.2).")] = None,
     unknown: Annotated[
-        str | None, _how("Characters the model does not know: error, skip or replace (default: error).")
+        str | None,
+        _how("Characters the model does not know: error, skip or replace (default: error)."),
     ] = None,
     encoding: Annotated[str | None, _how("Encoding of --file (default: the corpus's).")] = None,
     errors: Annotated[
@@ -82,15 +95,23 @@ def evaluate(
         ),
     ] = None,
     device: Annotated[str | None, _how("auto, cpu, cuda, cuda:N or mps (default: auto).")] = None,
-    samples: Annotated[int | None, _novelty("Draw N samples: what is new, what was copied?", "N")] = None,
+    samples: Annotated[
+        int | None, _novelty("Draw N samples: what is new, what was copied?", "N")
+    ] = None,
     temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
-    length: Annotated[int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")] = None,
+    length: Annotated[
+        int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")
+    ] = None,
     seed: Annotated[int | None, _novelty("Of the samples (default: 1).", "N")] = None,
     per_char: Annotated[
         bool, _show_option("--per-char", "What each character cost, its rank, and the first guess.")
     ] = False,
-    rank: Annotated[bool, _show_option("--rank", "Each line from an empty state, the likeliest first.")] = False,
-    json: Annotated[bool, _show_option("--json", "Strict JSON, one object a line, on standard output.")] = False,
+    rank: Annotated[
+        bool, _show_option("--rank", "Each line from an empty state, the likeliest first.")
+    ] = False,
+    json: Annotated[
+        bool, _show_option("--json", "Strict JSON, one object a line, on standard output.")
+    ] = False,
 ) -> None:
     """Bits per character of a run on its test text, a file or a text, beside counting and compressors; or what it copies."""
     if dynamic_lr is not None:
@@ -98,7 +119,9 @@ def evaluate(
         dynamic = True
     shows = (("--samples", samples is not None), ("--per-char", per_char), ("--rank", rank))
     asked = [name for name, is_wanted in shows if is_wanted]
-    beside = [name for name, is_wanted in (("--cache", cache != 0), ("--dynamic", dynamic)) if is_wanted]
+    beside = [
+        name for name, is_wanted in (("--cache", cache != 0), ("--dynamic", dynamic)) if is_wanted
+    ]
     if asked and beside:
         what = f"{' and '.join(beside)} {'is a figure' if len(beside) == 1 else 'are figures'} beside the score"
         raise SettingsError(f"{what}, which {asked[0]} does not show; leave one out")
@@ -107,9 +130,15 @@ def evaluate(
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
         scoring_only = {
-            "--file": file, "--text": text, "--split": split, "--protocol": protocol, "--window": window, "--device": device,
-            "--no-baselines": baselines, **of_a_given_text,
-        }  # fmt: skip
+            "--file": file,
+            "--text": text,
+            "--split": split,
+            "--protocol": protocol,
+            "--window": window,
+            "--device": device,
+            "--no-baselines": baselines,
+            **of_a_given_text,
+        }
         _refuse(scoring_only, "--samples looks at what the model writes, and scores no text")
         from charrnn.cli.novelty_view import examine_and_show
 
@@ -118,7 +147,11 @@ def evaluate(
     for name, value in (("--temp", temp), ("--length", length), ("--seed", seed)):
         if value is not None:
             raise SettingsError(f"{name} is for --samples; add --samples 1000")
-    given = [name for name, value in (("--file", file), ("--text", text), ("--split", split)) if value is not None]
+    given = [
+        name
+        for name, value in (("--file", file), ("--text", text), ("--split", split))
+        if value is not None
+    ]
     if len(given) > 1:
         raise SettingsError(f"{' and '.join(given)} both say what to score; give one")
     if protocol not in (None, "stateful", "windowed"):
@@ -136,15 +169,20 @@ def evaluate(
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
-    from charrnn.insight import scoring
     from charrnn.modelfile import newest_run, read_model
+    from charrnn.scoring import evaluation as scoring
 
     model_file = read_model(run or newest_run(Path("runs")))
-    how = scoring.How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
+    how = scoring.How(
+        protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache
+    )
     if file is None and text is None:
         scored = scoring.text_of_split(model_file, split)
     else:
-        given_text = {"encoding": encoding or model_file.settings.text.encoding, "errors": errors or "strict"}
+        given_text = {
+            "encoding": encoding or model_file.settings.text.encoding,
+            "errors": errors or "strict",
+        }
         settings, _ = resolve([("--", dataclasses.asdict(model_file.settings.text) | given_text)])
         scored = scoring.text_given(model_file, file, text, settings.text, unknown or "error")
     if per_char:
@@ -156,7 +194,9 @@ def evaluate(
         numbered = ({"rank": place} | row for place, row in enumerate(rows, 1))
         _write_json(numbered) if json else write_stdout(_ranking(rows), raw=True)
         return
-    result = scoring.evaluated(model_file, scored, how, baselines is not False, lambda note: typer.echo(note, err=True))
+    result = scoring.evaluated(
+        model_file, scored, how, baselines is not False, lambda note: typer.echo(note, err=True)
+    )
     result = {"run": str(model_file.path), "step": model_file.meta.get("step")} | result
     _write_json([result]) if json else _show(result)
 
@@ -165,7 +205,9 @@ def _refuse(options: dict[str, Any], why: str) -> None:
     """Raises SettingsError for options that were given and would do nothing."""
     given = [name for name, value in options.items() if value is not None]
     if given:
-        raise SettingsError(f"{' and '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out")
+        raise SettingsError(
+            f"{' and '.join(given)}: {why}; leave {'it' if len(given) == 1 else 'them'} out"
+        )
 
 
 def _write_json(objects: Iterable[dict[str, Any]]) -> None:
@@ -184,7 +226,12 @@ def _show_characters(rows: Iterator[dict[str, Any]]) -> None:
     shown, cells = list(itertools.islice(rows, SHOWN_CHARS)), []
     for row in shown:
         cells.append(
-            [f"{row['place']:,}", _quoted(row["char"], row["code"]), f"{row['bits']:.3f}", f"{row['probability']:.2%}"]
+            [
+                f"{row['place']:,}",
+                _quoted(row["char"], row["code"]),
+                f"{row['bits']:.3f}",
+                f"{row['probability']:.2%}",
+            ]
         )
         if row["rank"]:
             guess = _quoted(row["guess"], row["guess_code"])
@@ -225,14 +272,21 @@ def _show(result: dict[str, Any]) -> None:
     rows = [[this, *_cells(result["bits_per_char"])]]
     if result["cache"]:
         rows.append(
-            [f"this run, with a cache of {result['cache']['length']:,}", *_cells(result["cache"]["bits_per_char"])]
+            [
+                f"this run, with a cache of {result['cache']['length']:,}",
+                *_cells(result["cache"]["bits_per_char"]),
+            ]
         )
     if result["dynamic"]:
-        rows.append(["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])])
+        rows.append(
+            ["this run, learning on as it reads", *_cells(result["dynamic"]["bits_per_char"])]
+        )
     unseen = result["unseen"]
     if unseen and result["overlap"]["duplicate_lines"]:
         are = "line that is new" if unseen["lines"] == 1 else "lines that are new"
-        rows.append([f"this run, on the {unseen['lines']:,} {are}", *_cells(unseen["bits_per_char"])])
+        rows.append(
+            [f"this run, on the {unseen['lines']:,} {are}", *_cells(unseen["bits_per_char"])]
+        )
         if unseen["ngram"] is not None:
             rows.append([f"{unseen['ngram_order']}-gram, on those lines", *_cells(unseen["ngram"])])
     names = NAMES | (
@@ -242,7 +296,9 @@ def _show(result: dict[str, Any]) -> None:
     )
     for name, bits in sorted(result["baselines"].items(), key=lambda item: item[1]):
         rows.append([names[name], *_cells(bits)])
-    title = f"{one_line(result['run'])} on {what}: {result['chars']:,} predicted characters, {protocol}"
+    title = (
+        f"{one_line(result['run'])} on {what}: {result['chars']:,} predicted characters, {protocol}"
+    )
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], rows)
     print_facts(_facts(result))
     _show_lines(result)
@@ -254,16 +310,23 @@ def _cells(bits: float) -> list[str]:
 
 def _facts(result: dict[str, Any]) -> list[tuple[str, str]]:
     """What must stand beside the figure for somebody else to quote it."""
-    from charrnn.insight.overlap import described
+    from charrnn.scoring.overlap import described
 
     data, interval, overlap = result["data"], result["interval"], result["overlap"]
     facts = [("bytes", f"{result['bits_per_byte']:.4f} bits/byte")]
     if interval:
         low, high = interval["bits_per_char"]
         unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
-        facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}"))
+        facts.append(
+            (
+                "95 %",
+                f"{low:.4f} to {high:.4f} bits/char: bootstrap over {interval['units']:,} {unit}",
+            )
+        )
     if result["gain_over_ngram"]:
-        facts.append(("counting", _against_counting(result["gain_over_ngram"], result["ngram"]["order"])))
+        facts.append(
+            ("counting", _against_counting(result["gain_over_ngram"], result["ngram"]["order"]))
+        )
     for title, name in (("cache", "cache"), ("learning on", "dynamic")):
         if result[name]:
             facts.append((title, _gain(name, result[name], result["ngram"])))

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.config import FIELDS, flag, nearest, resolve
+from charrnn.config import FIELDS, ModelSettings, Settings, flag, nearest, resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, visible, write_stdout
 
@@ -28,15 +28,19 @@ def _size(key: str) -> Any:
     limits = FIELDS[key][1].metadata
     choices = f": {', '.join(limits['choices'])}" if "choices" in limits else ""
     metavar = "TEXT" if choices else "N"
-    return typer.Option(flag(key), help=limits["help"] + choices, metavar=metavar, rich_help_panel="Without a run")
+    return typer.Option(
+        flag(key), help=limits["help"] + choices, metavar=metavar, rich_help_panel="Without a run"
+    )
 
 
 def explain(
     what: Annotated[
-        str | None, typer.Argument(metavar="[CELL]", help=f"{', '.join(CELLS)}; or a run, whose cell it is.")
+        str | None,
+        typer.Argument(metavar="[CELL]", help=f"{', '.join(CELLS)}; or a run, whose cell it is."),
     ] = None,
     run: Annotated[
-        Path | None, typer.Argument(help="A run directory, a model or a checkpoint: its sizes and weights.")
+        Path | None,
+        typer.Argument(help="A run directory, a model or a checkpoint: its sizes and weights."),
     ] = None,
     hidden_size: Annotated[str | None, _size("hidden_size")] = None,
     num_layers: Annotated[str | None, _size("num_layers")] = None,
@@ -44,23 +48,41 @@ def explain(
     skip: Annotated[str | None, _size("skip")] = None,
     tie_weights: Annotated[
         bool,
-        typer.Option("--tie-weights", help=FIELDS["tie_weights"][1].metadata["help"], rich_help_panel="Without a run"),
+        typer.Option(
+            "--tie-weights",
+            help=FIELDS["tie_weights"][1].metadata["help"],
+            rich_help_panel="Without a run",
+        ),
     ] = False,
     text: Annotated[
-        str | None, typer.Option(help="With a run: the step on the last character of this text.", show_default=False)
+        str | None,
+        typer.Option(
+            help="With a run: the step on the last character of this text.", show_default=False
+        ),
     ] = None,
     latex: Annotated[bool, typer.Option("--latex", help="The equations alone, as LaTeX.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
 ) -> None:
     """Explain a cell: equations, shapes, parameters, work, PyTorch's names, and one step worked through in numbers."""
     cell, run = _cell_and_run(what, run)
-    asked = {"hidden_size": hidden_size, "num_layers": num_layers, "embedding_size": embedding_size, "skip": skip,
-             "tie_weights": tie_weights or None}  # fmt: skip
+    asked = {
+        "hidden_size": hidden_size,
+        "num_layers": num_layers,
+        "embedding_size": embedding_size,
+        "skip": skip,
+        "tie_weights": tie_weights or None,
+    }
     given = [flag(key) for key, value in asked.items() if value is not None]
     if latex and json:
-        raise SettingsError("--latex and --json both write to standard output; give one (--json has the LaTeX too)")
+        raise SettingsError(
+            "--latex and --json both write to standard output; give one (--json has the LaTeX too)"
+        )
     if run is not None and given:
-        raise SettingsError(f"{' and '.join(given)}: a run has its own sizes; leave out the run or the sizes")
+        raise SettingsError(
+            f"{' and '.join(given)}: a run has its own sizes; leave out the run or the sizes"
+        )
     if run is None and text is not None:
         raise SettingsError("--text is read by a run's model; name a run, or leave it out")
     settings, _ = resolve([("--", {"cell": cell} | asked)])
@@ -68,9 +90,13 @@ def explain(
     from charrnn.insight import explain as explained
 
     if run is None:
-        model, vocabulary_size = explained.default_settings(settings)
-        if model.tie_weights and (model.hidden_size != model.embedding_size or model.skip == "dense"):
-            raise SettingsError("--tie-weights: make --embedding-size equal to --hidden-size, without --skip dense")
+        model, vocabulary_size = _default_settings(settings)
+        if model.tie_weights and (
+            model.hidden_size != model.embedding_size or model.skip == "dense"
+        ):
+            raise SettingsError(
+                "--tie-weights: make --embedding-size equal to --hidden-size, without --skip dense"
+            )
     else:
         file = explained.run_model(run, cell)
         model, vocabulary_size = file.settings.model, len(file.vocabulary)
@@ -78,9 +104,15 @@ def explain(
         return write_stdout([f"{explained.latex(model.cell)}\n".encode()])
     if run is None:
         weights, step = explained.small_step(model.cell)
-        about: dict[str, Any] = {"of": "small", "weights": {name: value.tolist() for name, value in weights.items()}}
+        about: dict[str, Any] = {
+            "of": "small",
+            "weights": {name: value.tolist() for name, value in weights.items()},
+        }
         origin = "as charrnn train makes it for names" if not given else "sizes as asked"
-        told = ("a network of two units whose weights have one decimal", _matrices_in_numbers(model.cell, weights))
+        told = (
+            "a network of two units whose weights have one decimal",
+            _matrices_in_numbers(model.cell, weights),
+        )
     else:
         read, step = explained.step_of_model(file, text)
         about = {"of": str(file.path), "text": read}
@@ -92,9 +124,18 @@ def explain(
         found = {"schema": 1} | explained.as_dict(model, vocabulary_size, step, about)
         return write_stdout([json_line(found).encode() + b"\n"], raw=True)
     lines = [
-        *_overview(model, vocabulary_size, origin), "", *_equations(model), "", *_parameters(model, vocabulary_size), "",
-        *_work(model, vocabulary_size), "", f"One step in numbers: {told[0]}", *told[1], *_in_numbers(model.cell, step),
-    ]  # fmt: skip
+        *_overview(model, vocabulary_size, origin),
+        "",
+        *_equations(model),
+        "",
+        *_parameters(model, vocabulary_size),
+        "",
+        *_work(model, vocabulary_size),
+        "",
+        f"One step in numbers: {told[0]}",
+        *told[1],
+        *_in_numbers(model.cell, step),
+    ]
     write_stdout(f"{line}\n".encode("utf-8", "replace") for line in lines)
 
 
@@ -103,16 +144,24 @@ def _cell_and_run(what: str | None, run: Path | None) -> tuple[str | None, Path 
     if what is None or what in CELLS:
         return what, run
     if run is not None:
-        raise SettingsError(f"{one_line(what)!r} is not one of {', '.join(CELLS)}{nearest(what, CELLS)}")
+        raise SettingsError(
+            f"{one_line(what)!r} is not one of {', '.join(CELLS)}{nearest(what, CELLS)}"
+        )
     if not Path(what).exists():
-        raise SettingsError(f"{one_line(what)!r} is neither one of {', '.join(CELLS)} nor a run{nearest(what, CELLS)}")
+        raise SettingsError(
+            f"{one_line(what)!r} is neither one of {', '.join(CELLS)} nor a run{nearest(what, CELLS)}"
+        )
     return None, Path(what)
 
 
 def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterator[str]:
     layers = f"{model.num_layers} layer{'s' if model.num_layers != 1 else ''}"
     yield f"{model.cell}: {layers} of {model.hidden_size} units, {vocabulary_size} characters ({visible(origin)})"
-    names = "h, C  the state before the step" if model.cell == "lstm" else "h  the state before the step"
+    names = (
+        "h, C  the state before the step"
+        if model.cell == "lstm"
+        else "h  the state before the step"
+    )
     yield f"x  the character's embedding ({model.embedding_size})   {names} ({model.hidden_size} each)"
     yield "∘  unit by unit   [h, x]  one above the other   '  after the step"
     if model.num_layers != 1:
@@ -121,8 +170,11 @@ def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterat
         yield "Skips: a layer's output is added to its input, where both are as wide."
     if model.skip == "dense":
         yield "Skips: all above reads the embedding and every h' below, side by side."
-    drops = [f"{share:.0%} of {what}" for share, what in ((model.dropout, "each layer's h'"), (model.weight_drop, "W on h"))
-             if share]  # fmt: skip
+    drops = [
+        f"{share:.0%} of {what}"
+        for share, what in ((model.dropout, "each layer's h'"), (model.weight_drop, "W on h"))
+        if share
+    ]
     if drops:
         yield f"Training leaves out {' and '.join(drops)}, others at each update."
 
@@ -144,8 +196,13 @@ def _parameters(model: ModelSettings, vocabulary_size: int) -> Iterator[str]:
     from charrnn.insight.explain import matrices
 
     found = matrices(model, vocabulary_size)
-    shape, numbers = (max(len(text) for text in column) for column in (
-        [each.shape for each in found], [f"{each.numbers:,}" for each in found] + ["numbers"]))  # fmt: skip
+    shape, numbers = (
+        max(len(text) for text in column)
+        for column in (
+            [each.shape for each in found],
+            [f"{each.numbers:,}" for each in found] + ["numbers"],
+        )
+    )
     total = f"{sum(each.numbers for each in found):,}"
     yield f"{'matrix':9}  {'shape':{shape}}  {'numbers':>{numbers}}  in PyTorch"
     for each in found:
@@ -172,8 +229,12 @@ def _matrices_in_numbers(cell: str, weights: dict[str, np.ndarray]) -> list[str]
     for gate in GATES[cell]:
         for unit in range(SMALL_HIDDEN):
             row = gate.block * SMALL_HIDDEN + unit
-            on_h, on_x = (_decimals(gate.sign * weights[name][row]) for name in ("weight_hh", "weight_ih"))
-            first, second = (gate.sign * weights[name][row] + 0.0 for name in ("bias_ih", "bias_hh"))
+            on_h, on_x = (
+                _decimals(gate.sign * weights[name][row]) for name in ("weight_hh", "weight_ih")
+            )
+            first, second = (
+                gate.sign * weights[name][row] + 0.0 for name in ("bias_ih", "bias_hh")
+            )
             if cell == "gru" and gate.letter == "h":
                 rest = f"U_h [{on_h}]  W_h [{on_x}]   b_h {first:4.1f}  d_h {second:4.1f}"
             else:
@@ -200,7 +261,9 @@ def _in_numbers(cell: str, step: Step) -> Iterator[str]:
     for gate in GATES[cell]:
         for line in step.lines:
             if line.gate == gate.letter and line.unit in units:
-                parts = "".join(f"{part:10.4f}" for part in (line.from_h, line.from_x, line.bias, line.total))
+                parts = "".join(
+                    f"{part:10.4f}" for part in (line.from_h, line.from_x, line.bias, line.total)
+                )
                 yield f"  unit {line.unit}  {parts}   {_padded(gate.value, 2)} = {gate.squash}(sum) = {line.value:.4f}"
     if cell == "gru":
         yield "  from h of h̃: r (U_h h + d_h)"
@@ -231,3 +294,12 @@ def _padded(text: str, width: int) -> str:
 def _width(text: str) -> int:
     """Columns on a terminal: the tilde stands above its letter."""
     return sum(not unicodedata.combining(char) for char in text)
+
+
+def _default_settings(settings: Settings) -> tuple[ModelSettings, int]:
+    """The network that `charrnn train` would make for the shipped names, and how many characters they have."""
+    from charrnn.text.corpus import survey
+    from charrnn.training import recipe
+
+    found = survey(None, settings.text, settings.training.seed)
+    return recipe.fill(settings, found, lambda: 1.0)[0].model, len(found.vocabulary)

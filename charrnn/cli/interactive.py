@@ -31,7 +31,9 @@ HOW_LINES = """What you type is the beginning of a line, and the model ends it; 
 Every line is drawn with the next seed, and knows nothing of those before it."""
 KEYS = "//text: a text that begins with a slash. Ctrl-C: stop writing, or clear the line. Ctrl-D: leave."
 
-Text: TypeAlias = "tuple[Text, bytes] | None"  # what was before, and a piece: points share their past
+Text: TypeAlias = (
+    "tuple[Text, bytes] | None"  # what was before, and a piece: points share their past
+)
 
 
 class Point(NamedTuple):
@@ -42,9 +44,17 @@ class Point(NamedTuple):
 
 
 def converse(
-    sampler: Sampler, *, decoding: Decoding, length: int | None = None, until: str = "", seed: int | None = None,
-    prime: str = "", unknown: str = "error", raw: bool = False, threads: int | None = None,
-) -> None:  # fmt: skip
+    sampler: Sampler,
+    *,
+    decoding: Decoding,
+    length: int | None = None,
+    until: str = "",
+    seed: int | None = None,
+    prime: str = "",
+    unknown: str = "error",
+    raw: bool = False,
+    threads: int | None = None,
+) -> None:
     """Write by turns until /quit or the end of stdin. Raises SettingsError for settings that no turn could use.
 
     prime: the beginning of the text; for a model of lines, of every line. seed None: a fresh one, which is told.
@@ -57,7 +67,11 @@ def converse(
     if seed is None and decoding.temperature > 0:
         _say(f"seed {session.seed} (--seed {session.seed} draws the same again)")
     if is_terminal:
-        what = "the beginning of a line, or Enter alone" if session.is_lines else "text, or Enter alone to go on"
+        what = (
+            "the beginning of a line, or Enter alone"
+            if session.is_lines
+            else "text, or Enter alone to go on"
+        )
         _say(f"type {what}; /help lists the commands, /quit leaves")
     typed = _edit_lines(session)
     while True:
@@ -86,15 +100,31 @@ class Session:
     """What outlives a turn."""
 
     def __init__(
-        self, sampler: Sampler, decoding: Decoding, length: int | None, until: str, seed: int | None, prime: str,
-        unknown: str, raw: bool, threads: int | None,
-    ) -> None:  # fmt: skip
+        self,
+        sampler: Sampler,
+        decoding: Decoding,
+        length: int | None,
+        until: str,
+        seed: int | None,
+        prime: str,
+        unknown: str,
+        raw: bool,
+        threads: int | None,
+    ) -> None:
         from charrnn.sampling.decode import checked_seed
         from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 
         self.sampler, self.is_lines, self.decoding = sampler, sampler.mode == "lines", decoding
-        self.length = _length((LINE_LENGTH if self.is_lines else STREAM_LENGTH) if length is None else length)
-        self.until, self.prime, self.unknown, self.raw, self.threads = until, prime, unknown, raw, threads
+        self.length = _length(
+            (LINE_LENGTH if self.is_lines else STREAM_LENGTH) if length is None else length
+        )
+        self.until, self.prime, self.unknown, self.raw, self.threads = (
+            until,
+            prime,
+            unknown,
+            raw,
+            threads,
+        )
         self.seed = checked_seed(seed)  # of the next draws that are not those after the last ones
         self.draws_anew = True  # the next turn takes that seed
         begun = self._taken(prime)  # says at once what is wrong with it
@@ -145,7 +175,11 @@ class Session:
         def pieces(is_stopped: Callable[[], bool]) -> Iterator[bytes]:
             if self.is_lines and point.text and sys.stdout.isatty():
                 yield point.text[1]
-            how: dict[str, Any] = {"decoding": self.decoding, "until": self.until, "threads": self.threads}
+            how: dict[str, Any] = {
+                "decoding": self.decoding,
+                "until": self.until,
+                "threads": self.threads,
+            }
             for piece in writer.write(self.length, **how):
                 written.append(piece)
                 yield piece
@@ -233,7 +267,9 @@ class Session:
 
     def again(self, _: str) -> None:
         if self.asked is None:
-            raise SettingsError("/again: nothing has been written since the beginning or the last /back")
+            raise SettingsError(
+                "/again: nothing has been written since the beginning or the last /back"
+            )
         self.draws_anew = True
         self.write(self.asked)
 
@@ -245,7 +281,9 @@ class Session:
         self._go(self.start)
 
     def help(self, _: str) -> None:
-        table = "\n".join(f"  {f'/{name} {each.argument}':24}{each.help}" for name, each in COMMANDS.items())
+        table = "\n".join(
+            f"  {f'/{name} {each.argument}':24}{each.help}" for name, each in COMMANDS.items()
+        )
         _say(f"{HOW_LINES if self.is_lines else HOW_STREAM}\n{table}\n{KEYS}")
 
     def quit(self, _: str) -> None:
@@ -270,16 +308,28 @@ def _knob(name: str, field: str, kind: type, help: str) -> Command:
 
 
 COMMANDS = {
-    "temp": _knob("temp", "temperature", float, "0: always the likeliest; 1: as learnt; without X, it is told"),
+    "temp": _knob(
+        "temp", "temperature", float, "0: always the likeliest; 1: as learnt; without X, it is told"
+    ),
     "top-k": _knob("top-k", "top_k", int, "only the X likeliest characters; 0: all"),
     "top-p": _knob("top-p", "top_p", float, "only the fewest that reach this probability; 1: all"),
-    "min-p": _knob("min-p", "min_p", float, "only those with this share of the likeliest's; 0: all"),
-    "repetition-penalty": _knob("repetition-penalty", "repetition_penalty", float, "above 1: fewer of the last 64"),
+    "min-p": _knob(
+        "min-p", "min_p", float, "only those with this share of the likeliest's; 0: all"
+    ),
+    "repetition-penalty": _knob(
+        "repetition-penalty", "repetition_penalty", float, "above 1: fewer of the last 64"
+    ),
     "length": Command("X", Session.set_length, "write at most so many characters a turn"),
     "seed": Command("X", Session.set_seed, "draw from this seed on"),
     "fork": Command("[NAME]", Session.fork, "mark this point"),
-    "back": Command("[NAME]", Session.back, "return to a mark (the newest), or without any to before the last turn"),
-    "again": Command("", Session.again, "write the last turn differently (as after /back: from the next seed)"),
+    "back": Command(
+        "[NAME]",
+        Session.back,
+        "return to a mark (the newest), or without any to before the last turn",
+    ),
+    "again": Command(
+        "", Session.again, "write the last turn differently (as after /back: from the next seed)"
+    ),
     "text": Command("", Session.text, "all text so far, and what you typed"),
     "reset": Command("", Session.reset, "begin anew; marks and settings stay"),
     "help": Command("", Session.help, "this"),
@@ -299,7 +349,9 @@ def _number(name: str, kind: type, argument: str) -> Any:
     try:
         return kind(argument)
     except ValueError:
-        raise SettingsError(f"/{name} {argument}: not a {'whole ' if kind is int else ''}number") from None
+        raise SettingsError(
+            f"/{name} {argument}: not a {'whole ' if kind is int else ''}number"
+        ) from None
 
 
 def _length(value: int) -> int:
@@ -369,9 +421,13 @@ def _edit_lines(session: Session) -> Callable[[], str]:
 
     def complete(word: str, number: int) -> str | None:
         line = readline.get_line_buffer()
-        known = list(session.marks) if line.startswith("/back ") else [f"/{name}" for name in COMMANDS]
+        known = (
+            list(session.marks) if line.startswith("/back ") else [f"/{name}" for name in COMMANDS]
+        )
         is_first = " " not in line or line.startswith("/back ")
-        return dict(enumerate(each for each in known if is_first and each.startswith(word))).get(number)
+        return dict(enumerate(each for each in known if is_first and each.startswith(word))).get(
+            number
+        )
 
     readline.set_completer_delims(" ")
     readline.set_completer(complete)

@@ -12,13 +12,17 @@ from charrnn.errors import SettingsError
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
 
-lab = typer.Typer(help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True)
+lab = typer.Typer(
+    help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True
+)
 
 
 @lab.command("vanish")
 def vanish(
     run: Run = None,
-    lags: Annotated[int, typer.Option(help="Look back so many characters, at most.", rich_help_panel="What")] = 64,
+    lags: Annotated[
+        int, typer.Option(help="Look back so many characters, at most.", rich_help_panel="What")
+    ] = 64,
     plot: Plot = None,
     csv: Csv = None,
     json: Json = False,
@@ -37,7 +41,9 @@ def vanish(
 
 @lab.command("depth")
 def depth(
-    cell: Annotated[str, typer.Option(help="rnn, lstm, gru or gru-before.", rich_help_panel="What")] = "rnn",
+    cell: Annotated[
+        str, typer.Option(help="rnn, lstm, gru or gru-before.", rich_help_panel="What")
+    ] = "rnn",
     plot: Plot = None,
     csv: Csv = None,
     json: Json = False,
@@ -47,7 +53,9 @@ def depth(
     """Gradients by layer in stacks of 1 to 8, plain and with skips; and what leaving out a layer costs."""
     check_outputs(plot, csv, json, seed)
     if cell not in GATES:
-        raise SettingsError(f"--cell {one_line(cell)!r} is not one of {', '.join(GATES)}{nearest(cell, GATES)}")
+        raise SettingsError(
+            f"--cell {one_line(cell)!r} is not one of {', '.join(GATES)}{nearest(cell, GATES)}"
+        )
 
     from charrnn.lab.depth import depth as find
 
@@ -56,7 +64,12 @@ def depth(
 
 @lab.command("memory")
 def memory(
-    run: Run = None, seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False
+    run: Run = None,
+    seed: Seed = 1,
+    plot: Plot = None,
+    csv: Csv = None,
+    json: Json = False,
+    quiet: Quiet = False,
 ) -> None:
     """What a run's loss owes to its context; without a run, how far rnn, gru and lstm remember."""
     check_outputs(plot, csv, json, seed)
@@ -67,7 +80,9 @@ def memory(
 
 
 @lab.command("explode")
-def explode(seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False) -> None:
+def explode(
+    seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False
+) -> None:
     """A network that explodes: with clipping, without, and going back to a checkpoint; the cliff behind it."""
     check_outputs(plot, csv, json, seed)
 

@@ -22,9 +22,14 @@ from charrnn.terminal import one_line
 
 # Options that hands trained on char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough there.
 ALIASES = {
-    "rnn-size": "hidden-size", "seq-len": "seq-length", "grad-clip": "clip", "temperature": "temp",
-    "start-text": "prime", "primetext": "prime", "learning-rate": "lr",
-}  # fmt: skip
+    "rnn-size": "hidden-size",
+    "seq-len": "seq-length",
+    "grad-clip": "clip",
+    "temperature": "temp",
+    "start-text": "prime",
+    "primetext": "prime",
+    "learning-rate": "lr",
+}
 
 app = typer.Typer(
     name="charrnn",
@@ -71,7 +76,10 @@ def _show_version(wanted: bool) -> None:
 @app.callback()
 def options(
     version: Annotated[
-        bool, typer.Option("--version", help="Show versions and leave.", callback=_show_version, is_eager=True)
+        bool,
+        typer.Option(
+            "--version", help="Show versions and leave.", callback=_show_version, is_eager=True
+        ),
     ] = False,
 ) -> None:
     """Character-level text generation with recurrent networks: train, sample, evaluate, resume exactly."""
@@ -101,7 +109,9 @@ def main() -> NoReturn:
         _leave(5)
     except (MemoryError, RuntimeError) as error:
         if not (
-            isinstance(error, MemoryError) or "out of memory" in str(error) or "can't allocate memory" in str(error)
+            isinstance(error, MemoryError)
+            or "out of memory" in str(error)
+            or "can't allocate memory" in str(error)
         ):
             raise
         _complain(

@@ -14,7 +14,7 @@ SHOWN = 70  # characters of a text in a table
 
 def examine_and_show(run: Path | None, asked: dict[str, Any], *, json: bool) -> None:
     """asked: the fields of insight.novelty.Question, None where nothing was. Raises CharrnnError."""
-    from charrnn.insight.novelty import Question, examine
+    from charrnn.insight.copies import Question, examine
     from charrnn.modelfile import newest_run, read_model
 
     question = Question(**{name: value for name, value in asked.items() if value is not None})
@@ -23,7 +23,12 @@ def examine_and_show(run: Path | None, asked: dict[str, Any], *, json: bool) -> 
     if json:
         from charrnn.storage import json_line
 
-        result = {"schema": 1, "run": str(model.path), "step": model.meta.get("step"), "novelty": found}
+        result = {
+            "schema": 1,
+            "run": str(model.path),
+            "step": model.meta.get("step"),
+            "novelty": found,
+        }
         write_stdout([json_line(result).encode() + b"\n"], raw=True)
     else:
         show(str(model.path), found)
@@ -63,7 +68,9 @@ def verdict(found: dict[str, Any]) -> str:
         expected = lines["expected_in_train"]
         beside = f"held-out text: {_percent(lines['held_out_in_train'])}"
         if expected is not None:
-            beside = f"{_percent(expected['share'])} if they were written as often as held-out lines"
+            beside = (
+                f"{_percent(expected['share'])} if they were written as often as held-out lines"
+            )
         facts.append(f"{_percent(lines['in_train'])} of the {what} are training lines ({beside})")
     longest = found["longest_run"]["held_out"]
     if run:
@@ -80,16 +87,36 @@ def _shares(found: dict[str, Any]) -> list[list[str]]:
     what = "samples" if found["mode"] == "lines" else "whole lines"
     rows = [[f"{what} looked at", f"{lines['lines']:,}", f"{lines['held_out_lines']:,}"]]
     if lines["lines"]:
-        rows.append(["  in the training text", _percent(lines["in_train"]), _percent(lines["held_out_in_train"])])
-        rows += [[f"  in the {name} text", _percent(lines[f"in_{name}"]), ""] for name in ("val", "test")]
-        rows += [["  nowhere: new", _percent(lines["new"]), ""], ["  repeats", _percent(lines["repeated"]), ""]]
+        rows.append(
+            [
+                "  in the training text",
+                _percent(lines["in_train"]),
+                _percent(lines["held_out_in_train"]),
+            ]
+        )
+        rows += [
+            [f"  in the {name} text", _percent(lines[f"in_{name}"]), ""] for name in ("val", "test")
+        ]
+        rows += [
+            ["  nowhere: new", _percent(lines["new"]), ""],
+            ["  repeats", _percent(lines["repeated"]), ""],
+        ]
     longest = [found["longest_run"][name] for name in ("samples", "held_out")]
     rows.append(
-        ["longest run of the training text, characters", *(f"{one['chars']:,}" if one else "0" for one in longest)]
+        [
+            "longest run of the training text, characters",
+            *(f"{one['chars']:,}" if one else "0" for one in longest),
+        ]
     )
     for n, both in found["ngrams_in_training"].items():
         if both["samples"] is not None:
-            rows.append([f"{n}-grams in the training text", _percent(both["samples"]), _percent(both["held_out"])])
+            rows.append(
+                [
+                    f"{n}-grams in the training text",
+                    _percent(both["samples"]),
+                    _percent(both["held_out"]),
+                ]
+            )
     for name, both in found["distinct"].items():
         if name != "chars" and both["samples"] is not None:
             unit, n = name.split("_")
@@ -104,7 +131,11 @@ def _shares(found: dict[str, Any]) -> list[list[str]]:
     nearest = found["nearest"]
     if nearest and nearest["samples"]["lines"]:
         for key, label, form in (
-            ("one_edit", f"new lines one edit from a training line (of {nearest['samples']['lines']})", _percent),
+            (
+                "one_edit",
+                f"new lines one edit from a training line (of {nearest['samples']['lines']})",
+                _percent,
+            ),
             ("median_edits", "edits to the nearest training line, median", str),
         ):
             rows.append([label, *(form(nearest[each][key]) for each in ("samples", "held_out"))])
@@ -121,13 +152,19 @@ def texts_of(found: dict[str, Any]) -> list[str]:
             if found["mode"] == "lines"
             else f", line {run['line']:,} of {one_line(run['text_name'])}, column {run['column']:,}"
         )
-        shown = [f"longest run, in sample {run['sample'] + 1:,}{place}:", f"  {_short(run['text'])}"]
+        shown = [
+            f"longest run, in sample {run['sample'] + 1:,}{place}:",
+            f"  {_short(run['text'])}",
+        ]
         if run["source"] != run["text"]:
             shown.append(f"  of {_short(run['source'])}")
     examples = found["nearest"]["samples"]["examples"] if found["nearest"] else []
     if examples:
         shown.append("new lines <- the nearest training line (edits):")
-        shown += [f"  {_short(one['text'])} <- {_short(one['nearest'])} ({one['edits']})" for one in examples]
+        shown += [
+            f"  {_short(one['text'])} <- {_short(one['nearest'])} ({one['edits']})"
+            for one in examples
+        ]
     return shown
 
 
@@ -135,13 +172,19 @@ def _by_temperature(found: dict[str, Any]) -> tuple[list[str], list[list[str]]]:
     nats = found["entropy"]["nats_per_char"]
     val = found["entropy"]["val_nats_per_char"]
     rows = [
-        ["nats a character", *(f"{value:.2f}" for value in nats.values()), "" if val is None else f"{val:.2f} (val)"]
+        [
+            "nats a character",
+            *(f"{value:.2f}" for value in nats.values()),
+            "" if val is None else f"{val:.2f} (val)",
+        ]
     ]
     names = {
-        "crossed": "brackets that cross", "environments": "\\begin and \\end with a partner",
+        "crossed": "brackets that cross",
+        "environments": "\\begin and \\end with a partner",
         "environments_closed": "environments that close",
-        "functions": "functions that balance", "words": "words of the training text",
-    } | {sign: f"paragraphs with {sign} paired" for sign in '"$'}  # fmt: skip
+        "functions": "functions that balance",
+        "words": "words of the training text",
+    } | {sign: f"paragraphs with {sign} paired" for sign in '"$'}
     for name, each in found["structure"].items():
         cells = [_percent(one["share"]) for one in each["by_temperature"].values()]
         rows.append([names.get(name, f"{name} with a partner"), *cells, _percent(each["held_out"])])

@@ -14,13 +14,21 @@ from charrnn.terminal import one_line, print_line, write_stdout
 def report(
     run: Annotated[
         Path | None,
-        typer.Argument(help="A run directory or a checkpoint in it (default: the newest under runs/).", show_default=False),
+        typer.Argument(
+            help="A run directory or a checkpoint in it (default: the newest under runs/).",
+            show_default=False,
+        ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Write the page to this file (default: RUN/report.html).", show_default=False)
+        Path | None,
+        typer.Option(
+            help="Write the page to this file (default: RUN/report.html).", show_default=False
+        ),
     ] = None,
-    json: Annotated[bool, typer.Option("--json", help="One JSON object on standard output.")] = False,
-) -> None:  # fmt: skip
+    json: Annotated[
+        bool, typer.Option("--json", help="One JSON object on standard output.")
+    ] = False,
+) -> None:
     """One page about a run: how it learnt, what it reaches, what it wrote, what its cells follow. Works offline."""
     if out is not None:
         check_place("--out", out)
@@ -38,9 +46,14 @@ def report(
     write_atomically(place, made, "--out")
     if json:
         about = {
-            "schema": 1, "run": str(model.path), "step": model.meta.get("step"), "report": str(place), "bytes": len(made),
-            "splits": contents["results"]["splits"], "results": contents["results"]["rows"],
-        }  # fmt: skip
+            "schema": 1,
+            "run": str(model.path),
+            "step": model.meta.get("step"),
+            "report": str(place),
+            "bytes": len(made),
+            "splits": contents["results"]["splits"],
+            "results": contents["results"]["rows"],
+        }
         write_stdout([json_line(about).encode() + b"\n"], raw=True)
     else:
         print_line(f"{one_line(str(place))}: {len(made) / 1e6:.1f} MB; open it in a browser")

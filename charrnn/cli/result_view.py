@@ -19,21 +19,34 @@ PANEL = "Output"
 Run = Annotated[
     Path | None,
     typer.Argument(
-        help="A run directory, a model or a checkpoint (default: small networks, made on the spot).", show_default=False
+        help="A run directory, a model or a checkpoint (default: small networks, made on the spot).",
+        show_default=False,
     ),
 ]
-Seed = Annotated[int, typer.Option(help="The same seed gives the same figures.", rich_help_panel="What")]
+Seed = Annotated[
+    int, typer.Option(help="The same seed gives the same figures.", rich_help_panel="What")
+]
 Plot = Annotated[
     list[Path] | None,
-    typer.Option(help="Draw it, .png or .svg (needs matplotlib); may be given twice.", rich_help_panel=PANEL),
+    typer.Option(
+        help="Draw it, .png or .svg (needs matplotlib); may be given twice.", rich_help_panel=PANEL
+    ),
 ]
 Csv = Annotated[
-    Path | None, typer.Option(help="Write the curves to this file; - is standard output.", rich_help_panel=PANEL)
+    Path | None,
+    typer.Option(
+        help="Write the curves to this file; - is standard output.", rich_help_panel=PANEL
+    ),
 ]
 Json = Annotated[
-    bool, typer.Option("--json", help="Strict JSON, one object a line, on standard output.", rich_help_panel=PANEL)
+    bool,
+    typer.Option(
+        "--json", help="Strict JSON, one object a line, on standard output.", rich_help_panel=PANEL
+    ),
 ]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing on the way.", rich_help_panel=PANEL)]
+Quiet = Annotated[
+    bool, typer.Option("--quiet", "-q", help="Say nothing on the way.", rich_help_panel=PANEL)
+]
 
 
 def check_outputs(plot: list[Path] | None, csv: Path | None, json: bool, seed: int = 0) -> None:
@@ -45,7 +58,9 @@ def check_outputs(plot: list[Path] | None, csv: Path | None, json: bool, seed: i
         check_place("--plot", picture)
     if csv is not None and str(csv) == "-":
         if json:
-            raise SettingsError("--json and --csv - both write to standard output; give one a file, or leave one out")
+            raise SettingsError(
+                "--json and --csv - both write to standard output; give one a file, or leave one out"
+            )
     elif csv is not None:
         check_place("--csv", csv)
 
@@ -56,7 +71,7 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
     from charrnn.storage import json_line, write_atomically
 
     for picture in plot or ():
-        from charrnn.insight.picture import curves
+        from charrnn.picture import curves
 
         write_atomically(picture, curves(result, picture.suffix.lower()[1:]), "--plot")
     if csv is not None and str(csv) == "-":
@@ -69,10 +84,14 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
 
     from charrnn.progress import print_facts, print_table
 
-    print_table(result.title, list(result.columns), [[shown(cell) for cell in row] for row in result.rows])
+    print_table(
+        result.title, list(result.columns), [[shown(cell) for cell in row] for row in result.rows]
+    )
     facts = [("see", result.sentence)]
     if result.settings:
-        facts.append(("settings", ", ".join(f"{name} {value}" for name, value in result.settings.items())))
+        facts.append(
+            ("settings", ", ".join(f"{name} {value}" for name, value in result.settings.items()))
+        )
     print_facts(facts)
 
 
@@ -87,9 +106,13 @@ def check_picture(plot: Path) -> None:
     from importlib.util import find_spec
 
     if plot.suffix.lower() not in PICTURES:
-        raise SettingsError(f"--plot {one_line(str(plot))}: the name of a picture ends in {' or '.join(PICTURES)}")
+        raise SettingsError(
+            f"--plot {one_line(str(plot))}: the name of a picture ends in {' or '.join(PICTURES)}"
+        )
     if find_spec("matplotlib") is None:
-        raise SettingsError("--plot needs matplotlib: pip install 'charrnn-torch[plot]' (in a clone: '.[plot]')")
+        raise SettingsError(
+            "--plot needs matplotlib: pip install 'charrnn-torch[plot]' (in a clone: '.[plot]')"
+        )
 
 
 def check_place(option: str, path: Path) -> None:
@@ -98,4 +121,6 @@ def check_place(option: str, path: Path) -> None:
     if path.exists() and not path.is_file():  # a device would be replaced by a file
         raise SettingsError(f"{option} {shown}: not a regular file; name a file to write")
     if not path.parent.is_dir():
-        raise StorageError(f"{option} {shown}: no directory {one_line(str(path.parent))}; make it, or choose another")
+        raise StorageError(
+            f"{option} {shown}: no directory {one_line(str(path.parent))}; make it, or choose another"
+        )

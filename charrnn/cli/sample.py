@@ -16,23 +16,38 @@ if TYPE_CHECKING:
     from charrnn.sampling.engine import Sample
 
 MAX_PRIME_BYTES = 16 << 20
-TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = "Text", "Randomness", "Constraints", "Speed", "Output"
+TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = (
+    "Text",
+    "Randomness",
+    "Constraints",
+    "Speed",
+    "Output",
+)
 
 
 def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> Any:
-    return typer.Option(*names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False)
+    return typer.Option(
+        *names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False
+    )
 
 
 def sample(
     run: Annotated[
         Path | None,
         typer.Argument(
-            help="A run directory, a model or a checkpoint (default: newest under runs/).", show_default=False
+            help="A run directory, a model or a checkpoint (default: newest under runs/).",
+            show_default=False,
         ),
     ] = None,
     count: Annotated[
         int | None,
-        _option("--count", "-n", help="How many texts (default: 10 lines, 1 stream).", metavar="N", panel=TEXT),
+        _option(
+            "--count",
+            "-n",
+            help="How many texts (default: 10 lines, 1 stream).",
+            metavar="N",
+            panel=TEXT,
+        ),
     ] = None,
     length: Annotated[
         int | None,
@@ -45,12 +60,25 @@ def sample(
         ),
     ] = None,
     prime: Annotated[
-        str | None, _option("--prime", "--starts-with", "-p", help="Begin with this text.", metavar="TEXT", panel=TEXT)
+        str | None,
+        _option(
+            "--prime",
+            "--starts-with",
+            "-p",
+            help="Begin with this text.",
+            metavar="TEXT",
+            panel=TEXT,
+        ),
     ] = None,
     prime_file: Annotated[
-        Path | None, _option("--prime-file", help="Begin with this file; - is stdin.", metavar="FILE", panel=TEXT)
+        Path | None,
+        _option(
+            "--prime-file", help="Begin with this file; - is stdin.", metavar="FILE", panel=TEXT
+        ),
     ] = None,
-    until: Annotated[str, _option("--until", help="Stop after this text.", metavar="TEXT", panel=TEXT)] = "",
+    until: Annotated[
+        str, _option("--until", help="Stop after this text.", metavar="TEXT", panel=TEXT)
+    ] = "",
     unknown: Annotated[
         str,
         _option(
@@ -72,23 +100,38 @@ def sample(
     temp: Annotated[
         float,
         _option(
-            "--temp", "-t", help="0: always the likeliest; 1: as learnt (default: 0.8).", metavar="X", panel=RANDOMNESS
+            "--temp",
+            "-t",
+            help="0: always the likeliest; 1: as learnt (default: 0.8).",
+            metavar="X",
+            panel=RANDOMNESS,
         ),
     ] = 0.8,
     top_k: Annotated[
         int,
-        _option("--top-k", help="Only the K likeliest characters (default: 0: all).", metavar="K", panel=RANDOMNESS),
+        _option(
+            "--top-k",
+            help="Only the K likeliest characters (default: 0: all).",
+            metavar="K",
+            panel=RANDOMNESS,
+        ),
     ] = 0,
     top_p: Annotated[
         float,
         _option(
-            "--top-p", help="Only the fewest that reach this probability (default: 1).", metavar="P", panel=RANDOMNESS
+            "--top-p",
+            help="Only the fewest that reach this probability (default: 1).",
+            metavar="P",
+            panel=RANDOMNESS,
         ),
     ] = 1.0,
     min_p: Annotated[
         float,
         _option(
-            "--min-p", help="Only those with this share of the likeliest's (default: 0).", metavar="P", panel=RANDOMNESS
+            "--min-p",
+            help="Only those with this share of the likeliest's (default: 0).",
+            metavar="P",
+            panel=RANDOMNESS,
         ),
     ] = 0.0,
     repetition_penalty: Annotated[
@@ -102,10 +145,20 @@ def sample(
     ] = 1.0,
     seed: Annotated[
         int | None,
-        _option("--seed", help="Same seed, same text (default: a fresh one, told).", metavar="N", panel=RANDOMNESS),
+        _option(
+            "--seed",
+            help="Same seed, same text (default: a fresh one, told).",
+            metavar="N",
+            panel=RANDOMNESS,
+        ),
     ] = None,
     novel: Annotated[
-        bool, _option("--novel", help="Only texts that are surely not in the training split.", panel=CONSTRAINTS)
+        bool,
+        _option(
+            "--novel",
+            help="Only texts that are surely not in the training split.",
+            panel=CONSTRAINTS,
+        ),
     ] = False,
     unique: Annotated[bool, _option("--unique", help="No text twice.", panel=CONSTRAINTS)] = False,
     matching: Annotated[
@@ -118,11 +171,22 @@ def sample(
         ),
     ] = None,
     min_length: Annotated[
-        int, _option("--min-length", help="At least N characters, with the prompt.", metavar="N", panel=CONSTRAINTS)
+        int,
+        _option(
+            "--min-length",
+            help="At least N characters, with the prompt.",
+            metavar="N",
+            panel=CONSTRAINTS,
+        ),
     ] = 0,
     max_length: Annotated[
         int | None,
-        _option("--max-length", help="At most N characters, with the prompt.", metavar="N", panel=CONSTRAINTS),
+        _option(
+            "--max-length",
+            help="At most N characters, with the prompt.",
+            metavar="N",
+            panel=CONSTRAINTS,
+        ),
     ] = None,
     rank: Annotated[
         bool, _option("--rank", help="Likeliest first, with bits per character.", panel=CONSTRAINTS)
@@ -138,30 +202,60 @@ def sample(
     ] = None,
     weights: Annotated[
         str,
-        _option("--weights", help="auto, float32 or float16 (default: auto: float16 for streams).", panel=SPEED),
+        _option(
+            "--weights",
+            help="auto, float32 or float16 (default: auto: float16 for streams).",
+            panel=SPEED,
+        ),
     ] = "auto",
     threads: Annotated[
-        int | None, _option("--threads", help="Default: what pays, up to all processors.", metavar="N", panel=SPEED)
+        int | None,
+        _option(
+            "--threads", help="Default: what pays, up to all processors.", metavar="N", panel=SPEED
+        ),
     ] = None,
-    device: Annotated[str, _option("--device", help="auto or cpu: sampling needs no other.", panel=SPEED)] = "auto",
+    device: Annotated[
+        str, _option("--device", help="auto or cpu: sampling needs no other.", panel=SPEED)
+    ] = "auto",
     interactive: Annotated[
-        bool, _option("--interactive", "-i", help="Read and write by turns; /help there says more.", panel=OUTPUT)
+        bool,
+        _option(
+            "--interactive",
+            "-i",
+            help="Read and write by turns; /help there says more.",
+            panel=OUTPUT,
+        ),
     ] = False,
     json: Annotated[
         bool, _option("--json", help="A JSON object a line: text, nats, novelty ...", panel=OUTPUT)
     ] = False,
-    raw: Annotated[bool, _option("--raw", help="Exact bytes on a terminal too.", panel=OUTPUT)] = False,
+    raw: Annotated[
+        bool, _option("--raw", help="Exact bytes on a terminal too.", panel=OUTPUT)
+    ] = False,
 ) -> None:
     """Write text with a trained model: lines from a model of lines, else one stream as it comes."""
     if prime is not None and prime_file is not None:
         raise SettingsError("--prime and --prime-file both say how to begin; give one")
     if device not in ("auto", "cpu"):
-        raise SettingsError(f"--device {device!r}: sampling runs on the processor; leave it out, or say cpu")
-    for name, value in (("--prime", prime or ""), ("--until", until), ("--matching", matching or "")):
+        raise SettingsError(
+            f"--device {device!r}: sampling runs on the processor; leave it out, or say cpu"
+        )
+    for name, value in (
+        ("--prime", prime or ""),
+        ("--until", until),
+        ("--matching", matching or ""),
+    ):
         _check_utf8(name, value)
 
     from charrnn.modelfile import newest_run, read_model
-    from charrnn.sampling.constraints import Constraints, Tally, accepted, ranked, training_text, tries_allowed
+    from charrnn.sampling.constraints import (
+        Constraints,
+        Tally,
+        accepted,
+        ranked,
+        training_text,
+        tries_allowed,
+    )
     from charrnn.sampling.decode import Decoding, checked_seed
     from charrnn.sampling.engine import Sampler
     from charrnn.terminal import one_line, write_stdout
@@ -174,7 +268,9 @@ def sample(
     asked_count, count = count, (10 if lines else 1) if count is None else count
     tries = tries_allowed(tries, count, temp)
     if interactive and str(prime_file) == "-":
-        raise SettingsError("--interactive reads standard input, and so cannot --prime-file -; name a file")
+        raise SettingsError(
+            "--interactive reads standard input, and so cannot --prime-file -; name a file"
+        )
     begin = _read_prime(prime_file, lines) if prime_file else prime or ""
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
@@ -184,18 +280,32 @@ def sample(
             "--cache keeps to what stands in a prompt, and there is none: add --prime or --prime-file, or leave --cache out"
         )
     how: dict[str, Any] = {
-        "decoding": decoding, "length": length, "prime": begin, "until": until, "seed": numbered, "unknown": unknown,
+        "decoding": decoding,
+        "length": length,
+        "prime": begin,
+        "until": until,
+        "seed": numbered,
+        "unknown": unknown,
         "threads": threads,
-    }  # fmt: skip
+    }
     if interactive:
         if json or rank or constraints or asked_count is not None:
-            raise SettingsError("--interactive writes one text by turns; leave out --count, --json and the constraints")
+            raise SettingsError(
+                "--interactive writes one text by turns; leave out --count, --json and the constraints"
+            )
         from charrnn.cli.interactive import converse
 
         converse(
-            sampler, decoding=decoding, length=length, until=until, seed=seed, prime=begin, unknown=unknown, raw=raw,
+            sampler,
+            decoding=decoding,
+            length=length,
+            until=until,
+            seed=seed,
+            prime=begin,
+            unknown=unknown,
+            raw=raw,
             threads=threads,
-        )  # fmt: skip
+        )
         return
     samples = sampler.generate(count, **how)  # says at once what is wrong with the rest
     if constraints:
@@ -205,11 +315,16 @@ def sample(
     known = None if as_it_comes else training_text(model)
     if novel and known is None:
         place = one_line(str(model.path))
-        raise CheckpointError(f"--novel: the training text of {place} is not beside it; sample from its run directory")
+        raise CheckpointError(
+            f"--novel: the training text of {place} is not beside it; sample from its run directory"
+        )
     if count == 0:
         return
     if top_k > len(model.vocabulary):
-        typer.echo(f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept", err=True)
+        typer.echo(
+            f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept",
+            err=True,
+        )
     if seed is None and temp > 0:
         typer.echo(f"seed {numbered} (--seed {numbered} writes this again)", err=True)
     end_line = sys.stdout is not None and sys.stdout.isatty()
@@ -219,7 +334,13 @@ def sample(
         return
     tally = Tally(count)
     if constraints:
-        samples = accepted(lambda first, n: sampler.generate(n, first=first, **how), tally, tries, constraints, known)
+        samples = accepted(
+            lambda first, n: sampler.generate(n, first=first, **how),
+            tally,
+            tries,
+            constraints,
+            known,
+        )
     verdicts: list[bool | None] = []
     if json:
         pieces = _objects(samples, known, numbered, rank=rank, novel=novel)
@@ -231,16 +352,22 @@ def sample(
         pieces = _divided(([one.data] for one in samples), end_line=end_line)
     write_stdout(pieces, raw=raw)
     if tally.ran_out:
-        advice = "--temp 0 always writes the same text" if temp == 0 else "loosen them or raise --tries"
+        advice = (
+            "--temp 0 always writes the same text" if temp == 0 else "loosen them or raise --tries"
+        )
         counts = f"found {tally.kept:,} of {count:,} in {tally.tried:,} tries"
         raise SettingsError(f"{counts}: {tally.reasons()}; {advice}")
     if tally.refused and not json:
         typer.echo(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}", err=True)
     if verdicts:
-        typer.echo(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text", err=True)
+        typer.echo(
+            f"{verdicts.count(True)} of {len(verdicts)} are not in the training text", err=True
+        )
 
 
-def _lines(samples: Iterable[Sample], known: TrainingText | None, verdicts: list[bool | None]) -> Iterator[bytes]:
+def _lines(
+    samples: Iterable[Sample], known: TrainingText | None, verdicts: list[bool | None]
+) -> Iterator[bytes]:
     """A line for each sample. verdicts: whether each is novel, if the training text is known."""
     for one in samples:
         if known:
@@ -257,10 +384,16 @@ def _objects(
 
     for place, one in enumerate(ranked(samples) if rank else samples, 1):
         values = {
-            "schema": 1, "text": one.text, "nats": one.nats, "chars": one.chars, "bits_per_char": bits_per_char(one),
-            **({"rank": place} if rank else {}), "novel": novel or (known.is_novel(one) if known else None),
-            "seed": seed, "index": one.index,
-        }  # fmt: skip
+            "schema": 1,
+            "text": one.text,
+            "nats": one.nats,
+            "chars": one.chars,
+            "bits_per_char": bits_per_char(one),
+            **({"rank": place} if rank else {}),
+            "novel": novel or (known.is_novel(one) if known else None),
+            "seed": seed,
+            "index": one.index,
+        }
         yield json_line(values).encode() + b"\n"
 
 
@@ -303,14 +436,20 @@ def _read_prime(path: Path, lines: bool) -> str:
             with open(path, "rb") as file:
                 data = file.read(MAX_PRIME_BYTES + 1)
     except (OSError, ValueError) as error:
-        raise SettingsError(f"--prime-file {shown}: {getattr(error, 'strerror', None) or error}") from None
+        raise SettingsError(
+            f"--prime-file {shown}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if len(data) > MAX_PRIME_BYTES:
-        raise SettingsError(f"--prime-file {shown}: more than {MAX_PRIME_BYTES >> 20} MiB; give its end only")
+        raise SettingsError(
+            f"--prime-file {shown}: more than {MAX_PRIME_BYTES >> 20} MiB; give its end only"
+        )
     try:
         text = data.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
         byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise SettingsError(f"--prime-file {shown}: {byte} is not UTF-8; save it as UTF-8") from None
+        raise SettingsError(
+            f"--prime-file {shown}: {byte} is not UTF-8; save it as UTF-8"
+        ) from None
     return text.removesuffix("\n").removesuffix("\r") if lines else text
 
 
@@ -319,4 +458,6 @@ def _check_utf8(name: str, value: str) -> None:
     for position, character in enumerate(value):
         if 0xD800 <= ord(character) < 0xE000:
             advice = "use --prime-file" if name == "--prime" else "retype it"
-            raise SettingsError(f"{name}: what stands at position {position} is not UTF-8; {advice}")
+            raise SettingsError(
+                f"{name}: what stands at position {position} is not UTF-8; {advice}"
+            )

@@ -28,7 +28,11 @@ METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command one option for every setting, in place of its **chosen."""
     signature = inspect.signature(command, eval_str=True)
-    named = [each for each in signature.parameters.values() if each.kind is not inspect.Parameter.VAR_KEYWORD]
+    named = [
+        each
+        for each in signature.parameters.values()
+        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    ]
     made = []
     for section, kind in config.SECTIONS.items():
         for item in fields(kind):
@@ -54,14 +58,22 @@ def _option(section: str, key: str, limits: Any, default: Any) -> inspect.Parame
     if limits["kind"] is bool:
         kind = bool
         names = (f"{config.flag(key)}/--no-{key.replace('_', '-')}",)
-        option = typer.Option(*names, help=text, rich_help_panel=PANELS[section], show_default=False)
+        option = typer.Option(
+            *names, help=text, rich_help_panel=PANELS[section], show_default=False
+        )
     else:
         metavar = METAVARS[limits["kind"]]
         option = typer.Option(
-            config.flag(key), help=text, metavar=metavar, rich_help_panel=PANELS[section], show_default=False
+            config.flag(key),
+            help=text,
+            metavar=metavar,
+            rich_help_panel=PANELS[section],
+            show_default=False,
         )
     annotation = Annotated[kind | None, option]
-    return inspect.Parameter(key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+    return inspect.Parameter(
+        key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
+    )
 
 
 CORPUS_HELP = (
@@ -78,27 +90,44 @@ def _switch(name: str, help: str) -> Any:
 @with_settings
 def train(
     corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
-    run: Annotated[Path | None, typer.Option(help="Directory of this training (default: runs/<corpus>).")] = None,
-    resume: Annotated[bool, _switch("--resume", "Go on with a run exactly where it stopped.")] = False,
-    overwrite: Annotated[bool, _switch("--overwrite", "Start anew in a directory that holds a run.")] = False,
+    run: Annotated[
+        Path | None, typer.Option(help="Directory of this training (default: runs/<corpus>).")
+    ] = None,
+    resume: Annotated[
+        bool, _switch("--resume", "Go on with a run exactly where it stopped.")
+    ] = False,
+    overwrite: Annotated[
+        bool, _switch("--overwrite", "Start anew in a directory that holds a run.")
+    ] = False,
     allow_corpus_change: Annotated[
         bool, _switch("--allow-corpus-change", "With --resume: go on although the text is another.")
     ] = False,
-    config_file: Annotated[list[str] | None, typer.Option("--config", help=CONFIG_HELP, metavar="FILE")] = None,
+    config_file: Annotated[
+        list[str] | None, typer.Option("--config", help=CONFIG_HELP, metavar="FILE")
+    ] = None,
     assignments: Annotated[
-        list[str] | None, typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE")
+        list[str] | None,
+        typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE"),
     ] = None,
     check: Annotated[
-        bool, _switch("--check", "Say what the text is like, what to mind and what to pass; train and write nothing.")
+        bool,
+        _switch(
+            "--check",
+            "Say what the text is like, what to mind and what to pass; train and write nothing.",
+        ),
     ] = False,
     print_config: Annotated[
-        bool, _switch("--print-config", "Show the settings and where each comes from; train nothing.")
+        bool,
+        _switch("--print-config", "Show the settings and where each comes from; train nothing."),
     ] = False,
     verbose: Annotated[
-        bool, typer.Option("--verbose", "-v", help="Say what it runs on and what memory it will take.")
+        bool,
+        typer.Option("--verbose", "-v", help="Say what it runs on and what memory it will take."),
     ] = False,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
-    json: Annotated[bool, _switch("--json", "End with one JSON object on standard output.")] = False,
+    json: Annotated[
+        bool, _switch("--json", "End with one JSON object on standard output.")
+    ] = False,
     **chosen: Any,
 ) -> int:
     """Train a network on a text; show progress and samples; write runs/<corpus>/."""
@@ -106,16 +135,23 @@ def train(
     layers = _layers(config_file or [], assignments or [], chosen)
     if check:
         given = {
-            "--resume": resume, "--run": run is not None, "--overwrite": overwrite, "--print-config": print_config,
+            "--resume": resume,
+            "--run": run is not None,
+            "--overwrite": overwrite,
+            "--print-config": print_config,
             "--allow-corpus-change": allow_corpus_change,
-        }  # fmt: skip
+        }
         for name in (name for name, is_given in given.items() if is_given):
-            raise SettingsError(f"--check looks at a text before a training and writes nothing; leave out {name}")
+            raise SettingsError(
+                f"--check looks at a text before a training and writes nothing; leave out {name}"
+            )
     if print_config:
         return _print_config(layers)
     if check:
         return _check(corpus, layers, json)
-    config.resolve(layers)  # a wrong option is told before torch is loaded, and that somebody else is at it
+    config.resolve(
+        layers
+    )  # a wrong option is told before torch is loaded, and that somebody else is at it
     from charrnn.training.checkpoint import check_free, run_to_resume
 
     if run is not None or (resume and not overwrite):
@@ -126,7 +162,9 @@ def train(
     from charrnn.training.session import Request
 
     progress = TrainingProgress(quiet=quiet)
-    request = Request(corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose)
+    request = Request(
+        corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
+    )
     try:
         path, outcome = session.train(request, progress, _make_samples)
     finally:
@@ -134,14 +172,18 @@ def train(
     place = outcome.place
     bits = place.best_nats / math.log(2)
     against = (
-        f"; counting ({outcome.ngram}): {outcome.ngram.score.bits_per_char:.3f}" if outcome.ngram is not None else ""
+        f"; counting ({outcome.ngram}): {outcome.ngram.score.bits_per_char:.3f}"
+        if outcome.ngram is not None
+        else ""
     )
     if outcome.reason == "already done":
         if json:
             _print_json(path, outcome)
         return 0
     progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}{against}")
-    progress.say(f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}")
+    progress.say(
+        f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}"
+    )
     stopped = session.SIGNALS.get(outcome.reason)
     if stopped:
         progress.say(f"saved. To go on: charrnn train --resume --run {path}")
@@ -152,13 +194,21 @@ def train(
     return stopped or 0
 
 
-def _layers(files: list[str], assignments: list[str], chosen: dict[str, Any]) -> tuple[tuple[str, Any], ...]:
+def _layers(
+    files: list[str], assignments: list[str], chosen: dict[str, Any]
+) -> tuple[tuple[str, Any], ...]:
     """Settings in order of precedence: file < environment < --set < flags."""
     if len(files) > 1:
-        raise SettingsError(f"--config given {len(files)} times; give one file, and --set for the rest")
+        raise SettingsError(
+            f"--config given {len(files)} times; give one file, and --set for the rest"
+        )
     layers: list[tuple[str, Any]] = [sources.toml_layer(name) for name in files]
     environment = sources.environment_layer(os.environ)
-    layers += [("environment", environment), ("--set", sources.set_layer(assignments)), ("--", chosen)]
+    layers += [
+        ("environment", environment),
+        ("--set", sources.set_layer(assignments)),
+        ("--", chosen),
+    ]
     return tuple(layers)
 
 
@@ -195,7 +245,10 @@ def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
     sampler = Sampler(parse_model(Path("weights in training"), tensors, meta))
     lines = meta["mode"] == "lines"
     samples = sampler.generate(
-        5 if lines else 1, decoding=Decoding(temperature=0.8), length=60 if lines else 300, seed=meta["step"]
+        5 if lines else 1,
+        decoding=Decoding(temperature=0.8),
+        length=60 if lines else 300,
+        seed=meta["step"],
     )
     return "\n".join(sample.text for sample in samples)
 
@@ -205,18 +258,30 @@ def _print_json(path: Path, outcome: Any) -> None:
 
     place = outcome.place
     line = {
-        "schema": 1, "run": str(path), "reason": outcome.reason, "step": place.step, "epochs": outcome.epochs,
-        "parameters": outcome.parameters, "chars_seen": place.chars, "elapsed_s": place.elapsed_s,
-        "train_chars_per_s": outcome.train_chars_per_s, "train_nats_per_char": place.train_nats,
-        "val_nats_per_char": place.val_nats, "val_bits_per_char": place.val_nats / math.log(2),
-        "best_val_nats_per_char": place.best_nats, "best_step": place.best_step,
+        "schema": 1,
+        "run": str(path),
+        "reason": outcome.reason,
+        "step": place.step,
+        "epochs": outcome.epochs,
+        "parameters": outcome.parameters,
+        "chars_seen": place.chars,
+        "elapsed_s": place.elapsed_s,
+        "train_chars_per_s": outcome.train_chars_per_s,
+        "train_nats_per_char": place.train_nats,
+        "val_nats_per_char": place.val_nats,
+        "val_bits_per_char": place.val_nats / math.log(2),
+        "best_val_nats_per_char": place.best_nats,
+        "best_step": place.best_step,
         "ngram_nats_per_char": outcome.ngram.score.nats_per_char if outcome.ngram else None,
         "ngram_order": outcome.ngram.order if outcome.ngram else None,
-        "clip_rate": place.clipped_steps / max(1, place.step), "skipped_steps": place.skipped_steps,
+        "clip_rate": place.clipped_steps / max(1, place.step),
+        "skipped_steps": place.skipped_steps,
         "rollbacks": place.rollbacks,
-        "weights_sha256": outcome.weights_sha256, "device": outcome.device, "precision": outcome.precision,
+        "weights_sha256": outcome.weights_sha256,
+        "device": outcome.device,
+        "precision": outcome.precision,
         "verdict": outcome.verdict,
-    }  # fmt: skip
+    }
     write_stdout([json_line(line).encode() + b"\n"], raw=True)
 
 

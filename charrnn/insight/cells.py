@@ -14,10 +14,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.errors import SettingsError
-from charrnn.insight.scoring import text_of_split
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
+from charrnn.scoring.evaluation import text_of_split
 from charrnn.terminal import one_line
 
 GUESSES = 5
@@ -102,7 +102,9 @@ def trace(model: ModelFile, ids: np.ndarray) -> Trace:
     return Trace(np.array(ids), nats, guesses, probabilities, piece.activations)
 
 
-def pieces(model: ModelFile, ids: np.ndarray, size: int = PIECE) -> Iterator[tuple[slice, Recorded]]:
+def pieces(
+    model: ModelFile, ids: np.ndarray, size: int = PIECE
+) -> Iterator[tuple[slice, Recorded]]:
     """The activations of a text, `size` characters at a time, the state carried: where they stand, and what they were."""
     refuse_counting(model)
     state, _ = begin(model)
@@ -116,7 +118,9 @@ def pieces(model: ModelFile, ids: np.ndarray, size: int = PIECE) -> Iterator[tup
 def begin(model: ModelFile) -> tuple[State, np.ndarray]:
     """The state before a text, and what the head sees there: (0, W) of a stream, (1, W) of lines, after a newline."""
     hidden, layers, _ = sizes(model.settings.model)
-    zeros = tuple(np.zeros(hidden, np.float32) for _ in range(1 + (model.settings.model.cell == "lstm")))
+    zeros = tuple(
+        np.zeros(hidden, np.float32) for _ in range(1 + (model.settings.model.cell == "lstm"))
+    )
     state: State = (zeros,) * layers
     if model.mode == "lines":
         piece = read(model, np.array([model.vocabulary.newline]), state)
@@ -141,7 +145,9 @@ def read(model: ModelFile, ids: np.ndarray, state: State) -> Piece:
             is_residual = settings.skip == "residual" and inputs.shape == outputs.shape
             seen.append(outputs + inputs if is_residual else outputs)
             recorded |= {f"layer{k}.{name}": found[name] for name in ACTIVATIONS[settings.cell]}
-    return Piece(recorded, np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1], tuple(last))
+    return Piece(
+        recorded, np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1], tuple(last)
+    )
 
 
 def named(model: ModelFile, cell: str) -> tuple[str, int]:
@@ -178,10 +184,14 @@ def shades(name: str, values: np.ndarray) -> np.ndarray:
 def refuse_counting(model: ModelFile) -> None:
     """Raises SettingsError for a model without cells."""
     if model.counts:
-        raise SettingsError("this model counts n-grams and has no cells to look at; name the run of a network")
+        raise SettingsError(
+            "this model counts n-grams and has no cells to look at; name the run of a network"
+        )
 
 
-def _predictions(model: ModelFile, seen: np.ndarray, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _predictions(
+    model: ModelFile, seen: np.ndarray, ids: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Nats (n,), likeliest ids (n, K) and their probabilities (n, K), from what the head sees (n, W), of ids (n,)."""
     head, bias = _head(model), model.tensors["head.bias"]
     most = min(GUESSES, len(bias))
@@ -198,14 +208,18 @@ def _predictions(model: ModelFile, seen: np.ndarray, ids: np.ndarray) -> tuple[n
         nats[here] = surprise(logits, ids[here])
         shares = distribution(logits, Decoding())
         best = np.sort(np.argpartition(-shares, most - 1, axis=1)[:, :most], axis=1)
-        order = np.argsort(-np.take_along_axis(shares, best, 1), axis=1, kind="stable")  # of equals the lowest id first
+        order = np.argsort(
+            -np.take_along_axis(shares, best, 1), axis=1, kind="stable"
+        )  # of equals the lowest id first
         guesses[here] = np.take_along_axis(best, order, 1)
         probabilities[here] = np.take_along_axis(shares, guesses[here], 1)
     return nats, guesses, probabilities
 
 
 def _head(model: ModelFile) -> np.ndarray:
-    return model.tensors.get("head.weight", model.tensors["embedding.weight"])  # tied: the embedding
+    return model.tensors.get(
+        "head.weight", model.tensors["embedding.weight"]
+    )  # tied: the embedding
 
 
 # The cells, over a whole text: inputs (n, E), fresh (n,) where the state is emptied first, state (h,) or (h, c) of (H,),
@@ -260,7 +274,12 @@ def _gru(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) 
 def _gru_before(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
     w_ih, w_hh, b_ih, b_hh = weights
     size = len(state[0])
-    w_gates, b_gates, w_n, b_n = w_hh[: 2 * size], b_hh[: 2 * size], w_hh[2 * size :], b_hh[2 * size :]
+    w_gates, b_gates, w_n, b_n = (
+        w_hh[: 2 * size],
+        b_hh[: 2 * size],
+        w_hh[2 * size :],
+        b_hh[2 * size :],
+    )
 
     def candidate(row: np.ndarray, products: np.ndarray, h: np.ndarray) -> np.ndarray:
         r, _, n = row.reshape(3, size)
@@ -270,9 +289,13 @@ def _gru_before(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: We
 
 
 def _gated(
-    gates: np.ndarray, fresh: np.ndarray, state: LayerState, w: np.ndarray, b: np.ndarray,
+    gates: np.ndarray,
+    fresh: np.ndarray,
+    state: LayerState,
+    w: np.ndarray,
+    b: np.ndarray,
     candidate: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-) -> Read:  # fmt: skip
+) -> Read:
     """Both GRUs: they differ in what the candidate is made of, once both gates are known."""
     (h,) = state
     size = len(h)
@@ -297,4 +320,9 @@ def _logistic(row: np.ndarray) -> None:
     row *= np.float32(0.5)
 
 
-_LAYERS: dict[str, Callable[..., Read]] = {"rnn": _rnn, "lstm": _lstm, "gru": _gru, "gru-before": _gru_before}
+_LAYERS: dict[str, Callable[..., Read]] = {
+    "rnn": _rnn,
+    "lstm": _lstm,
+    "gru": _gru,
+    "gru-before": _gru_before,
+}

@@ -30,7 +30,12 @@ _SIGNS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥"}
 
 
 def count_text(
-    corpus: str | None, settings: TextSettings, *, words: bool = False, top: int = 20, window: int = 2
+    corpus: str | None,
+    settings: TextSettings,
+    *,
+    words: bool = False,
+    top: int = 20,
+    window: int = 2,
 ) -> dict[str, Any]:
     """Symbols by frequency, frequencies and counts of the text that CORPUS names. Raises CorpusError."""
     source, _ = find_source(corpus, settings)
@@ -39,13 +44,21 @@ def count_text(
     if words:
         symbols, frequencies, counts = count_words(source, settings, top, window, mode)
     else:
-        symbols, frequencies, counts = count_characters(source, settings, census.counts, top, window, mode)
+        symbols, frequencies, counts = count_characters(
+            source, settings, census.counts, top, window, mode
+        )
     if not symbols:
         raise CorpusError(f"{source.shown} has nothing to count: blank lines only")
     return {
-        "corpus": source.name, "shown": source.shown, "unit": "word" if words else "character", "mode": mode,
-        "window": window, "symbols": symbols, "frequencies": frequencies, "counts": counts.tolist(),
-    }  # fmt: skip
+        "corpus": source.name,
+        "shown": source.shown,
+        "unit": "word" if words else "character",
+        "mode": mode,
+        "window": window,
+        "symbols": symbols,
+        "frequencies": frequencies,
+        "counts": counts.tolist(),
+    }
 
 
 def count(ids: Iterable[np.ndarray], size: int, window: int, boundary: int = -1) -> np.ndarray:
@@ -59,10 +72,14 @@ def count(ids: Iterable[np.ndarray], size: int, window: int, boundary: int = -1)
         new = np.concatenate([tail, piece.astype(np.int64)])
         places = np.where((new == boundary) | (new > size), size, new)
         for distance in range(1, min(window, len(new) - 1) + 1):
-            first = max(0, len(tail) - distance)  # pairs that end in the tail were counted with the piece before
+            first = max(
+                0, len(tail) - distance
+            )  # pairs that end in the tail were counted with the piece before
             pairs = places[first:-distance] * (size + 1) + places[first + distance :]
             if boundary >= 0:
-                crossed = np.concatenate([[0], np.cumsum(new == boundary)])  # boundaries before each place
+                crossed = np.concatenate(
+                    [[0], np.cumsum(new == boundary)]
+                )  # boundaries before each place
                 pairs = pairs[crossed[first + distance : -1] == crossed[first : -distance - 1]]
             above += np.bincount(pairs, minlength=len(above))
         tail = new[-window:]
@@ -126,7 +143,9 @@ def count_words(source: Source, settings: TextSettings, top: int, window: int, m
 
 def label(symbol: str) -> str:
     """A symbol as a person can see it: space as ␣, newline as ⏎, what has no picture of its own as U+XXXX."""
-    shown = [_SIGNS.get(char) or (f"U+{ord(char):04X}" if _is_hidden(char) else char) for char in symbol]
+    shown = [
+        _SIGNS.get(char) or (f"U+{ord(char):04X}" if _is_hidden(char) else char) for char in symbol
+    ]
     if symbol and unicodedata.category(symbol[0])[0] == "M":  # a mark needs a letter to stand on
         shown[0] = f"U+{ord(symbol[0]):04X}"
     return "".join(shown)

@@ -15,23 +15,19 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import ModelSettings, Settings
+from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
 from charrnn.layout import PARAMETERS, expected_shapes, sizes
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.terminal import one_line
-from charrnn.text.corpus import survey
 from charrnn.text.reading import prepare
-from charrnn.training import recipe
 
 SHOWN_UNITS = 2
 GREEDY_CHARS = 5  # that the model writes for an example, if nobody gives one
 SMALL_HIDDEN, SMALL_INPUTS = 2, 2  # of the example without a model
-RULE = (
-    "2 for each multiply-add of a matrix product; backward is twice forward; single additions, σ and tanh are left out"
-)
+RULE = "2 for each multiply-add of a matrix product; backward is twice forward; single additions, σ and tanh are left out"
 
 
 @dataclass(frozen=True)
@@ -75,11 +71,27 @@ _ENDS = {
     "gru-before": (("h'", "(1 − u) ∘ h + u ∘ h̃", "the new state"),),
 }
 _LATEX = {
-    "h'": "h_t", "h": "h_{t-1}", "C'": "C_t", "C": "C_{t-1}", "C̃": r"\tilde{C}_t", "h̃": r"\tilde{h}_t", "x": "x_t",
-    "f": "f_t", "i": "i_t", "o": "o_t", "u": "u_t", "r": "r_t", "σ": r"\sigma", "tanh": r"\tanh", "∘": r"\circ",
-    "−": "-", "W_out": r"W_{\mathrm{out}}", "b_out": r"b_{\mathrm{out}}", "softmax": r"\mathrm{softmax}",
+    "h'": "h_t",
+    "h": "h_{t-1}",
+    "C'": "C_t",
+    "C": "C_{t-1}",
+    "C̃": r"\tilde{C}_t",
+    "h̃": r"\tilde{h}_t",
+    "x": "x_t",
+    "f": "f_t",
+    "i": "i_t",
+    "o": "o_t",
+    "u": "u_t",
+    "r": "r_t",
+    "σ": r"\sigma",
+    "tanh": r"\tanh",
+    "∘": r"\circ",
+    "−": "-",
+    "W_out": r"W_{\mathrm{out}}",
+    "b_out": r"b_{\mathrm{out}}",
+    "softmax": r"\mathrm{softmax}",
     "P(next)": "P(x_{t+1})",
-}  # fmt: skip
+}
 
 
 @dataclass(frozen=True)
@@ -127,7 +139,10 @@ def equations(cell: str) -> list[tuple[str, str, str]]:
     for gate in GATES[cell]:
         inside = f"{gate.named('W')} [h, x] + {gate.named('b')}"
         if gate is _CANDIDATE:
-            inside = {"gru": "W_h x + b_h + r ∘ (U_h h + d_h)", "gru-before": "W_h [r ∘ h, x] + b_h"}[cell]
+            inside = {
+                "gru": "W_h x + b_h + r ∘ (U_h h + d_h)",
+                "gru-before": "W_h [r ∘ h, x] + b_h",
+            }[cell]
         found.append((gate.value, f"{gate.squash}({inside})", gate.role))
     return [*found, *_ENDS[cell], ("P(next)", "softmax(W_out h' + b_out)", "of the next character")]
 
@@ -147,13 +162,22 @@ def matrices(settings: ModelSettings, vocabulary_size: int) -> list[Matrix]:
     """Every parameter once, under both names; their numbers add up to the model's. settings must name every size."""
     hidden, layers, embedding = sizes(settings)
     shapes = expected_shapes(settings, vocabulary_size)
-    found = [Matrix("embedding", f"{vocabulary_size} × {embedding}", vocabulary_size * embedding, "embedding.weight")]
+    found = [
+        Matrix(
+            "embedding",
+            f"{vocabulary_size} × {embedding}",
+            vocabulary_size * embedding,
+            "embedding.weight",
+        )
+    ]
     for k in range(layers):
         width = shapes[f"recurrent.weight_ih_l{k}"][1]
         for gate in GATES[settings.cell]:
             rows = f"_l{k}[{gate.block * hidden}:{(gate.block + 1) * hidden}]"
             prefix = f"{gate.torch}: " if gate.torch else ""
-            if settings.cell == "gru" and gate is _CANDIDATE:  # its two halves are not one matrix on [h, x]
+            if (
+                settings.cell == "gru" and gate is _CANDIDATE
+            ):  # its two halves are not one matrix on [h, x]
                 for name, shape, numbers, torch in (
                     ("W_h", f"{hidden} × {width}", hidden * width, "weight_ih"),
                     ("U_h", f"{hidden} × {hidden}", hidden * hidden, "weight_hh"),
@@ -163,38 +187,64 @@ def matrices(settings: ModelSettings, vocabulary_size: int) -> list[Matrix]:
                     found.append(Matrix(name, shape, numbers, f"{prefix}{torch}{rows}"))
                 continue
             found += [
-                Matrix(gate.named("W"), f"{hidden} × ({hidden} + {width})", hidden * (hidden + width),
-                       f"{prefix}weight_{{hh,ih}}{rows}"),
-                Matrix(gate.named("b"), f"{hidden}, twice", 2 * hidden, f"{prefix}bias_{{hh,ih}}{rows}"),
-            ]  # fmt: skip
+                Matrix(
+                    gate.named("W"),
+                    f"{hidden} × ({hidden} + {width})",
+                    hidden * (hidden + width),
+                    f"{prefix}weight_{{hh,ih}}{rows}",
+                ),
+                Matrix(
+                    gate.named("b"), f"{hidden}, twice", 2 * hidden, f"{prefix}bias_{{hh,ih}}{rows}"
+                ),
+            ]
     width = hidden + (embedding + (layers - 1) * hidden if settings.skip == "dense" else 0)
     tied = settings.tie_weights
     return [
         *found,
-        Matrix("W_out", f"{vocabulary_size} × {width}", 0 if tied else vocabulary_size * width,
-               "embedding.weight (tied)" if tied else "head.weight"),
+        Matrix(
+            "W_out",
+            f"{vocabulary_size} × {width}",
+            0 if tied else vocabulary_size * width,
+            "embedding.weight (tied)" if tied else "head.weight",
+        ),
         Matrix("b_out", f"{vocabulary_size}", vocabulary_size, "head.bias"),
-    ]  # fmt: skip
+    ]
 
 
 def flops_per_char(settings: ModelSettings, vocabulary_size: int) -> int:
     """Of one character forward, by RULE; with the backward pass three times as many."""
     shapes = expected_shapes(settings, vocabulary_size)
-    products = [rows * width for name, (rows, *rest) in shapes.items() if "weight_" in name for width in rest]
+    products = [
+        rows * width
+        for name, (rows, *rest) in shapes.items()
+        if "weight_" in name
+        for width in rest
+    ]
     embedding = shapes["embedding.weight"]
     return 2 * sum(products) + 2 * int(np.prod(shapes.get("head.weight", embedding)))
 
 
-def one_step(cell: str, w: Mapping[str, np.ndarray], x: np.ndarray, h: np.ndarray, c: np.ndarray | None = None) -> Step:
+def one_step(
+    cell: str,
+    w: Mapping[str, np.ndarray],
+    x: np.ndarray,
+    h: np.ndarray,
+    c: np.ndarray | None = None,
+) -> Step:
     """A step of one layer. w: weight_ih (G H, E), weight_hh (G H, H), bias_ih, bias_hh; x (E), h and, of an LSTM, c (H)."""
     hidden = len(h)
-    weight_ih, weight_hh, bias_ih, bias_hh = (np.asarray(w[name], np.float64) for name in PARAMETERS)
+    weight_ih, weight_hh, bias_ih, bias_hh = (
+        np.asarray(w[name], np.float64) for name in PARAMETERS
+    )
     x, h = x.astype(np.float64), h.astype(np.float64)
     lines: list[Line] = []
     values: dict[str, np.ndarray] = {}
     for gate in GATES[cell]:
         rows = slice(gate.block * hidden, (gate.block + 1) * hidden)
-        from_x, bias = gate.sign * (weight_ih[rows] @ x), gate.sign * (bias_ih[rows] + bias_hh[rows])
+        from_x, bias = (
+            gate.sign * (weight_ih[rows] @ x),
+            gate.sign * (bias_ih[rows] + bias_hh[rows]),
+        )
         if gate is not _CANDIDATE:
             from_h = gate.sign * (weight_hh[rows] @ h)
         elif cell == "gru":
@@ -219,11 +269,16 @@ def small_step(cell: str) -> tuple[dict[str, np.ndarray], Step]:
     """Weights of one decimal, for pencil and paper, and a step with them. Bias of the forget gate: 1, as it begins."""
 
     def decimals(first: int, *shape: int) -> np.ndarray:
-        return np.round(np.sin(first + 2.4 * np.arange(np.prod(shape))), 1).reshape(shape) + 0.0  # no -0.0
+        return (
+            np.round(np.sin(first + 2.4 * np.arange(np.prod(shape))), 1).reshape(shape) + 0.0
+        )  # no -0.0
 
     rows = max(gate.block for gate in GATES[cell]) * SMALL_HIDDEN + SMALL_HIDDEN
     shapes = ((rows, SMALL_INPUTS), (rows, SMALL_HIDDEN), (rows,), (rows,))
-    w = {name: decimals(place, *shape) for place, (name, shape) in enumerate(zip(PARAMETERS, shapes, strict=True))}
+    w = {
+        name: decimals(place, *shape)
+        for place, (name, shape) in enumerate(zip(PARAMETERS, shapes, strict=True))
+    }
     if cell != "gru":
         w["bias_hh"] *= 0.0  # the lecture has one bias, and only in this cell are there two
     if cell == "lstm":
@@ -239,7 +294,9 @@ def step_of_model(model: ModelFile, text: str | None) -> tuple[str, Step]:
     sampler, vocabulary = Sampler(model, weights="float32"), model.vocabulary
     if text is None:
         ids = next(sampler.generate(decoding=Decoding(temperature=0.0), length=GREEDY_CHARS)).ids
-        ids = np.concatenate([[model.start], ids[ids != vocabulary.newline] if model.mode == "lines" else ids])
+        ids = np.concatenate(
+            [[model.start], ids[ids != vocabulary.newline] if model.mode == "lines" else ids]
+        )
     else:
         prepared = text if vocabulary.unit == "byte" else prepare(text, model.settings.text)
         codes = vocabulary.codes(prepared)
@@ -248,7 +305,9 @@ def step_of_model(model: ModelFile, text: str | None) -> tuple[str, Step]:
             raise SettingsError("--text is empty; give at least one character")
         if (ids < 0).any():
             distinct, counts = np.unique(codes[ids < 0], return_counts=True)
-            unknown = vocabulary.explain_unknown(distinct, counts, "--text", int(np.argmax(ids < 0)))
+            unknown = vocabulary.explain_unknown(
+                distinct, counts, "--text", int(np.argmax(ids < 0))
+            )
             raise SettingsError(f"{unknown}; retype it")
         if model.mode == "lines":
             ids = np.concatenate([[model.start], ids])
@@ -260,28 +319,38 @@ def step_of_model(model: ModelFile, text: str | None) -> tuple[str, Step]:
     return read, one_step(model.settings.model.cell, w, x, h, c[0] if c else None)
 
 
-def default_settings(settings: Settings) -> tuple[ModelSettings, int]:
-    """The network that `charrnn train` would make for the shipped names, and how many characters they have."""
-    found = survey(None, settings.text, settings.training.seed)
-    return recipe.fill(settings, found, lambda: 1.0)[0].model, len(found.vocabulary)
-
-
-def as_dict(settings: ModelSettings, vocabulary_size: int, step: Step, about: Mapping[str, Any]) -> dict[str, Any]:
+def as_dict(
+    settings: ModelSettings, vocabulary_size: int, step: Step, about: Mapping[str, Any]
+) -> dict[str, Any]:
     """Everything as plain data, for --json."""
     hidden, layers, embedding = sizes(settings)
     found, forward = matrices(settings, vocabulary_size), flops_per_char(settings, vocabulary_size)
-    arrays = {"x": step.x, "h": step.h, "c": step.c, "h_after": step.h_after, "c_after": step.c_after}
+    arrays = {
+        "x": step.x,
+        "h": step.h,
+        "c": step.c,
+        "h_after": step.h_after,
+        "c_after": step.c_after,
+    }
     return {
-        "cell": settings.cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": embedding,
-        "vocabulary_size": vocabulary_size, "skip": settings.skip, "tie_weights": settings.tie_weights,
-        "equations": [f"{left} = {right}" for left, right, _ in equations(settings.cell)], "latex": latex(settings.cell),
-        "parameters": sum(each.numbers for each in found), "matrices": [dataclasses.asdict(each) for each in found],
+        "cell": settings.cell,
+        "hidden_size": hidden,
+        "num_layers": layers,
+        "embedding_size": embedding,
+        "vocabulary_size": vocabulary_size,
+        "skip": settings.skip,
+        "tie_weights": settings.tie_weights,
+        "equations": [f"{left} = {right}" for left, right, _ in equations(settings.cell)],
+        "latex": latex(settings.cell),
+        "parameters": sum(each.numbers for each in found),
+        "matrices": [dataclasses.asdict(each) for each in found],
         "flops_per_char": {"forward": forward, "forward_backward": 3 * forward, "rule": RULE},
         "step": {
-            **about, **{name: None if array is None else array.tolist() for name, array in arrays.items()},
+            **about,
+            **{name: None if array is None else array.tolist() for name, array in arrays.items()},
             "lines": [dataclasses.asdict(line) for line in step.lines],
         },
-    }  # fmt: skip
+    }
 
 
 def run_model(run: Path, cell: str | None) -> ModelFile:
@@ -289,7 +358,11 @@ def run_model(run: Path, cell: str | None) -> ModelFile:
     model, shown = read_model(run), one_line(str(run))
     is_of = model.settings.model.cell
     if model.counts:
-        raise SettingsError(f"{shown} counts n-grams and has no cell to explain; name a run of rnn, lstm or gru")
+        raise SettingsError(
+            f"{shown} counts n-grams and has no cell to explain; name a run of rnn, lstm or gru"
+        )
     if cell is not None and cell != is_of:
-        raise SettingsError(f"{shown} has the cell {is_of}, not {cell}; ask: charrnn explain {is_of} {shown}")
+        raise SettingsError(
+            f"{shown} has the cell {is_of}, not {cell}; ask: charrnn explain {is_of} {shown}"
+        )
     return model

@@ -21,7 +21,17 @@ _LOOKS = {
     "tex": re.compile(r"^.*\\[a-zA-Z]+\{.*$", re.MULTILINE),
 }
 CLOSERS = {'"': '"', "“": "”", "„": "“", "«": "»"}
-MATHEMATICS = {"equation", "align", "alignat", "flalign", "gather", "multline", "eqnarray", "displaymath", "math"}
+MATHEMATICS = {
+    "equation",
+    "align",
+    "alignat",
+    "flalign",
+    "gather",
+    "multline",
+    "eqnarray",
+    "displaymath",
+    "math",
+}
 
 
 class Feature(NamedTuple):
@@ -54,7 +64,10 @@ def features(text: str, dialect: str | None = None) -> list[Feature]:
     found.append(_binary("in quotes", quoted))
     for pair in ("()", "[]", "{}"):
         depth = depths(text, pair, counted, _endings(text, pair, dialect, blank))
-        found += [_binary(f"in {pair}", (level > 0 for level in depth)), _number(f"depth of {pair}", depth)]
+        found += [
+            _binary(f"in {pair}", (level > 0 for level in depth)),
+            _number(f"depth of {pair}", depth),
+        ]
     distinct: dict[bytes, Feature] = {}
     for feature in found:
         if len(feature.values) and (feature.values != feature.values[0]).any():
@@ -65,7 +78,9 @@ def features(text: str, dialect: str | None = None) -> list[Feature]:
 def dialect_of(text: str) -> str:
     """ "c" or "tex" if that is what most of its lines look like, else "text"."""
     lines = text.count("\n") + 1
-    shares = {name: sum(1 for _ in pattern.finditer(text)) / lines for name, pattern in _LOOKS.items()}
+    shares = {
+        name: sum(1 for _ in pattern.finditer(text)) / lines for name, pattern in _LOOKS.items()
+    }
     likeliest = max(shares, key=lambda name: shares[name])
     return likeliest if shares[likeliest] >= DIALECT_SHARE else "text"
 
@@ -131,8 +146,12 @@ def _endings(text: str, pair: str, dialect: str, blank: list[bool]) -> list[bool
     """Where brackets end whatever was left open: a stray one must not shift the rest of the text."""
     if pair != "{}":
         return blank
-    if dialect == "c":  # a } in the first column ends a function, also after an #if with two openings
-        return [char == "}" and before == "\n" for before, char in zip("\n" + text, text, strict=False)]
+    if (
+        dialect == "c"
+    ):  # a } in the first column ends a function, also after an #if with two openings
+        return [
+            char == "}" and before == "\n" for before, char in zip("\n" + text, text, strict=False)
+        ]
     return [False] * len(text)
 
 
@@ -233,7 +252,9 @@ def read_tex(text: str) -> Tex:
         is_pair = char == before == "$" and counts
         before = "" if is_pair or (not counts and char != "\n") else char
         found.comment.append(is_comment)
-        found.mathematics.append(delimiter != "" or any(name.rstrip("*") in MATHEMATICS for name in open_environments))
+        found.mathematics.append(
+            delimiter != "" or any(name.rstrip("*") in MATHEMATICS for name in open_environments)
+        )
         found.depth.append(len(open_environments))
         found.counted.append(counts)
     return found
@@ -259,5 +280,7 @@ def _read_environment(command: str, char: str, open_environments: list[str]) -> 
                 open_environments.pop()
             return ""
         return command + char if char.isalnum() or char == "*" else ""
-    is_more = command != "" and (char.isalpha() or (char == "{" and command in ("\\begin", "\\end")))
+    is_more = command != "" and (
+        char.isalpha() or (char == "{" and command in ("\\begin", "\\end"))
+    )
     return command + char if is_more else ""

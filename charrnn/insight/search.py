@@ -72,7 +72,9 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
     dialect = dialect_of(text)
     offered = features(text, dialect)
     kept = [
-        feature for feature in offered if _is_frequent(feature.values[:half]) and _is_frequent(feature.values[half:])
+        feature
+        for feature in offered
+        if _is_frequent(feature.values[:half]) and _is_frequent(feature.values[half:])
     ]
     targets = np.stack([feature.values for feature in kept], 1) if kept else np.zeros((len(ids), 0))
     # The same features half of the first half away, where they belong to other text, tell what luck can do.
@@ -86,8 +88,14 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
                 sums[cell] = Sums(values.shape[1], both.shape[1])
             sums[cell].add(values, both[place])
     names = [(cell, unit) for cell, one in sums.items() for unit in range(len(one.total))]
-    correlations = np.concatenate([one.correlations(both) for one in sums.values()]) if sums else np.zeros((0, 0))
-    best = np.argsort(-np.abs(correlations[:, : len(kept)]), axis=0, kind="stable")[:top]  # (top, K)
+    correlations = (
+        np.concatenate([one.correlations(both) for one in sums.values()])
+        if sums
+        else np.zeros((0, 0))
+    )
+    best = np.argsort(-np.abs(correlations[:, : len(kept)]), axis=0, kind="stable")[
+        :top
+    ]  # (top, K)
     chances = np.abs(correlations[:, len(kept) :]).max(axis=0, initial=0)
 
     columns: dict[tuple[str, int], list[np.ndarray]] = {names[index]: [] for index in best.ravel()}
@@ -103,11 +111,25 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
             picked, target = float(correlations[index, k]), feature.values[half:]
             accuracy = None
             if feature.is_binary:
-                accuracy = balanced_accuracy(values, target, sums[cell].threshold(unit, k, both), picked)
+                accuracy = balanced_accuracy(
+                    values, target, sums[cell].threshold(unit, k, both), picked
+                )
             around = _around(model, ids, half + int(np.argmax(values if picked >= 0 else -values)))
             score = correlation(values, target)
-            row.append(Found(feature.name, feature.is_binary, rank, cell, unit, score, picked, accuracy,
-                             float(chances[k]), *around))  # fmt: skip
+            row.append(
+                Found(
+                    feature.name,
+                    feature.is_binary,
+                    rank,
+                    cell,
+                    unit,
+                    score,
+                    picked,
+                    accuracy,
+                    float(chances[k]),
+                    *around,
+                )
+            )
         rows.append(row)
     rows.sort(key=lambda row: -abs(row[0].score))
     left_out = [feature.name for feature in offered if all(feature is not one for one in kept)]
@@ -118,7 +140,11 @@ class Sums:
     """Of a text read so far, for the H units of an activation and K features: what correlations are made of."""
 
     def __init__(self, units: int, count: int) -> None:
-        self.total, self.squares, self.products = np.zeros(units), np.zeros(units), np.zeros((units, count))
+        self.total, self.squares, self.products = (
+            np.zeros(units),
+            np.zeros(units),
+            np.zeros((units, count)),
+        )
 
     def add(self, values: np.ndarray, targets: np.ndarray) -> None:
         """values (n, H), targets (n, K)."""
@@ -151,7 +177,9 @@ def correlation(values: np.ndarray, target: np.ndarray) -> float:
     return float(sums.correlations(target[:, None])[0, 0])
 
 
-def balanced_accuracy(values: np.ndarray, target: np.ndarray, threshold: float, sign: float) -> float:
+def balanced_accuracy(
+    values: np.ndarray, target: np.ndarray, threshold: float, sign: float
+) -> float:
     """The mean of the shares of ones and of zeros that are told by the side of the threshold they are on."""
     told = values > threshold if sign >= 0 else values < threshold
     return float(told[target == 1].mean() + (~told[target == 0]).mean()) / 2
@@ -168,6 +196,10 @@ def _is_frequent(values: np.ndarray) -> bool:
 
 
 def _around(model: ModelFile, ids: np.ndarray, place: int) -> tuple[str, str, str]:
-    pieces_of_text = (ids[max(0, place - AROUND) : place], ids[place : place + 1], ids[place + 1 : place + 1 + AROUND])
+    pieces_of_text = (
+        ids[max(0, place - AROUND) : place],
+        ids[place : place + 1],
+        ids[place + 1 : place + 1 + AROUND],
+    )
     before, peak, after = map(model.vocabulary.decode, pieces_of_text)
     return before, peak, after

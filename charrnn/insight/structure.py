@@ -19,9 +19,21 @@ from charrnn.text.matching import distinct
 BRACKETS = ("()", "[]", "{}", "“”", "«»")
 DISTINCT = (1, 2, 3, 4, 5)  # lengths of n-grams
 SIGNS = ('"', "$")  # the same sign opens and closes
-LEAST = 20  # a structure that real pieces show less often is not reported: its share would be chance
+LEAST = (
+    20  # a structure that real pieces show less often is not reported: its share would be chance
+)
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
-_NO_FUNCTION = ("", " ", "\t", "}", "#", "/", "*", "\\", "%")  # first signs of a line: inside of one, comments, LaTeX
+_NO_FUNCTION = (
+    "",
+    " ",
+    "\t",
+    "}",
+    "#",
+    "/",
+    "*",
+    "\\",
+    "%",
+)  # first signs of a line: inside of one, comments, LaTeX
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -46,14 +58,21 @@ def structure_report(
 ) -> dict[str, Any]:
     """Shares by structure, of held-out pieces and of each temperature's; what real pieces rarely have is left out."""
     real = shares(held, dictionary, whole=whole)
-    found = {temperature: shares(texts, dictionary, whole=whole) for temperature, texts in sets.items()}
+    found = {
+        temperature: shares(texts, dictionary, whole=whole) for temperature, texts in sets.items()
+    }
     return {
         name: {
-            "held_out": share.value, "held_out_of": share.all,
-            "by_temperature": {f"{t:g}": {"share": each[name].value, "of": each[name].all} for t, each in found.items()},
+            "held_out": share.value,
+            "held_out_of": share.all,
+            "by_temperature": {
+                f"{t:g}": {"share": each[name].value, "of": each[name].all}
+                for t, each in found.items()
+            },
         }
-        for name, share in real.items() if share.all >= LEAST
-    }  # fmt: skip
+        for name, share in real.items()
+        if share.all >= LEAST
+    }
 
 
 def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -> dict[str, Share]:
@@ -68,7 +87,15 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
     "words"           words that the dictionary has
     """
     found = {
-        name: Share() for name in (*BRACKETS, "crossed", *SIGNS, "environments", "environments_closed", "functions")
+        name: Share()
+        for name in (
+            *BRACKETS,
+            "crossed",
+            *SIGNS,
+            "environments",
+            "environments_closed",
+            "functions",
+        )
     }
     if dictionary is not None:
         found["words"] = Share()
@@ -86,7 +113,9 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
         found["functions"].add(*functions(piece))
         paragraphs = re.split(r"\n[ \t]*\n", piece)
         for sign in SIGNS:
-            counts = [paragraph.count(sign) for paragraph in (paragraphs if whole else paragraphs[1:-1])]
+            counts = [
+                paragraph.count(sign) for paragraph in (paragraphs if whole else paragraphs[1:-1])
+            ]
             found[sign].add(sum(n % 2 == 0 for n in counts if n), sum(n > 0 for n in counts))
         if dictionary is not None:
             words = list(words_of(piece))
@@ -95,7 +124,9 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
     return found
 
 
-def distinct_report(pieces: list[np.ndarray], held: list[np.ndarray], corpus: Corpus) -> dict[str, Any]:
+def distinct_report(
+    pieces: list[np.ndarray], held: list[np.ndarray], corpus: Corpus
+) -> dict[str, Any]:
     """Different n-grams of all, of equally much text of both: a longer text repeats more."""
     report: dict[str, Any] = {}
     ours, theirs = _equally_much(pieces, held)
@@ -104,22 +135,39 @@ def distinct_report(pieces: list[np.ndarray], held: list[np.ndarray], corpus: Co
     ):
         report[f"chars_{n}"] = {"samples": Share(*pair).value, "held_out": Share(*real).value}
     if corpus.mode == "stream":
-        texts = [[list(words_of(corpus.vocabulary.decode(piece))) for piece in each] for each in (ours, theirs)]
+        texts = [
+            [list(words_of(corpus.vocabulary.decode(piece))) for piece in each]
+            for each in (ours, theirs)
+        ]
         for n in (1, 2):
-            grams = [[tuple(words[i : i + n]) for words in each for i in range(len(words) - n + 1)] for each in texts]
+            grams = [
+                [tuple(words[i : i + n]) for words in each for i in range(len(words) - n + 1)]
+                for each in texts
+            ]
             report[f"words_{n}"] = dict(
-                zip(("samples", "held_out"), (Share(len(set(each)), len(each)).value for each in grams), strict=True)
+                zip(
+                    ("samples", "held_out"),
+                    (Share(len(set(each)), len(each)).value for each in grams),
+                    strict=True,
+                )
             )
     return report | {"chars": sum(map(len, ours))}
 
 
-def _equally_much(pieces: list[np.ndarray], others: list[np.ndarray]) -> tuple[list[np.ndarray], list[np.ndarray]]:
+def _equally_much(
+    pieces: list[np.ndarray], others: list[np.ndarray]
+) -> tuple[list[np.ndarray], list[np.ndarray]]:
     """The first pieces of both that together have the same number of ids; the last one is cut."""
     least = min(sum(map(len, pieces)), sum(map(len, others)))
     cut = []
     for each in (pieces, others):
         ends = np.cumsum([len(piece) for piece in each])
-        cut.append([piece[: max(0, least - (end - len(piece)))] for piece, end in zip(each, ends, strict=True)])
+        cut.append(
+            [
+                piece[: max(0, least - (end - len(piece)))]
+                for piece, end in zip(each, ends, strict=True)
+            ]
+        )
     return cut[0], cut[1]
 
 

@@ -24,7 +24,9 @@ def library() -> ctypes.CDLL | None:
     if asked == "off":
         return None
     here = Path(__file__).parent
-    for path in [Path(asked)] if asked else [here / f"_kernel{suffix}" for suffix in EXTENSION_SUFFIXES]:
+    for path in (
+        [Path(asked)] if asked else [here / f"_kernel{suffix}" for suffix in EXTENSION_SUFFIXES]
+    ):
         try:
             loaded = ctypes.CDLL(str(path))
             if loaded.charrnn_version() != VERSION:
@@ -33,7 +35,14 @@ def library() -> ctypes.CDLL | None:
             continue
         pointer, whole = ctypes.c_void_p, ctypes.c_int64
         loaded.charrnn_step.argtypes = [pointer, whole, *[pointer] * 4]
-        loaded.charrnn_read.argtypes = [pointer, pointer, whole, *[pointer] * 4, ctypes.c_double, whole]
+        loaded.charrnn_read.argtypes = [
+            pointer,
+            pointer,
+            whole,
+            *[pointer] * 4,
+            ctypes.c_double,
+            whole,
+        ]
         loaded.charrnn_read.restype = whole
         loaded.charrnn_write.argtypes = [pointer, pointer]
         return loaded
@@ -49,7 +58,11 @@ def lend_openmp() -> bool:
         return False
     try:
         gomp = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-        return bool(kernel.charrnn_use_openmp(gomp.GOMP_parallel, gomp.omp_get_num_threads, gomp.omp_get_thread_num))
+        return bool(
+            kernel.charrnn_use_openmp(
+                gomp.GOMP_parallel, gomp.omp_get_num_threads, gomp.omp_get_thread_num
+            )
+        )
     except (OSError, AttributeError):
         return False
 

@@ -15,11 +15,15 @@ MOST_SEEDS = 1000
 DEFAULT_CELLS = ("lstm", "gru", "rnn")
 REFUSED = {
     "seed": "the seeds are --seed and those after it, as many as --seeds says",
-    "init_from": "every run here begins from scratch", "freeze": "every run here begins from scratch",
-    "mix": "every run here begins from scratch", "order": "counting stands beside the networks anyway",
-    "smoothing": "counting stands beside the networks anyway", "keep": "no figure depends on it",
-    "save_every": "no figure depends on it", "sample_every": "no figure depends on it",
-}  # fmt: skip
+    "init_from": "every run here begins from scratch",
+    "freeze": "every run here begins from scratch",
+    "mix": "every run here begins from scratch",
+    "order": "counting stands beside the networks anyway",
+    "smoothing": "counting stands beside the networks anyway",
+    "keep": "no figure depends on it",
+    "save_every": "no figure depends on it",
+    "sample_every": "no figure depends on it",
+}
 
 Layers = tuple[tuple[str, Mapping[str, Any]], ...]
 
@@ -40,12 +44,16 @@ class Asked:
         values = settings.to_dict()
         chosen = {key: values[FIELDS[key][0]][key] for key in sorted(origins)}
         return {
-            "text": fingerprint, "vary": [[key, list(each)] for key, each in self.vary], "equal": list(self.equal),
+            "text": fingerprint,
+            "vary": [[key, list(each)] for key, each in self.vary],
+            "equal": list(self.equal),
             "settings": chosen,
-        }  # fmt: skip
+        }
 
 
-def ask(corpus: str | None, layers: Layers, vary: Iterable[str], equal: str | None, seeds: int) -> Asked:
+def ask(
+    corpus: str | None, layers: Layers, vary: Iterable[str], equal: str | None, seeds: int
+) -> Asked:
     """Raises SettingsError for what cannot be compared."""
     settings, origins = resolve(layers)
     if corpus == "-":
@@ -56,7 +64,9 @@ def ask(corpus: str | None, layers: Layers, vary: Iterable[str], equal: str | No
         if key in origins:
             raise SettingsError(f"{flag(key)}: {REFUSED[key]}; leave it out")
     if settings.model.cell == "ngram":
-        raise SettingsError("--cell ngram: counting stands beside the networks anyway; compare networks")
+        raise SettingsError(
+            "--cell ngram: counting stands beside the networks anyway; compare networks"
+        )
     if not 1 <= seeds <= MOST_SEEDS:
         raise SettingsError(f"--seeds {seeds}: must be between 1 and {MOST_SEEDS:,}")
     varied = tuple(_varied(each) for each in vary) or (("cell", DEFAULT_CELLS),)
@@ -74,7 +84,9 @@ def _varied(text: str) -> tuple[str, tuple[Any, ...]]:
     name, equals, listed = text.partition("=")
     key = name.strip().removeprefix("--").replace("-", "_")
     if not equals or not key:
-        raise SettingsError(f"--vary {one_line(text)!r}: write it as setting=value,value, as in cell=lstm,gru")
+        raise SettingsError(
+            f"--vary {one_line(text)!r}: write it as setting=value,value, as in cell=lstm,gru"
+        )
     if key not in FIELDS:
         raise SettingsError(
             f"--vary {one_line(typed(key))}: there is no such setting{nearest(key, map(typed, FIELDS))}"
@@ -86,14 +98,22 @@ def _varied(text: str) -> tuple[str, tuple[Any, ...]]:
         )
     if key in REFUSED:
         raise SettingsError(f"--vary {typed(key)}: {REFUSED[key]}; vary something else")
-    values = tuple(checked(item, each.strip(), f"--vary {typed(key)}") for each in listed.split(","))
+    values = tuple(
+        checked(item, each.strip(), f"--vary {typed(key)}") for each in listed.split(",")
+    )
     if "ngram" in values:
-        raise SettingsError("--vary cell: counting (ngram) stands beside the networks anyway; leave it out")
+        raise SettingsError(
+            "--vary cell: counting (ngram) stands beside the networks anyway; leave it out"
+        )
     for each in values:
         if values.count(each) > 1:
-            raise SettingsError(f"--vary {typed(key)}: {one_line(str(each))} is given twice; leave one out")
+            raise SettingsError(
+                f"--vary {typed(key)}: {one_line(str(each))} is given twice; leave one out"
+            )
     if len(values) < 2:
-        raise SettingsError(f"--vary {one_line(text)}: one value compares nothing; give two or more, with commas")
+        raise SettingsError(
+            f"--vary {one_line(text)}: one value compares nothing; give two or more, with commas"
+        )
     return key, values
 
 
@@ -102,19 +122,31 @@ def _equal(text: str | None, keys: list[str], origins: Mapping[str, str]) -> tup
     words = [word.strip() for word in text.split(",")] if text is not None else []
     for word in words:
         if word not in EQUALS:
-            raise SettingsError(f"--equal {one_line(word)!r} is not one of {', '.join(EQUALS)}{nearest(word, EQUALS)}")
+            raise SettingsError(
+                f"--equal {one_line(word)!r} is not one of {', '.join(EQUALS)}{nearest(word, EQUALS)}"
+            )
     lengths = [key for key in LENGTHS if key in keys]
     if "time" in words and "steps" in words:
-        raise SettingsError("--equal time,steps: a slower cell takes fewer steps in the same time; give one")
+        raise SettingsError(
+            "--equal time,steps: a slower cell takes fewer steps in the same time; give one"
+        )
     if "params" in words and "hidden_size" in keys:
-        raise SettingsError("--equal params chooses the hidden size; leave --vary hidden-size or --equal params out")
+        raise SettingsError(
+            "--equal params chooses the hidden size; leave --vary hidden-size or --equal params out"
+        )
     if lengths and {"time", "steps"} & set(words):
-        raise SettingsError(f"--vary {lengths[0]} says how long to train; leave time and steps out of --equal")
+        raise SettingsError(
+            f"--vary {lengths[0]} says how long to train; leave time and steps out of --equal"
+        )
     if len(lengths) > 1 or (lengths and any(key in origins for key in LENGTHS)):
-        raise SettingsError(f"--vary {lengths[0]} says how long to train; leave the other lengths out")
+        raise SettingsError(
+            f"--vary {lengths[0]} says how long to train; leave the other lengths out"
+        )
     unequal = next((origins[key] for key in ("steps", "epochs") if key in origins), None)
     if "time" in words and unequal:
-        raise SettingsError(f"--equal time: {unequal} gives each as many steps; give a --budget instead")
+        raise SettingsError(
+            f"--equal time: {unequal} gives each as many steps; give a --budget instead"
+        )
     if text is None and "hidden_size" not in keys:
         words = ["params"]
     if not lengths and "time" not in words and "steps" not in words:

@@ -28,7 +28,9 @@ class Place(NamedTuple):
     norm: float
 
 
-def cliff(w: np.ndarray, b: np.ndarray | float, steps: int = STEPS) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def cliff(
+    w: np.ndarray, b: np.ndarray | float, steps: int = STEPS
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Loss, dloss/dw and dloss/db, each (N,) float64, of w (N,). The derivatives are carried along with the state."""
     w = np.asarray(w, float)
     x, by_w, by_b = np.full_like(w, FIRST), np.zeros_like(w), np.zeros_like(w)
@@ -80,18 +82,29 @@ def panels(plain: list[Place], clipped: list[Place]) -> tuple[Panel, ...]:
     steps = tuple(range(len(plain)))
     along, of_loss = tuple(w.tolist()), f"loss at b = {BIAS:g}"
     return (
-        Panel("The cliff of one unit: its loss", "w", "loss", (Series(of_loss, along, tuple(loss.tolist())),)),
         Panel(
-            "The cliff of one unit: the gradient", "w", "norm of (dloss/dw, dloss/db)",
-            (Series("gradient norm", along, tuple(np.hypot(by_w, by_b).tolist())),), log_y=True,
+            "The cliff of one unit: its loss",
+            "w",
+            "loss",
+            (Series(of_loss, along, tuple(loss.tolist())),),
         ),
         Panel(
-            f"Descent on the cliff, from w = {plain[0].w:g} with rate {LR:g}", "step", "w",
+            "The cliff of one unit: the gradient",
+            "w",
+            "norm of (dloss/dw, dloss/db)",
+            (Series("gradient norm", along, tuple(np.hypot(by_w, by_b).tolist())),),
+            log_y=True,
+        ),
+        Panel(
+            f"Descent on the cliff, from w = {plain[0].w:g} with rate {LR:g}",
+            "step",
+            "w",
             tuple(
-                Series(name, steps, tuple(place.w for place in path)) for name, path in ((PLAIN, plain), (CLIPPED, clipped))
+                Series(name, steps, tuple(place.w for place in path))
+                for name, path in ((PLAIN, plain), (CLIPPED, clipped))
             ),
         ),
-    )  # fmt: skip
+    )
 
 
 def _sigmoid(x: np.ndarray) -> np.ndarray:

@@ -22,12 +22,18 @@ from charrnn.config import flatten, resolve, seconds
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.lab.asked import Asked
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
+from charrnn.machine import runtime
+from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
-from charrnn.storage import json_line, make_directories, read_bounded, storage_error, write_atomically
+from charrnn.storage import (
+    json_line,
+    make_directories,
+    read_bounded,
+    storage_error,
+    write_atomically,
+)
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
-from charrnn.training import runtime
-from charrnn.training.backends import training_rate
 from charrnn.training.checkpoint import run_name
 from charrnn.training.loop import Progress
 from charrnn.training.session import SIGNALS, Request, train
@@ -51,7 +57,9 @@ class Plan:
         """Every training, in the order in which they are done."""
         for place, seed in enumerate(self.seeds):
             first = place % len(self.variants)
-            yield from ((variant, seed) for variant in self.variants[first:] + self.variants[:first])
+            yield from (
+                (variant, seed) for variant in self.variants[first:] + self.variants[:first]
+            )
 
 
 class Stopped(Exception):
@@ -66,12 +74,17 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
     seeds = tuple(range(settings.training.seed, settings.training.seed + asked.seeds))
     place, recorded = _place(folder, runs / f"compare-{run_name(found.name)}", identity)
     if recorded is None:
-        made, parameters = variants_of(asked, found, lambda each: training_rate(each, runtime.prepare(each.runtime)))
+        made, parameters = variants_of(
+            asked, found, lambda each: training_rate(each, runtime.prepare(each.runtime))
+        )
         made, equal = _equalised(made, asked, progress)
         recorded = {
-            "schema": 1, "asked": identity, "equal": equal, "parameters": parameters,
+            "schema": 1,
+            "asked": identity,
+            "equal": equal,
+            "parameters": parameters,
             "variants": [{"name": each.name, "settings": each.settings.to_dict()} for each in made],
-        }  # fmt: skip
+        }
         try:
             make_directories(place)
         except OSError as error:
@@ -83,13 +96,19 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
             for each in recorded["variants"]
         ]
         plan = Plan(
-            asked.corpus, found.name, tuple(variants), tuple(map(int, recorded["parameters"])), seeds,
+            asked.corpus,
+            found.name,
+            tuple(variants),
+            tuple(map(int, recorded["parameters"])),
+            seeds,
             str(recorded["equal"]),
-        )  # fmt: skip
+        )
         if not variants or len(plan.parameters) != len(variants):
             raise ValueError
     except (KeyError, TypeError, ValueError, SettingsError):
-        raise CheckpointError(f"{one_line(str(place / PLAN))} makes no sense; compare anew in another --run") from None
+        raise CheckpointError(
+            f"{one_line(str(place / PLAN))} makes no sense; compare anew in another --run"
+        ) from None
     return plan, place
 
 
@@ -137,7 +156,14 @@ class _Quiet:
             self._told.add(text)
             self._progress.say(text)
 
-    def step(self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None) -> None:
+    def step(
+        self,
+        step: int,
+        total: int | None,
+        chars: int,
+        bits_per_char: float,
+        seconds_left: float | None,
+    ) -> None:
         self._progress.step(step, total, chars, bits_per_char, seconds_left)
 
     def evaluated(self, *_: Any) -> None:
@@ -147,7 +173,9 @@ class _Quiet:
         pass
 
 
-def _equalised(variants: list[Variant], asked: Asked, progress: Progress) -> tuple[list[Variant], str]:
+def _equalised(
+    variants: list[Variant], asked: Asked, progress: Progress
+) -> tuple[list[Variant], str]:
     """The variants with as many steps each, if that was asked for, and in words what is equal. Raises Stopped.
 
     A budget becomes the passes over the text that the first variant makes in it, timed on a training that is thrown away.
@@ -168,11 +196,14 @@ def _equalised(variants: list[Variant], asked: Asked, progress: Progress) -> tup
         raise Stopped(outcome.reason)
     epochs = float(f"{outcome.epochs * wanted_s / max(1e-3, outcome.place.elapsed_s):.3g}")
     return [
-        Variant(each.name, each.settings.with_values("training", budget=None, epochs=epochs)) for each in variants
+        Variant(each.name, each.settings.with_values("training", budget=None, epochs=epochs))
+        for each in variants
     ], equal
 
 
-def _place(folder: Path | None, usual: Path, identity: dict[str, Any]) -> tuple[Path, dict[str, Any] | None]:
+def _place(
+    folder: Path | None, usual: Path, identity: dict[str, Any]
+) -> tuple[Path, dict[str, Any] | None]:
     """The directory and what is recorded there: --run, or the first of NAME, NAME-2 ... that is this comparison's or free."""
     if folder is not None:
         recorded = _recorded(folder)
@@ -181,7 +212,9 @@ def _place(folder: Path | None, usual: Path, identity: dict[str, Any]) -> tuple[
                 f"--run {one_line(str(folder))} holds another comparison{_what_differs(recorded, identity)}; name another"
             )
         if recorded is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SettingsError(f"--run {one_line(str(folder))} holds no comparison; name a new directory")
+            raise SettingsError(
+                f"--run {one_line(str(folder))} holds no comparison; name a new directory"
+            )
         return folder, recorded
     for number in itertools.count(1):
         place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
@@ -201,11 +234,17 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
             raise ValueError
         return recorded
     except (ValueError, RecursionError):
-        raise CheckpointError(f"{one_line(str(folder / PLAN))} makes no sense; compare anew in another --run") from None
+        raise CheckpointError(
+            f"{one_line(str(folder / PLAN))} makes no sense; compare anew in another --run"
+        ) from None
 
 
 def _what_differs(recorded: dict[str, Any], identity: dict[str, Any]) -> str:
     before = recorded.get("asked")
-    keys = [key for key in identity if not isinstance(before, dict) or before.get(key) != identity[key]]
+    keys = [
+        key for key in identity if not isinstance(before, dict) or before.get(key) != identity[key]
+    ]
     words = {"text": "the text", "vary": "--vary", "equal": "--equal", "settings": "the settings"}
-    return f" ({' and '.join(words[key] for key in keys)} differ)" if isinstance(before, dict) else ""
+    return (
+        f" ({' and '.join(words[key] for key in keys)} differ)" if isinstance(before, dict) else ""
+    )

@@ -17,10 +17,24 @@ from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.variants import Variant
 from charrnn.terminal import one_line
 
-COLUMNS = ("variant", "units", "parameters", "steps", "seconds", "bits/char", "± 95 %", "difference", "low", "high")
+COLUMNS = (
+    "variant",
+    "units",
+    "parameters",
+    "steps",
+    "seconds",
+    "bits/char",
+    "± 95 %",
+    "difference",
+    "low",
+    "high",
+)
 COUNTING = "counting"
 MANY = 3  # comparisons from which on chance deserves a word
-SHOWN = ("num_layers", "embedding_size", "dropout"), ("batch_size", "seq_length", "lr", "weight_decay", "optimizer")
+SHOWN = (
+    ("num_layers", "embedding_size", "dropout"),
+    ("batch_size", "seq_length", "lr", "weight_decay", "optimizer"),
+)
 
 
 @dataclass(frozen=True)
@@ -63,9 +77,15 @@ def read_run(path: Path) -> Trained:
 
 def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) -> Result:
     """The table, the curves and the verdicts of runs that are all trained, or diverged. Raises CheckpointError."""
-    found = {variant.name: [read_run(variant.run(folder, seed)) for seed in plan.seeds] for variant in plan.variants}
+    found = {
+        variant.name: [read_run(variant.run(folder, seed)) for seed in plan.seeds]
+        for variant in plan.variants
+    }
     values = {
-        name: [math.nan if (name, seed) in failed else run.best for seed, run in zip(plan.seeds, runs, strict=True)]
+        name: [
+            math.nan if (name, seed) in failed else run.best
+            for seed, run in zip(plan.seeds, runs, strict=True)
+        ]
         for name, runs in found.items()
     }
     reference = plan.variants[0].name
@@ -76,7 +96,10 @@ def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) ->
     counting = [run.counting for run in found[reference]]
     if math.isfinite(fmean(counting)):
         rows.append((COUNTING, None, None, None, None, *_figures(counting, values[reference])))
-    verdicts = [verdict(each.name, reference, values[each.name], values[reference]) for each in plan.variants[1:]]
+    verdicts = [
+        verdict(each.name, reference, values[each.name], values[reference])
+        for each in plan.variants[1:]
+    ]
     sentence = "; ".join(verdicts) + "."
     if len(verdicts) >= MANY and len(plan.seeds) > 1:
         sentence += f" Of {len(verdicts)} comparisons at 95 % each, some may be wrong by chance."
@@ -86,16 +109,31 @@ def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) ->
     names = ", ".join(each.name for each in plan.variants)
     return Result(
         f"{one_line(plan.name)}: {names}{equal}; best validation, {_seeds(len(plan.seeds))}, differences to {reference}",
-        COLUMNS, tuple(rows), _panels(plan, found, values, counting), sentence, _settings(plan),
-    )  # fmt: skip
+        COLUMNS,
+        tuple(rows),
+        _panels(plan, found, values, counting),
+        sentence,
+        _settings(plan),
+    )
 
 
 def _row(
-    variant: Variant, parameters: int, runs: Sequence[Trained], values: Sequence[float], reference: Sequence[float]
+    variant: Variant,
+    parameters: int,
+    runs: Sequence[Trained],
+    values: Sequence[float],
+    reference: Sequence[float],
 ) -> tuple[Cell, ...]:
     steps, seconds = (fmean(run.end[place] for run in runs) for place in (0, 1))
     figures = _figures(values, None if values is reference else reference)
-    return (variant.name, variant.settings.model.hidden_size, parameters, round(steps), seconds, *figures)
+    return (
+        variant.name,
+        variant.settings.model.hidden_size,
+        parameters,
+        round(steps),
+        seconds,
+        *figures,
+    )
 
 
 def _figures(values: Sequence[float], reference: Sequence[float] | None) -> tuple[Cell, ...]:
@@ -110,15 +148,25 @@ def _figures(values: Sequence[float], reference: Sequence[float] | None) -> tupl
 
 
 def _panels(
-    plan: Plan, found: Mapping[str, Sequence[Trained]], values: Mapping[str, Sequence[float]], counting: Sequence[float]
+    plan: Plan,
+    found: Mapping[str, Sequence[Trained]],
+    values: Mapping[str, Sequence[float]],
+    counting: Sequence[float],
 ) -> tuple[Panel, ...]:
     by_steps = [_curve(name, [run.steps for run in runs], runs) for name, runs in found.items()]
     by_time = [_curve(name, [run.seconds for run in runs], runs) for name, runs in found.items()]
     panels = []
-    for title, label, curves in (("by steps", "optimiser updates", by_steps), ("by time", "seconds", by_time)):
+    for title, label, curves in (
+        ("by steps", "optimiser updates", by_steps),
+        ("by time", "seconds", by_time),
+    ):
         longest, level = max((x for curve in curves for x in curve.x), default=0.0), fmean(counting)
         line = [Series(COUNTING, (0.0, longest), (level, level))] if math.isfinite(level) else []
-        title = f"validation {title}, with 95 % intervals" if len(plan.seeds) > 1 else f"validation {title}"
+        title = (
+            f"validation {title}, with 95 % intervals"
+            if len(plan.seeds) > 1
+            else f"validation {title}"
+        )
         panels.append(Panel(title, label, "bits per character", (*curves, *line)))
     if len(plan.seeds) > 1:
         seeds = tuple(map(float, plan.seeds))
@@ -134,17 +182,27 @@ def _curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> 
     """
     places = [fmean(each) for each in zip(*x, strict=False)][1:]
     means = [interval(each) for each in zip(*(run.bits for run in runs), strict=False)][1:]
-    bands = (tuple(each.low for each in means), tuple(each.high for each in means)) if len(runs) > 1 else (None, None)
+    bands = (
+        (tuple(each.low for each in means), tuple(each.high for each in means))
+        if len(runs) > 1
+        else (None, None)
+    )
     return Series(name, tuple(places), tuple(each.mean for each in means), *bands)
 
 
 def _settings(plan: Plan) -> dict[str, Cell]:
     """What the figures depend on, where it is the same for all."""
     first = plan.variants[0].settings
-    model, training = ([getattr(each.settings, part) for each in plan.variants] for part in ("model", "training"))
+    model, training = (
+        [getattr(each.settings, part) for each in plan.variants] for part in ("model", "training")
+    )
     shown: dict[str, Cell] = {"seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
     for keys, parts, own in ((SHOWN[0], model, first.model), (SHOWN[1], training, first.training)):
-        shown |= {key: getattr(own, key) for key in keys if not any(_differ(key, *two) for two in pairwise(parts))}
+        shown |= {
+            key: getattr(own, key)
+            for key in keys
+            if not any(_differ(key, *two) for two in pairwise(parts))
+        }
     for key in ("budget", "epochs", "steps"):
         if (value := getattr(first.training, key)) is not None and not any(
             _differ(key, *two) for two in pairwise(training)

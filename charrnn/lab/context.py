@@ -17,9 +17,9 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.errors import CorpusError
-from charrnn.insight.evaluate import LINES, most_chars, score_batches, window_batches
-from charrnn.insight.score import Score
 from charrnn.model.charmodel import CharModel
+from charrnn.scoring.score import Score
+from charrnn.scoring.validation import LINES, most_chars, score_batches, window_batches
 from charrnn.text.batches import Batch, LineBatches
 
 LONGEST = 1024  # characters of context, at most
@@ -51,7 +51,9 @@ class Context:
         """The least context with 95 % of what all of it gains over a single character."""
         nats = self.only.nats
         enough = (
-            k for k, each in zip(self.lengths, nats, strict=True) if nats[0] - each >= 0.95 * (nats[0] - nats[-1])
+            k
+            for k, each in zip(self.lengths, nats, strict=True)
+            if nats[0] - each >= 0.95 * (nats[0] - nats[-1])
         )
         return next(enough, self.lengths[-1])
 
@@ -110,14 +112,20 @@ def _cut(batch: Batch, width: int) -> Iterator[Batch]:
         yield Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=True)
 
 
-def places_of(ids: np.ndarray, newline: int | None, longest: int, most: int, seed: int) -> Iterator[np.ndarray]:
+def places_of(
+    ids: np.ndarray, newline: int | None, longest: int, most: int, seed: int
+) -> Iterator[np.ndarray]:
     """Texts (n, W + 1) that each end in a character to predict, grouped by their width; in all at most `most`.
 
     Of a stream W is longest; of lines it is the newline before and what the line has up to there.
     """
     random = np.random.default_rng(seed)
     if newline is None:
-        ends = np.sort(random.choice(np.arange(longest, len(ids)), min(most, len(ids) - longest), replace=False))
+        ends = np.sort(
+            random.choice(
+                np.arange(longest, len(ids)), min(most, len(ids) - longest), replace=False
+            )
+        )
         yield ids[ends[:, None] + np.arange(-longest, 1)].astype(np.int64)
         return
     lines = LineBatches(ids, newline, 1)
@@ -131,7 +139,11 @@ def places_of(ids: np.ndarray, newline: int | None, longest: int, most: int, see
 
 
 def place_nats(
-    model: CharModel, groups: list[np.ndarray], context: int, keeps_first: bool, shuffle: int | None = None
+    model: CharModel,
+    groups: list[np.ndarray],
+    context: int,
+    keeps_first: bool,
+    shuffle: int | None = None,
 ) -> np.ndarray:
     """Nats of the last character of each text, after its last `context` others alone; or, shuffle a seed, after all of
     them, the farther ones in random order (keeps_first: all but the first, a line's newline)."""
@@ -150,5 +162,7 @@ def place_nats(
                 if ids.shape[1] > 1:
                     state = model.advance(ids[:, :-1], state)
                 logits, _ = model(ids[:, -1:], state)
-                found.append(F.cross_entropy(logits[:, 0], targets, reduction="none").double().numpy())
+                found.append(
+                    F.cross_entropy(logits[:, 0], targets, reduction="none").double().numpy()
+                )
     return np.concatenate(found)

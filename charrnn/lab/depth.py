@@ -26,7 +26,15 @@ from charrnn.model.charmodel import CharModel
 DEEPEST, SIZE, STEPS = 8, 32, 150  # layers, hidden units of each, updates
 WINDOW = 32  # characters of held-out text read at a time, from the zero state
 SKIPS = ("none", "residual", "dense")
-COLUMNS = ("skip", "layers", "bits/char", "first/last, untrained", "trained", "cost of one, mean", "worst")
+COLUMNS = (
+    "skip",
+    "layers",
+    "bits/char",
+    "first/last, untrained",
+    "trained",
+    "cost of one, mean",
+    "worst",
+)
 
 
 class Stack(NamedTuple):
@@ -47,8 +55,13 @@ def layer_norms(model: CharModel, text: Tensor) -> list[float]:
     """The norm of each layer's gradient by the mean nats of text (B, T + 1), rows from the zero state."""
     inputs, targets = text[:, :-1].contiguous(), text[:, 1:].contiguous()
     total, _ = model.nats(inputs, targets, model.zero_state(len(inputs)))
-    names = [[getattr(model.recurrent, f"{name}_l{k}") for name in PARAMETERS] for k in range(model.num_layers)]
-    gradients = torch.autograd.grad(total / targets.numel(), [weight for layer in names for weight in layer])
+    names = [
+        [getattr(model.recurrent, f"{name}_l{k}") for name in PARAMETERS]
+        for k in range(model.num_layers)
+    ]
+    gradients = torch.autograd.grad(
+        total / targets.numel(), [weight for layer in names for weight in layer]
+    )
     squares = torch.stack([gradient.double().square().sum() for gradient in gradients])
     return squares.view(model.num_layers, -1).sum(1).sqrt().tolist()
 
@@ -61,13 +74,17 @@ def bits_without(model: CharModel, text: Tensor, removed: tuple[int, ...] = ()) 
         return float(nats(tensors, torch.stack(hidden, 1), text[:, 1:]).mean()) / math.log(2)
 
 
-def examine(settings: ModelSettings, train: np.ndarray, text: Tensor, vocabulary_size: int, seed: int) -> Stack:
+def examine(
+    settings: ModelSettings, train: np.ndarray, text: Tensor, vocabulary_size: int, seed: int
+) -> Stack:
     """A fresh stack of these settings, trained briefly and looked at before and after."""
     model = fresh(settings, vocabulary_size, seed)
     untrained = layer_norms(model, text)
     train_briefly(model, train, STEPS)
     removed = [bits_without(model, text, (k,)) for k in range(model.num_layers)]
-    return Stack(settings.skip, untrained, layer_norms(model, text), bits_without(model, text), removed)
+    return Stack(
+        settings.skip, untrained, layer_norms(model, text), bits_without(model, text), removed
+    )
 
 
 def depth(cell: str, seed: int, say: Callable[[str], None]) -> Result:
@@ -81,26 +98,49 @@ def depth(cell: str, seed: int, say: Callable[[str], None]) -> Result:
         for skip in SKIPS:
             # The embedding is as wide as a layer, so that the first has a skip too, and can be left out of a plain stack.
             settings = ModelSettings(
-                cell=cell, hidden_size=SIZE, num_layers=layers, embedding_size=SIZE, skip=skip, dropout=0.0
+                cell=cell,
+                hidden_size=SIZE,
+                num_layers=layers,
+                embedding_size=SIZE,
+                skip=skip,
+                dropout=0.0,
             )
             stacks.append(examine(settings, train, text, vocabulary_size, seed))
     settled = {
-        "cell": cell, "text": "names, shuffled, as one stream", "hidden size": SIZE, "updates": STEPS, "seed": seed,
-    }  # fmt: skip
+        "cell": cell,
+        "text": "names, shuffled, as one stream",
+        "hidden size": SIZE,
+        "updates": STEPS,
+        "seed": seed,
+    }
     rows = tuple(_row(stack) for skip in SKIPS for stack in stacks if stack.skip == skip)
-    return Result(f"Depth: stacks of {cell} layers", COLUMNS, rows, _panels(stacks), _sentence(stacks), settled)
+    return Result(
+        f"Depth: stacks of {cell} layers",
+        COLUMNS,
+        rows,
+        _panels(stacks),
+        _sentence(stacks),
+        settled,
+    )
 
 
 def _row(stack: Stack) -> tuple[Cell, ...]:
     ratios = (norms[0] / norms[-1] for norms in (stack.untrained, stack.trained))
     return (
-        stack.skip, len(stack.removed), stack.bits, *ratios, float(np.mean(stack.costs)), max(stack.costs)
-    )  # fmt: skip
+        stack.skip,
+        len(stack.removed),
+        stack.bits,
+        *ratios,
+        float(np.mean(stack.costs)),
+        max(stack.costs),
+    )
 
 
 def _sentence(stacks: list[Stack]) -> str:
     plain, residual, dense = (stack for stack in stacks if len(stack.removed) == DEEPEST)
-    ratio = {stack.skip: stack.untrained[0] / stack.untrained[-1] for stack in (plain, residual, dense)}
+    ratio = {
+        stack.skip: stack.untrained[0] / stack.untrained[-1] for stack in (plain, residual, dense)
+    }
     cost = {stack.skip: float(np.mean(stack.costs)) for stack in (plain, residual, dense)}
     return (
         f"In an untrained plain stack of {DEEPEST} the first layer's gradient is {ratio['none']:.2g} of the last one's; with "
@@ -116,13 +156,26 @@ def _panels(stacks: list[Stack]) -> tuple[Panel, ...]:
     for when in ("untrained", "trained"):
         for skip in SKIPS:
             chosen = [getattr(stack, when) for stack in stacks if stack.skip == skip]
-            curves = tuple(_by_layer(f"{len(norms)} layers" if norms[1:] else "1 layer", norms) for norms in chosen)
+            curves = tuple(
+                _by_layer(f"{len(norms)} layers" if norms[1:] else "1 layer", norms)
+                for norms in chosen
+            )
             panels.append(
-                Panel(f"{when}, skip {skip}", "layer, from the input", "norm of its gradient, nats", curves, log_y=True)
+                Panel(
+                    f"{when}, skip {skip}",
+                    "layer, from the input",
+                    "norm of its gradient, nats",
+                    curves,
+                    log_y=True,
+                )
             )
     deepest = [stack for stack in stacks if len(stack.removed) == DEEPEST]
     removed = tuple(_by_layer(f"skip {stack.skip}", stack.removed) for stack in deepest)
-    panels.append(Panel(f"{DEEPEST} layers, trained", "layer left out", "bits per character without it", removed))
+    panels.append(
+        Panel(
+            f"{DEEPEST} layers, trained", "layer left out", "bits per character without it", removed
+        )
+    )
     scores = []
     for skip in SKIPS:
         bits = [stack.bits for stack in stacks if stack.skip == skip]

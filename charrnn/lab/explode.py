@@ -19,16 +19,16 @@ import torch
 
 from charrnn.config import Settings
 from charrnn.errors import DivergedError
-from charrnn.insight.score import Score
 from charrnn.lab import cliff
 from charrnn.lab.gradients import spectral_radius
 from charrnn.lab.result import Cell, Panel, Result, Series
+from charrnn.machine.backends import expected_backend
 from charrnn.model.charmodel import CharModel
+from charrnn.scoring.score import Score
 from charrnn.storage import make_directories, write_atomically
 from charrnn.text import corpus as corpora
 from charrnn.text.batches import Batch, StreamBatches
 from charrnn.text.corpus import Corpus
-from charrnn.training.backends import expected_backend
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.loop import Trainer
 from charrnn.training.optim import FlatOptimizer, clip_by_norm
@@ -38,13 +38,27 @@ from charrnn.training.step import TrainStep
 SENTENCE, REPEATS = "a cell that forgets slowly will quote me exactly, by heart. ", 700
 THRESHOLD = 1.0
 ALGORITHM, CLIPPED = "Algorithm 1", "clip_grad_norm_"
-RADIUS, INPUTS = 1.3, 0.1  # spectral radius of the first weight_hh; what the first embedding is multiplied by
+RADIUS, INPUTS = (
+    1.3,
+    0.1,
+)  # spectral radius of the first weight_hh; what the first embedding is multiplied by
 LAST = 20  # steps whose mean is the loss at the end
 MODEL = {"cell": "rnn", "hidden_size": 64, "num_layers": 1, "embedding_size": 16, "dropout": 0.0}
 TRAINING = {
-    "steps": 300, "batch_size": 16, "seq_length": 100, "lr": 1.5, "optimizer": "sgd", "schedule": "constant", "warmup": 0,
-    "weight_decay": 0.0, "ema": 0.0, "patience": 0, "eval_every": "20", "save_every": "20", "sample_every": "300",
-}  # fmt: skip
+    "steps": 300,
+    "batch_size": 16,
+    "seq_length": 100,
+    "lr": 1.5,
+    "optimizer": "sgd",
+    "schedule": "constant",
+    "warmup": 0,
+    "weight_decay": 0.0,
+    "ema": 0.0,
+    "patience": 0,
+    "eval_every": "20",
+    "save_every": "20",
+    "sample_every": "300",
+}
 
 Say = Callable[[str], None]
 Weights = dict[str, np.ndarray]
@@ -80,9 +94,18 @@ def explode(seed: int, say: Say) -> Result:
         f"On the cliff of one unit plain descent leaps {cliff.longest_step(plain):.2g} and ends at a loss of "
         f"{plain[-1].loss:.2g}; clipped, it leaps {cliff.longest_step(careful):.2g} and ends at {careful[-1].loss:.1g}."
     )
-    settings = {"seed": seed, "clip": THRESHOLD, "radius": RADIUS, "inputs": INPUTS} | MODEL | TRAINING
+    settings = (
+        {"seed": seed, "clip": THRESHOLD, "radius": RADIUS, "inputs": INPUTS} | MODEL | TRAINING
+    )
     panels = (*training_panels(runs), *cliff.panels(plain, careful), shortfall_panel())
-    return Result("A network that explodes", ("", *(run.name for run in runs)), rows, panels, sentence, settings)
+    return Result(
+        "A network that explodes",
+        ("", *(run.name for run in runs)),
+        rows,
+        panels,
+        sentence,
+        settings,
+    )
 
 
 @dataclass
@@ -108,7 +131,9 @@ class Exploded:
     @property
     def shortfall(self) -> float:
         """How far below the threshold a clipped gradient ended at most, as a share of it."""
-        after = (after for norm, after in zip(self.norms, self.after, strict=True) if norm >= THRESHOLD)
+        after = (
+            after for norm, after in zip(self.norms, self.after, strict=True) if norm >= THRESHOLD
+        )
         return max((1 - each / THRESHOLD for each in after), default=0.0)
 
 
@@ -135,7 +160,9 @@ def settings_for(seed: int, threshold: float) -> Settings:
         .with_values("text", mode="stream")
         .with_values("model", **MODEL)
         .with_values("training", **training)
-        .with_values("runtime", precision="float32")  # as the steps by hand: equal losses at the first
+        .with_values(
+            "runtime", precision="float32"
+        )  # as the steps by hand: equal losses at the first
     )
 
 
@@ -164,7 +191,12 @@ def norm_of(gradients: Iterable[torch.Tensor]) -> float:
 
 
 def trained(
-    name: str, optimizer_kind: type[FlatOptimizer], settings: Settings, corpus: Corpus, weights: Weights, say: Say
+    name: str,
+    optimizer_kind: type[FlatOptimizer],
+    settings: Settings,
+    corpus: Corpus,
+    weights: Weights,
+    say: Say,
 ) -> Exploded:
     """The steps of `train` and nothing around them: nothing judges, nothing goes back."""
     training, run = settings.training, Exploded(name)
@@ -172,23 +204,34 @@ def trained(
     assert training.seq_length is not None
     assert training.lr is not None
     assert training.steps is not None
-    model = CharModel(settings.model, len(corpus.vocabulary), expected_backend(settings, torch.device("cpu")))
+    model = CharModel(
+        settings.model, len(corpus.vocabulary), expected_backend(settings, torch.device("cpu"))
+    )
     model.load_tensors({key: torch.from_numpy(value) for key, value in weights.items()})
     step = TrainStep(model, optimizer_kind(model, training), settings)
-    batches, state = StreamBatches(corpus, training.batch_size, training.seq_length), model.zero_state(1)
+    batches, state = (
+        StreamBatches(corpus, training.batch_size, training.seq_length),
+        model.zero_state(1),
+    )
     for number in range(training.steps):
         done = step(batches.batch(number), state, training.lr, number)
         state = done.state
         run.losses.append(done.nats_per_char)
         run.norms.append(done.norm)
         if training.clip:
-            run.after.append(norm_of(each.grad for each in model.parameters() if each.grad is not None))
+            run.after.append(
+                norm_of(each.grad for each in model.parameters() if each.grad is not None)
+            )
     run.radius = spectral_radius(model.recurrent.get_parameter("weight_hh_l0"))
-    say(f"{name}: largest gradient norm {max(run.norms):.3g}, loss at the end {run.last:.2g} nats/char")
+    say(
+        f"{name}: largest gradient norm {max(run.norms):.3g}, loss at the end {run.last:.2g} nats/char"
+    )
     return run
 
 
-def gone_back(name: str, settings: Settings, corpus: Corpus, weights: Weights, folder: Path, say: Say) -> Exploded:
+def gone_back(
+    name: str, settings: Settings, corpus: Corpus, weights: Weights, folder: Path, say: Say
+) -> Exploded:
     """`train` as it is: what diverges goes back to its last good checkpoint with half the learning rate (recovery.py)."""
     run = Exploded(name)
 
@@ -209,7 +252,9 @@ def gone_back(name: str, settings: Settings, corpus: Corpus, weights: Weights, f
             say(f"{name}: {error}")
     run.radius = spectral_radius(trainer.model.recurrent.get_parameter("weight_hh_l0"))
     run.rollbacks = trainer.place.rollbacks
-    say(f"{name}: largest gradient norm {max(run.norms):.3g}, loss at the end {run.last:.2g} nats/char")
+    say(
+        f"{name}: largest gradient norm {max(run.norms):.3g}, loss at the end {run.last:.2g} nats/char"
+    )
     return run
 
 
@@ -224,9 +269,16 @@ class _Warnings:
             self._say(f"{self._name}: {text.removeprefix('warning: ')}")
 
     def step(
-        self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None
+        self,
+        step: int,
+        total: int | None,
+        chars: int,
+        bits_per_char: float,
+        seconds_left: float | None,
     ) -> None: ...
-    def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None: ...
+    def evaluated(
+        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
+    ) -> None: ...
     def sampled(self, step: int, text: str) -> None: ...
 
 
@@ -240,7 +292,9 @@ def training_panels(runs: Iterable[Exploded]) -> tuple[Panel, ...]:
         if run.after and run.name == CLIPPED:
             norms.append(Series(f"{run.name}, after", steps, tuple(run.after)))
     return (
-        Panel("The same network, the same seed", "step", "loss, nats/char", tuple(losses), log_y=True),
+        Panel(
+            "The same network, the same seed", "step", "loss, nats/char", tuple(losses), log_y=True
+        ),
         Panel("Norm of the gradient", "step", "norm", tuple(norms), log_y=True),
     )
 
@@ -259,4 +313,10 @@ def shortfall_panel() -> Panel:
             left[name].append(min(norm, THRESHOLD) - norm_of([gradient]))
     curves = (Series(name, tuple(norms.tolist()), tuple(values)) for name, values in left.items())
     label = "smaller of norm and threshold, minus norm after"
-    return Panel("What clip_grad_norm_ leaves less than Algorithm 1", "norm before", label, tuple(curves), log_x=True)
+    return Panel(
+        "What clip_grad_norm_ leaves less than Algorithm 1",
+        "norm before",
+        label,
+        tuple(curves),
+        log_x=True,
+    )

@@ -61,7 +61,9 @@ def stream_windows(ids: np.ndarray, lags: int, seed: int) -> Windows:
     if len(ids) < width:
         raise CorpusError(f"the text held out has {len(ids):,} characters; this lab needs {width}")
     places = len(ids) - width + 1
-    first = np.sort(np.random.default_rng(seed).choice(places, min(POSITIONS, places), replace=False))
+    first = np.sort(
+        np.random.default_rng(seed).choice(places, min(POSITIONS, places), replace=False)
+    )
     text = ids[first[:, None] + np.arange(width)].astype(np.int64)
     return Windows(torch.from_numpy(text), torch.zeros(len(text), dtype=torch.int64), lags)
 
@@ -73,14 +75,20 @@ def line_windows(ids: np.ndarray, newline: int, lags: int, seed: int) -> Windows
     places = {k: np.clip(lengths - k + 1, 0, WARM_UP) for k in range(LEAST_LAGS, lags + 1)}
     found = {k: int(counts.sum()) for k, counts in places.items()}
     if not found[LEAST_LAGS]:
-        raise CorpusError(f"no line held out has {LEAST_LAGS} characters; this lab needs longer ones")
+        raise CorpusError(
+            f"no line held out has {LEAST_LAGS} characters; this lab needs longer ones"
+        )
     lags = max(k for k in found if found[k] >= min(POSITIONS, found[LEAST_LAGS]))
     after = np.cumsum(places[lags])
-    chosen = np.sort(np.random.default_rng(seed).choice(found[lags], min(POSITIONS, found[lags]), replace=False))
+    chosen = np.sort(
+        np.random.default_rng(seed).choice(found[lags], min(POSITIONS, found[lags]), replace=False)
+    )
     line = np.searchsorted(after, chosen, side="right")
     place = lags + chosen - (after - places[lags])[line]
     width = lags + WARM_UP  # characters read at the farthest place
-    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap").astype(np.int64)
+    text = ids.take((starts[line] + place)[:, None] + np.arange(-width, 1), mode="wrap").astype(
+        np.int64
+    )
     return Windows(torch.from_numpy(text), torch.from_numpy(width - 1 - place), lags)
 
 
@@ -90,11 +98,15 @@ def gradient_norms(
     """[layer][h, c] -> (N, lags + 1): the norm of dL_t/dh_{t-k}, and of dL_t/dc_{t-k} for the LSTM."""
     hidden, layers, _ = sizes(settings)
     read = windows.ids.shape[1] - 1
-    rows = max(1, MAX_BYTES // (30 * 8 * hidden * layers * read))  # some 30 numbers a unit and character
+    rows = max(
+        1, MAX_BYTES // (30 * 8 * hidden * layers * read)
+    )  # some 30 numbers a unit and character
     parts = []
     for ids, starts in zip(windows.ids.split(rows), windows.starts.split(rows), strict=True):
         unrolled = unroll(settings, tensors, ids[:, :-1], starts=starts, step=step)
-        loss = nats(tensors, unrolled.hidden[-1], ids[:, -1]).sum()  # rows do not meet: each has its own gradient
+        loss = nats(
+            tensors, unrolled.hidden[-1], ids[:, -1]
+        ).sum()  # rows do not meet: each has its own gradient
         wanted = [states[: -windows.lags - 2 : -1] for states in unrolled.states]
         nodes = [node for states in wanted for kind in zip(*states, strict=True) for node in kind]
         gradients = torch.autograd.grad(loss, nodes)
@@ -150,15 +162,24 @@ def _of_run(run: Path, lags: int, seed: int) -> Result:
     norms, curves = gradient_norms(settings, tensors, windows), []
     for k, layer in enumerate(norms):
         name = f"{settings.cell}, layer {k + 1}" if len(norms) > 1 else settings.cell
-        radius = spectral_radius(tensors[f"recurrent.weight_hh_l{k}"]) if settings.cell == "rnn" else None
-        curves += [Curve(name, "trained", of, each, radius) for of, each in zip("hc", layer, strict=False)]
+        radius = (
+            spectral_radius(tensors[f"recurrent.weight_hh_l{k}"])
+            if settings.cell == "rnn"
+            else None
+        )
+        curves += [
+            Curve(name, "trained", of, each, radius) for of, each in zip("hc", layer, strict=False)
+        ]
     sentence = about_slowest(curves, windows.lags)
     settled = {"run": str(run), "lags": windows.lags, "positions": len(windows.ids), "seed": seed}
     return Result(
         f"Gradient of one character's loss by earlier states: {one_line(run.name)}, {model_file.mode}",
         _columns(windows.lags),
         tuple(map(_row, curves)),
-        (_norm_panel("norm of the gradient", curves), _share_panel("share of the gradient", curves)),
+        (
+            _norm_panel("norm of the gradient", curves),
+            _share_panel("share of the gradient", curves),
+        ),
         sentence,
         settled,
     )
@@ -185,7 +206,9 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
     trained: list[Curve] = []
     for name in ("linear rnn", "rnn", "lstm, bias 0", "lstm", "gru", "gru-before"):
         cell = {"linear rnn": "rnn", "lstm, bias 0": "lstm"}.get(name, name)
-        settings = ModelSettings(cell=cell, hidden_size=SIZE, num_layers=1, embedding_size=EMBEDDING)
+        settings = ModelSettings(
+            cell=cell, hidden_size=SIZE, num_layers=1, embedding_size=EMBEDDING
+        )
         if name != cell and cell == "lstm":
             settings = dataclasses.replace(settings, forget_bias=0.0)
         model = fresh(settings, vocabulary_size, seed)
@@ -207,16 +230,27 @@ def _of_cells(lags: int, seed: int, say: Callable[[str], None]) -> Result:
         f"{find['rnn', 'trained', 'h'].norms.mean(0)[-1]:.1e} in the rnn."
     )
     settled = {
-        "text": "names, shuffled, as one stream", "hidden size": SIZE, "updates": STEPS, "lags": windows.lags,
-        "positions": len(windows.ids), "seed": seed,
-    }  # fmt: skip
+        "text": "names, shuffled, as one stream",
+        "hidden size": SIZE,
+        "updates": STEPS,
+        "lags": windows.lags,
+        "positions": len(windows.ids),
+        "seed": seed,
+    }
     panels = (
-        _norm_panel("norm, untrained", untrained), _norm_panel(f"norm, after {STEPS} updates", trained),
-        _share_panel("share, untrained", untrained), _share_panel(f"share, after {STEPS} updates", trained),
-    )  # fmt: skip
+        _norm_panel("norm, untrained", untrained),
+        _norm_panel(f"norm, after {STEPS} updates", trained),
+        _share_panel("share, untrained", untrained),
+        _share_panel(f"share, after {STEPS} updates", trained),
+    )
     rows = tuple(map(_row, untrained + trained))
     return Result(
-        "Gradient of one character's loss by earlier states", _columns(windows.lags), rows, panels, sentence, settled
+        "Gradient of one character's loss by earlier states",
+        _columns(windows.lags),
+        rows,
+        panels,
+        sentence,
+        settled,
     )
 
 
@@ -238,8 +272,15 @@ def _row(curve: Curve) -> tuple[Cell, ...]:
     rate = _rate(curve)
     ends = (mean[1], mean[len(mean) // 2], mean[-1])
     return (
-        curve.cell, curve.weights, curve.of, *(float(each) for each in ends), rate, half_life(rate), _within(curve), curve.radius,
-    )  # fmt: skip
+        curve.cell,
+        curve.weights,
+        curve.of,
+        *(float(each) for each in ends),
+        rate,
+        half_life(rate),
+        _within(curve),
+        curve.radius,
+    )
 
 
 def _rate(curve: Curve) -> float:
@@ -262,7 +303,9 @@ def _norm_panel(title: str, curves: list[Curve]) -> Panel:
     for curve in curves:
         low, high = np.quantile(curve.norms, [0.25, 0.75], axis=0)
         series.append(_series(curve, curve.norms.mean(0), low, high))
-    return Panel(title, "lag k, characters", "norm of the gradient, nats", tuple(series), log_y=True)
+    return Panel(
+        title, "lag k, characters", "norm of the gradient, nats", tuple(series), log_y=True
+    )
 
 
 def _share_panel(title: str, curves: list[Curve]) -> Panel:
@@ -270,7 +313,9 @@ def _share_panel(title: str, curves: list[Curve]) -> Panel:
     return Panel(title, "lag k, characters", "share of the gradient within k", series)
 
 
-def _series(curve: Curve, y: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None) -> Series:
+def _series(
+    curve: Curve, y: np.ndarray, low: np.ndarray | None = None, high: np.ndarray | None = None
+) -> Series:
     name = f"{curve.cell}, {curve.of}" if curve.cell.startswith("lstm") else curve.cell
     bounds = [None if each is None else tuple(each.tolist()) for each in (low, high)]
     return Series(name, tuple(range(len(y))), tuple(y.tolist()), *bounds)

@@ -12,19 +12,22 @@ import numpy as np
 import torch
 
 from charrnn.config import ModelSettings, Settings
-from charrnn.insight.network import load_model
 from charrnn.lab.context import Context, context_of
 from charrnn.lab.models import fresh, names_stream, read_run, train_briefly
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.model.charmodel import CharModel
+from charrnn.scoring.network import load_model
 from charrnn.text.batches import IGNORED, Batch
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 
 CELLS: dict[str, dict[str, Any]] = {
-    "rnn": {"cell": "rnn"}, "gru": {"cell": "gru"}, "lstm, bias 0": {"cell": "lstm", "forget_bias": 0.0},
-    "lstm, bias 1": {"cell": "lstm", "forget_bias": 1.0}, "lstm, bias 3": {"cell": "lstm", "forget_bias": 3.0},
-}  # fmt: skip
+    "rnn": {"cell": "rnn"},
+    "gru": {"cell": "gru"},
+    "lstm, bias 0": {"cell": "lstm", "forget_bias": 0.0},
+    "lstm, bias 1": {"cell": "lstm", "forget_bias": 1.0},
+    "lstm, bias 3": {"cell": "lstm", "forget_bias": 3.0},
+}
 SIZE, EMBEDDING, STEPS = 64, 16, 400  # of the networks that are trained briefly on names
 DELAYS = (2, 5, 10, 20, 40, 80)
 SYMBOLS, DISTRACTORS = 8, 8  # what is to be recalled; what stands between
@@ -45,17 +48,39 @@ def memory(run: Path | None, seed: int, say: Say) -> Result:
 def _of_run(run: Path, seed: int) -> Result:
     model_file, ids = read_run(run)
     model, _ = load_model(model_file, "cpu")
-    found = context_of(model, ids, model_file.vocabulary.newline if model_file.mode == "lines" else None, seed)
+    found = context_of(
+        model, ids, model_file.vocabulary.newline if model_file.mode == "lines" else None, seed
+    )
     whole, name = found.only.nats[-1], model_file.settings.model.cell
     figures = zip(found.lengths, found.reset, found.only.nats, *found.shuffled, strict=True)
-    rows = tuple((k, *map(_bits, (reset, only, nats, nats - whole, error))) for k, reset, only, nats, error in figures)
-    columns = (CONTEXT, "state reset", "only these", "others shuffled", "shuffling costs", "± standard error")
+    rows = tuple(
+        (k, *map(_bits, (reset, only, nats, nats - whole, error)))
+        for k, reset, only, nats, error in figures
+    )
+    columns = (
+        CONTEXT,
+        "state reset",
+        "only these",
+        "others shuffled",
+        "shuffling costs",
+        "± standard error",
+    )
     settings = {"seed": seed, "run": str(run), "characters": found.chars, "places": found.places}
     curves = (
-        dataclasses.replace(each, name=of) for each, of in zip(_context_curves(name, found), columns[1:], strict=False)
+        dataclasses.replace(each, name=of)
+        for each, of in zip(_context_curves(name, found), columns[1:], strict=False)
     )
-    panels = (Panel(f"What {name} owes to its context", CONTEXT, "bits/char", tuple(curves), log_x=True),)
-    return Result("Loss against usable context, bits/char", columns, rows, panels, about(name, found), settings)
+    panels = (
+        Panel(f"What {name} owes to its context", CONTEXT, "bits/char", tuple(curves), log_x=True),
+    )
+    return Result(
+        "Loss against usable context, bits/char",
+        columns,
+        rows,
+        panels,
+        about(name, found),
+        settings,
+    )
 
 
 def about(name: str, found: Context) -> str:
@@ -89,17 +114,24 @@ def _of_cells(seed: int, say: Say) -> Result:
         train_briefly(model, train_ids, STEPS)
         contexts[name] = context_of(model, held_out, None, seed)
         recalled[name] = [recall(ModelSettings(**chosen), delay, seed) for delay in DELAYS]
-        shares = ", ".join(f"{share:.0%} after {delay}" for delay, share in zip(DELAYS, recalled[name], strict=True))
+        shares = ", ".join(
+            f"{share:.0%} after {delay}"
+            for delay, share in zip(DELAYS, recalled[name], strict=True)
+        )
         say(f"{name}: {_bits(contexts[name].reset[-1]):.3f} bits/char on names; recalls {shares}")
     lengths = next(iter(contexts.values())).lengths
     rows: list[tuple[Cell, ...]] = [
-        (f"recall after {delay}", *(shares[i] for shares in recalled.values())) for i, delay in enumerate(DELAYS)
+        (f"recall after {delay}", *(shares[i] for shares in recalled.values()))
+        for i, delay in enumerate(DELAYS)
     ]
     rows += [
-        (f"reset every {k}", *(_bits(found.reset[i]) for found in contexts.values())) for i, k in enumerate(lengths)
+        (f"reset every {k}", *(_bits(found.reset[i]) for found in contexts.values()))
+        for i, k in enumerate(lengths)
     ]
     rows.append(("95 % of the gain", *(found.usable for found in contexts.values())))
-    reached = "; ".join(f"{reach(shares)} characters with {name}" for name, shares in recalled.items())
+    reached = "; ".join(
+        f"{reach(shares)} characters with {name}" for name, shares in recalled.items()
+    )
     usable = max(found.usable for found in contexts.values())
     sentence = (
         f"Learnt in {RECALL_STEPS} steps for one delay alone, nine of ten symbols are recalled after {reached} (bias: of the "
@@ -108,22 +140,38 @@ def _of_cells(seed: int, say: Say) -> Result:
         "with every cell: little memory is enough there."
     )
     settings = {
-        "seed": seed, "names": f"{SIZE} units, {STEPS} steps", "recall": f"{RECALL_SIZE} units, {RECALL_STEPS} steps",
-        "symbols": SYMBOLS, "distractors": DISTRACTORS, "lr": RECALL_LR, "batch": RECALL_BATCH,
-    }  # fmt: skip
+        "seed": seed,
+        "names": f"{SIZE} units, {STEPS} steps",
+        "recall": f"{RECALL_SIZE} units, {RECALL_STEPS} steps",
+        "symbols": SYMBOLS,
+        "distractors": DISTRACTORS,
+        "lr": RECALL_LR,
+        "batch": RECALL_BATCH,
+    }
     curves = tuple(Series(name, DELAYS, tuple(shares)) for name, shares in recalled.items())
     chance = Series("guessing", DELAYS, (1 / SYMBOLS,) * len(DELAYS))
-    task = Panel("Recall of a symbol after a delay", "delay, characters", "share right", (*curves, chance))
-    titles = ("State reset every so many characters", "Only so many characters read", "All farther back shuffled")
+    task = Panel(
+        "Recall of a symbol after a delay", "delay, characters", "share right", (*curves, chance)
+    )
+    titles = (
+        "State reset every so many characters",
+        "Only so many characters read",
+        "All farther back shuffled",
+    )
     kinds = zip(*(_context_curves(name, found) for name, found in contexts.items()), strict=True)
-    context = (Panel(of, CONTEXT, "bits/char", each, log_x=True) for of, each in zip(titles, kinds, strict=True))
+    context = (
+        Panel(of, CONTEXT, "bits/char", each, log_x=True)
+        for of, each in zip(titles, kinds, strict=True)
+    )
     panels = (task, *context)
     return Result("How far cells remember", ("", *CELLS), tuple(rows), panels, sentence, settings)
 
 
 def reach(shares: list[float]) -> int:
     """The longest delay after which nine of ten are right; 0: none."""
-    return max((delay for delay, share in zip(DELAYS, shares, strict=True) if share >= 0.9), default=0)
+    return max(
+        (delay for delay, share in zip(DELAYS, shares, strict=True) if share >= 0.9), default=0
+    )
 
 
 def _context_curves(name: str, found: Context) -> tuple[Series, Series, Series]:
@@ -150,12 +198,24 @@ def recall_batch(random: np.random.Generator, rows: int, delay: int) -> Batch:
 def recall(settings: ModelSettings, delay: int, seed: int, steps: int = RECALL_STEPS) -> float:
     """The share of symbols recalled by a network that was trained on this delay alone. Sizes are the lab's."""
     sizes = {"hidden_size": RECALL_SIZE, "num_layers": 1, "embedding_size": EMBEDDING}
-    chosen = Settings(model=settings).with_values("model", **sizes).with_values("training", weight_decay=0.0)
+    chosen = (
+        Settings(model=settings)
+        .with_values("model", **sizes)
+        .with_values("training", weight_decay=0.0)
+    )
     model = fresh(chosen.model, SYMBOLS + DISTRACTORS + 1, seed)
-    step, random = TrainStep(model, make_optimizer(model, chosen.training), chosen), np.random.default_rng(seed)
+    step, random = (
+        TrainStep(model, make_optimizer(model, chosen.training), chosen),
+        np.random.default_rng(seed),
+    )
     model.train()
     for number in range(steps):
-        step(recall_batch(random, RECALL_BATCH, delay), model.zero_state(RECALL_BATCH), RECALL_LR, number)
+        step(
+            recall_batch(random, RECALL_BATCH, delay),
+            model.zero_state(RECALL_BATCH),
+            RECALL_LR,
+            number,
+        )
     model.eval()
     return share_recalled(model, recall_batch(random, RECALL_TESTS, delay))
 

@@ -11,12 +11,12 @@ import torch
 
 from charrnn.config import ModelSettings, Settings, TextSettings
 from charrnn.insight.cells import refuse_counting
-from charrnn.insight.scoring import text_of_split
+from charrnn.machine import backends
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
+from charrnn.scoring.evaluation import text_of_split
 from charrnn.text.batches import Batch
 from charrnn.text.reading import find_source, pieces
-from charrnn.training import backends
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 
@@ -60,7 +60,9 @@ def fresh(settings: ModelSettings, vocabulary_size: int, seed: int) -> CharModel
 def train_briefly(model: CharModel, ids: np.ndarray, steps: int) -> None:
     """AdamW without decay at a constant rate, clipping at 1, over lanes of the text from its start."""
     settings = Settings(model=model.settings)
-    settings = dataclasses.replace(settings, training=dataclasses.replace(settings.training, weight_decay=0.0))
+    settings = dataclasses.replace(
+        settings, training=dataclasses.replace(settings.training, weight_decay=0.0)
+    )
     step = TrainStep(model, make_optimizer(model, settings.training), settings)
     state = model.zero_state(BATCH)
     model.train()

@@ -27,7 +27,11 @@ class Series:
     high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if any(len(values) != len(self.x) for values in (self.y, self.low, self.high) if values is not None):
+        if any(
+            len(values) != len(self.x)
+            for values in (self.y, self.low, self.high)
+            if values is not None
+        ):
             raise ValueError(f"series {self.name!r}: x, y, low and high must have one length")
 
 
@@ -77,17 +81,25 @@ def to_csv(result: Result) -> bytes:
         for series in panel.series:
             names = [_no_formula(panel.title), _no_formula(series.name)]
             none = (math.nan,) * len(series.x)
-            for point in zip(series.x, series.y, series.low or none, series.high or none, strict=True):
-                writer.writerow([*names, *(repr(value) if math.isfinite(value) else "" for value in point)])
+            for point in zip(
+                series.x, series.y, series.low or none, series.high or none, strict=True
+            ):
+                writer.writerow(
+                    [*names, *(repr(value) if math.isfinite(value) else "" for value in point)]
+                )
     return out.getvalue().encode()
 
 
 def json_objects(result: Result) -> Iterator[dict[str, Any]]:
     """The table, then each curve: one object a line of --json."""
     yield {
-        "kind": "result", "title": result.title, "columns": result.columns, "rows": result.rows,
-        "sentence": result.sentence, "settings": result.settings,
-    }  # fmt: skip
+        "kind": "result",
+        "title": result.title,
+        "columns": result.columns,
+        "rows": result.rows,
+        "sentence": result.sentence,
+        "settings": result.settings,
+    }
     for panel in result.panels:
         for series in panel.series:
             curve = {name: getattr(series, name) for name in ("x", "y", "low", "high")}

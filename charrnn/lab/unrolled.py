@@ -31,7 +31,10 @@ class Unrolled(NamedTuple):
 
 def tensors_of(model: CharModel) -> dict[str, Tensor]:
     """A copy of a model's weights in float64, outside its graph."""
-    return {name: value.detach().to("cpu", torch.float64, copy=True) for name, value in model.tensors().items()}
+    return {
+        name: value.detach().to("cpu", torch.float64, copy=True)
+        for name, value in model.tensors().items()
+    }
 
 
 def linear_step(cell: str, x: Tensor, state: State, w: equations.Weights) -> State:
@@ -40,9 +43,14 @@ def linear_step(cell: str, x: Tensor, state: State, w: equations.Weights) -> Sta
 
 
 def unroll(
-    settings: ModelSettings, tensors: Tensors, ids: Tensor, *, starts: Tensor | None = None,
-    removed: Collection[int] = (), step: Step = equations.step,
-) -> Unrolled:  # fmt: skip
+    settings: ModelSettings,
+    tensors: Tensors,
+    ids: Tensor,
+    *,
+    starts: Tensor | None = None,
+    removed: Collection[int] = (),
+    step: Step = equations.step,
+) -> Unrolled:
     """Read ids (B, T), each row from the zero state.
 
     starts (B,): a row's text begins there, from the zero state; what stands before is padding. removed: layers
@@ -52,7 +60,11 @@ def unroll(
     hidden_size, layers, _ = sizes(settings)
     dense, residual = settings.skip == "dense", settings.skip == "residual"
     embedded = tensors["embedding.weight"][ids.T]
-    carried = None if starts is None else (torch.arange(ids.shape[1])[:, None] > starts).to(embedded)[:, :, None]
+    carried = (
+        None
+        if starts is None
+        else (torch.arange(ids.shape[1])[:, None] > starts).to(embedded)[:, :, None]
+    )
     seen = [list(embedded)]
     below = seen[0]
     states: list[list[State]] = []
@@ -68,25 +80,41 @@ def unroll(
                 outputs = [after + before for after, before in zip(outputs, below, strict=True)]
         below = outputs
         seen.append(below)
-    return Unrolled([torch.cat(parts, 1) for parts in zip(*seen, strict=True)] if dense else below, states)
+    return Unrolled(
+        [torch.cat(parts, 1) for parts in zip(*seen, strict=True)] if dense else below, states
+    )
 
 
 def nats(tensors: Tensors, hidden: Tensor, targets: Tensor) -> Tensor:
     """-ln P(target) of what the head makes of hidden (..., W). targets (...) -> (...)."""
-    logits = hidden @ tensors.get("head.weight", tensors["embedding.weight"]).T + tensors["head.bias"]
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(targets.shape)
+    logits = (
+        hidden @ tensors.get("head.weight", tensors["embedding.weight"]).T + tensors["head.bias"]
+    )
+    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(
+        targets.shape
+    )
 
 
 def _run_layer(
-    cell: str, k: int, inputs: list[Tensor], hidden_size: int, tensors: Tensors, carried: Tensor | None, step: Step
+    cell: str,
+    k: int,
+    inputs: list[Tensor],
+    hidden_size: int,
+    tensors: Tensors,
+    carried: Tensor | None,
+    step: Step,
 ) -> list[State]:
     weights = {name: tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS}
     # What needs a gradient is the state, not the weights: half the work.
-    zeros = torch.zeros(len(inputs[0]), hidden_size, dtype=inputs[0].dtype, requires_grad=torch.is_grad_enabled())
+    zeros = torch.zeros(
+        len(inputs[0]), hidden_size, dtype=inputs[0].dtype, requires_grad=torch.is_grad_enabled()
+    )
     state: State = (zeros, zeros) if cell == "lstm" else (zeros,)
     states = []
     for time, x in enumerate(inputs):
-        if carried is not None:  # before the step: what it makes is then itself a node, and c lies on the way to h
+        if (
+            carried is not None
+        ):  # before the step: what it makes is then itself a node, and c lies on the way to h
             state = tuple(part * carried[time] for part in state)
         state = step(cell, x, state, weights)
         states.append(state)

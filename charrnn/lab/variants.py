@@ -31,8 +31,13 @@ QUICK_LENGTH: dict[bool, dict[str, Any]] = {
     True: {"budget": "6s"},
     False: {"steps": 1500},
 }  # of equal time, of all else
-EVERYWHERE: dict[str, Any] = {"patience": 0}  # or a training that ends early would have been given less
-READS = {"batch_size", "seq_length"}  # of what these change, as many passes are compared, not as many updates
+EVERYWHERE: dict[str, Any] = {
+    "patience": 0
+}  # or a training that ends early would have been given less
+READS = {
+    "batch_size",
+    "seq_length",
+}  # of what these change, as many passes are compared, not as many updates
 
 
 @dataclass(frozen=True)
@@ -53,7 +58,9 @@ class Variant:
         return self.settings.with_values("training", seed=seed)
 
 
-def variants_of(asked: Asked, found: Survey, rate: Callable[[Settings], float]) -> tuple[list[Variant], list[int]]:
+def variants_of(
+    asked: Asked, found: Survey, rate: Callable[[Settings], float]
+) -> tuple[list[Variant], list[int]]:
     """Every combination of what is varied, each with all its settings, and its parameters. rate: as of recipe.fill.
 
     Sizes and rates that the program decides are decided for the first variant, for all: they differ in nothing else.
@@ -65,7 +72,8 @@ def variants_of(asked: Asked, found: Survey, rate: Callable[[Settings], float]) 
     quick = {key: value for key, value in usual.items() if key not in keys}
     base: Layers = (("compare", EVERYWHERE | quick), *asked.layers)
     combinations = [
-        dict(zip(keys, values, strict=True)) for values in itertools.product(*(each for _, each in asked.vary))
+        dict(zip(keys, values, strict=True))
+        for values in itertools.product(*(each for _, each in asked.vary))
     ]
     resolved = [
         resolve([*base, ("--vary", each)])[0] for each in combinations
@@ -95,8 +103,15 @@ def matched_hidden_size(settings: ModelSettings, vocabulary_size: int, wanted: i
         low, high = high, 2 * high
     while high - low > 1:
         middle = (low + high) // 2
-        low, high = (middle, high) if count(sized(settings, middle), vocabulary_size) < wanted else (low, middle)
-    return min((max(1, low), high), key=lambda size: abs(count(sized(settings, size), vocabulary_size) - wanted))
+        low, high = (
+            (middle, high)
+            if count(sized(settings, middle), vocabulary_size) < wanted
+            else (low, middle)
+        )
+    return min(
+        (max(1, low), high),
+        key=lambda size: abs(count(sized(settings, size), vocabulary_size) - wanted),
+    )
 
 
 def count(settings: ModelSettings, vocabulary_size: int) -> int:
@@ -112,11 +127,21 @@ def sized(settings: ModelSettings, hidden_size: int) -> ModelSettings:
 
 def as_layer(settings: Settings) -> dict[str, Any]:
     """Settings as a layer: what is decided, by key."""
-    return {key: value for key, value in flatten(settings.to_dict(), "compare").items() if value is not None}
+    return {
+        key: value
+        for key, value in flatten(settings.to_dict(), "compare").items()
+        if value is not None
+    }
 
 
 def _named(key: str, value: Any) -> str:
     shown = one_line(str(value))
-    if isinstance(value, float) and float(f"{value:g}") == value:  # 1 rather than 1.0, but never two values as one
+    if (
+        isinstance(value, float) and float(f"{value:g}") == value
+    ):  # 1 rather than 1.0, but never two values as one
         shown = f"{value:g}"
-    return shown if key == "cell" else f"{typed(key)} {shown.lower() if isinstance(value, bool) else shown}"
+    return (
+        shown
+        if key == "cell"
+        else f"{typed(key)} {shown.lower() if isinstance(value, bool) else shown}"
+    )

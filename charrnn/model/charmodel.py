@@ -27,7 +27,9 @@ IGNORED = -100  # torch's number for a target that counts for nothing; text.batc
 def summed_nats(logits: Tensor, targets: Tensor) -> Tensor:
     """Sum of -ln P(target) over (B, T); logits (B, T, V). IGNORED targets count for nothing."""
     flat = logits.transpose(0, 1).reshape(-1, logits.shape[2])
-    return F.cross_entropy(flat.float(), targets.t().reshape(-1), ignore_index=IGNORED, reduction="sum")
+    return F.cross_entropy(
+        flat.float(), targets.t().reshape(-1), ignore_index=IGNORED, reduction="sum"
+    )
 
 
 class CharModel(nn.Module):
@@ -47,7 +49,11 @@ class CharModel(nn.Module):
     """
 
     def __init__(
-        self, settings: ModelSettings, vocabulary_size: int, backend: str = "func", precision: str = "float32"
+        self,
+        settings: ModelSettings,
+        vocabulary_size: int,
+        backend: str = "func",
+        precision: str = "float32",
     ) -> None:
         super().__init__()
         self.settings, self.backend = settings, backend
@@ -58,8 +64,12 @@ class CharModel(nn.Module):
         hidden, layers, embedding = sizes(settings)
         self.hidden_size, self.num_layers = hidden, layers
         self.embedding = nn.Embedding(vocabulary_size, embedding)
-        self.recurrent = nn.Module()  # holds weight_ih_l0, weight_hh_l0, bias_ih_l0, ... as nn.LSTM does
-        self._torch_layers: list[nn.RNNBase] = []  # share those very parameters; kept out of the state_dict
+        self.recurrent = (
+            nn.Module()
+        )  # holds weight_ih_l0, weight_hh_l0, bias_ih_l0, ... as nn.LSTM does
+        self._torch_layers: list[
+            nn.RNNBase
+        ] = []  # share those very parameters; kept out of the state_dict
         widths = [embedding]
         for k in range(layers):
             inputs = sum(widths) if settings.skip == "dense" else widths[-1]
@@ -99,7 +109,9 @@ class CharModel(nn.Module):
             return summed_nats(logits, targets), after
         hidden, after = self._read(ids.t(), state)
         rounds = self._rounds_factors and self.training
-        return kernel.summed_nats(hidden, self.head.weight, self.head.bias, targets.t(), rounds), after
+        return kernel.summed_nats(
+            hidden, self.head.weight, self.head.bias, targets.t(), rounds
+        ), after
 
     def advance(self, ids: Tensor, state: State) -> State:
         """The state after ids (B, T)."""
@@ -115,7 +127,11 @@ class CharModel(nn.Module):
         """ids (B, T), state -> logits (B, T, V), h of every layer after each character (L, T, B, H), state after the last."""
         layers: list[tuple[Tensor, Tensor]] = []
         hidden, after = self._read(ids.t(), state, layers)
-        return self._run_head(hidden).transpose(0, 1), torch.stack([outputs for _, outputs in layers]), after
+        return (
+            self._run_head(hidden).transpose(0, 1),
+            torch.stack([outputs for _, outputs in layers]),
+            after,
+        )
 
     def _read(
         self, ids: Tensor, state: State, layers: list[tuple[Tensor, Tensor]] | None = None
@@ -137,7 +153,11 @@ class CharModel(nn.Module):
                 layers.append((self.embedding(ids) if inputs is None else inputs, outputs))
             if residual and below is not None and below.shape == outputs.shape:
                 outputs = outputs + below
-            below = outputs * mask(outputs.shape, dropout, outputs.device).to(outputs) if dropout else outputs
+            below = (
+                outputs * mask(outputs.shape, dropout, outputs.device).to(outputs)
+                if dropout
+                else outputs
+            )
             seen.append(below)
         assert below is not None
         hidden = torch.cat(seen, 2) if dense else below
@@ -172,16 +192,22 @@ class CharModel(nn.Module):
             for name, value in self.tensors().items():
                 value.copy_(tensors[name])
 
-    def _run_layer(self, k: int, ids: Tensor, inputs: Tensor | None, state: State) -> tuple[Tensor, State]:
+    def _run_layer(
+        self, k: int, ids: Tensor, inputs: Tensor | None, state: State
+    ) -> tuple[Tensor, State]:
         """One layer over time: outputs (T, B, H) and its last state of (B, H)."""
-        weight_ih, weight_hh, bias_ih, bias_hh = (getattr(self.recurrent, f"{name}_l{k}") for name in PARAMETERS)
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            getattr(self.recurrent, f"{name}_l{k}") for name in PARAMETERS
+        )
         cell, drops = self.settings.cell, self.training and self.settings.weight_drop
         if drops:
             weight_hh = weight_hh * mask(weight_hh.shape, drops, weight_hh.device).to(weight_hh)
         if self._is_bfloat16 or (self.backend == "torch" and drops):
             assert inputs is not None
             dtype = torch.bfloat16 if self._is_bfloat16 else weight_hh.dtype
-            return run_torch_as(dtype, cell, inputs, state, (weight_ih, weight_hh, bias_ih, bias_hh), self.training)
+            return run_torch_as(
+                dtype, cell, inputs, state, (weight_ih, weight_hh, bias_ih, bias_hh), self.training
+            )
         if self.backend == "torch":
             hx = tuple(part.unsqueeze(0) for part in state)
             outputs, last = self._torch_layers[k](inputs, hx if cell == "lstm" else hx[0])

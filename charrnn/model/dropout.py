@@ -15,6 +15,8 @@ def mask(shape: tuple[int, ...], dropped: float, device: torch.device) -> Tensor
     """
     count = math.prod(shape)
     bits = torch.empty(-(-count // 4), dtype=torch.int64, device=device).random_(-(1 << 63), None)
-    least = min(round(dropped * (1 << 16)), (1 << 16) - 1) - (1 << 15)  # an int16, however close to 1 the share is
+    least = min(round(dropped * (1 << 16)), (1 << 16) - 1) - (
+        1 << 15
+    )  # an int16, however close to 1 the share is
     keeps = bits.view(torch.int16)[:count].view(shape) >= least
     return keeps.float().mul_(1 / (1 - dropped))

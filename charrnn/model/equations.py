@@ -62,7 +62,9 @@ def rnn_step(x: Tensor, h: Tensor, w: Weights) -> Tensor:
 
 def lstm_step(x: Tensor, h: Tensor, c: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
     """Gates in the order i, f, g, o. Parameters as torch.nn.LSTM."""
-    i, f, g, o = (x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]).chunk(4, 1)
+    i, f, g, o = (x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]).chunk(
+        4, 1
+    )
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
@@ -115,10 +117,14 @@ def step(cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[T
     """A cell's state after x (B, E), in the split form. state: of (B, H)."""
     if cell == "lstm":
         return lstm_step(x, state[0], state[1], w)
-    return ({"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell](x, state[0], w),)
+    return (
+        {"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell](x, state[0], w),
+    )
 
 
-def run_layer(cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[Tensor, tuple[Tensor, ...]]:
+def run_layer(
+    cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights
+) -> tuple[Tensor, tuple[Tensor, ...]]:
     """One layer over time by the split form. x (T, B, E), state of (B, H) -> outputs (T, B, H), last state."""
     outputs = []
     for x_t in x:

@@ -20,8 +20,18 @@ from charrnn.layout import GATES
 from charrnn.model.recurrent import State
 
 UNITS = 16  # the hidden size that the kernel sees is a multiple
-SAVED = {"rnn": 0, "lstm": 4, "gru": 4, "gru-before": 4}  # numbers a unit kept for the backward pass, beside h and c
-SLOPES = {"rnn": 1, "lstm": 4, "gru": 4, "gru-before": 3}  # gradients a unit that the backward pass holds
+SAVED = {
+    "rnn": 0,
+    "lstm": 4,
+    "gru": 4,
+    "gru-before": 4,
+}  # numbers a unit kept for the backward pass, beside h and c
+SLOPES = {
+    "rnn": 1,
+    "lstm": 4,
+    "gru": 4,
+    "gru-before": 3,
+}  # gradients a unit that the backward pass holds
 BAD_ID = -2  # of kernel/training.c
 BFLOAT16 = 3  # its level that multiplies bfloat16
 WORK_A_THREAD = 4_000_000  # products; a thread takes some 20 us to begin
@@ -32,15 +42,34 @@ class _Sequence(ctypes.Structure):
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("cell", "level")),
-        *((name, ctypes.c_int64) for name in ("threads", "time", "batch", "hidden", "inputs", "vocabulary")),
+        *(
+            (name, ctypes.c_int64)
+            for name in ("threads", "time", "batch", "hidden", "inputs", "vocabulary")
+        ),
         *(
             (name, ctypes.c_void_p)
             for name in (
-                "ids", "x", "weight_ih", "weight_hh", "bias_ih", "bias_hh", "hs", "cs", "saved", "d_out", "d_h", "d_c",
-                "d_gates", "d_x", "d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh",
+                "ids",
+                "x",
+                "weight_ih",
+                "weight_hh",
+                "bias_ih",
+                "bias_hh",
+                "hs",
+                "cs",
+                "saved",
+                "d_out",
+                "d_h",
+                "d_c",
+                "d_gates",
+                "d_x",
+                "d_weight_ih",
+                "d_weight_hh",
+                "d_bias_ih",
+                "d_bias_hh",
             )
         ),
-    ]  # fmt: skip
+    ]
 
 
 class _Product(ctypes.Structure):
@@ -49,10 +78,16 @@ class _Product(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("level", "adds")),
         *((name, ctypes.c_int64) for name in ("threads", "rows", "columns", "inner")),
-        ("a", ctypes.c_void_p), ("a_row", ctypes.c_int64), ("a_inner", ctypes.c_int64),
-        ("b", ctypes.c_void_p), ("b_inner", ctypes.c_int64), ("b_column", ctypes.c_int64),
-        ("bias", ctypes.c_void_p), ("c", ctypes.c_void_p), ("c_row", ctypes.c_int64),
-    ]  # fmt: skip
+        ("a", ctypes.c_void_p),
+        ("a_row", ctypes.c_int64),
+        ("a_inner", ctypes.c_int64),
+        ("b", ctypes.c_void_p),
+        ("b_inner", ctypes.c_int64),
+        ("b_column", ctypes.c_int64),
+        ("bias", ctypes.c_void_p),
+        ("c", ctypes.c_void_p),
+        ("c_row", ctypes.c_int64),
+    ]
 
 
 class _Scores(ctypes.Structure):
@@ -84,7 +119,12 @@ def _kernel() -> ctypes.CDLL:
 
 
 def run_layer(
-    cell: str, ids: Tensor | None, x: Tensor, state: State, weights: tuple[Tensor, ...], bfloat16: bool = False
+    cell: str,
+    ids: Tensor | None,
+    x: Tensor,
+    state: State,
+    weights: tuple[Tensor, ...],
+    bfloat16: bool = False,
 ) -> tuple[Tensor, State]:
     """One layer over time: outputs (T, B, H), last state of (B, H).
 
@@ -95,7 +135,11 @@ def run_layer(
     weight_ih, weight_hh, *biases = weights
     size, rows = weight_hh.shape[1], GATES[cell] * weight_hh.shape[1]
     batch = x.shape[1] if ids is None else ids.shape[1]
-    _check(torch.float32, (x, (None,) * (3 if ids is None else 2)), *((part, (batch, size)) for part in state))
+    _check(
+        torch.float32,
+        (x, (None,) * (3 if ids is None else 2)),
+        *((part, (batch, size)) for part in state),
+    )
     _check(
         torch.float32,
         (weight_ih, (rows, x.shape[-1])),
@@ -105,7 +149,9 @@ def run_layer(
     if ids is not None:
         _check(torch.int64, (ids, (None, None)))
     keep = torch.is_grad_enabled() and any(part.requires_grad for part in (x, *state, *weights))
-    outputs, c = _Layer.apply(cell, keep, bfloat16, ids, x, *weights, *(state if len(state) == 2 else (state[0], None)))
+    outputs, c = _Layer.apply(
+        cell, keep, bfloat16, ids, x, *weights, *(state if len(state) == 2 else (state[0], None))
+    )
     return outputs, (outputs[-1], c) if cell == "lstm" else (outputs[-1],)
 
 
@@ -115,13 +161,17 @@ def linear(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     return _Linear.apply(x, weight, bias)
 
 
-def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat16: bool = False) -> Tensor:
+def summed_nats(
+    x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat16: bool = False
+) -> Tensor:
     """Sum of -ln P(target), float64, of logits linear(x, weight, bias); x (..., K), targets (...) int64.
 
     Targets of -100, as for torch's cross_entropy, count for nothing. bfloat16 is for the gradients. Raises TypeError,
     ValueError, IndexError.
     """
-    keep = torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad or bias.requires_grad)
+    keep = torch.is_grad_enabled() and (
+        x.requires_grad or weight.requires_grad or bias.requires_grad
+    )
     _check_rows(x, weight, bias)
     _check(torch.int64, (targets, tuple(x.shape[:-1])))
     total: Tensor = _SummedNats.apply(keep, bfloat16, x, weight, bias, targets)
@@ -131,9 +181,19 @@ def summed_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, bfloat
 class _Layer(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, cell: str, keep: bool, bfloat16: bool, ids: Tensor | None, x: Tensor, weight_ih: Tensor, weight_hh: Tensor,
-        bias_ih: Tensor, bias_hh: Tensor, h0: Tensor, c0: Tensor | None,
-    ) -> tuple[Tensor, Tensor | None]:  # fmt: skip
+        ctx: Any,
+        cell: str,
+        keep: bool,
+        bfloat16: bool,
+        ids: Tensor | None,
+        x: Tensor,
+        weight_ih: Tensor,
+        weight_hh: Tensor,
+        bias_ih: Tensor,
+        bias_hh: Tensor,
+        h0: Tensor,
+        c0: Tensor | None,
+    ) -> tuple[Tensor, Tensor | None]:
         size, gates = h0.shape[1], GATES[cell]
         x, ids = x.contiguous(), None if ids is None else ids.contiguous()
         weights = [part.contiguous() for part in (weight_ih, weight_hh, bias_ih, bias_hh)]
@@ -168,14 +228,39 @@ class _Layer(torch.autograd.Function):
         d_h = x.new_zeros(batch, hidden)
         d_c = _pad(d_c).clone() if d_c is not None else None
         _call(
-            "charrnn_layer_backward", cell, ctx.bfloat16, ids, x, weights, hs, cs, saved, d_out=_pad(d_out).contiguous(), d_h=d_h,
-            d_c=d_c, d_gates=x.new_empty(steps, batch, SLOPES[cell] * hidden), d_x=d_x,
-            **dict(zip(("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True)),
-        )  # fmt: skip
+            "charrnn_layer_backward",
+            cell,
+            ctx.bfloat16,
+            ids,
+            x,
+            weights,
+            hs,
+            cs,
+            saved,
+            d_out=_pad(d_out).contiguous(),
+            d_h=d_h,
+            d_c=d_c,
+            d_gates=x.new_empty(steps, batch, SLOPES[cell] * hidden),
+            d_x=d_x,
+            **dict(
+                zip(
+                    ("d_weight_ih", "d_weight_hh", "d_bias_ih", "d_bias_hh"), d_weights, strict=True
+                )
+            ),
+        )
         if size % UNITS:
             d_weights = [_narrowed(part, gates, size) for part in d_weights]
             d_weights[1] = d_weights[1][:, :size]
-        return None, None, None, None, d_x, *d_weights, _cut(d_h, size), _cut(d_c, size) if d_c is not None else None
+        return (
+            None,
+            None,
+            None,
+            None,
+            d_x,
+            *d_weights,
+            _cut(d_h, size),
+            _cut(d_c, size) if d_c is not None else None,
+        )
 
 
 class _Linear(torch.autograd.Function):
@@ -199,17 +284,31 @@ class _Linear(torch.autograd.Function):
 class _SummedNats(torch.autograd.Function):
     @staticmethod
     def forward(
-        ctx: Any, keep: bool, bfloat16: bool, x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor
+        ctx: Any,
+        keep: bool,
+        bfloat16: bool,
+        x: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        targets: Tensor,
     ) -> Tensor:
-        rows, weight, bias = x.reshape(-1, x.shape[-1]).contiguous(), weight.contiguous(), bias.contiguous()
+        rows, weight, bias = (
+            x.reshape(-1, x.shape[-1]).contiguous(),
+            weight.contiguous(),
+            bias.contiguous(),
+        )
         targets = targets.reshape(-1).contiguous()
         nats = torch.empty(len(rows), dtype=torch.float64)
         slopes = x.new_empty(len(rows), len(weight)) if keep else None
         kernel = _kernel()
         job = _Scores(
-            kernel.charrnn_level(), _threads(rows.numel() * len(weight), len(rows)), *rows.shape, len(weight),
-            *(part.data_ptr() for part in (rows, weight, bias, targets, nats)), slopes.data_ptr() if slopes is not None else None,
-        )  # fmt: skip
+            kernel.charrnn_level(),
+            _threads(rows.numel() * len(weight), len(rows)),
+            *rows.shape,
+            len(weight),
+            *(part.data_ptr() for part in (rows, weight, bias, targets, nats)),
+            slopes.data_ptr() if slopes is not None else None,
+        )
         _raise(kernel.charrnn_scores(ctypes.byref(job)), len(weight))
         if keep:
             ctx.shape, ctx.bfloat16 = x.shape, bfloat16
@@ -221,7 +320,11 @@ class _SummedNats(torch.autograd.Function):
     def backward(ctx: Any, d_out: Tensor) -> tuple[Tensor | None, ...]:
         rows, weight, slopes = ctx.saved_tensors
         slopes = slopes * float(d_out)
-        d_x = product(slopes, weight, None, ctx.bfloat16).view(ctx.shape) if ctx.needs_input_grad[2] else None
+        d_x = (
+            product(slopes, weight, None, ctx.bfloat16).view(ctx.shape)
+            if ctx.needs_input_grad[2]
+            else None
+        )
         return None, None, d_x, product(slopes.t(), rows, None, ctx.bfloat16), slopes.sum(0), None
 
 
@@ -231,28 +334,52 @@ def product(a: Tensor, b: Tensor, bias: Tensor | None = None, bfloat16: bool = F
     result = a.new_empty(rows, columns)
     kernel = _kernel()
     job = _Product(
-        _level(kernel, bfloat16), 0, _threads(rows * inner * columns, rows), rows, columns, inner,
-        a.data_ptr(), *a.stride(), b.data_ptr(), *b.stride(), bias.data_ptr() if bias is not None else None,
-        result.data_ptr(), columns,
-    )  # fmt: skip
+        _level(kernel, bfloat16),
+        0,
+        _threads(rows * inner * columns, rows),
+        rows,
+        columns,
+        inner,
+        a.data_ptr(),
+        *a.stride(),
+        b.data_ptr(),
+        *b.stride(),
+        bias.data_ptr() if bias is not None else None,
+        result.data_ptr(),
+        columns,
+    )
     _raise(kernel.charrnn_product(ctypes.byref(job)))
     return result
 
 
 def _call(
-    name: str, cell: str, bfloat16: bool, ids: Tensor | None, x: Tensor, weights: list[Tensor], hs: Tensor, cs: Tensor | None,
-    saved: Tensor | None, **gradients: Tensor | None,
-) -> None:  # fmt: skip
+    name: str,
+    cell: str,
+    bfloat16: bool,
+    ids: Tensor | None,
+    x: Tensor,
+    weights: list[Tensor],
+    hs: Tensor,
+    cs: Tensor | None,
+    saved: Tensor | None,
+    **gradients: Tensor | None,
+) -> None:
     kernel = _kernel()
     steps, batch, hidden = len(hs) - 1, hs.shape[1], hs.shape[2]
     work = steps * batch * len(weights[0]) * (hidden + (x.shape[-1] if ids is None else 0))
     arrays = {"ids": ids, "x": x, "hs": hs, "cs": cs, "saved": saved} | gradients
     arrays |= zip(("weight_ih", "weight_hh", "bias_ih", "bias_hh"), weights, strict=True)
     job = _Sequence(
-        CELLS.index(cell), _level(kernel, bfloat16), _threads(work, batch), steps, batch, hidden, x.shape[-1],
+        CELLS.index(cell),
+        _level(kernel, bfloat16),
+        _threads(work, batch),
+        steps,
+        batch,
+        hidden,
+        x.shape[-1],
         len(x) if ids is not None else 0,
         **{name: array.data_ptr() for name, array in arrays.items() if array is not None},
-    )  # fmt: skip
+    )
     _raise(getattr(kernel, name)(ctypes.byref(job)), len(x))
 
 
@@ -274,14 +401,24 @@ def _check(dtype: torch.dtype, *expected: tuple[Tensor, tuple[int | None, ...]])
     """Each tensor has this shape (None: any size but 0): the kernel is told addresses only."""
     for each, shape in expected:
         if each.dtype != dtype or each.device.type != "cpu":
-            raise TypeError(f"the kernel computes {dtype} on a CPU, not {each.dtype} on {each.device}")
+            raise TypeError(
+                f"the kernel computes {dtype} on a CPU, not {each.dtype} on {each.device}"
+            )
         found = tuple(each.shape)
-        if len(found) != len(shape) or 0 in found or any(a not in (None, b) for a, b in zip(shape, found, strict=True)):
-            raise ValueError(f"a tensor of shape {found} where the kernel expects {shape}, and none empty")
+        if (
+            len(found) != len(shape)
+            or 0 in found
+            or any(a not in (None, b) for a, b in zip(shape, found, strict=True))
+        ):
+            raise ValueError(
+                f"a tensor of shape {found} where the kernel expects {shape}, and none empty"
+            )
 
 
 def _check_rows(x: Tensor, weight: Tensor, bias: Tensor) -> None:
-    _check(torch.float32, (x, (None,) * x.dim()), (weight, (None, x.shape[-1])), (bias, (len(weight),)))
+    _check(
+        torch.float32, (x, (None,) * x.dim()), (weight, (None, x.shape[-1])), (bias, (len(weight),))
+    )
 
 
 def _threads(work: int, rows: int) -> int:
@@ -311,4 +448,6 @@ def _widened(values: Tensor, gates: int, size: int) -> Tensor:
 
 def _narrowed(values: Tensor, gates: int, size: int) -> Tensor:
     """The other way."""
-    return values.view(gates, -1, *values.shape[1:])[:, :size].reshape(gates * size, *values.shape[1:])
+    return values.view(gates, -1, *values.shape[1:])[:, :size].reshape(
+        gates * size, *values.shape[1:]
+    )

@@ -40,7 +40,10 @@ class RNNSequence(torch.autograd.Function):
         d_gates = torch.empty_like(slope)
         d_h = torch.zeros_like(hs[0])
         for d_y, k, d in zip(
-            reversed(d_out.unbind()), reversed(slope.unbind()), reversed(d_gates.unbind()), strict=True
+            reversed(d_out.unbind()),
+            reversed(slope.unbind()),
+            reversed(d_gates.unbind()),
+            strict=True,
         ):
             torch.mul(d_h.add_(d_y), k, out=d)
             torch.mm(d, weight_hh, out=d_h)
@@ -51,15 +54,27 @@ class LSTMSequence(torch.autograd.Function):
     """gates_x (T, B, 4H) in the order i, f, g, o; h0, c0 (B, H); W (4H, H) -> outputs (T, B, H), last c (B, H)."""
 
     @staticmethod
-    def forward(ctx: Any, gates_x: Tensor, h0: Tensor, c0: Tensor, weight_hh: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(
+        ctx: Any, gates_x: Tensor, h0: Tensor, c0: Tensor, weight_hh: Tensor
+    ) -> tuple[Tensor, Tensor]:
         time, batch, hidden = len(gates_x), *h0.shape
         gates = torch.empty_like(gates_x)
-        hs, cs = gates_x.new_empty(time + 1, batch, hidden), gates_x.new_empty(time + 1, batch, hidden)
+        hs, cs = (
+            gates_x.new_empty(time + 1, batch, hidden),
+            gates_x.new_empty(time + 1, batch, hidden),
+        )
         tanh_c = gates_x.new_empty(time, batch, hidden)
         hs[0], cs[0] = h0, c0
         weight = weight_hh.t()
         h, c = h0, c0
-        rows = zip(gates_x.unbind(), gates.unbind(), hs.unbind()[1:], cs.unbind()[1:], tanh_c.unbind(), strict=True)
+        rows = zip(
+            gates_x.unbind(),
+            gates.unbind(),
+            hs.unbind()[1:],
+            cs.unbind()[1:],
+            tanh_c.unbind(),
+            strict=True,
+        )
         for x, gate, h_next, c_next, tanh_next in rows:
             torch.addmm(x, h, weight, out=gate)
             i_f, g, o = gate.split([2 * hidden, hidden, hidden], 1)
@@ -86,7 +101,10 @@ class LSTMSequence(torch.autograd.Function):
         slope_c = o * (1 - tanh_c.square())
         d_gates = torch.empty_like(gates)
         d_h, d_c = torch.zeros_like(hs[0]), d_c_last.clone()
-        rows = (tensor.unbind() for tensor in (d_out, slope_c, k, d_gates.view(time, batch, 4, hidden), d_gates, f))
+        rows = (
+            tensor.unbind()
+            for tensor in (d_out, slope_c, k, d_gates.view(time, batch, 4, hidden), d_gates, f)
+        )
         for d_y, slope, k_t, d4, d, f_t in reversed(list(zip(*rows, strict=True))):
             d_h.add_(d_y)
             d_c.addcmul_(d_h, slope)
@@ -101,16 +119,22 @@ class GRUSequence(torch.autograd.Function):
     """Reset after the product, as torch.nn.GRU. gates_x (T, B, 3H): r, z, n; h0; W (3H, H); b_hn (H) -> outputs."""
 
     @staticmethod
-    def forward(ctx: Any, gates_x: Tensor, h0: Tensor, weight_hh: Tensor, bias_hn: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, gates_x: Tensor, h0: Tensor, weight_hh: Tensor, bias_hn: Tensor
+    ) -> Tensor:
         time, batch, hidden = len(gates_x), *h0.shape
         r_z = gates_x[:, :, : 2 * hidden].clone()
         n = gates_x[:, :, 2 * hidden :].clone()
-        h_n = gates_x.new_empty(time, batch, hidden)  # W_hn h + b_hn, what the reset gate multiplies
+        h_n = gates_x.new_empty(
+            time, batch, hidden
+        )  # W_hn h + b_hn, what the reset gate multiplies
         hs = gates_x.new_empty(time + 1, batch, hidden)
         hs[0] = h0
         w_rz, w_n = weight_hh[: 2 * hidden].t(), weight_hh[2 * hidden :].t()
         h = h0
-        for rz_t, n_t, product, h_next in zip(r_z.unbind(), n.unbind(), h_n.unbind(), hs.unbind()[1:], strict=True):
+        for rz_t, n_t, product, h_next in zip(
+            r_z.unbind(), n.unbind(), h_n.unbind(), hs.unbind()[1:], strict=True
+        ):
             r, z = rz_t.addmm_(h, w_rz).sigmoid_().chunk(2, 1)
             torch.addmm(bias_hn, h, w_n, out=product)
             n_t.addcmul_(r, product).tanh_()
@@ -128,7 +152,9 @@ class GRUSequence(torch.autograd.Function):
         k_z = (hs[:-1] - n) * z * (1 - z)
         k_n = (1 - z) * (1 - n.square())
         k_r = h_n * r * (1 - r)
-        d_gates_h = torch.empty(*n.shape[:2], 3 * hidden, dtype=n.dtype, device=n.device)  # r, z, W_hn h
+        d_gates_h = torch.empty(
+            *n.shape[:2], 3 * hidden, dtype=n.dtype, device=n.device
+        )  # r, z, W_hn h
         d_n = torch.empty_like(n)
         d_h = torch.zeros_like(hs[0])
         rows = (tensor.unbind() for tensor in (d_out, k_z, k_n, k_r, r, z, d_n, d_gates_h))
@@ -141,7 +167,12 @@ class GRUSequence(torch.autograd.Function):
             torch.mul(dn, r_t, out=d_product)
             d_h.mul_(z_t).addmm_(d, weight_hh)
         d_gates_x = torch.cat([d_gates_h[:, :, : 2 * hidden], d_n], 2)
-        return d_gates_x, d_h, _product(d_gates_h, hs[:-1]), d_gates_h[:, :, 2 * hidden :].sum((0, 1))
+        return (
+            d_gates_x,
+            d_h,
+            _product(d_gates_h, hs[:-1]),
+            d_gates_h[:, :, 2 * hidden :].sum((0, 1)),
+        )
 
 
 class GRUBeforeSequence(torch.autograd.Function):
@@ -157,7 +188,9 @@ class GRUBeforeSequence(torch.autograd.Function):
         hs[0] = h0
         w_rz, w_n = weight_hh[: 2 * hidden].t(), weight_hh[2 * hidden :].t()
         h = h0
-        for rz_t, n_t, reset, h_next in zip(r_z.unbind(), n.unbind(), reset_h.unbind(), hs.unbind()[1:], strict=True):
+        for rz_t, n_t, reset, h_next in zip(
+            r_z.unbind(), n.unbind(), reset_h.unbind(), hs.unbind()[1:], strict=True
+        ):
             r, z = rz_t.addmm_(h, w_rz).sigmoid_().chunk(2, 1)
             torch.mul(r, h, out=reset)
             n_t.addmm_(reset, w_n).tanh_()
@@ -189,7 +222,10 @@ class GRUBeforeSequence(torch.autograd.Function):
             torch.mul(d_reset, kr, out=d_r)
             d_h.mul_(z_t).addcmul_(d_reset, r_t).addmm_(d_rz, w_rz)
         d_weight = torch.cat(
-            [_product(d_gates[:, :, : 2 * hidden], hs[:-1]), _product(d_gates[:, :, 2 * hidden :], reset_h)]
+            [
+                _product(d_gates[:, :, : 2 * hidden], hs[:-1]),
+                _product(d_gates[:, :, 2 * hidden :], reset_h),
+            ]
         )
         return d_gates, d_h, d_weight
 
@@ -204,7 +240,9 @@ def run_own(
     if cell == "gru":
         outputs = GRUSequence.apply(gates_x, state[0], weight_hh, bias_hn)
     else:
-        outputs = {"rnn": RNNSequence, "gru-before": GRUBeforeSequence}[cell].apply(gates_x, state[0], weight_hh)
+        outputs = {"rnn": RNNSequence, "gru-before": GRUBeforeSequence}[cell].apply(
+            gates_x, state[0], weight_hh
+        )
     return outputs, (outputs[-1],)
 
 
@@ -213,18 +251,31 @@ def folded_bias(cell: str, bias_ih: Tensor, bias_hh: Tensor) -> tuple[Tensor, Te
     if cell != "gru":
         return bias_ih + bias_hh, None
     hidden = len(bias_hh) // 3
-    return bias_ih + torch.cat([bias_hh[: 2 * hidden], torch.zeros_like(bias_hh[2 * hidden :])]), bias_hh[2 * hidden :]
+    return bias_ih + torch.cat(
+        [bias_hh[: 2 * hidden], torch.zeros_like(bias_hh[2 * hidden :])]
+    ), bias_hh[2 * hidden :]
 
 
 def torch_layer(cell: str, input_size: int, hidden_size: int) -> nn.RNNBase:
     """torch.nn's layer for a cell, time-major. gru-before has none (KeyError)."""
-    kinds: dict[str, Callable[[int, int], nn.RNNBase]] = {"rnn": nn.RNN, "lstm": nn.LSTM, "gru": nn.GRU}
-    with torch.random.fork_rng(devices=[]):  # its own initial weights are thrown away: draw no numbers for them
+    kinds: dict[str, Callable[[int, int], nn.RNNBase]] = {
+        "rnn": nn.RNN,
+        "lstm": nn.LSTM,
+        "gru": nn.GRU,
+    }
+    with torch.random.fork_rng(
+        devices=[]
+    ):  # its own initial weights are thrown away: draw no numbers for them
         return kinds[cell](input_size, hidden_size)
 
 
 def run_torch_as(
-    dtype: torch.dtype, cell: str, inputs: Tensor, state: State, weights: tuple[Tensor, ...], train: bool
+    dtype: torch.dtype,
+    cell: str,
+    inputs: Tensor,
+    state: State,
+    weights: tuple[Tensor, ...],
+    train: bool,
 ) -> tuple[Tensor, State]:
     """What torch_layer computes, in another type. inputs, outputs (T, B, .) are in it, state (B, H) and weights in theirs.
 

@@ -15,16 +15,16 @@ import numpy as np
 from charrnn import __version__
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.insight import cells
-from charrnn.insight.counting import Baseline
-from charrnn.insight.figures import figures, measured, split_rule
-from charrnn.insight.novelty import Question, examine
-from charrnn.insight.overlap import described
-from charrnn.insight.score import Score, tallied
-from charrnn.insight.scoring import How, Text, evaluated, open_scorer, protocol_of, text_of_split
+from charrnn.insight.copies import Question, examine
 from charrnn.insight.search import search
 from charrnn.modelfile import ModelFile
 from charrnn.report import curves, record
 from charrnn.report.viewer import label, viewer
+from charrnn.scoring.counting import Baseline
+from charrnn.scoring.evaluation import How, Text, evaluated, open_scorer, protocol_of, text_of_split
+from charrnn.scoring.figures import figures, measured, split_rule
+from charrnn.scoring.overlap import described
+from charrnn.scoring.score import Score, tallied
 from charrnn.terminal import one_line
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
@@ -45,11 +45,15 @@ SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 def run_of(model: ModelFile) -> Path:
     """The run a report is about. Raises CheckpointError if the model lies in none."""
     if model.run is None:
-        raise CheckpointError(f"{one_line(str(model.path))} lies in no run directory; a report shows a run: name one")
+        raise CheckpointError(
+            f"{one_line(str(model.path))} lies in no run directory; a report shows a run: name one"
+        )
     return model.run
 
 
-def gather(run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
+def gather(
+    run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+) -> dict[str, Any]:
     """All that a page shows. verdict_of_copies: words for what insight.novelty found.
 
     Raises CheckpointError if the run's text is not the model's.
@@ -58,17 +62,20 @@ def gather(run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, A
     results = [found for split in ("test", "val") if (found := _scored(model, split, say))]
     training = model.settings.training
     return {
-        "title": run.resolve().name, "version": __version__,
-        "summary": _summary(model), "status": _status(run, model, metrics),
+        "title": run.resolve().name,
+        "version": __version__,
+        "summary": _summary(model),
+        "status": _status(run, model, metrics),
         "key": _key_figures(model, metrics, results),
-        "charts": curves.charts(metrics, training.clip, len(model.vocabulary)), "remarks": _remarks(metrics),
+        "charts": curves.charts(metrics, training.clip, len(model.vocabulary)),
+        "remarks": _remarks(metrics),
         "results": _results(results),
         "samples": _samples(run / "samples.txt"),
         "novelty": _novelty(model, verdict_of_copies, say),
         "cells": _cells(model, say),
         "settings": _settings(model, about),
         "files": _files(model),
-    }  # fmt: skip
+    }
 
 
 def _summary(model: ModelFile) -> str:
@@ -78,43 +85,66 @@ def _summary(model: ModelFile) -> str:
         kind = f"{model.ngram().order}-gram with {SMOOTHINGS[settings.smoothing]} smoothing"
         return f"A {kind} that counted {corpus}, read as {what}."
     layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
-    names = {"rnn": "An RNN", "lstm": "An LSTM", "gru": "A GRU", "gru-before": "A GRU (reset before the product)"}
-    return (
-        f"{names[settings.cell]} of {layers} with {settings.hidden_size:,} units that learnt {corpus}, read as {what}."
-    )
+    names = {
+        "rnn": "An RNN",
+        "lstm": "An LSTM",
+        "gru": "A GRU",
+        "gru-before": "A GRU (reset before the product)",
+    }
+    return f"{names[settings.cell]} of {layers} with {settings.hidden_size:,} units that learnt {corpus}, read as {what}."
 
 
 def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     """How far the training has come, and what its figures mean. Empty where no checkpoint says so."""
     try:
         checkpoint, _ = load_newest(run)
-        place, total = place_from_dict(checkpoint.meta["place"]), checkpoint.meta["plan"].get("total_steps")
+        place, total = (
+            place_from_dict(checkpoint.meta["place"]),
+            checkpoint.meta["plan"].get("total_steps"),
+        )
     except (CheckpointError, AttributeError, KeyError, TypeError):
         return ""
     patience = model.settings.training.patience
     if patience and place.evaluations_since_best >= patience:
         reason, said = "stopped improving", f"Stopped at step {place.step:,}"
     elif isinstance(total, int) and place.step >= total:
-        reason, said = "done", f"Finished after {place.step:,} {'step' if place.step == 1 else 'steps'}"
+        reason, said = (
+            "done",
+            f"Finished after {place.step:,} {'step' if place.step == 1 else 'steps'}",
+        )
     else:
         steps = f" of {total:,}" if isinstance(total, int) else ""
         reason, said = "", f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
     if model.counts or not reason:
         return f"{said}."
     counted = [
-        nats for each in metrics.evaluations if (nats := record.number(each.get("ngram_nats_per_char"))) is not None
+        nats
+        for each in metrics.evaluations
+        if (nats := record.number(each.get("ngram_nats_per_char"))) is not None
     ]
-    ngram = Baseline(0, Score(counted[-1], 1)) if counted else None  # of which order, the record does not say
+    ngram = (
+        Baseline(0, Score(counted[-1], 1)) if counted else None
+    )  # of which order, the record does not say
     return f"{said}: {verdict(place, reason, model.settings, ngram)}."
 
 
-def _key_figures(model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]) -> list[dict[str, str]]:
+def _key_figures(
+    model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]
+) -> list[dict[str, str]]:
     found = [
-        {"value": f"{each['bits_per_char']:.3f}", "name": f"bits per character, {SPLIT_NAMES[each['split']]}"}
+        {
+            "value": f"{each['bits_per_char']:.3f}",
+            "name": f"bits per character, {SPLIT_NAMES[each['split']]}",
+        }
         for each in results
     ]
     if not model.counts:
-        found.append({"value": f"{sum(each.size for each in model.tensors.values()):,}", "name": "parameters"})
+        found.append(
+            {
+                "value": f"{sum(each.size for each in model.tensors.values()):,}",
+                "name": "parameters",
+            }
+        )
     elapsed = metrics.steps["elapsed_s"][np.isfinite(metrics.steps["elapsed_s"])]
     read = float(np.nansum(metrics.steps["chars"]))
     if read:
@@ -139,7 +169,9 @@ def _remarks(metrics: record.Metrics) -> list[str]:
             f"{each.get('step')}, with {each.get('lr_factor')} of the learning rate."
         )
     if metrics.unreadable:
-        found.append(f"Lines of metrics.jsonl that cannot be read, left out: {metrics.unreadable:,}.")
+        found.append(
+            f"Lines of metrics.jsonl that cannot be read, left out: {metrics.unreadable:,}."
+        )
     return found
 
 
@@ -162,9 +194,13 @@ def _scored(model: ModelFile, split: str, say: Say) -> dict[str, Any] | None:
         found = evaluated(model, text, How(), split == "test" or not len(corpus.split("test")), say)
     else:
         found = _figures_alone(model, text)
-        found["notes"].append("the training text is too large for a page to count it: charrnn eval compares")
+        found["notes"].append(
+            "the training text is too large for a page to count it: charrnn eval compares"
+        )
     if len(text.ids) < len(whole):
-        found["notes"].append(f"the first {len(text.ids):,} of {len(whole):,} characters; charrnn eval scores all")
+        found["notes"].append(
+            f"the first {len(text.ids):,} of {len(whole):,} characters; charrnn eval scores all"
+        )
     return found
 
 
@@ -176,11 +212,18 @@ def _figures_alone(model: ModelFile, text: Text) -> dict[str, Any]:
     size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
     name = text.corpus.name if text.corpus is not None else ""
     return {
-        "split": text.split, "split_rule": split_rule(model.settings, model.mode, str(text.split)), "protocol": protocol,
-        **figures(tally, size_bytes, model.mode), "data": {"name": name, "sha256": sha256}, 
-        "baselines": {"uniform": math.log2(len(model.vocabulary))}, "ngram": None,
-        "gain_over_ngram": None, "overlap": None, "notes": [], "warnings": [],
-    }  # fmt: skip
+        "split": text.split,
+        "split_rule": split_rule(model.settings, model.mode, str(text.split)),
+        "protocol": protocol,
+        **figures(tally, size_bytes, model.mode),
+        "data": {"name": name, "sha256": sha256},
+        "baselines": {"uniform": math.log2(len(model.vocabulary))},
+        "ngram": None,
+        "gain_over_ngram": None,
+        "overlap": None,
+        "notes": [],
+        "warnings": [],
+    }
 
 
 def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
@@ -193,22 +236,34 @@ def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
         }
         if ngram:
             names["ngram"] = f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}"
-        bits = {"this run": found["bits_per_char"]} | {names[key]: value for key, value in found["baselines"].items()}
+        bits = {"this run": found["bits_per_char"]} | {
+            names[key]: value for key, value in found["baselines"].items()
+        }
         for name, value in bits.items():
             rows.setdefault(name, [None] * len(results))[place] = round(value, 6)
-    in_order = sorted(rows.items(), key=lambda row: min(value for value in row[1] if value is not None))
+    in_order = sorted(
+        rows.items(), key=lambda row: min(value for value in row[1] if value is not None)
+    )
     return {
         "splits": [SPLIT_NAMES[found["split"]] for found in results],
-        "rows": [{"name": name, "bits": bits, "own": name == "this run"} for name, bits in in_order],
+        "rows": [
+            {"name": name, "bits": bits, "own": name == "this run"} for name, bits in in_order
+        ],
         "said": [_said(found) for found in results],
-        "warnings": [f"{warning[:1].upper()}{warning[1:]}." for found in results[:1] for warning in found["warnings"]],
+        "warnings": [
+            f"{warning[:1].upper()}{warning[1:]}."
+            for found in results[:1]
+            for warning in found["warnings"]
+        ],
         "facts": [_facts(found) for found in results],
-    }  # fmt: skip
+    }
 
 
 def _said(found: dict[str, Any]) -> str:
     """How sure the figure is."""
-    said = [f"{SPLIT_NAMES[found['split']].capitalize()}: {found['bits_per_char']:.3f} bits per character"]
+    said = [
+        f"{SPLIT_NAMES[found['split']].capitalize()}: {found['bits_per_char']:.3f} bits per character"
+    ]
     if found["interval"]:
         low, high = found["interval"]["bits_per_char"]
         said.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
@@ -220,12 +275,15 @@ def _said(found: dict[str, Any]) -> str:
 def _facts(found: dict[str, Any]) -> list[list[str]]:
     interval, data = found["interval"], found["data"]
     facts = [
-        ["figures", f"{found['nats_per_char']:.4f} nats per character, perplexity {found['perplexity']:.3f}, "
-         f"{found['bits_per_byte']:.4f} bits per byte"],
+        [
+            "figures",
+            f"{found['nats_per_char']:.4f} nats per character, perplexity {found['perplexity']:.3f}, "
+            f"{found['bits_per_byte']:.4f} bits per byte",
+        ],
         ["protocol", f"{found['protocol']}, {found['chars']:,} predicted characters"],
         ["text", f"{data['name']}, {found['split']} split: {found['split_rule']}"],
         ["SHA-256 of it", data["sha256"]],
-    ]  # fmt: skip
+    ]
     if interval:
         unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
         facts.append(["interval", f"{interval['method']}, over {interval['units']:,} {unit}"])
@@ -248,19 +306,26 @@ def _gain(gain: dict[str, Any]) -> str:
 def _samples(path: Path) -> dict[str, Any]:
     """The first, the last and some between, each cut short."""
     found = record.read_samples(path)
-    chosen = np.unique(np.linspace(0, len(found) - 1, min(MOST_SAMPLES, len(found))).astype(int)).tolist()
+    chosen = np.unique(
+        np.linspace(0, len(found) - 1, min(MOST_SAMPLES, len(found))).astype(int)
+    ).tolist()
     return {
-        "kept": len(found), "shown": [
+        "kept": len(found),
+        "shown": [
             {
-                "step": found[k].step, "bits": found[k].bits_per_char,
-                "text": found[k].text[:SAMPLE_CHARS] + (" …" if len(found[k].text) > SAMPLE_CHARS else ""),
+                "step": found[k].step,
+                "bits": found[k].bits_per_char,
+                "text": found[k].text[:SAMPLE_CHARS]
+                + (" …" if len(found[k].text) > SAMPLE_CHARS else ""),
             }
             for k in chosen
         ],
-    }  # fmt: skip
+    }
 
 
-def _novelty(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say) -> dict[str, Any]:
+def _novelty(
+    model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+) -> dict[str, Any]:
     """A small version of `charrnn eval --samples`; or why there is none."""
     how = "charrnn eval RUN --samples 1000"
     lines = model.mode == "lines"
@@ -278,26 +343,45 @@ def _novelty(model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str
     shares, held = found["lines"], f"{found['held_out']['split']} text"
     rows: list[list[Any]] = []
     if shares["lines"]:
-        rows.append(["whole lines that stand in the training text", shares["in_train"], shares["held_out_in_train"]])
+        rows.append(
+            [
+                "whole lines that stand in the training text",
+                shares["in_train"],
+                shares["held_out_in_train"],
+            ]
+        )
         rows.append(["whole lines that stand nowhere in the corpus", shares["new"], None])
     for n in (5, 10, 20, 50):
         both = found["ngrams_in_training"][str(n)]
         if both["samples"] is not None:
-            rows.append([f"runs of {n} characters that stand in the training text", both["samples"], both["held_out"]])
+            rows.append(
+                [
+                    f"runs of {n} characters that stand in the training text",
+                    both["samples"],
+                    both["held_out"],
+                ]
+            )
     nearest = found["nearest"]["samples"]["examples"] if found["nearest"] else []
     longest = found["longest_run"]["samples"]
     return {
-        "verdict": verdict_of_copies(found).removeprefix("verdict: "), "how": how, "held": held,
+        "verdict": verdict_of_copies(found).removeprefix("verdict: "),
+        "how": how,
+        "held": held,
         "drawn": f"{found['samples']:,} samples, {found['chars']:,} characters, temperature {found['temperature']:g}, "
         f"seed {found['seed']}",
-        "rows": rows, "longest": longest and {"chars": longest["chars"], "text": _signs(longest["text"][:400])},
+        "rows": rows,
+        "longest": longest and {"chars": longest["chars"], "text": _signs(longest["text"][:400])},
         "nearest": [[each["text"], each["nearest"], each["edits"]] for each in nearest],
-    }  # fmt: skip
+    }
 
 
 def _signs(text: str) -> str:
     """Line ends, tabs and runs of spaces that can be seen."""
-    return re.sub(" {2,}", lambda spaces: "␣" * len(spaces[0]), text).replace("\n", "↵").replace("\t", "⇥")
+    return (
+        re.sub(" {2,}", lambda spaces: "␣" * len(spaces[0]), text)
+        .replace("\n", "↵")
+        .replace("\t", "⇥")
+    )
 
 
 # Cells
@@ -313,7 +397,9 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
         return viewer(model, text, []) | {
             "said": "A model that counts has no cells; its guesses and its surprise can be read."
         }
-    most = int(min(SEARCHED, max(2000, SEARCH_WORK / sum(each.size for each in model.tensors.values()))))
+    most = int(
+        min(SEARCHED, max(2000, SEARCH_WORK / sum(each.size for each in model.tensors.values())))
+    )
     ids = cells.cut(model, text.ids, most)
     say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
     looked = search(model, ids)
@@ -338,7 +424,9 @@ def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
         else "This text has too little of what cells could be seen to follow."
     )
     missed = [f"Nothing better than luck: {', '.join(others)}."] if others else []
-    missed += [f"Too rare in this text to tell: {', '.join(looked.left_out)}."] if looked.left_out else []
+    missed += (
+        [f"Too rare in this text to tell: {', '.join(looked.left_out)}."] if looked.left_out else []
+    )
     return viewer(model, text, found) | {"said": said, "missed": " ".join(missed)}
 
 
@@ -353,7 +441,9 @@ def _settings(model: ModelFile, about: dict[str, Any]) -> dict[str, Any]:
     groups = [
         {
             "name": group,
-            "rows": [[name, _value(value), str(origins.get(name, ""))] for name, value in values.items()],
+            "rows": [
+                [name, _value(value), str(origins.get(name, ""))] for name, value in values.items()
+            ],
         }
         for group, values in asdict(model.settings).items()
     ]
@@ -372,6 +462,9 @@ def _files(model: ModelFile) -> list[list[str]]:
         ["model", f"{model.path.name}, of step {meta.get('step')}"],
         ["SHA-256 of its weights", weights_sha256(model.tensors)],
         ["SHA-256 of the text, with its options", str(meta.get("fingerprint", ""))],
-        ["vocabulary", f"{len(model.vocabulary):,} {'bytes' if model.vocabulary.unit == 'byte' else 'characters'}"],
+        [
+            "vocabulary",
+            f"{len(model.vocabulary):,} {'bytes' if model.vocabulary.unit == 'byte' else 'characters'}",
+        ],
         ["charrnn that trained it", str(meta.get("charrnn", ""))],
-    ]  # fmt: skip
+    ]

@@ -42,28 +42,48 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
     counted = [number(each.get("ngram_nats_per_char")) for each in evaluations]
     nats = [value for value in counted if value is not None]
     if nats:
-        rules.append({"name": "counting, best n-gram", "y": _short(nats[-1] * BITS), "side": "left"})
+        rules.append(
+            {"name": "counting, best n-gram", "y": _short(nats[-1] * BITS), "side": "left"}
+        )
     said = []
     if bits:
         best = int(np.argmin(bits))
-        said.append(f"Validation begins at {bits[0]:.3f} and is best, {bits[best]:.3f}, at step {steps[best]:,.0f}")
+        said.append(
+            f"Validation begins at {bits[0]:.3f} and is best, {bits[best]:.3f}, at step {steps[best]:,.0f}"
+        )
     if training["y"]:
         said.append(f"training ends near {training['y'][-1]:.3f}")
     if nats:
         said.append(f"counting reaches {nats[-1] * BITS:.3f}")
     return {
-        "id": "loss", "group": "steps", "title": "Loss", "unit": "bits per character", "digits": 3, "across": "step",
-        "log": False, "tall": True, "series": [
+        "id": "loss",
+        "group": "steps",
+        "title": "Loss",
+        "unit": "bits per character",
+        "digits": 3,
+        "across": "step",
+        "log": False,
+        "tall": True,
+        "series": [
             {"name": "training"} | training,
-            {"name": "validation", "x": steps, "y": [_short(value) for value in bits], "points": True},
+            {
+                "name": "validation",
+                "x": steps,
+                "y": [_short(value) for value in bits],
+                "points": True,
+            },
         ],
-        "rules": rules, "high": _high(training, steps, bits, rules[1:]), "said": "; ".join(said) + ".",
+        "rules": rules,
+        "high": _high(training, steps, bits, rules[1:]),
+        "said": "; ".join(said) + ".",
         "note": "Training: the mean of neighbouring updates, with dropout where there is any; eight of ten "
         "lie in the shade. Lower is better.",
-    }  # fmt: skip
+    }
 
 
-def _high(training: dict[str, Any], steps: list[float], bits: list[float], rules: list[dict[str, Any]]) -> float | None:
+def _high(
+    training: dict[str, Any], steps: list[float], bits: list[float], rules: list[dict[str, Any]]
+) -> float | None:
     """Where the axis ends: the first moments of a training would press all that follows against the bottom.
 
     None: where everything is shown.
@@ -80,22 +100,37 @@ def _rate(metrics: Metrics) -> dict[str, Any]:
     series = _binned(metrics, "lr", 1.0)
     highest = max(series["high"] or [0.0])
     return {
-        "id": "rate", "group": "steps", "title": "Learning rate", "unit": "", "across": "step", "log": False, "tall": False,
-        "series": [{"name": "learning rate"} | {**series, "low": None, "high": None}], "rules": [],
-        "said": f"Highest at {highest:.3g}.", "note": "",
-    }  # fmt: skip
+        "id": "rate",
+        "group": "steps",
+        "title": "Learning rate",
+        "unit": "",
+        "across": "step",
+        "log": False,
+        "tall": False,
+        "series": [{"name": "learning rate"} | {**series, "low": None, "high": None}],
+        "rules": [],
+        "said": f"Highest at {highest:.3g}.",
+        "note": "",
+    }
 
 
 def _norm(metrics: Metrics, clip: float) -> dict[str, Any]:
     series = _binned(metrics, "grad_norm", 1.0)
     norms = metrics.steps["grad_norm"][np.isfinite(metrics.steps["grad_norm"])]
     return {
-        "id": "norm", "group": "steps", "title": "Gradient norm", "unit": "", "across": "step", "log": bool(norms.min() > 0),
-        "tall": False, "series": [{"name": "norm before clipping"} | series],
+        "id": "norm",
+        "group": "steps",
+        "title": "Gradient norm",
+        "unit": "",
+        "across": "step",
+        "log": bool(norms.min() > 0),
+        "tall": False,
+        "series": [{"name": "norm before clipping"} | series],
         "rules": [{"name": "clipped above", "y": clip, "side": "right"}] if clip > 0 else [],
         "said": f"Median {np.median(norms):.3g}, largest {norms.max():.3g}."
-        + (" No update was clipped." if clip > 0 and norms.max() <= clip else ""), "note": "",
-    }  # fmt: skip
+        + (" No update was clipped." if clip > 0 and norms.max() <= clip else ""),
+        "note": "",
+    }
 
 
 def _clipped(metrics: Metrics, clip: float) -> dict[str, Any]:
@@ -108,11 +143,20 @@ def _clipped(metrics: Metrics, clip: float) -> dict[str, Any]:
             y.append(_short(100 * float((known > clip).mean())))
     known = norms[np.isfinite(norms)]
     return {
-        "id": "clipped", "group": "steps", "title": "Clipped updates", "unit": "%", "across": "step", "log": False,
-        "tall": False, "series": [{"name": "share of updates clipped", "x": x, "y": y}], "rules": [], "least": 1.0,
+        "id": "clipped",
+        "group": "steps",
+        "title": "Clipped updates",
+        "unit": "%",
+        "across": "step",
+        "log": False,
+        "tall": False,
+        "series": [{"name": "share of updates clipped", "x": x, "y": y}],
+        "rules": [],
+        "least": 1.0,
         "said": f"{int((known > clip).sum()):,} of {len(known):,} updates were clipped, "
-        f"{(known > clip).mean():.1%}.", "note": "",
-    }  # fmt: skip
+        f"{(known > clip).mean():.1%}.",
+        "note": "",
+    }
 
 
 def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
@@ -120,20 +164,34 @@ def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
     bits = [value * BITS for value in nats]
     best = int(np.argmin(bits))
     return {
-        "id": "orders", "group": "orders", "title": "Loss by length of the n-grams", "unit": "bits per character", "digits": 3,
-        "across": "characters of an n-gram", "log": False, "tall": True,
+        "id": "orders",
+        "group": "orders",
+        "title": "Loss by length of the n-grams",
+        "unit": "bits per character",
+        "digits": 3,
+        "across": "characters of an n-gram",
+        "log": False,
+        "tall": True,
         "series": [
-            {"name": "validation", "x": [float(order) for order in range(1, len(bits) + 1)],
-             "y": [_short(value) for value in bits], "points": True},
+            {
+                "name": "validation",
+                "x": [float(order) for order in range(1, len(bits) + 1)],
+                "y": [_short(value) for value in bits],
+                "points": True,
+            },
         ],
         "rules": [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "right"}],
         "said": f"Best, {bits[best]:.3f}, with {best + 1} characters.",
         "note": "Longer n-grams know more of what came before and were seen less often. Lower is better.",
-    }  # fmt: skip
+    }
 
 
 def _binned(
-    metrics: Metrics, name: str, factor: float, weights: str | None = None, reach: tuple[float, float] = (0.0, 1.0)
+    metrics: Metrics,
+    name: str,
+    factor: float,
+    weights: str | None = None,
+    reach: tuple[float, float] = (0.0, 1.0),
 ) -> dict[str, Any]:
     """x, y, low, high of at most BINS points: the mean of each run of steps, and the quantiles `reach` of it."""
     series: dict[str, Any] = {"x": [], "y": [], "low": [], "high": []}
@@ -146,7 +204,9 @@ def _binned(
         weight = metrics.steps[weights][part][known] if weights else np.ones(len(each))
         weight = np.where(np.isfinite(weight) & (weight > 0), weight, 0.0)
         series["x"].append(float(metrics.steps["step"][part][known][-1]))
-        series["y"].append(_short(float(np.average(each, weights=weight if weight.any() else None))))
+        series["y"].append(
+            _short(float(np.average(each, weights=weight if weight.any() else None)))
+        )
         low, high = np.quantile(each, reach).tolist()
         series["low"].append(_short(low))
         series["high"].append(_short(high))

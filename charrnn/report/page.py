@@ -47,14 +47,22 @@ def page(contents: dict[str, Any]) -> bytes:
     script = "".join(_resource(name) for name in SCRIPTS)
     data = json_line(legible(contents)).translate(_IN_SCRIPT)
     return _PAGE.format(
-        style=style, script=script, contents=data, style_hash=_digest(style), script_hash=_digest(script)
+        style=style,
+        script=script,
+        contents=data,
+        style_hash=_digest(style),
+        script_hash=_digest(script),
     ).encode()
 
 
 def legible(value: Any) -> Any:
     """The same, with every character of every string that cannot be seen written as an escape such as `\\x00`."""
     if isinstance(value, str):
-        return "".join(_escaped(char) for char in value) if not value.isascii() or not value.isprintable() else value
+        return (
+            "".join(_escaped(char) for char in value)
+            if not value.isascii() or not value.isprintable()
+            else value
+        )
     if isinstance(value, dict):
         return {legible(key): legible(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

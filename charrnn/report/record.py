@@ -22,7 +22,9 @@ MAX_METRICS_BYTES = 256 << 20  # about two million steps
 MAX_SAMPLES_BYTES = 64 << 20
 MAX_STEP, LARGEST = 1e12, 1e40
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
-_HEADING = re.compile(r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE)
+_HEADING = re.compile(
+    r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE
+)
 
 
 @dataclass
@@ -32,8 +34,12 @@ class Metrics:
     steps: dict[str, np.ndarray]
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
-    orders: list[float] = field(default_factory=list)  # counting: nats/char on validation of n-grams of 1, 2, ...
-    unreadable: int = 0  # lines that are no JSON of ours; the last one, if it is only cut off, is not counted
+    orders: list[float] = field(
+        default_factory=list
+    )  # counting: nats/char on validation of n-grams of 1, 2, ...
+    unreadable: int = (
+        0  # lines that are no JSON of ours; the last one, if it is only cut off, is not counted
+    )
     missing: str | None = None  # why there is nothing
 
 
@@ -67,7 +73,9 @@ def read_metrics(path: Path) -> Metrics:
         elif event == "rollback":
             found.rollbacks.append(record)
         elif event == "orders" and isinstance(record.get("val_nats_per_char"), list):
-            found.orders = [value for value in map(number, record["val_nats_per_char"]) if value is not None]
+            found.orders = [
+                value for value in map(number, record["val_nats_per_char"]) if value is not None
+            ]
     order = np.argsort(np.array(columns["step"], np.float64), kind="stable")
     found.steps = {name: np.array(column, np.float64)[order] for name, column in columns.items()}
     found.evaluations.sort(key=lambda each: float(each["step"]))
@@ -77,7 +85,9 @@ def read_metrics(path: Path) -> Metrics:
 def read_samples(path: Path) -> list[Sample]:
     """What the model wrote at some steps. Empty if that was not kept."""
     try:
-        text = read_bounded(path, MAX_SAMPLES_BYTES, "a record of samples").decode("utf-8", "replace")
+        text = read_bounded(path, MAX_SAMPLES_BYTES, "a record of samples").decode(
+            "utf-8", "replace"
+        )
     except CheckpointError:
         return []
     return list(_samples(text))

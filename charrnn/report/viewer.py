@@ -12,19 +12,25 @@ from typing import Any
 import numpy as np
 
 from charrnn.insight import cells
-from charrnn.insight.scoring import Text
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import Decoding, distribution, surprise
+from charrnn.scoring.evaluation import Text
 
 SHOWN_CHARS = 1600
 MOST_BYTES = 1_500_000  # of activations, before base64
 LEVELS = 127
 # The state first: of the others a large network has only some units in the page.
 LABELS = {
-    "cell": "cell state", "hidden": "hidden state", "forget": "forget gate", "input": "input gate", "output": "output gate",
-    "reset": "reset gate", "update": "update gate", "candidate": "candidate",
-}  # fmt: skip
+    "cell": "cell state",
+    "hidden": "hidden state",
+    "forget": "forget gate",
+    "input": "input gate",
+    "output": "output gate",
+    "reset": "reset gate",
+    "update": "update gate",
+    "candidate": "candidate",
+}
 
 
 def viewer(model: ModelFile, text: Text, found: list[dict[str, Any]]) -> dict[str, Any]:
@@ -32,17 +38,29 @@ def viewer(model: ModelFile, text: Text, found: list[dict[str, Any]]) -> dict[st
     ids = cells.cut(model, text.ids, SHOWN_CHARS)[: 4 * SHOWN_CHARS]
     traced = _counted(model, ids) if model.counts else cells.trace(model, ids)
     arrays = _arrays(traced.activations, found)
-    partly = sorted({(len(each["units"]), each["of"]) for each in arrays if len(each["units"]) < each["of"]})
+    partly = sorted(
+        {(len(each["units"]), each["of"]) for each in arrays if len(each["units"]) < each["of"]}
+    )
     return {
-        "split": text.split, "symbols": [_symbol(model, code) for code in model.vocabulary.symbols],
-        "lines": model.mode == "lines", "newline": model.vocabulary.newline, "ids": ids.tolist(),
-        "bits": [None if math.isnan(nats) else round(nats / math.log(2), 3) for nats in traced.surprise.tolist()],
-        "most": traced.guesses.shape[1], "guesses": traced.guesses.ravel().tolist(),
+        "split": text.split,
+        "symbols": [_symbol(model, code) for code in model.vocabulary.symbols],
+        "lines": model.mode == "lines",
+        "newline": model.vocabulary.newline,
+        "ids": ids.tolist(),
+        "bits": [
+            None if math.isnan(nats) else round(nats / math.log(2), 3)
+            for nats in traced.surprise.tolist()
+        ],
+        "most": traced.guesses.shape[1],
+        "guesses": traced.guesses.ravel().tolist(),
         "shares": np.round(1000 * traced.probabilities).astype(int).ravel().tolist(),
-        "arrays": arrays, "found": found,
-        "note": "" if not partly else "To keep the page small, some gates show only part of their units: those of the cells "
+        "arrays": arrays,
+        "found": found,
+        "note": ""
+        if not partly
+        else "To keep the page small, some gates show only part of their units: those of the cells "
         "found, and those that vary most.",
-    }  # fmt: skip
+    }
 
 
 def label(name: str, layers: int) -> str:
@@ -54,7 +72,9 @@ def _symbol(model: ModelFile, code: int) -> str:
     return f"\\x{code:02x}" if model.vocabulary.unit == "byte" and code >= 0x80 else chr(code)
 
 
-def _arrays(activations: dict[str, np.ndarray], found: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _arrays(
+    activations: dict[str, np.ndarray], found: list[dict[str, Any]]
+) -> list[dict[str, Any]]:
     """Of each array as many units as there is room for: of states before gates, of found cells before others."""
     if not activations:
         return []
@@ -66,26 +86,40 @@ def _arrays(activations: dict[str, np.ndarray], found: list[dict[str, Any]]) -> 
     of_states = min(size, room // len(states))
     of_rest = min(size, (room - of_states * len(states)) // max(1, len(rest)))
     return [
-        _array(name, activations[name], of_states if name in states else of_rest, found, len(states))
+        _array(
+            name, activations[name], of_states if name in states else of_rest, found, len(states)
+        )
         for name in sorted(names, key=lambda name: (_layer(name), names.index(name)))
     ]
 
 
-def _array(name: str, values: np.ndarray, most: int, found: list[dict[str, Any]], layers: int) -> dict[str, Any]:
+def _array(
+    name: str, values: np.ndarray, most: int, found: list[dict[str, Any]], layers: int
+) -> dict[str, Any]:
     """values (N, H) -> bytes (units, N), 0 in the middle of a unit's range."""
     wanted = list(dict.fromkeys(int(each["unit"]) for each in found if each["array"] == name))
-    others = [unit for unit in np.argsort(-values.std(axis=0), kind="stable").tolist() if unit not in set(wanted)]
+    others = [
+        unit
+        for unit in np.argsort(-values.std(axis=0), kind="stable").tolist()
+        if unit not in set(wanted)
+    ]
     units = sorted(wanted + others[: max(0, most - len(wanted))])
     chosen = np.nan_to_num(values[:, units].T.astype(np.float64))
     is_gate = _kind(name) in cells.GATES
     centre = 0.5 if is_gate else 0.0
     scales = np.full(len(units), 0.5) if is_gate else np.maximum(np.abs(chosen).max(axis=1), 1e-6)
-    levels = np.clip(np.rint(LEVELS * (chosen - centre) / scales[:, None]), -LEVELS, LEVELS).astype(np.int8)
+    levels = np.clip(np.rint(LEVELS * (chosen - centre) / scales[:, None]), -LEVELS, LEVELS).astype(
+        np.int8
+    )
     return {
-        "name": name, "label": label(name, layers), "gate": is_gate, "of": values.shape[1],
-        "units": units, "scales": [float(f"{scale:.4g}") for scale in scales.tolist()],
+        "name": name,
+        "label": label(name, layers),
+        "gate": is_gate,
+        "of": values.shape[1],
+        "units": units,
+        "scales": [float(f"{scale:.4g}") for scale in scales.tolist()],
         "data": base64.b64encode(levels.tobytes()).decode(),
-    }  # fmt: skip
+    }
 
 
 def _kind(name: str) -> str:
@@ -102,12 +136,20 @@ def _counted(model: ModelFile, ids: np.ndarray) -> cells.Trace:
     steps, most = Counted(ngram), min(cells.GUESSES, len(model.vocabulary))
     state = steps.zero_state(1)
     logits = steps.logits(state)
-    found = cells.Trace(ids, np.full(len(ids), np.nan), np.full((len(ids), most), -1), np.zeros((len(ids), most)), {})
+    found = cells.Trace(
+        ids,
+        np.full(len(ids), np.nan),
+        np.full((len(ids), most), -1),
+        np.zeros((len(ids), most)),
+        {},
+    )
     for place, char in enumerate(ids.tolist()):
         if place or ngram.boundary is not None:
             shares = distribution(logits, Decoding())[0]
             best = np.argsort(-shares, kind="stable")[:most]
             found.surprise[place] = surprise(logits, np.array([char]))[0]
             found.guesses[place], found.probabilities[place] = best, shares[best]
-        logits, state = steps.step(np.array([char]), steps.zero_state(1) if char == ngram.boundary else state)
+        logits, state = steps.step(
+            np.array([char]), steps.zero_state(1) if char == ngram.boundary else state
+        )
     return found

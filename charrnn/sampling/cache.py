@@ -44,11 +44,15 @@ def check(length: int, model: ModelFile) -> None:
     if model.counts:
         raise SettingsError("--cache is for networks, whose states it compares; this model counts")
     if model.mode == "lines":
-        raise SettingsError("--cache looks back along one stream; this model knows lines, each by itself")
+        raise SettingsError(
+            "--cache looks back along one stream; this model knows lines, each by itself"
+        )
     hidden, layers, _ = sizes(model.settings.model)
     most = MAX_NUMBERS // (layers * hidden)
     if not 1 <= length <= most:
-        raise SettingsError(f"--cache {length}: characters to look back on, for this model between 1 and {most:,}")
+        raise SettingsError(
+            f"--cache {length}: characters to look back on, for this model between 1 and {most:,}"
+        )
 
 
 def keys_of(h: np.ndarray) -> np.ndarray:
@@ -66,7 +70,9 @@ class Pairs:
         """keys (length, K) float32, followed (length,) int32, count (1,) int64: how many there ever were."""
         self.keys, self.followed, self.count = keys, followed, count
 
-    def read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def read(
+        self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray
+    ) -> np.ndarray:
         """Take in ids (T,), read in states of keys before (T, K), one after the other. Each leads to a state of key
         after (T, K), where the network says logits (T, V). Returns ln P (T, V), float64, of what comes after each.
         """
@@ -83,7 +89,9 @@ class Pairs:
         similar = np.vecdot(keys, now) if len(now) == 1 else now @ keys.T
         return _mixed(logits, _weights(similar.reshape(len(now), known)), self.followed[:known])
 
-    def _read(self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def _read(
+        self, before: np.ndarray, ids: np.ndarray, after: np.ndarray, logits: np.ndarray
+    ) -> np.ndarray:
         """At most `length` ids, all at once."""
         (length, _), new, count = self.keys.shape, len(ids), int(self.count[0])
         places = np.arange(min(count, length))
@@ -116,7 +124,10 @@ class Cached(Steps):
 
     def __init__(self, network: Network | Compiled, length: int) -> None:
         self._network, self.length, self.engine = network, length, network.engine
-        self.name, self.vocabulary_size = f"{network.name} with a cache of {length:,}", network.vocabulary_size
+        self.name, self.vocabulary_size = (
+            f"{network.name} with a cache of {length:,}",
+            network.vocabulary_size,
+        )
         self._width = network.num_layers * network.hidden_size
 
     def zero_state(self, batch: int) -> State:
@@ -141,13 +152,27 @@ class Cached(Steps):
         return logits, (*after, *state[-3:])
 
     def write_many(
-        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
+        self,
+        plan: Plan,
+        begin: tuple[np.ndarray, State],
+        first: int,
+        stop: int,
+        *,
+        threads: int = 1,
     ) -> Iterator[Finished]:
         logits, state = begin
         pairs = _pairs(state[-3:], 0)  # of the prompt
-        return write_rows(lambda ids, rows: self._recalled(ids, rows, pairs), plan, (logits, state[:-3]), first, stop)
+        return write_rows(
+            lambda ids, rows: self._recalled(ids, rows, pairs),
+            plan,
+            (logits, state[:-3]),
+            first,
+            stop,
+        )
 
-    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+    def read(
+        self, ids: np.ndarray, state: State, *, threads: int = 1
+    ) -> tuple[np.ndarray, State, float]:
         ids = self._checked(ids, state)
         of_network, parts = state[:-3], tuple(part.copy() for part in state[-3:])
         pairs, nats, latest = _pairs(parts, 0), 0.0, None
@@ -159,7 +184,9 @@ class Cached(Steps):
                 said, of_network = self._network.step(np.array([char]), of_network)
                 keys.append(keys_of(of_network[0]))
                 logits.append(said)
-            mixed = pairs.read(np.concatenate(keys[:-1]), piece, np.concatenate(keys[1:]), np.concatenate(logits))
+            mixed = pairs.read(
+                np.concatenate(keys[:-1]), piece, np.concatenate(keys[1:]), np.concatenate(logits)
+            )
             if latest is not None:
                 nats -= float(latest[0, piece[0]])
             nats -= float(mixed[np.arange(len(piece) - 1), piece[1:]].sum())
@@ -167,15 +194,22 @@ class Cached(Steps):
         assert latest is not None
         return latest, (*of_network, *parts), nats
 
-    def _recalled(self, ids: np.ndarray, of_network: State, pairs: Pairs) -> tuple[np.ndarray, State]:
+    def _recalled(
+        self, ids: np.ndarray, of_network: State, pairs: Pairs
+    ) -> tuple[np.ndarray, State]:
         """The network's step, and ln P with what these pairs recall."""
         logits, after = self._network.step(ids, of_network)
         return pairs.recall(keys_of(after[0]), logits), after
 
     def _checked(self, ids: np.ndarray, state: State) -> np.ndarray:
         """Raises ValueError for the state of another model."""
-        if len(state) != len(self._network.zero_state(0)) + 3 or state[-3].shape[::2] != (self.length, self._width):
-            raise ValueError(f"a state of shapes {[part.shape for part in state]} does not fit {self.name}")
+        if len(state) != len(self._network.zero_state(0)) + 3 or state[-3].shape[::2] != (
+            self.length,
+            self._width,
+        ):
+            raise ValueError(
+                f"a state of shapes {[part.shape for part in state]} does not fit {self.name}"
+            )
         return np.asarray(ids, np.int64)
 
 

@@ -27,7 +27,13 @@ _int, _float, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
 
 
 class _Matrix(ctypes.Structure):
-    _fields_ = [("weights", _pointer), ("bias", _pointer), ("inputs", _int), ("columns", _int), ("panel", _int)]
+    _fields_ = [
+        ("weights", _pointer),
+        ("bias", _pointer),
+        ("inputs", _int),
+        ("columns", _int),
+        ("panel", _int),
+    ]
 
 
 class _Layer(ctypes.Structure):
@@ -37,11 +43,14 @@ class _Layer(ctypes.Structure):
 class _Model(ctypes.Structure):
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("cell", "skip", "half", "level")),
-        *((name, _int) for name in ("vocabulary", "embedding_size", "hidden_size", "layers", "width")),
+        *(
+            (name, _int)
+            for name in ("vocabulary", "embedding_size", "hidden_size", "layers", "width")
+        ),
         *((name, _pointer) for name in ("embedding", "table")),
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
-    ]  # fmt: skip
+    ]
 
 
 class Pace:
@@ -57,7 +66,9 @@ class Pace:
 
     def next(self) -> int:
         self._calls += 1
-        pick = min if self._calls % 32 == 0 else max  # now and then the other, in case times have changed
+        pick = (
+            min if self._calls % 32 == 0 else max
+        )  # now and then the other, in case times have changed
         return pick(self._rates, key=self._rates.__getitem__)
 
     def took(self, threads: int, chars: int, seconds: float) -> None:
@@ -97,7 +108,9 @@ class Compiled:
             else:
                 bias = None
                 if layer.bias_hn is not None:
-                    bias = np.concatenate([np.zeros(2 * self.hidden_size, np.float32), layer.bias_hn])
+                    bias = np.concatenate(
+                        [np.zeros(2 * self.hidden_size, np.float32), layer.bias_hn]
+                    )
                 layers[k].recurrent = self._matrix(layer.weight_hh, bias, gates, panel)
         self._layers = layers
         width = len(network.head)
@@ -111,10 +124,20 @@ class Compiled:
         embedding = np.ascontiguousarray(network.embedding)
         best = int(loaded.charrnn_level())
         self._model = _Model(
-            CELLS.index(self.cell), SKIPS.index(network.skip), self.half, best if level is None else min(level, best),
-            self.vocabulary_size, embedding.shape[1], self.hidden_size, self.num_layers, width,
-            self._keep(embedding), self._keep(table), head, layers,
-        )  # fmt: skip
+            CELLS.index(self.cell),
+            SKIPS.index(network.skip),
+            self.half,
+            best if level is None else min(level, best),
+            self.vocabulary_size,
+            embedding.shape[1],
+            self.hidden_size,
+            self.num_layers,
+            width,
+            self._keep(embedding),
+            self._keep(table),
+            head,
+            layers,
+        )
         self.size_bytes = sum(array.nbytes for array in self._kept)
 
     def zero_state(self, batch: int) -> State:
@@ -133,7 +156,9 @@ class Compiled:
         """As step."""
         return self.step(ids, state)
 
-    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+    def read(
+        self, ids: np.ndarray, state: State, *, threads: int = 1
+    ) -> tuple[np.ndarray, State, float]:
         """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
         ids = self._checked(ids, state, 1)
         h, c = self.packed_state(state)
@@ -143,7 +168,12 @@ class Compiled:
             if at:  # what came before the pause predicts the first id after it
                 nats.value += self._surprise(logits, int(ids[at]))
             now, began = pace.next(), time.perf_counter()
-            place = ids.ctypes.data + 4 * at, len(ids) - at, *map(_address, (h, c, logits)), ctypes.addressof(nats)
+            place = (
+                ids.ctypes.data + 4 * at,
+                len(ids) - at,
+                *map(_address, (h, c, logits)),
+                ctypes.addressof(nats),
+            )
             count = self.done(self.library.charrnn_read(self.at, *place, PAUSE_S, now))
             pace.took(now, count, time.perf_counter() - began)
             at += count
@@ -178,7 +208,13 @@ class Compiled:
                 yield written.copy()
 
     def write_many(
-        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
+        self,
+        plan: Plan,
+        begin: tuple[np.ndarray, State],
+        first: int,
+        stop: int,
+        *,
+        threads: int = 1,
     ) -> Iterator[Finished]:
         """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
         from charrnn.sampling.rows import write_many
@@ -196,7 +232,10 @@ class Compiled:
         ids = np.asarray(ids)
         if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
             raise IndexError(f"an id is not in 0 ... {self.vocabulary_size - 1}")
-        shapes, expected = [part.shape for part in state], [part.shape for part in self.zero_state(rows)]
+        shapes, expected = (
+            [part.shape for part in state],
+            [part.shape for part in self.zero_state(rows)],
+        )
         if shapes != expected:
             raise ValueError(f"a state of shapes {shapes} does not fit this model: {expected}")
         return np.ascontiguousarray(ids, np.int32)
@@ -214,7 +253,9 @@ class Compiled:
         self._kept.append(array)
         return array.ctypes.data
 
-    def _matrix(self, weights: np.ndarray, bias: np.ndarray | None, gates: int, panel: int) -> _Matrix:
+    def _matrix(
+        self, weights: np.ndarray, bias: np.ndarray | None, gates: int, panel: int
+    ) -> _Matrix:
         """Pack weights (K, gates x N). Columns: blocks of 16 units, all gates of a block together; then panels."""
         arranged = _columns(weights, gates)
         inputs, columns = arranged.shape
@@ -224,7 +265,9 @@ class Compiled:
         body[...] = arranged[:, :whole].reshape(inputs, whole // panel, panel).swapaxes(0, 1)
         packed[inputs * whole :].reshape(inputs, columns - whole)[...] = arranged[:, whole:]
         full_bias = np.zeros((1, weights.shape[1]), np.float32) if bias is None else bias[None]
-        return _Matrix(self._keep(packed), self._keep(_columns(full_bias, gates)), inputs, columns, panel)
+        return _Matrix(
+            self._keep(packed), self._keep(_columns(full_bias, gates)), inputs, columns, panel
+        )
 
     def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray]:
         """(L, B, H) -> (L, B, H') for h and c; without c, an empty one."""
@@ -236,7 +279,9 @@ class Compiled:
         return parts[0], parts[1] if len(parts) > 1 else np.zeros(0, np.float32)
 
     def plain_state(self, h: np.ndarray, c: np.ndarray) -> State:
-        return tuple(part[..., : self.hidden_size].copy() for part in (h, c)[: 1 + (self.cell == "lstm")])
+        return tuple(
+            part[..., : self.hidden_size].copy() for part in (h, c)[: 1 + (self.cell == "lstm")]
+        )
 
 
 def _columns(weights: np.ndarray, gates: int) -> np.ndarray:
@@ -262,7 +307,9 @@ class _Memory:
         if size > len(self._room):
             whole = -(-size // HUGE_PAGE) * HUGE_PAGE
             if hasattr(mmap, "MADV_HUGEPAGE"):
-                pages = mmap.mmap(-1, whole + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+                pages = mmap.mmap(
+                    -1, whole + HUGE_PAGE, flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+                )
                 with contextlib.suppress(OSError):
                     pages.madvise(mmap.MADV_HUGEPAGE)
                 mapped = np.frombuffer(pages, np.uint8)

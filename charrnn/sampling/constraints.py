@@ -57,7 +57,9 @@ class Constraints:
             if value is not None and value < 0:
                 raise SettingsError(f"{name} {value}: must be at least 0")
         if self.max_length is not None and self.min_length > self.max_length:
-            raise SettingsError(f"--min-length {self.min_length} is more than --max-length {self.max_length}")
+            raise SettingsError(
+                f"--min-length {self.min_length} is more than --max-length {self.max_length}"
+            )
         _ = self.pattern
 
     def __bool__(self) -> bool:
@@ -68,7 +70,10 @@ class Constraints:
         if self.matching is None:
             return None
         counts = re.findall(r"\{(\d{1,15})?,?(\d{1,15})?\}", self.matching)
-        if math.prod(max(1, *(int(count or 1) for count in pair)) for pair in counts) > MOST_REPEATS:
+        if (
+            math.prod(max(1, *(int(count or 1) for count in pair)) for pair in counts)
+            > MOST_REPEATS
+        ):
             raise SettingsError(
                 f"--matching {one_line(self.matching)!r} repeats something over {MOST_REPEATS:,} times; write smaller counts"
             )
@@ -77,8 +82,14 @@ class Constraints:
                 warnings.simplefilter("ignore")  # of what a later Python may read otherwise
                 return re.compile(self.matching)
         except (re.error, OverflowError, RecursionError) as error:
-            reason = one_line(str(error)) if not isinstance(error, RecursionError) else "too deeply nested"
-            raise SettingsError(f"--matching {one_line(self.matching)!r} is no regular expression: {reason}") from None
+            reason = (
+                one_line(str(error))
+                if not isinstance(error, RecursionError)
+                else "too deeply nested"
+            )
+            raise SettingsError(
+                f"--matching {one_line(self.matching)!r} is no regular expression: {reason}"
+            ) from None
 
     def matches(self, text: str) -> bool:
         """Is the pattern in it, if there is one? Raises SettingsError where that takes too long to tell."""
@@ -92,7 +103,12 @@ class Constraints:
         """Raises SettingsError after PATTERN_S seconds inside: Python's patterns listen to signals. Without them, no limit."""
         is_quick = sum(map((self.matching or "").count, "*+?{|(")) < 2  # and the clock costs 10 us
         is_main = threading.current_thread() is threading.main_thread()
-        if is_quick or not is_main or not hasattr(signal, "setitimer") or signal.getsignal(signal.SIGALRM) is None:
+        if (
+            is_quick
+            or not is_main
+            or not hasattr(signal, "setitimer")
+            or signal.getsignal(signal.SIGALRM) is None
+        ):
             yield  # None: a handler that is not Python's could not be put back
             return
 
@@ -102,7 +118,10 @@ class Constraints:
                 "inside or beside repeats"
             )
 
-        before, timer = signal.signal(signal.SIGALRM, stop), signal.setitimer(signal.ITIMER_REAL, PATTERN_S)
+        before, timer = (
+            signal.signal(signal.SIGALRM, stop),
+            signal.setitimer(signal.ITIMER_REAL, PATTERN_S),
+        )
         try:
             yield
         finally:
@@ -119,11 +138,15 @@ class Constraints:
         limit = length if length is not None else LINE_LENGTH if lines else STREAM_LENGTH
         if most is not None:
             if len(_shown(prompt)) > most:
-                raise SettingsError(f"--max-length {most}: the prompt alone has {begun:,} characters")
+                raise SettingsError(
+                    f"--max-length {most}: the prompt alone has {begun:,} characters"
+                )
             if lines or until:
                 # One character too many, and the closing newline. In a stream the character too many may be a newline itself.
                 surely = most + 1 if lines else most + 2
-                cut = surely - begun if unit == "char" else 4 * surely - len(prompt.data)  # of at most 4 bytes each
+                cut = (
+                    surely - begun if unit == "char" else 4 * surely - len(prompt.data)
+                )  # of at most 4 bytes each
                 limit = min(limit, max(1, cut))
             elif length is None:  # a stream without an end of its own ends where it is told to
                 limit = min(limit, max(0, most - begun))
@@ -151,19 +174,29 @@ class Tally:
     def reasons(self) -> str:
         """`9,120 do not match --matching, 877 are in the training text (--novel)`."""
         found = self.refused.most_common()
-        return ", ".join(f"{number:,} {NUMBER_FORMS[reason][number > 1]}" for reason, number in found)
+        return ", ".join(
+            f"{number:,} {NUMBER_FORMS[reason][number > 1]}" for reason, number in found
+        )
 
 
 def tries_allowed(tries: int | None, count: int, temperature: float) -> int:
     """How many texts may be drawn for `count` that are kept. Raises SettingsError."""
     if tries is not None and tries < max(1, count):
-        raise SettingsError(f"--tries {tries}: must be at least {max(1, count):,}{' (--count)' if count > 1 else ''}")
+        raise SettingsError(
+            f"--tries {tries}: must be at least {max(1, count):,}{' (--count)' if count > 1 else ''}"
+        )
     allowed = max(LEAST_TRIES, TRIES_PER_TEXT * count) if tries is None else tries
-    return min(allowed, max(1, count)) if temperature == 0 else allowed  # greedy: every text is the same
+    return (
+        min(allowed, max(1, count)) if temperature == 0 else allowed
+    )  # greedy: every text is the same
 
 
 def accepted(
-    draw: Draw, tally: Tally, tries: int, constraints: Constraints, known: TrainingText | None = None
+    draw: Draw,
+    tally: Tally,
+    tries: int,
+    constraints: Constraints,
+    known: TrainingText | None = None,
 ) -> Iterator[Sample]:
     """The first tally.wanted samples that satisfy the constraints, in the order of their draws; fewer after `tries`.
 
@@ -192,7 +225,9 @@ def accepted(
                 return
 
 
-def _refusal(sample: Sample, constraints: Constraints, seen: set[bytes], known: TrainingText | None) -> str:
+def _refusal(
+    sample: Sample, constraints: Constraints, seen: set[bytes], known: TrainingText | None
+) -> str:
     """Why a text is not kept, in a word; nothing if it is. What is cheap is asked first."""
     text = _shown(sample)
     if len(text) < constraints.min_length:
@@ -256,10 +291,18 @@ def training_text(model: ModelFile) -> TrainingText | None:
         return None
     folder = model.run / "corpus"
     # A run resumed with --allow-corpus-change has learnt from several texts; all of them lie there.
-    stems = {file.stem for ending in (".json", ".novel") for file in folder.glob("[0-9a-f]" * 16 + ending)}
+    stems = {
+        file.stem
+        for ending in (".json", ".novel")
+        for file in folder.glob("[0-9a-f]" * 16 + ending)
+    }
     others = [_fingerprint(folder / f"{stem}.json") for stem in sorted(stems - {fingerprint[:16]})]
     parts = [_Part(folder, each, model) for each in (fingerprint, *others)]
-    return TrainingText(parts, model.vocabulary.unit) if all(part.filter or part.corpus for part in parts) else None
+    return (
+        TrainingText(parts, model.vocabulary.unit)
+        if all(part.filter or part.corpus for part in parts)
+        else None
+    )
 
 
 class _Part:
@@ -288,7 +331,9 @@ class _Part:
         if self.corpus is None:
             return None
         ids = self.corpus.vocabulary.lookup(self.corpus.vocabulary.codes(sample.data))
-        return bool((ids >= 0).all()) and self.corpus.contains(ids, whole_line=self.corpus.mode == "lines")
+        return bool((ids >= 0).all()) and self.corpus.contains(
+            ids, whole_line=self.corpus.mode == "lines"
+        )
 
 
 def _fingerprint(description: Path) -> str:

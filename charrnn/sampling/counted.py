@@ -24,7 +24,10 @@ class Counted(Headed):
         # The contexts of level k are the n-grams of the level before, whose numbers begin at below[k].
         sizes = [len(level.grams) for level in counted.levels]
         below = np.cumsum([0, 1, *sizes])
-        grams = [level.grams + at * self.vocabulary_size for level, at in zip(counted.levels, below, strict=False)]
+        grams = [
+            level.grams + at * self.vocabulary_size
+            for level, at in zip(counted.levels, below, strict=False)
+        ]
         self._grams = np.concatenate(grams)
         self._gain = np.concatenate([each.gain for each in counted.weights])
         self._back = np.concatenate([each.back for each in counted.weights])
@@ -53,7 +56,10 @@ class Counted(Headed):
         """Few contexts make up most of a text, and the longest that is known decides: its answer is kept."""
         rows = []
         for contexts in seen.tolist():
-            known = [0, *(number for number in contexts if number != UNSEEN)]  # those of a known context are known too
+            known = [
+                0,
+                *(number for number in contexts if number != UNSEEN),
+            ]  # those of a known context are known too
             row = self._cache.get(known[-1])
             if row is None:
                 if len(self._cache) * self.vocabulary_size >= MAX_CACHED:
@@ -69,5 +75,7 @@ class Counted(Headed):
         lengths = stop - first
         index = np.arange(lengths.sum()) + np.repeat(first - (lengths.cumsum() - lengths), lengths)
         weights = self._gain[index] * np.repeat(scale[1:], lengths)
-        found = np.bincount(self._grams[index] % self.vocabulary_size, weights, self.vocabulary_size)
+        found = np.bincount(
+            self._grams[index] % self.vocabulary_size, weights, self.vocabulary_size
+        )
         return found + scale[0] / self.vocabulary_size

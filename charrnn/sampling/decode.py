@@ -42,7 +42,9 @@ class Decoding:
         finite(self.repetition_penalty, "--repetition-penalty", above=0.0, maximum=1e6)
 
 
-def distribution(logits: np.ndarray, decoding: Decoding, recent: np.ndarray | None = None) -> np.ndarray:
+def distribution(
+    logits: np.ndarray, decoding: Decoding, recent: np.ndarray | None = None
+) -> np.ndarray:
     """Probabilities (B, V) of the next character. logits (B, V); recent (B, W) ids generated lately, -1: nothing."""
     scores = _tamed(logits)
     if recent is not None and decoding.repetition_penalty != 1.0:
@@ -53,7 +55,9 @@ def distribution(logits: np.ndarray, decoding: Decoding, recent: np.ndarray | No
         return greedy
     scores -= scores.max(axis=1, keepdims=True)
     if decoding.temperature != 1.0:
-        with np.errstate(over="ignore"):  # -3 / 1e-308 is -inf, and exp(-inf) is 0: the greedy limit
+        with np.errstate(
+            over="ignore"
+        ):  # -3 / 1e-308 is -inf, and exp(-inf) is 0: the greedy limit
             scores /= decoding.temperature
     weights = np.exp(scores)  # the likeliest has exactly 1
     if 0 < decoding.top_k < weights.shape[1]:
@@ -95,7 +99,9 @@ def uniforms(seed: int, streams: np.ndarray, positions: np.ndarray | int) -> np.
     2^64. Stream i starts in the state that is output number i of SplitMix64(seed); its output number `position`,
     without its lowest 11 bits, is the number, in units of 2^-53.
     """
-    state = _mix(np.uint64(seed) + (np.atleast_1d(streams).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
+    state = _mix(
+        np.uint64(seed) + (np.atleast_1d(streams).astype(np.uint64) + np.uint64(1)) * _GOLDEN
+    )
     output = _mix(state + (np.atleast_1d(positions).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
     return (output >> np.uint64(11)) * 2.0**-53
 
@@ -147,7 +153,9 @@ def _nucleus(weights: np.ndarray, p: float) -> np.ndarray:
     order = np.argsort(-weights, axis=1, kind="stable")
     sums = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
     kept_in_order = np.ones(weights.shape, bool)
-    kept_in_order[:, 1:] = sums[:, :-1] < p * sums[:, -1:]  # the set without this one does not reach p yet
+    kept_in_order[:, 1:] = (
+        sums[:, :-1] < p * sums[:, -1:]
+    )  # the set without this one does not reach p yet
     kept = np.empty_like(kept_in_order)
     np.put_along_axis(kept, order, kept_in_order, axis=1)
     return kept

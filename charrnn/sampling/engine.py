@@ -39,7 +39,9 @@ LINE_LENGTH = 1000  # a line that has not ended by then is cut
 UNKNOWN = ("error", "skip", "replace")
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
-SPLIT_BYTES = 1 << 20  # one stream of a model larger than this is split over threads, where that pays
+SPLIT_BYTES = (
+    1 << 20
+)  # one stream of a model larger than this is split over threads, where that pays
 
 
 @dataclass(slots=True)
@@ -50,7 +52,9 @@ class Sample:
     text: str  # with the prompt, without the newline that ends a line; bytes that are not UTF-8 as U+FFFD
     nats: float  # -ln p of `ids` under the model itself, at temperature 1 and unfiltered
     chars: int  # the characters behind nats: len(ids)
-    _ids: tuple[np.ndarray, int] = field(repr=False, compare=False)  # of several samples, and where this one ends
+    _ids: tuple[np.ndarray, int] = field(
+        repr=False, compare=False
+    )  # of several samples, and where this one ends
     _raw: bytes | None = field(default=None, repr=False)
 
     @property
@@ -65,7 +69,9 @@ class Sample:
         return self.text.encode() if self._raw is None else self._raw
 
 
-def load(path: str | Path, *, weights: str = "auto", engine: str = "auto", cache: int = 0) -> Sampler:
+def load(
+    path: str | Path, *, weights: str = "auto", engine: str = "auto", cache: int = 0
+) -> Sampler:
     """The sampler of a run directory, a model file or a checkpoint. Raises CheckpointError, SettingsError.
 
     weights: "float16" halves what a character must read, and moves a logit by about a thousandth; "auto" takes it for
@@ -79,7 +85,9 @@ def load(path: str | Path, *, weights: str = "auto", engine: str = "auto", cache
 class Sampler:
     """A trained model that writes and scores text. Letters: B rows, V vocabulary, H hidden size, L layers."""
 
-    def __init__(self, model: ModelFile, *, weights: str = "auto", engine: str = "auto", cache: int = 0) -> None:
+    def __init__(
+        self, model: ModelFile, *, weights: str = "auto", engine: str = "auto", cache: int = 0
+    ) -> None:
         for name, value, known in (("--weights", weights, WEIGHTS), ("engine", engine, ENGINES)):
             if value not in known:
                 raise SettingsError(f"{name} {one_line(value)!r} is not one of {', '.join(known)}")
@@ -108,13 +116,23 @@ class Sampler:
             plain = Network(model, weights)
             network = plain if engine == "numpy" or library() is None else compiled.Compiled(plain)
             self._network = Cached(network, cache) if cache else network
-        self._newline = -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)  # the end of a line
+        self._newline = (
+            -1 if model.mode == "stream" else int(model.vocabulary.newline or 0)
+        )  # the end of a line
 
     @classmethod
     def from_tensors(
-        cls, settings: Settings, vocabulary: Vocabulary, mode: str, start: int, tensors: dict[str, np.ndarray],
-        *, weights: str = "auto", engine: str = "auto", cache: int = 0,
-    ) -> Sampler:  # fmt: skip
+        cls,
+        settings: Settings,
+        vocabulary: Vocabulary,
+        mode: str,
+        start: int,
+        tensors: dict[str, np.ndarray],
+        *,
+        weights: str = "auto",
+        engine: str = "auto",
+        cache: int = 0,
+    ) -> Sampler:
         """A sampler of copies of these tensors, named as in CharModel.tensors(): of weights that no file holds."""
         copies = {name: np.array(value) for name, value in tensors.items()}
         model = ModelFile(Path(), settings, vocabulary, mode, start, copies, {})
@@ -168,9 +186,18 @@ class Sampler:
     # Text
 
     def generate(
-        self, count: int = 1, *, decoding: Decoding | None = None, length: int | None = None, prime: str = "",
-        until: str = "", seed: int | None = None, unknown: str = "error", first: int = 0, threads: int | None = None,
-    ) -> Iterator[Sample]:  # fmt: skip
+        self,
+        count: int = 1,
+        *,
+        decoding: Decoding | None = None,
+        length: int | None = None,
+        prime: str = "",
+        until: str = "",
+        seed: int | None = None,
+        unknown: str = "error",
+        first: int = 0,
+        threads: int | None = None,
+    ) -> Iterator[Sample]:
         """`count` samples, in order, many computed side by side; memory does not grow with count.
 
         Lines: each ends at its newline, or after `length` (1000) characters. Stream: each has exactly `length` (500)
@@ -187,9 +214,17 @@ class Sampler:
         return self._samples(plan, first, first + count, threads)
 
     def stream(
-        self, *, decoding: Decoding | None = None, length: int | None = None, prime: str = "", until: str = "",
-        seed: int | None = None, unknown: str = "error", first: int = 0, threads: int | None = None,
-    ) -> Iterator[bytes]:  # fmt: skip
+        self,
+        *,
+        decoding: Decoding | None = None,
+        length: int | None = None,
+        prime: str = "",
+        until: str = "",
+        seed: int | None = None,
+        unknown: str = "error",
+        first: int = 0,
+        threads: int | None = None,
+    ) -> Iterator[bytes]:
         """`generate(1, ...)`'s data as it comes: the prompt, then whole characters; constant memory."""
         plan = self._plan(decoding, length, prime, until, seed, unknown)
         if self.mode == "lines":
@@ -201,21 +236,38 @@ class Sampler:
         return Writer(self, prime, seed, unknown)
 
     def _plan(
-        self, decoding: Decoding | None, length: int | None, prime: str, until: str, seed: int | None, unknown: str
+        self,
+        decoding: Decoding | None,
+        length: int | None,
+        prime: str,
+        until: str,
+        seed: int | None,
+        unknown: str,
     ) -> Plan:
-        length = (LINE_LENGTH if self.mode == "lines" else STREAM_LENGTH) if length is None else length
+        length = (
+            (LINE_LENGTH if self.mode == "lines" else STREAM_LENGTH) if length is None else length
+        )
         if length < 0:
             raise SettingsError(f"--length {length}: must be at least 0")
         ids = self._encoded(prime, unknown)
         if (ids == self._newline).any():
-            raise SettingsError("--prime has a newline, but this model writes single lines: give the beginning of one")
+            raise SettingsError(
+                "--prime has a newline, but this model writes single lines: give the beginning of one"
+            )
         return Plan(
-            decoding or Decoding(), min(length, MAX_LENGTH), ids, self._end(until), checked_seed(seed), self._newline
+            decoding or Decoding(),
+            min(length, MAX_LENGTH),
+            ids,
+            self._end(until),
+            checked_seed(seed),
+            self._newline,
         )
 
     def _encoded(self, text: str, unknown: str) -> np.ndarray:
         if unknown not in UNKNOWN:
-            raise SettingsError(f"--unknown {one_line(unknown)!r} is not one of {', '.join(UNKNOWN)}")
+            raise SettingsError(
+                f"--unknown {one_line(unknown)!r} is not one of {', '.join(UNKNOWN)}"
+            )
         try:
             return self.vocabulary.encode(self._prepared(text), unknown=unknown, where="--prime")
         except VocabularyError as error:
@@ -226,7 +278,9 @@ class Sampler:
         ids = self.vocabulary.lookup(codes)
         if (ids < 0).any():
             missing = describe(int(codes[np.argmax(ids < 0)]), self.vocabulary.unit)
-            raise SettingsError(f"--until {one_line(until)!r}: this model never writes {missing}; retype it")
+            raise SettingsError(
+                f"--until {one_line(until)!r}: this model never writes {missing}; retype it"
+            )
         return ids
 
     def _prepared(self, text: str | bytes) -> str | bytes:
@@ -264,15 +318,22 @@ class Sampler:
 
     def _texts(self, plan: Plan, ended: Finished) -> Iterator[Sample]:
         """The samples of what has ended, decoded in one go."""
-        whole, lines = self.vocabulary.to_bytes(np.concatenate([plan.prime, ended.ids])), self.mode == "lines"
+        whole, lines = (
+            self.vocabulary.to_bytes(np.concatenate([plan.prime, ended.ids])),
+            self.mode == "lines",
+        )
         at = begin = len(plan.prime)
         in_bytes = self.vocabulary.unit == "byte"
         text = "" if in_bytes else whole.decode()
-        for number, (chars, nats) in enumerate(zip(ended.lengths, ended.nats, strict=True), ended.first):
+        for number, (chars, nats) in enumerate(
+            zip(ended.lengths, ended.nats, strict=True), ended.first
+        ):
             end = at + chars
             ids = (ended.ids, end - begin)
             if in_bytes:
-                data = whole[:begin] + whole[at : end - (lines and chars > 0 and whole[end - 1] == 10)]
+                data = (
+                    whole[:begin] + whole[at : end - (lines and chars > 0 and whole[end - 1] == 10)]
+                )
                 yield Sample(number, data.decode("utf-8", "replace"), nats, chars, ids, data)
             else:
                 shown = text[at : end - (lines and chars > 0 and text[end - 1] == "\n")]
@@ -284,7 +345,9 @@ class Sampler:
         yield plan.prime
         split = self._split(threads)
         logits, state, _ = self.feed(np.concatenate([[self.start], plan.prime]), threads=split)
-        yield from self._network.write(plan, Place(state, logits, _no_recent(), number), threads=split)
+        yield from self._network.write(
+            plan, Place(state, logits, _no_recent(), number), threads=split
+        )
 
     def _as_bytes(self, pieces: Iterable[np.ndarray]) -> Iterator[bytes]:
         """The text of pieces of ids, only whole characters; bytes that are not UTF-8 pass as they are."""
@@ -305,7 +368,9 @@ class Writer:
     The draws of a writer are those of sample 0 of its seed, in order; copy() forks the text, and both go on from there.
     """
 
-    def __init__(self, sampler: Sampler, prime: str = "", seed: int | None = None, unknown: str = "error") -> None:
+    def __init__(
+        self, sampler: Sampler, prime: str = "", seed: int | None = None, unknown: str = "error"
+    ) -> None:
         self.sampler = sampler
         self.seed = checked_seed(seed)
         ids = np.concatenate([[sampler.start], sampler._encoded(prime, unknown)])
@@ -318,13 +383,20 @@ class Writer:
         ids = sampler._encoded(text, unknown)
         self._turn += 1
         if place.pending >= 0:
-            place.logits, place.state = sampler._network.write_step(np.array([place.pending]), place.state)
+            place.logits, place.state = sampler._network.write_step(
+                np.array([place.pending]), place.state
+            )
             place.pending = -1
         if len(ids):
             place.logits, place.state, _ = sampler.feed(ids, place.state)
 
     def write(
-        self, length: int, *, decoding: Decoding | None = None, until: str = "", threads: int | None = None
+        self,
+        length: int,
+        *,
+        decoding: Decoding | None = None,
+        until: str = "",
+        threads: int | None = None,
     ) -> Iterator[bytes]:
         """Up to `length` characters more, as they come: whole ones. Lines: up to the newline, which is not shown; what
         is written after it belongs to the same text, and Sampler.begin begins another line.
@@ -336,9 +408,18 @@ class Writer:
         if length < 0:
             raise SettingsError(f"--length {length}: must be at least 0")
         nothing, end = np.zeros(0, np.int32), sampler._end(until)
-        plan = Plan(decoding or Decoding(), min(length, MAX_LENGTH), nothing, end, self.seed, sampler._newline)
+        plan = Plan(
+            decoding or Decoding(),
+            min(length, MAX_LENGTH),
+            nothing,
+            end,
+            self.seed,
+            sampler._newline,
+        )
         self._turn += 1
-        ids = self._while_newest(sampler._network.write(plan, self._place, threads=sampler._split(threads)), self._turn)
+        ids = self._while_newest(
+            sampler._network.write(plan, self._place, threads=sampler._split(threads)), self._turn
+        )
         return sampler._as_bytes(piece[piece != sampler._newline] for piece in ids)
 
     def _while_newest(self, pieces: Iterator[np.ndarray], turn: int) -> Iterator[np.ndarray]:
@@ -360,7 +441,12 @@ class Writer:
     def copy(self) -> Writer:
         """Another text with the same past."""
         twin = object.__new__(Writer)
-        twin.sampler, twin.seed, twin._place, twin._turn = self.sampler, self.seed, self._place.copy(), 0
+        twin.sampler, twin.seed, twin._place, twin._turn = (
+            self.sampler,
+            self.seed,
+            self._place.copy(),
+            0,
+        )
         return twin
 
 

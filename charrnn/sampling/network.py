@@ -33,11 +33,15 @@ class Network(Headed):
         self.cell, self.skip, self.half = settings.cell, settings.skip, weights == "float16"
         self.hidden_size, self.num_layers, _ = sizes(settings)
         self.name = f"{self.cell} {self.num_layers}x{self.hidden_size}"
-        tensors = {name: np.array(value, np.float32, order="C") for name, value in model.tensors.items()}
+        tensors = {
+            name: np.array(value, np.float32, order="C") for name, value in model.tensors.items()
+        }
         self.embedding = tensors["embedding.weight"]
         self.vocabulary_size = len(self.embedding)
         self.head_bias = tensors["head.bias"]
-        self.head = self._rounded(tensors.get("head.weight", self.embedding)).T  # tied: the embedding
+        self.head = self._rounded(
+            tensors.get("head.weight", self.embedding)
+        ).T  # tied: the embedding
         self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
         # V different characters have V different input products: layer 0 looks them up.
         with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
@@ -56,12 +60,21 @@ class Network(Headed):
         return np.clip(weights, -most, most).astype(np.float16).astype(np.float32)
 
     def _layer(self, k: int, tensors: dict[str, np.ndarray]) -> Layer:
-        weight_ih, weight_hh, bias_ih, bias_hh = (tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS)
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS
+        )
         bias_hn = None
-        if self.cell == "gru":  # the reset gate multiplies W_hn h + b_hn: only r and z parts of b_hh can be folded
+        if (
+            self.cell == "gru"
+        ):  # the reset gate multiplies W_hn h + b_hn: only r and z parts of b_hh can be folded
             hidden = self.hidden_size
-            bias_hn, bias_hh = bias_hh[2 * hidden :], np.append(bias_hh[: 2 * hidden], np.zeros(hidden, np.float32))
-        weight_ih, weight_hh, bias = (_gates(self.cell, rows) for rows in (weight_ih, weight_hh, bias_ih + bias_hh))
+            bias_hn, bias_hh = (
+                bias_hh[2 * hidden :],
+                np.append(bias_hh[: 2 * hidden], np.zeros(hidden, np.float32)),
+            )
+        weight_ih, weight_hh, bias = (
+            _gates(self.cell, rows) for rows in (weight_ih, weight_hh, bias_ih + bias_hh)
+        )
         if k:
             weight_ih = self._rounded(weight_ih)
         return Layer(weight_ih.T, bias, self._rounded(weight_hh).T, bias_hn)
@@ -78,12 +91,16 @@ class Network(Headed):
                 else:
                     gates = np.dot(below, layer.weight_ih)
                     gates += layer.bias
-                _CELLS[self.cell](gates, layer, tuple(part[k] for part in state), tuple(part[k] for part in after))
+                _CELLS[self.cell](
+                    gates, layer, tuple(part[k] for part in state), tuple(part[k] for part in after)
+                )
                 outputs = after[0][k]
                 if dense:
                     below = np.concatenate([below, outputs], 1)
                 else:
-                    below = outputs + below if residual and below.shape == outputs.shape else outputs
+                    below = (
+                        outputs + below if residual and below.shape == outputs.shape else outputs
+                    )
         return below, after
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
@@ -144,7 +161,9 @@ def _logistic(gates: np.ndarray, products: np.ndarray) -> None:
     gates *= 0.5
 
 
-def _update(n: np.ndarray, product: np.ndarray, z: np.ndarray, h: np.ndarray, out: np.ndarray) -> None:
+def _update(
+    n: np.ndarray, product: np.ndarray, z: np.ndarray, h: np.ndarray, out: np.ndarray
+) -> None:
     """h' = n + z (h - n), n = tanh(n + product)."""
     n += product
     np.tanh(n, out=n)

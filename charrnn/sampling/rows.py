@@ -33,26 +33,38 @@ class _Job(ctypes.Structure):
         *((name, _int) for name in ("next", "stop", "last")),
         *((name, _pointer) for name in ("first_h", "first_c", "first_logits")),
         *((name, _int) for name in ("rows", "active")),
-        *((name, _pointer) for name in ("index", "position", "matched", "nats", "h", "h_next", "c", "logits")),
+        *(
+            (name, _pointer)
+            for name in ("index", "position", "matched", "nats", "h", "h_next", "c", "logits")
+        ),
         *((name, _pointer) for name in ("recent", "written")),
         *((name, _int) for name in ("capacity", "base")),
         *((name, _pointer) for name in ("record", "record_nats", "out")),
         *((name, _int) for name in ("records", "max_records", "out_used", "out_capacity")),
         ("seconds", _float),
         ("threads", _int),
-    ]  # fmt: skip
+    ]
 
 
 def write_many(
-    network: Compiled, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, threads: int
+    network: Compiled,
+    plan: Plan,
+    begin: tuple[np.ndarray, State],
+    first: int,
+    stop: int,
+    threads: int,
 ) -> Iterator[Finished]:
     """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
     most = max(1, min(MAX_ROWS, MAX_SCORES // network.vocabulary_size))
-    shares = max(1, min(threads, (stop - first) // 16))  # a row alone is split over the threads instead
+    shares = max(
+        1, min(threads, (stop - first) // 16)
+    )  # a row alone is split over the threads instead
     rows_each = max(1, min(most, (stop - first) // shares))
     jobs = [Rows(network, plan, rows_each, *begin) for _ in range(shares)]
     begun = first  # the next to begin
-    parcel = max(rows_each, min(256, (stop - first) // (4 * shares)))  # numbers a thread gets at a time
+    parcel = max(
+        rows_each, min(256, (stop - first) // (4 * shares))
+    )  # numbers a thread gets at a time
     ahead = MAX_WAITING if shares == 1 else max(MAX_WAITING, 2 * shares * rows_each)
     waiting = Waiting(first)
 
@@ -68,13 +80,22 @@ def write_many(
         [rows], pace = jobs, Pace(threads if rows_each == 1 else 1)
         while waiting.due < stop:
             supply(rows)
-            rows.job.threads, began, before = pace.next(), time.perf_counter(), int(rows.position[0])
+            rows.job.threads, began, before = (
+                pace.next(),
+                time.perf_counter(),
+                int(rows.position[0]),
+            )
             rows.run()
             pace.took(rows.job.threads, int(rows.position[0]) - before, time.perf_counter() - began)
             if ready := waiting.collect(rows):
                 yield ready
         return
-    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait  # 10 ms: only when needed
+    from concurrent.futures import (
+        FIRST_COMPLETED,
+        Future,
+        ThreadPoolExecutor,
+        wait,
+    )  # 10 ms: only when needed
 
     with ThreadPoolExecutor(shares) as pool:
         running: dict[Future[int], Rows] = {}
@@ -108,17 +129,26 @@ class Waiting:
         if not job.records:
             return None
         new = rows.record[: job.records] + np.array([0, 0, len(self._ids)])
-        records, nats = np.concatenate([self._records, new]), np.append(self._nats, rows.record_nats[: job.records])
+        records, nats = (
+            np.concatenate([self._records, new]),
+            np.append(self._nats, rows.record_nats[: job.records]),
+        )
         ids = np.append(self._ids, rows.out[: job.out_used])
         job.records = job.out_used = 0
         order = np.argsort(records[:, 0])
-        ready = int((records[order, 0] == self.due + np.arange(len(order))).sum())  # they differ from some place on
+        ready = int(
+            (records[order, 0] == self.due + np.arange(len(order))).sum()
+        )  # they differ from some place on
         self._records, self._nats = records[order[ready:]], nats[order[ready:]]
         now, nats_now = records[order[:ready]], nats[order[:ready]]
         given, self._ids = _gathered(ids, now), _gathered(ids, self._records)
         self._records[:, 2] = np.cumsum(self._records[:, 1]) - self._records[:, 1]
         self.due += ready
-        return Finished(self.due - ready, given, now[:, 1].tolist(), nats_now.tolist()) if ready else None
+        return (
+            Finished(self.due - ready, given, now[:, 1].tolist(), nats_now.tolist())
+            if ready
+            else None
+        )
 
 
 class Rows:
@@ -145,18 +175,39 @@ class Rows:
         self.out = np.empty(max(1 << 15, 2 * rows * capacity), np.int32)
         self.record, self.record_nats = np.empty((rows + 4096, 3), np.int64), np.empty(rows + 4096)
         self.arrays: dict[str, Any] = {
-            "until": plan.until.astype(np.int32), "overlap": overlaps(plan.until), "first_h": first_h, "first_c": first_c,
-            "first_logits": wide, "index": np.zeros(rows, np.int64), "position": self.position,
-            "matched": np.zeros(rows, np.int64), "nats": np.zeros(rows), "h": np.zeros(shape, np.float32),
-            "h_next": np.zeros(shape, np.float32), "c": np.zeros(shape if network.cell == "lstm" else 0, np.float32),
-            "logits": np.zeros((rows, scores), np.float32), "recent": np.zeros((rows, WINDOW), np.int32),
-        }  # fmt: skip
+            "until": plan.until.astype(np.int32),
+            "overlap": overlaps(plan.until),
+            "first_h": first_h,
+            "first_c": first_c,
+            "first_logits": wide,
+            "index": np.zeros(rows, np.int64),
+            "position": self.position,
+            "matched": np.zeros(rows, np.int64),
+            "nats": np.zeros(rows),
+            "h": np.zeros(shape, np.float32),
+            "h_next": np.zeros(shape, np.float32),
+            "c": np.zeros(shape if network.cell == "lstm" else 0, np.float32),
+            "logits": np.zeros((rows, scores), np.float32),
+            "recent": np.zeros((rows, WINDOW), np.int32),
+        }
         self.job = _Job(
-            temperature=decoding.temperature, top_p=decoding.top_p, min_p=decoding.min_p,
-            penalty=decoding.repetition_penalty, top_k=min(decoding.top_k, network.vocabulary_size), seed=plan.seed,
-            length=plan.length, until_length=len(plan.until), newline=plan.newline, want_nats=1, rows=rows,
-            max_records=len(self.record), capacity=capacity, out_capacity=len(self.out), seconds=PAUSE_S, threads=1,
-        )  # fmt: skip
+            temperature=decoding.temperature,
+            top_p=decoding.top_p,
+            min_p=decoding.min_p,
+            penalty=decoding.repetition_penalty,
+            top_k=min(decoding.top_k, network.vocabulary_size),
+            seed=plan.seed,
+            length=plan.length,
+            until_length=len(plan.until),
+            newline=plan.newline,
+            want_nats=1,
+            rows=rows,
+            max_records=len(self.record),
+            capacity=capacity,
+            out_capacity=len(self.out),
+            seconds=PAUSE_S,
+            threads=1,
+        )
         for name, array in self.arrays.items():
             setattr(self.job, name, array.ctypes.data)
         self._point()
@@ -167,7 +218,9 @@ class Rows:
 
     def run(self) -> int:
         """Write for a moment; returns why it stopped. Makes room where room was missing."""
-        result = self._network.done(self._network.library.charrnn_write(self._network.at, ctypes.addressof(self.job)))
+        result = self._network.done(
+            self._network.library.charrnn_write(self._network.at, ctypes.addressof(self.job))
+        )
         if result == WRITTEN_FULL and not self._streams:
             self.written = np.concatenate([self.written, np.empty_like(self.written)], 1)
             self.job.capacity = self.written.shape[1]

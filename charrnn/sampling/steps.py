@@ -14,7 +14,9 @@ import numpy as np
 
 from charrnn.sampling.decode import WINDOW, Decoding, distribution, draw, surprise, uniforms
 
-State = tuple[np.ndarray, ...]  # arrays (L, B, ...): what a model knows of the text so far, of B rows
+State = tuple[
+    np.ndarray, ...
+]  # arrays (L, B, ...): what a model knows of the text so far, of B rows
 
 MAX_ROWS = 64  # samples side by side
 MAX_SCORES = 1 << 22  # of all rows together: an alphabet of 100,000 gets fewer rows
@@ -55,7 +57,9 @@ class Place:
 
     def copy(self) -> Place:
         state = tuple(part.copy() for part in self.state)
-        return Place(state, self.logits.copy(), self.recent.copy(), self.number, self.position, self.pending)
+        return Place(
+            state, self.logits.copy(), self.recent.copy(), self.number, self.position, self.pending
+        )
 
 
 class Steps(ABC):
@@ -76,7 +80,9 @@ class Steps(ABC):
         """
 
     @abstractmethod
-    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+    def read(
+        self, ids: np.ndarray, state: State, *, threads: int = 1
+    ) -> tuple[np.ndarray, State, float]:
         """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
@@ -89,12 +95,18 @@ class Steps(ABC):
         until = plan.until.tolist()
         end = place.position + plan.length
         for begin in range(place.position, end, 256):
-            numbers = uniforms(plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end)))
+            numbers = uniforms(
+                plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end))
+            )
             for at in range(len(numbers)):
                 if place.pending >= 0:
-                    place.logits, place.state = self.write_step(np.array([place.pending]), place.state)
+                    place.logits, place.state = self.write_step(
+                        np.array([place.pending]), place.state
+                    )
                     place.pending = -1
-                ids = draw(distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1])
+                ids = draw(
+                    distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1]
+                )
                 place.pending = int(ids[0])
                 place.recent[0, place.position % WINDOW] = place.pending
                 place.position += 1
@@ -104,7 +116,13 @@ class Steps(ABC):
                     return
 
     def write_many(
-        self, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int, *, threads: int = 1
+        self,
+        plan: Plan,
+        begin: tuple[np.ndarray, State],
+        first: int,
+        stop: int,
+        *,
+        threads: int = 1,
     ) -> Iterator[Finished]:
         """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
         return write_rows(self.write_step, plan, begin, first, stop)
@@ -125,9 +143,13 @@ class Headed(Steps):
         hidden, state = self._advance(ids, state)
         return self._logits(hidden), state
 
-    def read(self, ids: np.ndarray, state: State, *, threads: int = 1) -> tuple[np.ndarray, State, float]:
+    def read(
+        self, ids: np.ndarray, state: State, *, threads: int = 1
+    ) -> tuple[np.ndarray, State, float]:
         nats = 0.0
-        piece = max(1, min(256, MAX_SCORES // self.vocabulary_size))  # one product with the head for so many
+        piece = max(
+            1, min(256, MAX_SCORES // self.vocabulary_size)
+        )  # one product with the head for so many
         for begin in range(0, len(ids), piece):
             hiddens = []
             for at in range(begin, min(begin + piece, len(ids))):
@@ -159,7 +181,10 @@ def write_rows(
         new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
         if new > 0:
             index = np.append(index, np.arange(begun, begun + new))
-            position, nats = np.append(position, np.zeros(new, np.int64)), np.append(nats, np.zeros(new))
+            position, nats = (
+                np.append(position, np.zeros(new, np.int64)),
+                np.append(nats, np.zeros(new)),
+            )
             written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
             recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
             logits = np.concatenate([logits, first_logits.repeat(new, 0)])
@@ -168,7 +193,9 @@ def write_rows(
             begun += new
         if not len(index):
             return
-        ids = draw(distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position))
+        ids = draw(
+            distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position)
+        )
         nats += surprise(logits, ids)
         if position.max() == written.shape[1]:
             written = np.concatenate([written, np.zeros_like(written)], 1)
@@ -178,7 +205,9 @@ def write_rows(
         position += 1
         done = (position >= plan.length) | (ids == plan.newline)
         for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
-            done[row] |= np.array_equal(written[row, : position[row]][-len(plan.until) :], plan.until)
+            done[row] |= np.array_equal(
+                written[row, : position[row]][-len(plan.until) :], plan.until
+            )
         if done.any():
             for row in np.flatnonzero(done):
                 finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])

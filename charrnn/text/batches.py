@@ -43,7 +43,9 @@ class StreamBatches:
     The targets are the same text one character later. An epoch's last batch may be shorter.
     """
 
-    def __init__(self, corpus: Corpus, batch_size: int, seq_length: int, split: str = "train") -> None:
+    def __init__(
+        self, corpus: Corpus, batch_size: int, seq_length: int, split: str = "train"
+    ) -> None:
         ids = corpus.split(split)
         self.lane = (len(ids) - 1) // batch_size
         if self.lane < seq_length:
@@ -55,7 +57,12 @@ class StreamBatches:
                 else f"the {split} text has {len(ids):,} characters; --seq-length {seq_length} needs {seq_length + 1:,}: "
                 f"the longest here is {max(1, len(ids) - 1)}"
             )
-        self._corpus, self._split, self.seq_length, self.batch_size = corpus, split, seq_length, batch_size
+        self._corpus, self._split, self.seq_length, self.batch_size = (
+            corpus,
+            split,
+            seq_length,
+            batch_size,
+        )
         self.longest = seq_length
         self.steps_per_epoch = -(-self.lane // seq_length)
         self.chars_per_epoch = self.lane * batch_size
@@ -65,7 +72,9 @@ class StreamBatches:
         start, stop = k * self.seq_length, min((k + 1) * self.seq_length, self.lane)
         ids = self._corpus.split(self._split)
         size, width = ids.itemsize, stop - start + 1
-        lanes = np.ndarray((self.batch_size, width), ids.dtype, ids, start * size, (self.lane * size, size))
+        lanes = np.ndarray(
+            (self.batch_size, width), ids.dtype, ids, start * size, (self.lane * size, size)
+        )
         text = torch.from_numpy(lanes.astype(np.int64))
         if step % 1024 == 1023:
             self._corpus.release()  # a mapped file's pages count as ours until given back
@@ -80,10 +89,14 @@ class MixedStreamBatches:
     An epoch is a pass over the newer text.
     """
 
-    def __init__(self, corpus: Corpus, old: Corpus, share: float, batch_size: int, seq_length: int) -> None:
+    def __init__(
+        self, corpus: Corpus, old: Corpus, share: float, batch_size: int, seq_length: int
+    ) -> None:
         """share: of the lanes that read old, rounded to whole lanes, at least one of each. Raises SettingsError."""
         if batch_size < 2:
-            raise SettingsError(f"--batch-size {batch_size}: --mix needs a lane for each text, so at least 2")
+            raise SettingsError(
+                f"--batch-size {batch_size}: --mix needs a lane for each text, so at least 2"
+            )
         self._lanes = min(max(1, round(share * batch_size)), batch_size - 1)
         self._new, self._old = StreamBatches(corpus, batch_size - self._lanes, seq_length), old
         self.longest, self.steps_per_epoch = self._new.longest, self._new.steps_per_epoch
@@ -92,14 +105,18 @@ class MixedStreamBatches:
     def batch(self, step: int) -> Batch:
         new = self._new.batch(step)
         epoch, k = divmod(step, self.steps_per_epoch)
-        read = epoch * self._new.lane + k * self._new.seq_length  # characters of each lane before this step
+        read = (
+            epoch * self._new.lane + k * self._new.seq_length
+        )  # characters of each lane before this step
         ids = self._old.split("train")
         starts = read + np.arange(self._lanes) * (len(ids) // self._lanes)
         places = starts[:, None] + np.arange(new.inputs.shape[1] + 1)
         text = torch.from_numpy(ids.take(places, mode="wrap").astype(np.int64))
         if step % 1024 == 1023:
             self._old.release()
-        return Batch(torch.cat([new.inputs, text[:, :-1]]), torch.cat([new.targets, text[:, 1:]]), new.fresh)
+        return Batch(
+            torch.cat([new.inputs, text[:, :-1]]), torch.cat([new.targets, text[:, 1:]]), new.fresh
+        )
 
 
 class LineBatches:
@@ -110,8 +127,15 @@ class LineBatches:
     """
 
     def __init__(
-        self, ids: np.ndarray, newline: int, batch_size: int, seed: int = 0, *, old: np.ndarray | None = None, share: float = 0.0
-    ) -> None:  # fmt: skip
+        self,
+        ids: np.ndarray,
+        newline: int,
+        batch_size: int,
+        seed: int = 0,
+        *,
+        old: np.ndarray | None = None,
+        share: float = 0.0,
+    ) -> None:
         """ids (N,): lines that each end in newline; blank ones are left out.
 
         old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its lines.
@@ -138,7 +162,9 @@ class LineBatches:
 
     def in_order(self, most: int, *, by_length: bool = True) -> Iterator[np.ndarray]:
         """Every line once, at most `most` characters in a batch: for evaluation. Not by_length: as the text has them."""
-        order = np.argsort(self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
+        order = (
+            np.argsort(self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
+        )
         while len(order):
             longest = np.maximum.accumulate(self.lengths[order[: self.batch_size]]) + 1
             widths = longest * np.arange(1, len(longest) + 1)
@@ -164,21 +190,35 @@ class LineBatches:
             order = random.permutation(np.concatenate([order, self._choice(random)]))
         pool = self.batch_size * POOL_BATCHES
         pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        batches = [batch for pool in pools for batch in self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])]
+        batches = [
+            batch
+            for pool in pools
+            for batch in self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
+        ]
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _choice(self, random: np.random.Generator) -> np.ndarray:
         """As many old lines as an epoch adds: none twice, or all as often, give or take one."""
         count = len(self.starts) - self._own
         often, rest = divmod(self._added, count)
-        return self._own + np.concatenate([np.tile(np.arange(count), often), random.permutation(count)[:rest]])
+        return self._own + np.concatenate(
+            [np.tile(np.arange(count), often), random.permutation(count)[:rest]]
+        )
 
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
-        return [lines[start : start + self.batch_size] for start in range(0, len(lines), self.batch_size)]
+        return [
+            lines[start : start + self.batch_size]
+            for start in range(0, len(lines), self.batch_size)
+        ]
 
 
 def make_batches(
-    corpus: Corpus, batch_size: int, seq_length: int, seed: int, mixed: Corpus | None = None, share: float = 0.0
+    corpus: Corpus,
+    batch_size: int,
+    seq_length: int,
+    seed: int,
+    mixed: Corpus | None = None,
+    share: float = 0.0,
 ) -> Batches:
     """The training batches of a corpus, in its mode; with mixed, an older text of the same vocabulary, for a share of them.
 

@@ -23,7 +23,14 @@ import numpy as np
 from charrnn import __version__
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, VocabularyError
-from charrnn.storage import Output, make_directories, read_json, replacing, storage_error, write_atomically
+from charrnn.storage import (
+    Output,
+    make_directories,
+    read_json,
+    replacing,
+    storage_error,
+    write_atomically,
+)
 from charrnn.terminal import one_line
 from charrnn.text.mode import choose_mode, notes_of
 from charrnn.text.novelty import write_filter
@@ -92,7 +99,11 @@ class Corpus:
             newline = np.array([self.vocabulary.newline])
             ids = np.concatenate([newline, ids, newline])
         needle = ids.astype(self.dtype).tobytes()
-        if whole_line and self._map[start : start + len(needle) - self.ids.itemsize] == needle[self.ids.itemsize :]:
+        if (
+            whole_line
+            and self._map[start : start + len(needle) - self.ids.itemsize]
+            == needle[self.ids.itemsize :]
+        ):
             return True  # the first line has no newline before it
         at = self._map.find(needle, start, stop)
         while at >= 0 and at % self.ids.itemsize:
@@ -128,11 +139,17 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
         seed * (mode == "lines"),
     ]
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
-    return Survey(source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint)
+    return Survey(
+        source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint
+    )
 
 
 def build(
-    found: Survey, settings: TextSettings, seed: int, folder: Path, vocabulary: Vocabulary | None = None
+    found: Survey,
+    settings: TextSettings,
+    seed: int,
+    folder: Path,
+    vocabulary: Vocabulary | None = None,
 ) -> tuple[Corpus, list[str]]:
     """The second pass: write the ids into folder and return them mapped, with notes for the person.
 
@@ -144,7 +161,9 @@ def build(
         codes = np.flatnonzero(census.counts).astype(np.uint32)
         missing = codes[vocabulary.lookup(codes) < 0]
         if len(missing):
-            raise VocabularyError(vocabulary.explain_unknown(missing, census.counts[missing], census.shown))
+            raise VocabularyError(
+                vocabulary.explain_unknown(missing, census.counts[missing], census.shown)
+            )
     notes: list[str] = []
 
     def write(file: Output, dtype: str) -> dict[str, tuple[int, int]]:
@@ -154,7 +173,9 @@ def build(
         return bounds
 
     digests = {key: census.sha256 for key, census in found.censuses.items()}
-    return _store(folder, found.name, found.fingerprint, found.mode, digests, vocabulary, write), notes
+    return _store(
+        folder, found.name, found.fingerprint, found.mode, digests, vocabulary, write
+    ), notes
 
 
 def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
@@ -174,11 +195,18 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
 
 
 def _store(
-    folder: Path, title: str, fingerprint: str, mode: str, text_sha256: dict[str, str], vocabulary: Vocabulary,
+    folder: Path,
+    title: str,
+    fingerprint: str,
+    mode: str,
+    text_sha256: dict[str, str],
+    vocabulary: Vocabulary,
     write: Callable[[Output, str], dict[str, tuple[int, int]]],
-) -> Corpus:  # fmt: skip
+) -> Corpus:
     """The three files of a corpus. write puts the ids of all splits into a file, as the type named, and returns their bounds."""
-    dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
+    dtype = next(
+        kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1
+    )
     name = f"{fingerprint[:16]}.ids"
     try:
         make_directories(folder)
@@ -189,12 +217,28 @@ def _store(
     digest = _file_sha256(folder / name)
     made = Corpus(title, folder / name, dtype, bounds, vocabulary, mode, fingerprint)
     about = {
-        "format": FORMAT, "charrnn": __version__, "name": title, "fingerprint": fingerprint, "mode": mode, "dtype": dtype,
-        "bounds": bounds, "sha256": digest, "text_sha256": text_sha256, "vocabulary": vocabulary.to_dict(),
-    }  # fmt: skip
-    write_atomically(made.path.with_suffix(".json"), json.dumps(about | {"digest": _digest(about)}).encode())
+        "format": FORMAT,
+        "charrnn": __version__,
+        "name": title,
+        "fingerprint": fingerprint,
+        "mode": mode,
+        "dtype": dtype,
+        "bounds": bounds,
+        "sha256": digest,
+        "text_sha256": text_sha256,
+        "vocabulary": vocabulary.to_dict(),
+    }
+    write_atomically(
+        made.path.with_suffix(".json"), json.dumps(about | {"digest": _digest(about)}).encode()
+    )
     # Last: whatever a kill leaves is true. Equal fingerprints have equal filters; without one, sampling searches the ids.
-    write_filter(made.path.with_suffix(".novel"), made.split("train"), vocabulary, made.mode, made.fingerprint)
+    write_filter(
+        made.path.with_suffix(".novel"),
+        made.split("train"),
+        vocabulary,
+        made.mode,
+        made.fingerprint,
+    )
     made.release()
     return made
 
@@ -210,7 +254,9 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
     fingerprint: as a model or checkpoint names it, which is not to be trusted: it could name a file elsewhere.
     """
     if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", fingerprint):
-        raise CheckpointError(f"{one_line(str(folder))}: its run names no text of charrnn; use another copy of the run")
+        raise CheckpointError(
+            f"{one_line(str(folder))}: its run names no text of charrnn; use another copy of the run"
+        )
     path = folder / f"{fingerprint[:16]}.ids"
     shown = one_line(str(path))
     about = described(path)
@@ -219,7 +265,9 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
         if said is not None and said != _digest(about):
             raise ValueError
         vocabulary = Vocabulary.from_dict(about["vocabulary"])
-        bounds = {name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS}
+        bounds = {
+            name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS
+        }
         dtype, ends = str(about["dtype"]), [0, *(edge for name in SPLITS for edge in bounds[name])]
         title, digest, mode = str(about["name"]), str(about["sha256"]), str(about["mode"])
         fine = (
@@ -228,16 +276,35 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
             and mode in ("lines", "stream")
         )
         size = path.stat().st_size
-    except (OSError, AttributeError, KeyError, TypeError, ValueError, IndexError, OverflowError, RecursionError):
-        raise CheckpointError(f"{shown} is missing or damaged; start the run anew with its text") from None
-    fine = fine and ends == sorted(ends) and ends[::2] == [*ends[1::2], ends[-1]]  # no split hides a piece of another
+    except (
+        OSError,
+        AttributeError,
+        KeyError,
+        TypeError,
+        ValueError,
+        IndexError,
+        OverflowError,
+        RecursionError,
+    ):
+        raise CheckpointError(
+            f"{shown} is missing or damaged; start the run anew with its text"
+        ) from None
+    fine = (
+        fine and ends == sorted(ends) and ends[::2] == [*ends[1::2], ends[-1]]
+    )  # no split hides a piece of another
     if not fine or size != ends[-1] * np.dtype(dtype).itemsize or size == 0:
-        raise CheckpointError(f"{shown} does not fit its description; start the run anew with its text")
+        raise CheckpointError(
+            f"{shown} does not fit its description; start the run anew with its text"
+        )
     if verify and _file_sha256(path) != digest:
-        raise CheckpointError(f"{shown} is damaged (its SHA-256 differs); start the run anew with its text")
+        raise CheckpointError(
+            f"{shown} is damaged (its SHA-256 differs); start the run anew with its text"
+        )
     found = Corpus(title, path, dtype, bounds, vocabulary, mode, fingerprint)
     if verify and not _makes_sense(found):
-        raise CheckpointError(f"{shown} does not fit its alphabet; start the run anew with its text")
+        raise CheckpointError(
+            f"{shown} does not fit its alphabet; start the run anew with its text"
+        )
     return found
 
 
@@ -245,7 +312,9 @@ def _makes_sense(corpus: Corpus) -> bool:
     """Whether every id is a character's, and every line of a corpus of lines ends and is no longer than lines may be."""
     size, newline, longest = len(corpus.vocabulary), corpus.vocabulary.newline, 0
     lines = corpus.mode == "lines"
-    if lines and not all(start == stop or corpus.ids[stop - 1] == newline for start, stop in corpus.bounds.values()):
+    if lines and not all(
+        start == stop or corpus.ids[stop - 1] == newline for start, stop in corpus.bounds.values()
+    ):
         return False
     for start in range(0, len(corpus.ids), 1 << 18):
         piece = corpus.ids[start : start + (1 << 18)]
@@ -269,7 +338,12 @@ def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _write_stream(
-    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output,
+    found: Survey,
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    dtype: str,
+    seed: int,
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     for name, source in found.sources.items():
         for ids in _encoded(found, name, source, settings, vocabulary):
@@ -279,13 +353,21 @@ def _write_stream(
 
 
 def _write_lines(
-    file: Output, found: Survey, settings: TextSettings, vocabulary: Vocabulary, dtype: str, seed: int
+    file: Output,
+    found: Survey,
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    dtype: str,
+    seed: int,
 ) -> tuple[dict[str, tuple[int, int]], list[str]]:
     groups: dict[str, list[bytes]] = {}
     notes = []
     newline = np.array([vocabulary.newline], dtype).tobytes()
     for name, source in found.sources.items():
-        data = b"".join(ids.astype(dtype).tobytes() for ids in _encoded(found, name, source, settings, vocabulary))
+        data = b"".join(
+            ids.astype(dtype).tobytes()
+            for ids in _encoded(found, name, source, settings, vocabulary)
+        )
         lines = _split_lines(np.frombuffer(data, dtype), int(vocabulary.newline or 0))
         full = [line for line in lines if line]
         longest = max(map(len, full), default=0) // len(newline)
@@ -303,12 +385,18 @@ def _write_lines(
         if len(full) < len(lines):
             notes.append(f"{len(lines) - len(full):,} blank lines left out")
         groups[name] = distinct
-    unit = "distinct lines (--no-deduplicate keeps repeats)" if any("repeats" in note for note in notes) else "lines"
+    unit = (
+        "distinct lines (--no-deduplicate keeps repeats)"
+        if any("repeats" in note for note in notes)
+        else "lines"
+    )
     counts = allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
     if "train" in groups:
         lines = groups["train"]
         order = np.random.default_rng(seed).permutation(len(lines))
-        edges = np.cumsum([0, *(0 if name in groups and name != "train" else counts[name] for name in SPLITS)])
+        edges = np.cumsum(
+            [0, *(0 if name in groups and name != "train" else counts[name] for name in SPLITS)]
+        )
         for index, name in enumerate(SPLITS):
             if name == "train" or name not in groups:
                 groups[name] = [lines[i] for i in order[edges[index] : edges[index + 1]]]
@@ -336,7 +424,9 @@ def _encoded(
     for codes in pieces(source, settings, digest):
         yield vocabulary.lookup(codes)
     if digest.hexdigest() != found.censuses[name].sha256:
-        raise CorpusError(f"{source.shown} changed while it was read; try again when nothing writes to it")
+        raise CorpusError(
+            f"{source.shown} changed while it was read; try again when nothing writes to it"
+        )
 
 
 def training_chars(found: Survey, settings: TextSettings) -> int:

@@ -29,7 +29,9 @@ class GramCounter:
     def __init__(self, vocabulary_size: int, order: int, boundary: int | None = None) -> None:
         """boundary: the newline's id in lines mode; every line is as if `order` - 1 newlines stood before it."""
         if not 1 <= order <= most_orders(vocabulary_size):
-            raise ValueError(f"order {order}: {vocabulary_size} characters allow 1 to {most_orders(vocabulary_size)}")
+            raise ValueError(
+                f"order {order}: {vocabulary_size} characters allow 1 to {most_orders(vocabulary_size)}"
+            )
         self.vocabulary_size, self.order, self.boundary = vocabulary_size, order, boundary
         self.codes, self.counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
 
@@ -66,10 +68,16 @@ class Orders:
     def __init__(self, counter: GramCounter, head: np.ndarray) -> None:
         """head: the first characters of the counted text, counter.order of them or all."""
         self.vocabulary_size, self.boundary = counter.vocabulary_size, counter.boundary
-        self.longest = counter.order if self.boundary is not None else max(1, min(counter.order, len(head)))
+        self.longest = (
+            counter.order if self.boundary is not None else max(1, min(counter.order, len(head)))
+        )
         base, boundary = self.vocabulary_size, self.boundary
-        tables = [(counter.codes, counter.counts)]  # of n-grams: shorter ones are put before longer ones
-        for n in range(counter.order - 1, 0, -1):  # an n-gram is the end of a longer one, or a stream's very first
+        tables = [
+            (counter.codes, counter.counts)
+        ]  # of n-grams: shorter ones are put before longer ones
+        for n in range(
+            counter.order - 1, 0, -1
+        ):  # an n-gram is the end of a longer one, or a stream's very first
             ends, counts = tables[0][0] % base**n, tables[0][1]
             if boundary is None and len(head) >= n:
                 ends, counts = np.append(ends, _packed(head[:n], n, base)), np.append(counts, 1)
@@ -81,11 +89,15 @@ class Orders:
         for n, (codes, counts) in enumerate(tables[: self.longest], 1):
             if n < self.longest:
                 before = _continuations(codes, tables[n][0] % base**n)
-                if boundary is None:  # a stream's beginning stands before its first n-gram, like a character
+                if (
+                    boundary is None
+                ):  # a stream's beginning stands before its first n-gram, like a character
                     before[np.searchsorted(codes, _packed(head[:n], n, base))] += 1
                 else:  # nothing but more newlines stands before a line's beginning
                     before = np.where(codes // base ** (n - 1) == boundary, counts, before)
-                    beginning = int(_packed(np.full(n, boundary), n, base)[0])  # a context, though seldom counted
+                    beginning = int(
+                        _packed(np.full(n, boundary), n, base)[0]
+                    )  # a context, though seldom counted
                     at = int(np.searchsorted(codes, beginning))
                     if at == len(codes) or codes[at] != beginning:
                         codes, counts, before = (
@@ -93,7 +105,9 @@ class Orders:
                             for array, value in ((codes, beginning), (counts, 0), (before, 0))
                         )
                 self._before.append(before)
-            self._grams.append((np.searchsorted(above, codes // base) if n > 1 else 0) * base + codes % base)
+            self._grams.append(
+                (np.searchsorted(above, codes // base) if n > 1 else 0) * base + codes % base
+            )
             self._counts.append(counts)
             above = codes
 
@@ -101,7 +115,10 @@ class Orders:
         """Those of the model of one order."""
         lower = self._before if smoothing == "kneser-ney" else self._counts
         counts = [*lower[: order - 1], self._counts[order - 1]]
-        return [Level(grams, each.astype(np.uint32)) for grams, each in zip(self._grams, counts, strict=False)]
+        return [
+            Level(grams, each.astype(np.uint32))
+            for grams, each in zip(self._grams, counts, strict=False)
+        ]
 
     def model(self, order: int, smoothing: str) -> NGram:
         return NGram(self.levels(order, smoothing), self.vocabulary_size, self.boundary, smoothing)
@@ -122,21 +139,32 @@ class Orders:
             probability = np.full(len(piece), 1 / self.vocabulary_size)
             for k, (contexts, place) in enumerate(longest.walk(piece)):
                 known = contexts != UNSEEN
-                found[k] -= float(np.log(tops[k].raised(probability, contexts, place, known)[counted]).sum())
+                found[k] -= float(
+                    np.log(tops[k].raised(probability, contexts, place, known)[counted]).sum()
+                )
                 probability = longest.weights[k].raised(probability, contexts, place, known)
         return found
 
 
 def count(
-    ids: np.ndarray, vocabulary_size: int, order: int = 5, boundary: int | None = None, smoothing: str = "kneser-ney"
+    ids: np.ndarray,
+    vocabulary_size: int,
+    order: int = 5,
+    boundary: int | None = None,
+    smoothing: str = "kneser-ney",
 ) -> NGram:
     """The n-gram model of ids (N,). order 5: four characters of context. boundary: as in NGram."""
     counted = Orders(GramCounter(vocabulary_size, order, boundary).count(ids), ids[:order])
     return counted.model(counted.longest, smoothing)
 
 
-def pick_order(ids: np.ndarray, held_out: np.ndarray, vocabulary_size: int, boundary: int | None,
-               smoothing: str = "kneser-ney") -> NGram:  # fmt: skip
+def pick_order(
+    ids: np.ndarray,
+    held_out: np.ndarray,
+    vocabulary_size: int,
+    boundary: int | None,
+    smoothing: str = "kneser-ney",
+) -> NGram:
     """The model of the order, of any, that predicts held_out (N,) best.
 
     Longer n-grams are counted until they no longer help.

@@ -28,12 +28,21 @@ EXAMPLES = 5
 LONG_LINE = 1024
 START_CHARS = 8_000_000  # up to here the start of a training counts repeated lines: 0.1 s
 START_LEAK_CHARS = 32_000_000  # and looks for lines of --val and --test in the training text
-BYTE_ORDER_MARKS = ((b"\xef\xbb\xbf", "UTF-8"), (b"\xff\xfe", "UTF-16 LE"), (b"\xfe\xff", "UTF-16 BE"))
+BYTE_ORDER_MARKS = (
+    (b"\xef\xbb\xbf", "UTF-8"),
+    (b"\xff\xfe", "UTF-16 LE"),
+    (b"\xfe\xff", "UTF-16 BE"),
+)
 _BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
 _KINDS = {
-    "Cc": "control", "Cf": "invisible", "Zs": "unusual space", "Zl": "unusual space", "Zp": "unusual space",
-    "Co": "private use", "Cn": "unassigned",
-}  # fmt: skip
+    "Cc": "control",
+    "Cf": "invisible",
+    "Zs": "unusual space",
+    "Zl": "unusual space",
+    "Zp": "unusual space",
+    "Co": "private use",
+    "Cn": "unassigned",
+}
 
 
 @dataclass(frozen=True)
@@ -110,7 +119,9 @@ def examine(found: Survey, settings: TextSettings, seed: int) -> Findings:
     census = found.censuses["train"]
     composed = _Composed() if settings.normalize == "none" and settings.unit == "char" else None
     edge = training_part(census.chars, found, settings)
-    lines = linehash.hash_lines(_watched(pieces(found.sources["train"], settings), composed), census.lines, edge)
+    lines = linehash.hash_lines(
+        _watched(pieces(found.sources["train"], settings), composed), census.lines, edge
+    )
     full = len(lines.hashes)
     leaks = [_held_out(found, settings, lines, seed)]
     lines.hashes.sort()
@@ -118,23 +129,45 @@ def examine(found: Survey, settings: TextSettings, seed: int) -> Findings:
     leaks += _given(found, settings, lines.hashes)
     size, mark = _size_and_mark(found)
     suggested = choose_mode(census, replace(settings, mode="auto"))
-    shown = linehash.show_lines(pieces(found.sources["train"], settings), [line for line, _ in most])
-    changes, distinct_after = composed.result(census) if composed else (None, int(np.count_nonzero(census.counts)))
+    shown = linehash.show_lines(
+        pieces(found.sources["train"], settings), [line for line, _ in most]
+    )
+    changes, distinct_after = (
+        composed.result(census) if composed else (None, int(np.count_nonzero(census.counts)))
+    )
     rare = rare_characters(census)
     findings = Findings(
-        size_bytes=size, files=max(1, len(found.sources["train"].paths)), encoding=encoding_of(census, settings),
-        byte_order_mark=mark, chars=census.chars, heading_chars=_heading_chars(found, settings),
-        distinct=int(np.count_nonzero(census.counts)), lines=census.lines,
-        blank_lines=census.lines - full, lf=int(census.counts[NEWLINE]) - census.crlf, crlf=census.crlf,
-        lone_cr=census.carriage_returns - census.crlf, ends_with_newline=census.last == NEWLINE,
-        odd=odd_characters(census, settings.unit), nfc_changes=changes, nfc_distinct=distinct_after, rare=rare,
-        rare_share=sum(each.count for each in rare) / census.chars, longest_line=lines.longest,
-        long_lines=int(census.line_lengths[LONG_LINE:].sum()), trailing_spaces=lines.trailing,
-        repeated_lines=repeated_lines, used_once=found.mode == "lines" and settings.deduplicate,
+        size_bytes=size,
+        files=max(1, len(found.sources["train"].paths)),
+        encoding=encoding_of(census, settings),
+        byte_order_mark=mark,
+        chars=census.chars,
+        heading_chars=_heading_chars(found, settings),
+        distinct=int(np.count_nonzero(census.counts)),
+        lines=census.lines,
+        blank_lines=census.lines - full,
+        lf=int(census.counts[NEWLINE]) - census.crlf,
+        crlf=census.crlf,
+        lone_cr=census.carriage_returns - census.crlf,
+        ends_with_newline=census.last == NEWLINE,
+        odd=odd_characters(census, settings.unit),
+        nfc_changes=changes,
+        nfc_distinct=distinct_after,
+        rare=rare,
+        rare_share=sum(each.count for each in rare) / census.chars,
+        longest_line=lines.longest,
+        long_lines=int(census.line_lengths[LONG_LINE:].sum()),
+        trailing_spaces=lines.trailing,
+        repeated_lines=repeated_lines,
+        used_once=found.mode == "lines" and settings.deduplicate,
         repeated=tuple(Line(text, count) for text, (_, count) in zip(shown, most, strict=True)),
-        leaks=tuple(leak for leak in leaks if leak is not None), mode=found.mode, mode_reason=found.reason,
-        suggested_mode=suggested[0], suggested_mode_reason=suggested[1], advice=(),
-    )  # fmt: skip
+        leaks=tuple(leak for leak in leaks if leak is not None),
+        mode=found.mode,
+        mode_reason=found.reason,
+        suggested_mode=suggested[0],
+        suggested_mode_reason=suggested[1],
+        advice=(),
+    )
     return replace(findings, advice=tuple(_advice(found, settings, findings)))
 
 
@@ -148,13 +181,19 @@ def at_start(found: Survey, settings: TextSettings) -> tuple[str, list[str]]:
         hashes = linehash.hash_lines(pieces(found.sources["train"], settings), census.lines).hashes
         hashes.sort()
         share = linehash.repeats(hashes, 0)[0] / max(1, len(hashes)) if are_counted else 0.0
-        warnings = [f"{leak}: scores on them flatter" for leak in _given(found, settings, hashes) if leak.known]
+        warnings = [
+            f"{leak}: scores on them flatter"
+            for leak in _given(found, settings, hashes)
+            if leak.known
+        ]
     rare = len(rare_characters(census))
     kinds: dict[str, int] = {}
     for odd in odd_characters(census, settings.unit):
         if odd.code:  # NULs have a note of their own
             kinds[odd.kind] = kinds.get(odd.kind, 0) + odd.count
-    distinct = _many(len(found.vocabulary), "distinct byte" if settings.unit == "byte" else "distinct character")
+    distinct = _many(
+        len(found.vocabulary), "distinct byte" if settings.unit == "byte" else "distinct character"
+    )
     parts = [
         f"{encoding_of(census, settings)}, {line_ends_of(census)}",
         distinct + (f", {rare:,} of them rare (seen under {RARE} times)" if rare else ""),
@@ -174,7 +213,9 @@ def encoding_of(census: Census, settings: TextSettings) -> str:
 def line_ends_of(census: Census) -> str:
     """LF, CRLF, CR, or how many of each."""
     lf, lone = int(census.counts[NEWLINE]) - census.crlf, census.carriage_returns - census.crlf
-    found = [(name, count) for name, count in (("LF", lf), ("CRLF", census.crlf), ("CR", lone)) if count]
+    found = [
+        (name, count) for name, count in (("LF", lf), ("CRLF", census.crlf), ("CR", lone)) if count
+    ]
     if len(found) > 1:
         return f"mixed line ends ({', '.join(f'{count:,} {name}' for name, count in found)})"
     return found[0][0] if found else "no line ends"
@@ -203,12 +244,16 @@ def _kind(code: int) -> str:
     return "bidi" if code in _BIDI else _KINDS.get(unicodedata.category(chr(code)), "")
 
 
-def _held_out(found: Survey, settings: TextSettings, lines: linehash.Lines, seed: int) -> Leak | None:
+def _held_out(
+    found: Survey, settings: TextSettings, lines: linehash.Lines, seed: int
+) -> Leak | None:
     """Lines that the split of the corpus itself would put on both sides. None: it has one side, or repeats are taken out."""
     if found.mode == "lines":
         if settings.deduplicate:
             return None
-        order = np.random.default_rng(seed).permutation(len(lines.hashes))  # as corpus.build draws it
+        order = np.random.default_rng(seed).permutation(
+            len(lines.hashes)
+        )  # as corpus.build draws it
         first = training_part(len(order), found, settings)
         training, held, least = lines.hashes[order[:first]], lines.hashes[order[first:]], 1
     else:
@@ -225,7 +270,9 @@ def _given(found: Survey, settings: TextSettings, hashes: np.ndarray) -> list[Le
     leaks = []
     for name in SPLITS[1:]:
         if name in found.sources:
-            lines = linehash.hash_lines(pieces(found.sources[name], settings), found.censuses[name].lines).hashes
+            lines = linehash.hash_lines(
+                pieces(found.sources[name], settings), found.censuses[name].lines
+            ).hashes
             least = 1 if found.mode == "lines" else linehash.SENTENCE
             lines = lines if least == 1 else linehash.sentences(lines)
             leaks.append(_leak(f"--{name}", lines, hashes, least, found, settings, name))
@@ -233,8 +280,14 @@ def _given(found: Survey, settings: TextSettings, hashes: np.ndarray) -> list[Le
 
 
 def _leak(
-    where: str, lines: np.ndarray, hashes: np.ndarray, least: int, found: Survey, settings: TextSettings, name: str = "train"
-) -> Leak:  # fmt: skip
+    where: str,
+    lines: np.ndarray,
+    hashes: np.ndarray,
+    least: int,
+    found: Survey,
+    settings: TextSettings,
+    name: str = "train",
+) -> Leak:
     known = lines[linehash.common(lines, hashes)]
     wanted = list(dict.fromkeys(known[: 8 * EXAMPLES].tolist()))[:EXAMPLES]
     examples = linehash.show_lines(pieces(found.sources[name], settings), wanted)
@@ -266,7 +319,11 @@ def _advice(found: Survey, settings: TextSettings, findings: Findings) -> Iterat
     if census.counts[REPLACEMENT] and settings.errors == "strict" and settings.unit == "char":
         times = _many(int(census.counts[REPLACEMENT]), "time")
         yield f"U+FFFD stands {times} where characters were lost before: find the original"
-    if settings.unit == "char" and findings.distinct > 500 and len(findings.rare) > 0.3 * findings.distinct:
+    if (
+        settings.unit == "char"
+        and findings.distinct > 500
+        and len(findings.rare) > 0.3 * findings.distinct
+    ):
         yield f"{len(findings.rare):,} of {findings.distinct:,} characters are rare; --unit byte has at most 256"
     if found.mode != findings.suggested_mode:
         yield f"--mode {findings.suggested_mode} would be chosen: {findings.suggested_mode_reason}"
@@ -274,7 +331,11 @@ def _advice(found: Survey, settings: TextSettings, findings: Findings) -> Iterat
         if leak.where.startswith("--"):
             remedy = "take them out of that file"
         else:
-            remedy = "--deduplicate" if found.mode == "lines" else "--val FILE from another source tells how much"
+            remedy = (
+                "--deduplicate"
+                if found.mode == "lines"
+                else "--val FILE from another source tells how much"
+            )
         if leak.known > (0 if leak.where.startswith("--") else 0.05 * leak.lines):
             yield f"{leak}: scores on them flatter; {remedy}"
     yield from _too_small(found, settings, findings)
@@ -308,8 +369,13 @@ def _too_small(found: Survey, settings: TextSettings, findings: Findings) -> Ite
         yield f"a line has {findings.longest_line:,} characters, and --mode lines learns at most {MAX_LINE:,}; --mode stream"
     lengths, unit = {name: census.chars for name, census in found.censuses.items()}, "characters"
     if found.mode == "lines":
-        distinct = findings.lines - findings.blank_lines - settings.deduplicate * findings.repeated_lines
-        lengths, unit = lengths | {"train": distinct}, "distinct lines" if settings.deduplicate else "lines"
+        distinct = (
+            findings.lines - findings.blank_lines - settings.deduplicate * findings.repeated_lines
+        )
+        lengths, unit = (
+            lengths | {"train": distinct},
+            "distinct lines" if settings.deduplicate else "lines",
+        )
     try:
         allot(lengths, settings, 1 if found.mode == "lines" else 2, unit)
     except CorpusError as error:
@@ -347,10 +413,14 @@ class _Composed:
         """Characters that NFC takes away or replaces, and distinct characters after it."""
         self._count(self._held)
         self._held = self._held[:0]
-        return -int(self._more[self._more < 0].sum()), int(np.count_nonzero(census.counts + self._more))
+        return -int(self._more[self._more < 0].sum()), int(
+            np.count_nonzero(census.counts + self._more)
+        )
 
     def _count(self, codes: np.ndarray) -> None:
         text = codes.astype("<u4").tobytes().decode("utf-32-le")
         if not unicodedata.is_normalized("NFC", text):
             after = np.frombuffer(unicodedata.normalize("NFC", text).encode("utf-32-le"), np.uint32)
-            self._more += np.bincount(after, minlength=MAX_CODE) - np.bincount(codes, minlength=MAX_CODE)
+            self._more += np.bincount(after, minlength=MAX_CODE) - np.bincount(
+                codes, minlength=MAX_CODE
+            )

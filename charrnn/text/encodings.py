@@ -15,7 +15,11 @@ def advice(stream: BinaryIO, encoding: str) -> str:
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         wide = "utf-32" if head[:4] == b"\xff\xfe\0\0" else "utf-16"
         named = codecs.lookup(encoding).name.startswith(wide)
-        return "--errors replace: it is damaged there" if named else f"--encoding {wide}: that is how it begins"
+        return (
+            "--errors replace: it is damaged there"
+            if named
+            else f"--encoding {wide}: that is how it begins"
+        )
     if b"\0" in head:
         return "--unit byte to train, which takes any bytes: it has NULs, so is it a text?"
     if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
@@ -51,7 +55,9 @@ def _utf8_places(stream: BinaryIO) -> tuple[int, int]:
         piece = stream.read(PIECE_BYTES)
         text = decoder.decode(piece, final=not piece)
         if not text.isascii():
-            replaced = text.count("\ufffd")  # one that was in the text already counts as damage, which it is
+            replaced = text.count(
+                "\ufffd"
+            )  # one that was in the text already counts as damage, which it is
             bad += replaced
             good += sum(1 for char in text if char > "\x7f") - replaced
         if not piece:

@@ -72,7 +72,9 @@ def every_line(pieces: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """Hash (uint64) and length of each line of a text in pieces, blank ones too, and a last one without a newline."""
     found = [(lines.hashes, lines.lengths) for lines in _scan(pieces)]
     hashes, lengths = zip(*found, strict=True) if found else ((), ())
-    return np.concatenate([np.zeros(0, np.uint64), *hashes]), np.concatenate([np.zeros(0, np.int64), *lengths])
+    return np.concatenate([np.zeros(0, np.uint64), *hashes]), np.concatenate(
+        [np.zeros(0, np.int64), *lengths]
+    )
 
 
 def show_lines(pieces: Iterable[np.ndarray], wanted: list[int]) -> list[str]:
@@ -128,7 +130,11 @@ def _scan(pieces: Iterable[np.ndarray]) -> Iterator[_Lines]:
             starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
             stops = ends - ((codes[ends - 1] == _RETURN) & (ends > starts))
             totals = (sums[stops] - sums[starts]) * powers[CHUNK - starts]
-            lengths, begins, last = stops - starts, starts + position, codes[np.maximum(stops - 1, 0)].astype(np.int64)
+            lengths, begins, last = (
+                stops - starts,
+                starts + position,
+                codes[np.maximum(stops - 1, 0)].astype(np.int64),
+            )
             begins[0] -= length
             if ends[0] == 0 and length and tail[1] == _RETURN:
                 length -= 1
@@ -138,7 +144,9 @@ def _scan(pieces: Iterable[np.ndarray]) -> Iterator[_Lines]:
                 last[0] = tail[1]
             totals[0] = (carried + int(sums[stops[0]]) * pow(_BASE, CHUNK + length, 1 << 64)) & _ALL
             lengths[0] += length
-            yield _Lines(_mixed(totals, lengths), lengths, begins, last, _Heads(head, codes, starts, stops))
+            yield _Lines(
+                _mixed(totals, lengths), lengths, begins, last, _Heads(head, codes, starts, stops)
+            )
             carried, length, head, tail = 0, 0, head[:0], [0, 0]
         start = int(ends[-1]) + 1 if len(ends) else 0
         part = (int(sums[-1]) - int(sums[start])) * pow(_BASE, CHUNK - start + length, 1 << 64)
@@ -149,9 +157,12 @@ def _scan(pieces: Iterable[np.ndarray]) -> Iterator[_Lines]:
     if length:
         nothing, lengths = np.zeros(1, np.int64), np.array([length])
         yield _Lines(
-            _mixed(np.array([carried], np.uint64), lengths), lengths, np.array([position - length]), np.array(tail[1:]),
+            _mixed(np.array([carried], np.uint64), lengths),
+            lengths,
+            np.array([position - length]),
+            np.array(tail[1:]),
             _Heads(head, head[:0], nothing, nothing),
-        )  # fmt: skip
+        )
 
 
 def _mixed(totals: np.ndarray, lengths: np.ndarray) -> np.ndarray:

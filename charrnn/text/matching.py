@@ -67,7 +67,9 @@ def shares_found(
             while level < one.level:
                 names, level = windows.doubled(names, level), level + 1
             one.mark(names)
-    return {n: (int(one.counts[one.seen].sum()), int(one.counts.sum())) for n, one in sought.items()}
+    return {
+        n: (int(one.counts[one.seen].sum()), int(one.counts.sum())) for n, one in sought.items()
+    }
 
 
 def distinct(pieces: Sequence[np.ndarray], lengths: Iterable[int]) -> dict[int, tuple[int, int]]:
@@ -92,7 +94,10 @@ def _longest_in(windows: _Windows, part: np.ndarray, least: int) -> tuple[int, i
         if not (doubled >= 0).any():
             break
         names, level = doubled, level + 1
-    low, high = 1 << level, min(windows.longest + 1, 2 << level)  # a run of low ids is known, one of high is not there
+    low, high = (
+        1 << level,
+        min(windows.longest + 1, 2 << level),
+    )  # a run of low ids is known, one of high is not there
     at = np.flatnonzero(names >= 0)
     if high <= least + 1 or not len(at):
         return None
@@ -120,7 +125,9 @@ class _Windows:
         self._ids = np.concatenate([np.zeros(0, np.int64), *pieces]).astype(np.int64)
         self._ends = np.cumsum(lengths)
         self.longest = int(lengths.max(initial=0))
-        self._left = np.repeat(self._ends, lengths) - np.arange(len(self._ids))  # ids from here to the piece's end
+        self._left = np.repeat(self._ends, lengths) - np.arange(
+            len(self._ids)
+        )  # ids from here to the piece's end
         self._levels: list[_Level] = []
 
     def level(self, k: int) -> _Level:
@@ -140,7 +147,9 @@ class _Windows:
             keys = self._ids[at]
         else:
             level = self.level((length - 1).bit_length() - 1)
-            keys = _pairs(level.names, at, length - (1 << (length - 1).bit_length() - 1), level.size)
+            keys = _pairs(
+                level.names, at, length - (1 << (length - 1).bit_length() - 1), level.size
+            )
         return _numbered(keys)
 
     def first(self, length: int, number: int) -> int:
@@ -187,7 +196,9 @@ class _Table:
     def find(self, keys: np.ndarray) -> np.ndarray:
         """(N,) int32: the number of each key, -1 of those that are not there (and of -1)."""
         if self.is_dense:
-            return self._ranks[np.minimum(keys, len(self._ranks) - 1)]  # the last entry, where -1 points too: no key
+            return self._ranks[
+                np.minimum(keys, len(self._ranks) - 1)
+            ]  # the last entry, where -1 points too: no key
         ranks = np.full(len(keys), -1, np.int32)
         mixed = _mixed(keys)
         slots = (mixed >> self._shift).astype(np.intp)

@@ -20,8 +20,14 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
             census.lines >= 20,
             f"{census.lines} {'line is' if census.lines == 1 else 'lines are'} too few to stand alone",
         ),
-        (census.blank_share < 0.01, f"{census.blank_share:.0%} of the lines are blank, as between paragraphs"),
-        (census.median_line <= 32, f"half of the lines have {census.median_line} characters or more"),
+        (
+            census.blank_share < 0.01,
+            f"{census.blank_share:.0%} of the lines are blank, as between paragraphs",
+        ),
+        (
+            census.median_line <= 32,
+            f"half of the lines have {census.median_line} characters or more",
+        ),
         (census.long_share < 0.05, f"{census.long_share:.0%} of the lines are long"),
         (
             census.indented < 0.05 * census.lines,
@@ -41,7 +47,9 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
 def notes_of(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
     """What a person should hear of the texts of the splits before they are learnt."""
     notes = []
-    for census in censuses.values() if vocabulary.unit == "char" else ():  # bytes are taken as they are
+    for census in (
+        censuses.values() if vocabulary.unit == "char" else ()
+    ):  # bytes are taken as they are
         if census.carriage_returns:
             returns = "carriage return" if census.carriage_returns == 1 else "carriage returns"
             notes.append(
@@ -49,12 +57,17 @@ def notes_of(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
             )
         if census.counts[0]:
             nuls = "NUL character" if census.counts[0] == 1 else "NUL characters"
-            notes.append(f"{census.shown} has {int(census.counts[0]):,} {nuls}, kept; is it a text?")
+            notes.append(
+                f"{census.shown} has {int(census.counts[0]):,} {nuls}, kept; is it a text?"
+            )
     only = np.flatnonzero(
-        (censuses["train"].counts == 0) & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool)
+        (censuses["train"].counts == 0)
+        & np.sum([c.counts for c in censuses.values()], axis=0).astype(bool)
     )
     if len(only):
-        notes.append(f"{len(only)} characters occur only in the validation or test text; they cannot be learnt")
+        notes.append(
+            f"{len(only)} characters occur only in the validation or test text; they cannot be learnt"
+        )
     if len(vocabulary) == 1:
         notes.append("the text has one distinct character: there is nothing to learn")
     if len(vocabulary) > 20_000:

@@ -45,7 +45,9 @@ class Weights:
     gain: np.ndarray
     back: np.ndarray
 
-    def raised(self, probability: np.ndarray, contexts: np.ndarray, place: np.ndarray, known: np.ndarray) -> np.ndarray:
+    def raised(
+        self, probability: np.ndarray, contexts: np.ndarray, place: np.ndarray, known: np.ndarray
+    ) -> np.ndarray:
         """P with a context one longer, where that is known. All (N,); place: of the n-grams, or UNSEEN."""
         raised, place = probability.copy(), place[known]
         gain = np.where(place == UNSEEN, 0.0, self.gain[place])
@@ -56,7 +58,9 @@ class Weights:
 class NGram:
     """An n-gram model. order 5: four characters of context."""
 
-    def __init__(self, levels: list[Level], vocabulary_size: int, boundary: int | None, smoothing: str) -> None:
+    def __init__(
+        self, levels: list[Level], vocabulary_size: int, boundary: int | None, smoothing: str
+    ) -> None:
         """levels: single characters first. boundary: the newline's id in lines mode, which no context crosses."""
         self.vocabulary_size, self.boundary, self.smoothing = vocabulary_size, boundary, smoothing
         self.levels, self.order = levels, len(levels)
@@ -69,11 +73,17 @@ class NGram:
         """
         return np.concatenate([np.zeros(0), *(found for _, found in self.in_pieces(ids, reach))])
 
-    def in_pieces(self, ids: np.ndarray, reach: np.ndarray | None = None) -> Iterator[tuple[int, np.ndarray]]:
+    def in_pieces(
+        self, ids: np.ndarray, reach: np.ndarray | None = None
+    ) -> Iterator[tuple[int, np.ndarray]]:
         """`probabilities` in pieces, each with where it begins."""
         for start, stop in pieces_of(ids, self.order, self.boundary):
-            known = self.order - 1 if self.boundary is None and start else 0  # pieces of a stream overlap
-            found = self._probabilities(ids[start:stop], reach if reach is None else reach[start:stop])
+            known = (
+                self.order - 1 if self.boundary is None and start else 0
+            )  # pieces of a stream overlap
+            found = self._probabilities(
+                ids[start:stop], reach if reach is None else reach[start:stop]
+            )
             yield start + known, found[known:]
 
     def tensors(self) -> dict[str, np.ndarray]:
@@ -113,11 +123,23 @@ def levels_of(tensors: dict[str, np.ndarray], vocabulary_size: int) -> list[Leve
     levels: list[Level] = []
     contexts = 1
     while f"ngram.{len(levels) + 1}.grams" in tensors:
-        grams, counts = (tensors.get(f"ngram.{len(levels) + 1}.{name}") for name in ("grams", "counts"))
+        grams, counts = (
+            tensors.get(f"ngram.{len(levels) + 1}.{name}") for name in ("grams", "counts")
+        )
         if grams is None or counts is None or grams.dtype != np.int64 or counts.dtype != np.uint32:
             raise ValueError("not an n-gram model")
-        fine = grams.ndim == 1 and grams.shape == counts.shape and len(grams) and len(levels) < MAX_ORDER
-        if not fine or grams[0] < 0 or grams[-1] >= contexts * vocabulary_size or (np.diff(grams) <= 0).any():
+        fine = (
+            grams.ndim == 1
+            and grams.shape == counts.shape
+            and len(grams)
+            and len(levels) < MAX_ORDER
+        )
+        if (
+            not fine
+            or grams[0] < 0
+            or grams[-1] >= contexts * vocabulary_size
+            or (np.diff(grams) <= 0).any()
+        ):
             raise ValueError("n-grams out of order")
         levels.append(Level(grams, counts))
         contexts = len(grams)
@@ -141,7 +163,9 @@ def weigh(levels: list[Level], k: int, base: int, smoothing: str) -> Weights:
         rest = np.bincount(owner, weights=discounts, minlength=contexts)
     follows = whole > 0
     back = np.divide(rest, whole, out=np.ones(contexts), where=follows)
-    return Weights(np.divide(gain, whole[owner], out=np.zeros(len(counts)), where=follows[owner]), back)
+    return Weights(
+        np.divide(gain, whole[owner], out=np.zeros(len(counts)), where=follows[owner]), back
+    )
 
 
 def discounts_of(counts: np.ndarray) -> tuple[float, float, float]:

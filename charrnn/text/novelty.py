@@ -27,10 +27,17 @@ KIND, FORMAT = "charrnn-novel", 1
 # English beside 420,000 characters of the same kind (Python's help) 56 % occurred there; all those of a text of 20
 # characters did in 19 % of the cases, of 40 in 8 %, of 80 in 2 %.
 WINDOW = 8
-BITS_PER_ENTRY, HASHES = 12, 5  # about 1.0 % of other entries look like one, held by tests/test_novelty.py
-MAX_WORDS = 4 << 20  # 32 MiB: reached at 22 million entries; of more that all differ, more look like one
+BITS_PER_ENTRY, HASHES = (
+    12,
+    5,
+)  # about 1.0 % of other entries look like one, held by tests/text/test_novelty.py
+MAX_WORDS = (
+    4 << 20
+)  # 32 MiB: reached at 22 million entries; of more that all differ, more look like one
 MAX_CHARS = 64_000_000  # above, no filter is made: 2 to 3 s and 100 MB at the start of a training
-CHUNK = 1 << 14  # characters hashed at a time; the arrays stay in the processor's cache. No line is longer than 4096
+CHUNK = (
+    1 << 14
+)  # characters hashed at a time; the arrays stay in the processor's cache. No line is longer than 4096
 SURE = 80  # characters of a stream of which a filter is rarely wrong
 DOUBT = 0.05  # of lines that a filter holds by mistake there are fewer
 MAX_ASKED, MAX_ASKED_LINES = 1 << 20, 20_000
@@ -51,9 +58,13 @@ class NoveltyFilter:
         """False: this is surely no line (or, in a stream, no piece) of the training text. str of a byte model: never."""
         if self.mode == "lines":
             return self._may_hold_line(text)
-        codes = np.frombuffer(text.encode("utf-32-le") if isinstance(text, str) else text, _type(text))
+        codes = np.frombuffer(
+            text.encode("utf-32-le") if isinstance(text, str) else text, _type(text)
+        )
         for start in range(0, len(codes) - WINDOW + 1, CHUNK):
-            index, bits = self._places(_hashes(*_windows(codes[start : start + CHUNK + WINDOW - 1])))
+            index, bits = self._places(
+                _hashes(*_windows(codes[start : start + CHUNK + WINDOW - 1]))
+            )
             if (self.words[index] & bits != bits).any():
                 return False
         return True
@@ -88,27 +99,37 @@ class NoveltyFilter:
         np.bitwise_or.at(self.words, index, bits)
 
 
-def make_filter(ids: np.ndarray, vocabulary: Vocabulary, mode: str, fingerprint: str) -> NoveltyFilter:
+def make_filter(
+    ids: np.ndarray, vocabulary: Vocabulary, mode: str, fingerprint: str
+) -> NoveltyFilter:
     """The filter of a training split. In lines mode every line ends in a newline. Memory: the filter's own."""
     entries = len(ids) - WINDOW + 1
     newline = int(vocabulary.newline or 0)
     if mode == "lines":
-        entries = sum(int((ids[at : at + CHUNK] == newline).sum()) for at in range(0, len(ids), CHUNK))
+        entries = sum(
+            int((ids[at : at + CHUNK] == newline).sum()) for at in range(0, len(ids), CHUNK)
+        )
     size = min(max(1, -(-entries * BITS_PER_ENTRY // 64)), MAX_WORDS)
     made = NoveltyFilter(np.zeros(size, np.uint64), mode, fingerprint)
     symbols = np.array(vocabulary.symbols, np.uint64)
     for piece in _line_pieces(ids, newline) if mode == "lines" else _stream_pieces(ids):
         codes = symbols[piece]
-        made._add(_hashes(*(_lines(codes, piece == newline) if mode == "lines" else _windows(codes))))
+        made._add(
+            _hashes(*(_lines(codes, piece == newline) if mode == "lines" else _windows(codes)))
+        )
     return made
 
 
-def write_filter(path: Path, ids: np.ndarray, vocabulary: Vocabulary, mode: str, fingerprint: str) -> bool:
+def write_filter(
+    path: Path, ids: np.ndarray, vocabulary: Vocabulary, mode: str, fingerprint: str
+) -> bool:
     """Write the filter of a training split, unless the text is too long for one. Raises StorageError."""
     if len(ids) > MAX_CHARS:
         return False
     made = make_filter(ids, vocabulary, mode, fingerprint)
-    write_tensors(path, {"words": made.words}, _about(mode, vocabulary.unit) | {"fingerprint": fingerprint})
+    write_tensors(
+        path, {"words": made.words}, _about(mode, vocabulary.unit) | {"fingerprint": fingerprint}
+    )
     return True
 
 
@@ -120,7 +141,12 @@ def read_filter(path: Path, mode: str, unit: str) -> NoveltyFilter | None:
         return None
     words, fingerprint = tensors.get("words"), meta.get("fingerprint")
     fine = words is not None and words.dtype == np.uint64 and words.ndim == 1 and len(words) > 0
-    if words is None or not fine or not isinstance(fingerprint, str) or fingerprint[:16] != path.stem:
+    if (
+        words is None
+        or not fine
+        or not isinstance(fingerprint, str)
+        or fingerprint[:16] != path.stem
+    ):
         return None
     if any(meta.get(key) != value for key, value in _about(mode, unit).items()):
         return None
@@ -131,25 +157,40 @@ def inherited_filters(folder: Path, mode: str, unit: str) -> list[NoveltyFilter]
     """Those in a run's corpus/ whose texts are not there: of what the model learnt that a fine-tuning began with."""
     stems = sorted(path.stem for path in folder.glob("[0-9a-f]" * 16 + ".novel"))
     found = (
-        read_filter(folder / f"{stem}.novel", mode, unit) for stem in stems if not (folder / f"{stem}.json").exists()
+        read_filter(folder / f"{stem}.novel", mode, unit)
+        for stem in stems
+        if not (folder / f"{stem}.json").exists()
     )
     return [each for each in found if each is not None]
 
 
-def lines_held(filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> tuple[int, int]:
+def lines_held(
+    filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str
+) -> tuple[int, int]:
     """Of how many lines of ids (N,) a filter says that its text may hold them, and of how many it was asked.
 
     Of lines that no text has it says so of 1 %, of a stream's of SURE characters or more of some 2 %. Bounded work.
     """
     text = vocabulary.to_bytes(ids[:MAX_ASKED])
-    lines: list[str] | list[bytes] = text.split(b"\n") if vocabulary.unit == "byte" else text.decode().split("\n")
-    asked = [line for line in lines[:MAX_ASKED_LINES] if len(line) >= (1 if mode == "lines" else SURE)]
+    lines: list[str] | list[bytes] = (
+        text.split(b"\n") if vocabulary.unit == "byte" else text.decode().split("\n")
+    )
+    asked = [
+        line for line in lines[:MAX_ASKED_LINES] if len(line) >= (1 if mode == "lines" else SURE)
+    ]
     return sum(any(each.may_hold(line) for each in filters) for line in asked), len(asked)
 
 
 def _about(mode: str, unit: str) -> dict[str, Any]:
     """What must be the same where a filter is made and where it is asked."""
-    return {"kind": KIND, "format": FORMAT, "mode": mode, "unit": unit, "window": WINDOW, "hashes": HASHES}
+    return {
+        "kind": KIND,
+        "format": FORMAT,
+        "mode": mode,
+        "unit": unit,
+        "window": WINDOW,
+        "hashes": HASHES,
+    }
 
 
 def _type(text: str | bytes) -> str:
@@ -170,7 +211,9 @@ def _lines(codes: np.ndarray, is_end: np.ndarray) -> Pieces:
 
 def _stream_pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
     """Each window lies whole in one piece."""
-    return (ids[at : at + CHUNK + WINDOW - 1] for at in range(0, max(0, len(ids) - WINDOW + 1), CHUNK))
+    return (
+        ids[at : at + CHUNK + WINDOW - 1] for at in range(0, max(0, len(ids) - WINDOW + 1), CHUNK)
+    )
 
 
 def _line_pieces(ids: np.ndarray, newline: int) -> Iterator[np.ndarray]:

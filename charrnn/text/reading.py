@@ -43,7 +43,9 @@ class Source:
     shown: str  # in messages
     paths: tuple[Path, ...] = ()
     spooled: BinaryIO | None = None
-    separators: tuple[str, ...] = ()  # before each file of a directory, so that the joints can be seen
+    separators: tuple[
+        str, ...
+    ] = ()  # before each file of a directory, so that the joints can be seen
 
     def open(self) -> Iterator[tuple[str, bytes, BinaryIO]]:
         """(shown name, separator, stream at its start) of each part."""
@@ -104,13 +106,19 @@ def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str
     except (FileNotFoundError, NotADirectoryError):
         mode = 0
     except (OSError, ValueError) as error:
-        raise CorpusError(f"cannot read {shown}: {getattr(error, 'strerror', None) or error}") from None
+        raise CorpusError(
+            f"cannot read {shown}: {getattr(error, 'strerror', None) or error}"
+        ) from None
     if not mode:
         stem = path.name.removesuffix(".txt")
         known = shipped("corpora", f"{stem}.txt")
         if known is None or (path.parent != Path(".") and path.suffix != ".txt"):
             raise CorpusError(_missing(path))
-        note = "" if corpus in (None, stem) else f"no file {shown} here: training on the {stem} that come with charrnn"
+        note = (
+            ""
+            if corpus in (None, stem)
+            else f"no file {shown} here: training on the {stem} that come with charrnn"
+        )
         return Source(stem, f"{stem} (shipped)", (known,)), note
     if stat.S_ISDIR(mode):
         return _directory(path, settings.glob), ""
@@ -123,7 +131,9 @@ def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str
     return Source(path.stem, shown, (path,)), ""
 
 
-def pieces(source: Source, settings: TextSettings, digest: hashlib._Hash | None = None) -> Iterator[np.ndarray]:
+def pieces(
+    source: Source, settings: TextSettings, digest: hashlib._Hash | None = None
+) -> Iterator[np.ndarray]:
     """The text's codes (uint8 or uint32), a few megabytes at a time. digest is fed what the codes come from.
 
     Raises CorpusError naming the first byte that does not decode.
@@ -162,7 +172,9 @@ def take_census(source: Source, settings: TextSettings) -> Census:
                 crlf[0] = previous == RETURN
             lengths -= crlf
             census.crlf += int(crlf.sum())
-            census.line_lengths += np.bincount(np.minimum(lengths, _LONG_LINE), minlength=_LONG_LINE + 1)
+            census.line_lengths += np.bincount(
+                np.minimum(lengths, _LONG_LINE), minlength=_LONG_LINE + 1
+            )
             open_line = len(codes) - int(ends[-1]) - 1
         else:
             open_line += len(codes)
@@ -177,7 +189,9 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     census.carriage_returns, census.last = int(census.counts[RETURN]), previous
     census.sha256 = digest.hexdigest()
     if census.chars == 0:
-        raise CorpusError(f"{source.shown} is empty; give a text with at least a few hundred characters")
+        raise CorpusError(
+            f"{source.shown} is empty; give a text with at least a few hundred characters"
+        )
     return census
 
 
@@ -195,15 +209,21 @@ def encode_text(
     return vocabulary.encode(prepared, unknown=unknown, where=where), missing
 
 
-def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str) -> tuple[np.ndarray, int]:
+def encode_file(
+    path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str
+) -> tuple[np.ndarray, int]:
     """Ids of a file, in the vocabulary's smallest type, about one byte a character; and how many characters were left out
     or replaced. "-" is standard input. Raises CorpusError.
     """
     with contextlib.suppress(OSError):  # of which find_source tells
         if str(path) != "-" and not path.exists():
-            raise CorpusError(_missing(path).partition("; corpora that come")[0])  # never a shipped corpus of that name
+            raise CorpusError(
+                _missing(path).partition("; corpora that come")[0]
+            )  # never a shipped corpus of that name
     source, _ = find_source(str(path), settings)
-    dtype = next(kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1)
+    dtype = next(
+        kind for kind in ("uint8", "uint16", "uint32") if len(vocabulary) <= np.iinfo(kind).max + 1
+    )
     parts, missing = [], np.zeros(MAX_CODE, np.int64)
     first, position = -1, 0
     refused = unknown == "error" or (unknown == "replace" and vocabulary.substitute is None)
@@ -229,7 +249,9 @@ def encode_file(path: Path, settings: TextSettings, vocabulary: Vocabulary, unkn
 def _missing(path: Path) -> str:
     near: list[str] = []
     with contextlib.suppress(OSError):
-        near = difflib.get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()][:10_000], 3, 0.6)
+        near = difflib.get_close_matches(
+            path.name, [entry.name for entry in path.parent.iterdir()][:10_000], 3, 0.6
+        )
     hint = f"; near it: {', '.join(map(one_line, near))}" if near else ""
     return f"no file {one_line(str(path))}{hint}; corpora that come with charrnn: {', '.join(shipped_names('corpora'))}"
 
@@ -238,14 +260,30 @@ def _directory(path: Path, pattern: str) -> Source:
     shown = one_line(str(path))
     try:
         files = (item for item in path.glob(pattern) if item.is_file())
-        found = sorted(item for item in files if not any(part.startswith(".") for part in item.relative_to(path).parts))
+        found = sorted(
+            item
+            for item in files
+            if not any(part.startswith(".") for part in item.relative_to(path).parts)
+        )
     except (ValueError, NotImplementedError, OSError) as error:
         raise CorpusError(f"--glob {one_line(pattern)!r}: {error}") from None
     if not found:
-        raise CorpusError(f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it")
-    names = [one_line(item.relative_to(path).as_posix()).encode("utf-8", "replace").decode() for item in found]
-    separators = tuple(f"{chr(10) if index else ''}==> {name} <==\n" for index, name in enumerate(names))
-    return Source(path.resolve().name or "corpus", f"{shown} ({len(found)} files)", tuple(found), separators=separators)
+        raise CorpusError(
+            f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it"
+        )
+    names = [
+        one_line(item.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
+        for item in found
+    ]
+    separators = tuple(
+        f"{chr(10) if index else ''}==> {name} <==\n" for index, name in enumerate(names)
+    )
+    return Source(
+        path.resolve().name or "corpus",
+        f"{shown} ({len(found)} files)",
+        tuple(found),
+        separators=separators,
+    )
 
 
 def _spool(stream: BinaryIO, shown: str, limit: int, name: str) -> Source:
@@ -256,7 +294,9 @@ def _spool(stream: BinaryIO, shown: str, limit: int, name: str) -> Source:
         while piece := stream.read(PIECE_BYTES):
             size += len(piece)
             if size > limit:
-                raise CorpusError(f"{shown} has more than {limit:,} bytes; save it to a file, or raise --max-bytes")
+                raise CorpusError(
+                    f"{shown} has more than {limit:,} bytes; save it to a file, or raise --max-bytes"
+                )
             spooled.write(piece)
     except OSError as error:
         raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
@@ -279,13 +319,19 @@ def _with_separator(separator: bytes, raw: Iterator[bytes]) -> Iterator[bytes]:
     yield from raw
 
 
-def _decoded(raw: Iterator[bytes], shown: str, settings: TextSettings, stream: BinaryIO) -> Iterator[str]:
+def _decoded(
+    raw: Iterator[bytes], shown: str, settings: TextSettings, stream: BinaryIO
+) -> Iterator[str]:
     """Decoded text; one byte order mark at the very start is dropped, later ones are kept.
 
     stream: what raw comes from, read once more when it does not decode, for advice.
     """
     decoder = codecs.getincrementaldecoder(settings.encoding)(settings.errors)
-    at_start = codecs.lookup(settings.encoding).name not in ("utf-16", "utf-32", "utf-8-sig")  # they drop it themselves
+    at_start = codecs.lookup(settings.encoding).name not in (
+        "utf-16",
+        "utf-32",
+        "utf-8-sig",
+    )  # they drop it themselves
     consumed, lines = 0, 0
     pending = 0  # bytes of a character begun in the piece before
     for piece in _then_none(raw):
@@ -300,7 +346,9 @@ def _decoded(raw: Iterator[bytes], shown: str, settings: TextSettings, stream: B
                 f"pass {advice(stream, settings.encoding)}"
             ) from None
         except (UnicodeError, ValueError) as error:
-            raise CorpusError(f"{shown} is not {settings.encoding}: {one_line(str(error))}") from None
+            raise CorpusError(
+                f"{shown} is not {settings.encoding}: {one_line(str(error))}"
+            ) from None
         state = decoder.getstate()[0]
         pending = len(state) if isinstance(state, bytes) else 0
         consumed += len(piece or b"")
@@ -319,7 +367,9 @@ def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
     if settings.newlines == "keep":
         yield from texts
         return
-    translator = io.IncrementalNewlineDecoder(None, translate=True)  # holds a CR back until it sees what follows
+    translator = io.IncrementalNewlineDecoder(
+        None, translate=True
+    )  # holds a CR back until it sees what follows
     for text in texts:
         yield translator.decode(text)
     yield translator.decode("", final=True)

@@ -25,7 +25,9 @@ def divided(total: int, own: Collection[str], settings: TextSettings) -> dict[st
     """How many of so many characters or lines of a corpus each split gets."""
     wanted = shares_of(own, settings)
     # Cumulative and rounded down, as nanoGPT's int(n * 0.9), so that figures on a published split are on that split.
-    before_test = total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
+    before_test = (
+        total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
+    )
     edges = [0, int(total * wanted["train"] + 1e-9), before_test, total]
     return {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
 
@@ -40,7 +42,9 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
     for name in own:
         counts[name] = lengths[name]
         if counts[name] < least:
-            raise CorpusError(f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}")
+            raise CorpusError(
+                f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}"
+            )
     for name in SPLITS:
         if (name == "train" or wanted[name] > 0) and counts[name] < least:
             share = min(value for value in wanted.values() if value > 0)

@@ -50,7 +50,9 @@ class Vocabulary:
         """Ids of codes, -1 where unknown."""
         return self.table.take(codes, mode="clip")
 
-    def encode(self, text: str | bytes, *, unknown: str = "error", where: str = "the text") -> np.ndarray:
+    def encode(
+        self, text: str | bytes, *, unknown: str = "error", where: str = "the text"
+    ) -> np.ndarray:
         """Ids (N,) int32 of a text.
 
         unknown: "error" raises VocabularyError and names the characters; "skip" leaves them out; "replace" puts
@@ -75,9 +77,15 @@ class Vocabulary:
 
     def replaced(self, ids: np.ndarray, unknown: str) -> np.ndarray:
         """ids with the unknown ones (-1) left out ("skip") or replaced by `substitute` ("replace")."""
-        return ids[ids >= 0] if unknown == "skip" else np.where(ids < 0, np.int32(self.substitute or 0), ids)
+        return (
+            ids[ids >= 0]
+            if unknown == "skip"
+            else np.where(ids < 0, np.int32(self.substitute or 0), ids)
+        )
 
-    def explain_unknown(self, codes: np.ndarray, counts: np.ndarray, where: str, first: int | None = None) -> str:
+    def explain_unknown(
+        self, codes: np.ndarray, counts: np.ndarray, where: str, first: int | None = None
+    ) -> str:
         """What is unknown, on one line: distinct codes and how often each occurs, the most frequent named first.
 
         first: where in the text the first of them stands.
@@ -130,5 +138,9 @@ def describe(code: int, unit: str = "char") -> str:
         return f"byte 0x{code:02X}"
     character = chr(code)
     name = unicodedata.name(character, "")
-    shown = f"{character!r} " if character.isprintable() and not unicodedata.combining(character) else ""
+    shown = (
+        f"{character!r} "
+        if character.isprintable() and not unicodedata.combining(character)
+        else ""
+    )
     return f"{shown}U+{code:04X}{' ' + name if name else ''}"

@@ -27,7 +27,9 @@ class WeightAverage:
     def update(self, updates: int) -> None:
         """After an update; updates: how many there have been."""
         if self._means:
-            torch._foreach_lerp_(self._means, self._weights, 1 - min(self._decay, (1 + updates) / (10 + updates)))
+            torch._foreach_lerp_(
+                self._means, self._weights, 1 - min(self._decay, (1 + updates) / (10 + updates))
+            )
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
@@ -47,7 +49,9 @@ class WeightAverage:
         """What `tensors` returned. Raises CheckpointError."""
         for name, mean in self.tensors().items():
             if name not in tensors or tensors[name].shape != mean.shape:
-                raise CheckpointError(f"the mean of {name} is not in the checkpoint as it should be; use another")
+                raise CheckpointError(
+                    f"the mean of {name} is not in the checkpoint as it should be; use another"
+                )
             mean.copy_(tensors[name])
 
 

@@ -23,7 +23,15 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn.errors import CheckpointError, DamagedError, SettingsError, StorageError
-from charrnn.modelfile import KINDS, MODEL_FILE, ModelFile, checkpoint_files, newest_run, parse_model, step_of
+from charrnn.modelfile import (
+    KINDS,
+    MODEL_FILE,
+    ModelFile,
+    checkpoint_files,
+    newest_run,
+    parse_model,
+    step_of,
+)
 from charrnn.storage import (
     append,
     disk,
@@ -64,8 +72,13 @@ class Checkpoint:
                 isinstance(value, str) for pair in self.origins.items() for value in pair
             )
             fine &= all(type(size) is int and 0 <= size < 1 << 62 for size in self.sizes.values())
-            fine &= all(0 <= index < len(self.model.vocabulary) and abs(nats) < 100 for index, nats in self.lift)
-            fine &= all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f")
+            fine &= all(
+                0 <= index < len(self.model.vocabulary) and abs(nats) < 100
+                for index, nats in self.lift
+            )
+            fine &= all(
+                np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f"
+            )
             if not fine:
                 raise ValueError
         except (KeyError, TypeError, ValueError, OverflowError):
@@ -87,7 +100,9 @@ class RunDirectory:
     def __enter__(self) -> RunDirectory:
         """Make the directory and take its lock. Raises StorageError: not writable, in use, or with parts elsewhere."""
         for part in (self.checkpoints, self.path / "corpus"):
-            if part.is_symlink():  # a stranger's run could have us remove the checkpoints of another
+            if (
+                part.is_symlink()
+            ):  # a stranger's run could have us remove the checkpoints of another
                 raise StorageError(
                     f"{one_line(str(part))} is a symbolic link: a run keeps its parts inside; link its whole directory"
                 )
@@ -112,7 +127,10 @@ class RunDirectory:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
     ) -> None:
         """Release the lock. A directory that we made and that holds no checkpoint after a fault is removed."""
         if self._metrics:
@@ -139,12 +157,16 @@ class RunDirectory:
         except OSError as error:
             raise storage_error(error, self.path) from error
 
-    def save(self, step: int, tensors: dict[str, np.ndarray], meta: dict[str, Any], keep: int) -> Path:
+    def save(
+        self, step: int, tensors: dict[str, np.ndarray], meta: dict[str, Any], keep: int
+    ) -> Path:
         """Write the checkpoint of a step and forget the oldest beyond keep. Raises StorageError."""
         metrics_bytes = self._sync_metrics()
         path = self.checkpoints / f"step-{step:08d}.safetensors"
         write_tensors(
-            path, tensors, meta | {"metrics_bytes": metrics_bytes, "samples_bytes": self._size("samples.txt")}
+            path,
+            tensors,
+            meta | {"metrics_bytes": metrics_bytes, "samples_bytes": self._size("samples.txt")},
         )
         try:
             for old in checkpoint_files(self.checkpoints)[:-keep]:
@@ -229,14 +251,22 @@ def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
 
 def load_checkpoint(path: Path) -> Checkpoint:
     """Raises CheckpointError: missing, damaged, newer than this program, or not a checkpoint."""
-    return Checkpoint(path, *read_tensors(path, {"charrnn-checkpoint": KINDS["charrnn-checkpoint"]}))
+    return Checkpoint(
+        path, *read_tensors(path, {"charrnn-checkpoint": KINDS["charrnn-checkpoint"]})
+    )
 
 
 def runs_of(corpus_name: str, runs: Path) -> list[Path]:
     """Run directories of a corpus that have a checkpoint, by age: names, names-2, ..."""
     pattern = re.compile(re.escape(run_name(corpus_name)) + r"(-\d+)?")
-    found = [path for path in runs.glob("*") if pattern.fullmatch(path.name) and checkpoint_files(path / "checkpoints")]
-    return sorted(found, key=lambda path: checkpoint_files(path / "checkpoints")[-1].stat().st_mtime_ns)
+    found = [
+        path
+        for path in runs.glob("*")
+        if pattern.fullmatch(path.name) and checkpoint_files(path / "checkpoints")
+    ]
+    return sorted(
+        found, key=lambda path: checkpoint_files(path / "checkpoints")[-1].stat().st_mtime_ns
+    )
 
 
 def run_to_resume(corpus: str | None, runs: Path) -> Path:
@@ -246,7 +276,9 @@ def run_to_resume(corpus: str | None, runs: Path) -> Path:
     name = "stdin" if corpus == "-" else Path(corpus).resolve().name
     found = runs_of(name.removesuffix(Path(name).suffix) or name, runs) or runs_of(name, runs)
     if not found:
-        raise CheckpointError(f"no run of {one_line(name)} under {runs}/ to resume; train it without --resume")
+        raise CheckpointError(
+            f"no run of {one_line(name)} under {runs}/ to resume; train it without --resume"
+        )
     return found[-1]
 
 
@@ -275,11 +307,17 @@ def check_new(path: Path, overwrite: bool) -> None:
     if not (path / "checkpoints").is_dir():
         raise SettingsError(f"--run {shown} holds other files and no run; name a new directory")
     if not overwrite and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists()):
-        raise SettingsError(f"{shown} already holds a run; pass --resume to go on with it or --overwrite to start anew")
+        raise SettingsError(
+            f"{shown} already holds a run; pass --resume to go on with it or --overwrite to start anew"
+        )
 
 
 def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
-    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+    return {
+        name.removeprefix(prefix): value
+        for name, value in tensors.items()
+        if name.startswith(prefix)
+    }
 
 
 def check_free(path: Path) -> None:
@@ -287,7 +325,10 @@ def check_free(path: Path) -> None:
 
     For those who would else have to load torch to be told.
     """
-    with suppress(OSError), open(path / ".lock", "rb", opener=no_wait) as file:  # else no run, or taking the lock tells
+    with (
+        suppress(OSError),
+        open(path / ".lock", "rb", opener=no_wait) as file,
+    ):  # else no run, or taking the lock tells
         _flock(file, path, is_exclusive=False)
 
 

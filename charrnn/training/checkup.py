@@ -11,19 +11,27 @@ from typing import Any
 import torch
 
 from charrnn.config import Settings
-from charrnn.insight.counting import MAX_VALIDATION_CHARS
 from charrnn.layout import expected_shapes
+from charrnn.machine import backends, runtime
+from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.text.counting import most_orders
-from charrnn.training import backends, finetune, memory, recipe, runtime
+from charrnn.training import finetune, memory, recipe
 from charrnn.training.checkpoint import fresh_run
 from charrnn.training.counted import check_flags, order_asked
 
 NETWORK = (
-    "network", "fine_tuning", "hidden_size", "num_layers", "dropout", "batch_size", "seq_length", "parameters",
+    "network",
+    "fine_tuning",
+    "hidden_size",
+    "num_layers",
+    "dropout",
+    "batch_size",
+    "seq_length",
+    "parameters",
     "expected_memory_bytes",
-)  # fmt: skip
+)
 COUNTING = ("order", "longest_order", "smoothing")
 
 
@@ -41,15 +49,24 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         source = None
     else:
         filled, network = recipe.fill(
-            settings, found, lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)), origins
+            settings,
+            found,
+            lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
+            origins,
         )
         # Into a run that is not there yet: --overwrite, which could remove the old one, is not for a check.
-        source = finetune.prepare(old, filled, found, fresh_run(found.name, Path("runs"))) if old is not None else None
+        source = (
+            finetune.prepare(old, filled, found, fresh_run(found.name, Path("runs")))
+            if old is not None
+            else None
+        )
     vocabulary = source.vocabulary if source is not None else found.vocabulary
     findings = doctor.examine(found, settings.text, settings.training.seed)
     train_chars = corpora.training_chars(found, settings.text)
     if settings.model.cell != "ngram":
-        val_chars = found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars
+        val_chars = (
+            found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars
+        )
         length = findings.longest_line + 1 if found.mode == "lines" else None
         planned = {"network": network, "fine_tuning": source.note if source is not None else None}
         planned |= _training(filled, len(vocabulary), length, val_chars, device)
@@ -72,7 +89,9 @@ def _training(
     assert training.seq_length is not None
     shape = (training.batch_size, line_length or training.seq_length)
     looked_at = val_chars if line_length else min(val_chars, MAX_VALIDATION_CHARS)
-    expected = memory.expected_memory(filled, size, shape, backends.expected_backend(filled, device), looked_at)
+    expected = memory.expected_memory(
+        filled, size, shape, backends.expected_backend(filled, device), looked_at
+    )
     return {
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.config import Settings, interval
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.insight.score import Score
+from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
@@ -26,18 +26,45 @@ from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weig
 from charrnn.training.plan import Plan
 
 NOT_FOR_COUNTING = (
-    "hidden_size", "num_layers", "embedding_size", "dropout", "weight_drop", "skip", "tie_weights", "forget_bias",
-    "budget", "epochs", "steps", "batch_size", "seq_length", "checkpoint_every_chars", "lr", "clip", "optimizer",
-    "schedule", "warmup", "weight_decay", "ema", "init_from", "freeze", "mix", "patience", "eval_every", "backend", "precision",
+    "hidden_size",
+    "num_layers",
+    "embedding_size",
+    "dropout",
+    "weight_drop",
+    "skip",
+    "tie_weights",
+    "forget_bias",
+    "budget",
+    "epochs",
+    "steps",
+    "batch_size",
+    "seq_length",
+    "checkpoint_every_chars",
+    "lr",
+    "clip",
+    "optimizer",
+    "schedule",
+    "warmup",
+    "weight_decay",
+    "ema",
+    "init_from",
+    "freeze",
+    "mix",
+    "patience",
+    "eval_every",
+    "backend",
+    "precision",
     "watch",
-)  # fmt: skip
+)
 
 
 def check_flags(origins: dict[str, str]) -> None:
     """Raises SettingsError for a flag that only a network has; a preset's settings for networks are passed over."""
     for key in NOT_FOR_COUNTING:
         if origins.get(key, "").startswith("--") and origins[key] != "--set":
-            raise SettingsError(f"{origins[key]} is for networks; --cell ngram counts the text once: leave it out")
+            raise SettingsError(
+                f"{origins[key]} is for networks; --cell ngram counts the text once: leave it out"
+            )
 
 
 def order_asked(settings: Settings, vocabulary_size: int) -> int | None:
@@ -56,10 +83,17 @@ class CountingTrainer:
     """A counting in a run directory."""
 
     def __init__(
-        self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
-        origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
+        self,
+        settings: Settings,
+        corpus: Corpus,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        origins: dict[str, str] | None = None,
+        make_samples: MakeSamples | None = None,
+        checkpoint: Checkpoint | None = None,
         began: float | None = None,
-    ) -> None:  # fmt: skip
+    ) -> None:
         """checkpoint: go on from there. Raises SettingsError where the alphabet is too large for the order."""
         self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
         self._origins, self._make_samples = origins or {}, make_samples
@@ -89,7 +123,9 @@ class CountingTrainer:
         """Count n-grams of `top` characters, from the text's beginning on."""
         self._counter = GramCounter(self._size, top, self._boundary)
         self._pieces = list(self._counter.spans(self._ids))
-        self.plan = Plan(total_steps=self.place.step + len(self._pieces), start_step=self.place.step)
+        self.plan = Plan(
+            total_steps=self.place.step + len(self._pieces), start_step=self.place.step
+        )
 
     def _restore(self, checkpoint: Checkpoint) -> None:
         self.model = checkpoint.model.ngram()
@@ -100,9 +136,16 @@ class CountingTrainer:
             codes, counts = (checkpoint.optimizer[name].copy() for name in ("codes", "counts"))
             done = self.place.step - self.plan.start_step
             whole = self.plan.start_step + len(self._pieces) == self.plan.total_steps
-            fine = whole and codes.dtype == counts.dtype == np.int64 and codes.shape == counts.shape == (len(codes),)
+            fine = (
+                whole
+                and codes.dtype == counts.dtype == np.int64
+                and codes.shape == counts.shape == (len(codes),)
+            )
             fine = fine and not (
-                len(codes) and (codes[0] < 0 or codes[-1] >= self._size**self._counter.order or counts.min() < 0)
+                len(codes)
+                and (
+                    codes[0] < 0 or codes[-1] >= self._size**self._counter.order or counts.min() < 0
+                )
             )
             if not fine or (np.diff(codes) <= 0).any() or not 0 <= done <= len(self._pieces):
                 raise ValueError
@@ -143,14 +186,25 @@ class CountingTrainer:
             place.chars += chars
             self._session_chars += chars
             place.elapsed_s = self._elapsed()
-            self.run.log({
-                "step": place.step, "chars": chars, "order": self._counter.order, "ngrams": len(self._counter.codes),
-                "elapsed_s": round(place.elapsed_s, 3),
-            })  # fmt: skip
+            self.run.log(
+                {
+                    "step": place.step,
+                    "chars": chars,
+                    "order": self._counter.order,
+                    "ngrams": len(self._counter.codes),
+                    "elapsed_s": round(place.elapsed_s, 3),
+                }
+            )
             self.progress.step(place.step, self.plan.total_steps, chars, math.nan, None)
             is_best = place.step == self.plan.total_steps and self._finish_pass()
-            due = place.step % save_steps == 0 if save_steps else time.perf_counter() - saved_at > (save_s or 0)
-            if (is_best or due) and not self.is_done:  # the last step's checkpoint waits for the samples below
+            due = (
+                place.step % save_steps == 0
+                if save_steps
+                else time.perf_counter() - saved_at > (save_s or 0)
+            )
+            if (
+                is_best or due
+            ) and not self.is_done:  # the last step's checkpoint waits for the samples below
                 self._keep(is_best)
                 saved_at = time.perf_counter()
         self._sample()
@@ -168,11 +222,20 @@ class CountingTrainer:
         if self._order is None and order == most_orders(self._size):
             told += f", the longest that can be counted with {self._size:,} characters"
         return Outcome(
-            reason=reason, place=place, epochs=place.chars / len(self._ids), parameters=self.parameter_count(),
-            train_chars_per_s=self._session_chars / max(1e-9, self._elapsed() - self._elapsed_before),
-            weights_sha256=weights_sha256(self.model.tensors()), device="cpu", precision=None, ngram=None,
-            verdict="stopped before its end" if reason.startswith("SIG") else f"n-grams of up to {order} characters, {told}",
-        )  # fmt: skip
+            reason=reason,
+            place=place,
+            epochs=place.chars / len(self._ids),
+            parameters=self.parameter_count(),
+            train_chars_per_s=self._session_chars
+            / max(1e-9, self._elapsed() - self._elapsed_before),
+            weights_sha256=weights_sha256(self.model.tensors()),
+            device="cpu",
+            precision=None,
+            ngram=None,
+            verdict="stopped before its end"
+            if reason.startswith("SIG")
+            else f"n-grams of up to {order} characters, {told}",
+        )
 
     def parameter_count(self) -> int:
         return sum(len(level.grams) for level in self.model.levels)
@@ -188,11 +251,20 @@ class CountingTrainer:
         """Write a checkpoint of this very moment."""
         self.place.elapsed_s = self._elapsed()
         tensors = {f"model.{name}": value for name, value in self.model.tensors().items()}
-        tensors |= {"optimizer.codes": self._counter.codes, "optimizer.counts": self._counter.counts}
+        tensors |= {
+            "optimizer.codes": self._counter.codes,
+            "optimizer.counts": self._counter.counts,
+        }
         meta = self._meta(
-            "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
-            counting=self._counter.order, epoch=self.place.chars / len(self._ids), origins=self._origins, surroundings={},
-        )  # fmt: skip
+            "charrnn-checkpoint",
+            step=self.place.step,
+            place=place_to_dict(self.place),
+            plan=dataclasses.asdict(self.plan),
+            counting=self._counter.order,
+            epoch=self.place.chars / len(self._ids),
+            origins=self._origins,
+            surroundings={},
+        )
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
 
     def _finish_pass(self) -> bool:
@@ -200,7 +272,9 @@ class CountingTrainer:
         counter, place, val = self._counter, self.place, self.corpus.split("val")
         smoothing = self.settings.model.smoothing
         if place.chars > LARGE:
-            self.progress.say(f"counted; scoring n-grams of up to {counter.order} characters on validation")
+            self.progress.say(
+                f"counted; scoring n-grams of up to {counter.order} characters on validation"
+            )
         counted = Orders(counter, self._ids[: counter.order])
         chars = len(val) - (self._boundary is None)
         scores = [nats / max(1, chars) for nats in counted.nats(val, smoothing)]
@@ -208,7 +282,9 @@ class CountingTrainer:
         place.train_nats, is_best = math.nan, scores[best - 1] < place.best_nats
         self.run.log({"event": "orders", "step": place.step, "val_nats_per_char": scores})
         if self._order is None:
-            listed = ", ".join(f"{order}: {nats / math.log(2):.3f}" for order, nats in enumerate(scores, 1))
+            listed = ", ".join(
+                f"{order}: {nats / math.log(2):.3f}" for order, nats in enumerate(scores, 1)
+            )
             self.progress.say(f"bits/char on validation by order: {listed}")
         self._evaluated(scores[best - 1], is_best)
         if is_best:
@@ -223,18 +299,28 @@ class CountingTrainer:
         if is_best:
             place.best_nats, place.best_step = nats, place.step
         score = Score(nats * chars, chars)
-        self.run.log({
-            "event": "eval", "step": place.step, "val_nats_per_char": nats, "val_bits_per_char": score.bits_per_char,
-            "val_chars": chars, "best": is_best,
-        })  # fmt: skip
+        self.run.log(
+            {
+                "event": "eval",
+                "step": place.step,
+                "val_nats_per_char": nats,
+                "val_bits_per_char": score.bits_per_char,
+                "val_chars": chars,
+                "best": is_best,
+            }
+        )
         self.progress.evaluated(place.step, self.plan.total_steps, Recent(), score, is_best)
 
     def _sample(self) -> None:
         if self._make_samples is None:
             return
-        text = self._make_samples(self.model.tensors(), self._meta("charrnn-model", step=self.place.step))
+        text = self._make_samples(
+            self.model.tensors(), self._meta("charrnn-model", step=self.place.step)
+        )
         bits = self.place.val_nats / math.log(2)
-        self.run.add_samples(f"--- step {self.place.step}, {bits:.3f} bits per character ---\n{text}\n")
+        self.run.add_samples(
+            f"--- step {self.place.step}, {bits:.3f} bits per character ---\n{text}\n"
+        )
         self.progress.sampled(self.place.step, text)
 
     def _keep(self, is_best: bool) -> None:
@@ -243,7 +329,9 @@ class CountingTrainer:
             self._save_best()
 
     def _save_best(self) -> None:
-        meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
+        meta = self._meta(
+            "charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats
+        )
         self.run.save_best(self.model.tensors(), meta)
 
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:

@@ -26,7 +26,10 @@ from charrnn.text.vocabulary import Vocabulary, describe
 from charrnn.training.checkpoint import Checkpoint
 
 NEW_SHARE = 5e-7  # of probability that all new characters together have at the start, after any text, at most
-REGULARISERS = ("dropout", "weight_drop")  # of the network's settings, those that are the new training's own
+REGULARISERS = (
+    "dropout",
+    "weight_drop",
+)  # of the network's settings, those that are the new training's own
 INHERITED = ("normalize", "newlines")  # of the text's settings, unless asked otherwise
 NAMED = 5  # new characters in the note
 
@@ -39,7 +42,9 @@ class Source:
 
     vocabulary: Vocabulary
     weights: dict[str, np.ndarray]
-    lift: list[tuple[int, float]]  # ids of new characters and by how much their bias rises as training begins
+    lift: list[
+        tuple[int, float]
+    ]  # ids of new characters and by how much their bias rises as training begins
     note: str
     text: Corpus | None
     filters: tuple[Path, ...]  # of the texts that the earlier model learnt, for novelty
@@ -52,7 +57,9 @@ class Source:
         folder, names = corpus.path.parent, {corpus.path.stem}
         for file in self.filters:
             if file.stem not in names:
-                write_atomically(folder / file.name, read_bounded(file, 64 << 20, "a filter of charrnn"))
+                write_atomically(
+                    folder / file.name, read_bounded(file, 64 << 20, "a filter of charrnn")
+                )
                 names.add(file.stem)
         if self.text is None or self.text.fingerprint == corpus.fingerprint:
             return (corpus if self.text is not None else None), names
@@ -95,7 +102,11 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         raise SettingsError(
             f"{source}: a model of cell {old.settings.model.cell} counts and has no weights to start from"
         )
-    fixed = {key: value for key, value in dataclasses.asdict(old.settings.model).items() if key not in REGULARISERS}
+    fixed = {
+        key: value
+        for key, value in dataclasses.asdict(old.settings.model).items()
+        if key not in REGULARISERS
+    }
     fixed["unit"] = old.settings.text.unit
     usual = {key: getattr(old.settings.text, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | usual), *layers))
@@ -113,7 +124,9 @@ def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> So
     """Everything to start from, in memory; path: of the new run. Writes nothing. Raises SettingsError, CheckpointError."""
     shown = one_line(settings.training.init_from)
     if old.run is not None and path.exists() and old.run.samefile(path):
-        raise SettingsError(f"--init-from {shown} is the run that --overwrite would remove; choose another --run")
+        raise SettingsError(
+            f"--init-from {shown} is the run that --overwrite would remove; choose another --run"
+        )
     symbols = sorted({*old.vocabulary.symbols, *found.vocabulary.symbols})
     vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols))
     frozen, added = frozen_tensors(settings), len(vocabulary) - len(old.vocabulary)
@@ -124,11 +137,22 @@ def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> So
         )
     train = found.censuses["train"].counts
     text = _own_text(old, shown, found.mode) if settings.training.mix else None
-    filters = old.run.glob("corpus/" + "[0-9a-f]" * 16 + ".novel") if old.run and old.mode == found.mode else ()
+    filters = (
+        old.run.glob("corpus/" + "[0-9a-f]" * 16 + ".novel")
+        if old.run and old.mode == found.mode
+        else ()
+    )
     weights = extended(old, vocabulary, train[list(old.vocabulary.symbols)])
     shares = train[symbols] / train.sum() * (1 - settings.training.mix)
     note = _note(old, found, settings, vocabulary)
-    return Source(vocabulary, weights, lift_to_shares(old, vocabulary, shares), note, text, tuple(sorted(filters)))
+    return Source(
+        vocabulary,
+        weights,
+        lift_to_shares(old, vocabulary, shares),
+        note,
+        text,
+        tuple(sorted(filters)),
+    )
 
 
 def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict[str, np.ndarray]:
@@ -148,19 +172,27 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
     for name in {"embedding.weight", "head.weight", "head.bias"} & set(tensors):
         rows = old.tensors[name]
         average = q @ rows.astype(np.float64) + (constant if name == "head.bias" else 0.0)
-        tensors[name] = np.broadcast_to(average, (len(vocabulary), *rows.shape[1:])).astype(np.float32)
+        tensors[name] = np.broadcast_to(average, (len(vocabulary), *rows.shape[1:])).astype(
+            np.float32
+        )
         tensors[name][places] = rows
     return tensors
 
 
-def lift_to_shares(old: ModelFile, vocabulary: Vocabulary, shares: np.ndarray) -> list[tuple[int, float]]:
+def lift_to_shares(
+    old: ModelFile, vocabulary: Vocabulary, shares: np.ndarray
+) -> list[tuple[int, float]]:
     """(id, nats) for each new character that is to be learnt: what its bias lacks of its share of the text.
 
     shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of new), Adam would need
     hundreds of steps to get there.
     """
     new = np.flatnonzero(old.vocabulary.lookup(np.array(vocabulary.symbols)) < 0)
-    return [(int(i), max(0.0, float(np.log(shares[i] * len(new) / NEW_SHARE)))) for i in new if shares[i]]
+    return [
+        (int(i), max(0.0, float(np.log(shares[i] * len(new) / NEW_SHARE))))
+        for i in new
+        if shares[i]
+    ]
 
 
 def frozen_tensors(settings: Settings) -> set[str]:

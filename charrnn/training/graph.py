@@ -13,11 +13,11 @@ from typing import Any, Protocol
 import torch
 
 from charrnn.config import Settings
+from charrnn.machine import runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
-from charrnn.training import runtime
 from charrnn.training.optim import Optimizer, TorchOptimizer
 from charrnn.training.step import Step, Stepped, TrainStep, pinned
 
@@ -27,7 +27,12 @@ Say = Callable[[str], None]
 
 
 def make_step(
-    model: CharModel, optimizer: Optimizer, settings: Settings, mode: str, device: torch.device, say: Say
+    model: CharModel,
+    optimizer: Optimizer,
+    settings: Settings,
+    mode: str,
+    device: torch.device,
+    say: Say,
 ) -> Step:
     """The step for a training: a graph on CUDA where shapes are static (a stream, at once), else one by one.
 
@@ -60,7 +65,13 @@ class GraphedStep:
     """
 
     def __init__(
-        self, model: CharModel, optimizer: TorchOptimizer, settings: Settings, one_by_one: Step, graph: Graph, say: Say
+        self,
+        model: CharModel,
+        optimizer: TorchOptimizer,
+        settings: Settings,
+        one_by_one: Step,
+        graph: Graph,
+        say: Say,
     ) -> None:
         self._model, self._optimizer, self._one_by_one = model, optimizer, one_by_one
         self._graph, self._say = graph, say
@@ -68,13 +79,20 @@ class GraphedStep:
         self._is_recorded: bool | None = None  # None: not tried
         assert settings.training.batch_size is not None
         assert settings.training.seq_length is not None
-        device, shape = model.head.bias.device, (settings.training.batch_size, settings.training.seq_length)
+        device, shape = (
+            model.head.bias.device,
+            (settings.training.batch_size, settings.training.seq_length),
+        )
         self._inputs = torch.zeros(shape, dtype=torch.int64, device=device)
         self._targets = torch.zeros_like(self._inputs)
         self._state = model.zero_state(shape[0])
         self._lr = torch.zeros((), device=device)
-        self._gradients: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []  # where a replay leaves them
-        self._figures = torch.zeros(2, device=device)  # mean nats per character; norm of the gradient, before clipping
+        self._gradients: list[
+            tuple[torch.nn.Parameter, torch.Tensor | None]
+        ] = []  # where a replay leaves them
+        self._figures = torch.zeros(
+            2, device=device
+        )  # mean nats per character; norm of the gradient, before clipping
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
         """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
@@ -82,7 +100,9 @@ class GraphedStep:
             return self._one_by_one(batch, state, lr, step)
         self._fill(batch, state, lr)
         if self._model.is_random:
-            runtime.seed_step(self._seed, step)  # a replay reads the seed that its generator has by then
+            runtime.seed_step(
+                self._seed, step
+            )  # a replay reads the seed that its generator has by then
         self._graph.replay()
         for parameter, gradient in self._gradients:  # a step one by one may have put others there
             parameter.grad = gradient
@@ -111,7 +131,9 @@ class GraphedStep:
             except Exception as error:
                 self._is_recorded = False
                 why = _reason(error)
-                self._say(f"note: no CUDA graph of the training step ({why}): its kernels are launched one by one")
+                self._say(
+                    f"note: no CUDA graph of the training step ({why}): its kernels are launched one by one"
+                )
             for name, value in self._optimizer.tensors().items():
                 value.copy_(moments.get(name, torch.zeros_like(value)))
         return self._is_recorded
@@ -141,7 +163,11 @@ class CudaGraph:
     """torch.cuda.CUDAGraph, warmed up and recorded as its documentation asks."""
 
     def capture(self, work: Callable[[], None]) -> None:
-        here, side, pool = torch.cuda.current_stream(), torch.cuda.Stream(), torch.cuda.graph_pool_handle()
+        here, side, pool = (
+            torch.cuda.current_stream(),
+            torch.cuda.Stream(),
+            torch.cuda.graph_pool_handle(),
+        )
         try:
             side.wait_stream(here)
             with torch.cuda.stream(side):
@@ -168,4 +194,6 @@ def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
     with contextlib.suppress(Exception):  # its name is not public
         torch._C._cuda_endAllocateToPool(index, pool)
     with contextlib.suppress(Exception):
-        torch.cuda.default_generators[index].graphsafe_set_state(torch.Generator(torch.device("cuda", index)))
+        torch.cuda.default_generators[index].graphsafe_set_state(
+            torch.Generator(torch.device("cuda", index))
+        )

@@ -77,7 +77,9 @@ class Watch:
 
     def __init__(self, model: CharModel) -> None:
         self._model = model
-        self._named = [(name, each) for name, each in model.named_parameters() if each.requires_grad]
+        self._named = [
+            (name, each) for name, each in model.named_parameters() if each.requires_grad
+        ]
         self._untold: Health | None = None
 
     def before(self, batch: Batch, state: State, step: int) -> Before | None:
@@ -85,24 +87,44 @@ class Watch:
         if step % EVERY:
             return None
         rows = min(ROWS, len(batch.inputs))
-        state = self._model.zero_state(rows) if batch.fresh else tuple(part[:, :rows].clone() for part in state)
+        state = (
+            self._model.zero_state(rows)
+            if batch.fresh
+            else tuple(part[:, :rows].clone() for part in state)
+        )
         return Before([each.detach().clone() for _, each in self._named], state)
 
     def after(self, before: Before, batch: Batch, norm: float, step: int) -> Health:
         """After the update. norm: of the whole gradient before clipping. step: its number, from 1."""
         with torch.no_grad():
             now = [each.detach() for _, each in self._named]
-            gradients = [torch.zeros_like(each) if each.grad is None else each.grad for _, each in self._named]
-            sizes = [_norms(each) for each in (gradients, torch._foreach_sub(now, before.weights), before.weights)]
-            of_gradient, of_update, of_weight = (self._by_group(each) for each in torch.stack(sizes).tolist())
+            gradients = [
+                torch.zeros_like(each) if each.grad is None else each.grad
+                for _, each in self._named
+            ]
+            sizes = [
+                _norms(each)
+                for each in (gradients, torch._foreach_sub(now, before.weights), before.weights)
+            ]
+            of_gradient, of_update, of_weight = (
+                self._by_group(each) for each in torch.stack(sizes).tolist()
+            )
             saturated, constant = self._gates(batch, before.state)
         clipped = sum(each**2 for each in of_gradient.values()) ** 0.5
         self._untold = found = Health(
             step,
-            {group: each * norm / clipped if clipped else 0.0 for group, each in of_gradient.items()},
-            {group: of_update[group] / weight if weight else float("nan") for group, weight in of_weight.items()},
-            saturated, constant, self._model.hidden_size,
-        )  # fmt: skip
+            {
+                group: each * norm / clipped if clipped else 0.0
+                for group, each in of_gradient.items()
+            },
+            {
+                group: of_update[group] / weight if weight else float("nan")
+                for group, weight in of_weight.items()
+            },
+            saturated,
+            constant,
+            self._model.hidden_size,
+        )
         return found
 
     def news(self) -> str | None:
@@ -137,7 +159,9 @@ class Watch:
             {f"layer{k}": int(count) for k, count in enumerate(found[len(names) :])},
         )
 
-    def _shares(self, k: int, inputs: Tensor, outputs: Tensor, h0: Tensor, real: Tensor) -> list[tuple[str, Tensor]]:
+    def _shares(
+        self, k: int, inputs: Tensor, outputs: Tensor, h0: Tensor, real: Tensor
+    ) -> list[tuple[str, Tensor]]:
         """What is saturated of a layer: inputs (T, B, K), outputs (T, B, H), h0 (B, H), real (T, B)."""
         gates = GATES[self._model.settings.cell]
         if not gates:
@@ -152,7 +176,9 @@ class Watch:
         for gate, w, b, u, c in zip(gates, *rows, strict=True):
             if gate != ".":
                 value = torch.sigmoid(F.linear(inputs[real], w, b) + F.linear(earlier[real], u, c))
-                found.append((f"layer{k}.{gate}", ((value < CLOSED) | (value > OPEN)).float().mean()))
+                found.append(
+                    (f"layer{k}.{gate}", ((value < CLOSED) | (value > OPEN)).float().mean())
+                )
         return found
 
 

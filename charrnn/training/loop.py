@@ -19,15 +19,16 @@ import torch
 
 from charrnn.config import Settings, seconds
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.insight.counting import Baseline, counted_for_training
-from charrnn.insight.evaluate import validation, validation_chars
-from charrnn.insight.score import Score
+from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import model_meta
+from charrnn.scoring.counting import Baseline, counted_for_training
+from charrnn.scoring.score import Score
+from charrnn.scoring.validation import validation, validation_chars
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
-from charrnn.training import backends, memory, optim, recovery, runtime
+from charrnn.training import memory, optim, recovery
 from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.finetune import frozen_tensors
@@ -42,7 +43,9 @@ TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and se
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 Tensors = dict[str, np.ndarray]
-MakeSamples = Callable[[Tensors, dict[str, Any]], str]  # weights and their metadata -> text for a person
+MakeSamples = Callable[
+    [Tensors, dict[str, Any]], str
+]  # weights and their metadata -> text for a person
 
 
 class Progress(Protocol):
@@ -50,9 +53,16 @@ class Progress(Protocol):
 
     def say(self, text: str) -> None: ...
     def step(
-        self, step: int, total: int | None, chars: int, bits_per_char: float, seconds_left: float | None
+        self,
+        step: int,
+        total: int | None,
+        chars: int,
+        bits_per_char: float,
+        seconds_left: float | None,
     ) -> None: ...
-    def evaluated(self, step: int, total: int | None, recent: Recent, val: Score, best: bool) -> None: ...
+    def evaluated(
+        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
+    ) -> None: ...
     def sampled(self, step: int, text: str) -> None: ...
 
 
@@ -61,7 +71,14 @@ def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict
     vocabulary, first = corpus.vocabulary, int(corpus.split("train")[0])
     start = vocabulary.newline if vocabulary.newline is not None else first
     return model_meta(
-        kind, settings, vocabulary, corpus.mode, start, fingerprint=corpus.fingerprint, corpus=corpus.name, **more
+        kind,
+        settings,
+        vocabulary,
+        corpus.mode,
+        start,
+        fingerprint=corpus.fingerprint,
+        corpus=corpus.name,
+        **more,
     )
 
 
@@ -69,11 +86,20 @@ class Trainer:
     """A training in a run directory. settings must be filled (recipe.fill)."""
 
     def __init__(
-        self, settings: Settings, corpus: Corpus, run: RunDirectory, progress: Progress, *,
-        origins: dict[str, str] | None = None, make_samples: MakeSamples | None = None, checkpoint: Checkpoint | None = None,
-        began: float | None = None, weights: Tensors | None = None, mixed: Corpus | None = None,
+        self,
+        settings: Settings,
+        corpus: Corpus,
+        run: RunDirectory,
+        progress: Progress,
+        *,
+        origins: dict[str, str] | None = None,
+        make_samples: MakeSamples | None = None,
+        checkpoint: Checkpoint | None = None,
+        began: float | None = None,
+        weights: Tensors | None = None,
+        mixed: Corpus | None = None,
         lift: Sequence[tuple[int, float]] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
 
         weights: begin with these instead of random ones. mixed: an older text for a share of each batch (--mix).
@@ -96,27 +122,43 @@ class Trainer:
             raise SettingsError(
                 "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
             )
-        val_chars, shape = validation_chars(corpus, "val"), (training.batch_size, self.batches.longest)
-        vocabulary_size, backend = len(corpus.vocabulary), backends.expected_backend(settings, self.device)
+        val_chars, shape = (
+            validation_chars(corpus, "val"),
+            (training.batch_size, self.batches.longest),
+        )
+        vocabulary_size, backend = (
+            len(corpus.vocabulary),
+            backends.expected_backend(settings, self.device),
+        )
         expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)
         memory.check_memory(expected, settings, shape, self.device)
         recorded = checkpoint.surroundings.get("backend") if checkpoint is not None else None
-        self.backend, self.why_backend = backends.pick(settings, vocabulary_size, shape, self.device, recorded)
-        self.expected_memory = memory.expected_memory(settings, vocabulary_size, shape, self.backend, val_chars)
+        self.backend, self.why_backend = backends.pick(
+            settings, vocabulary_size, shape, self.device, recorded
+        )
+        self.expected_memory = memory.expected_memory(
+            settings, vocabulary_size, shape, self.backend, val_chars
+        )
         memory.check_memory(self.expected_memory, settings, shape, self.device)
-        self._evaluation_steps = FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
+        self._evaluation_steps = (
+            FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
+        )
         torch.manual_seed(training.seed)
         self.precision = backends.precision_of(settings.runtime, self.backend)
         self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, self.precision)
         if weights is not None:
-            self.model.load_tensors({name: torch.from_numpy(value) for name, value in weights.items()})
+            self.model.load_tensors(
+                {name: torch.from_numpy(value) for name, value in weights.items()}
+            )
         frozen = frozen_tensors(settings)
         for name, parameter in self.model.named_parameters():
             parameter.requires_grad_(name not in frozen)
         self.model.to(self.device)
         self.optimizer = optim.make_optimizer(self.model, training)
         self.average = WeightAverage(self.model, training.ema or 0.0)
-        self._update = make_step(self.model, self.optimizer, settings, corpus.mode, self.device, progress.say)
+        self._update = make_step(
+            self.model, self.optimizer, settings, corpus.mode, self.device, progress.say
+        )
         self._watch = Watch(self.model) if settings.runtime.watch else None
         self.place, self.plan, self.state = (
             Place(),
@@ -148,7 +190,9 @@ class Trainer:
         """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
-            self.progress.say(f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})")
+            self.progress.say(
+                f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})"
+            )
         while True:
             try:
                 return self.outcome(self._run())
@@ -156,8 +200,13 @@ class Trainer:
                 recovery.go_back(self, str(what))
             except torch.OutOfMemoryError:
                 # An evaluation computes in the mode for it; before the first there is no checkpoint.
-                at, shape = self.model.training, (self.settings.training.batch_size, self.batches.longest)
-                raise SettingsError(memory.too_large(shape if at else None, self.device, not self._is_fresh)) from None
+                at, shape = (
+                    self.model.training,
+                    (self.settings.training.batch_size, self.batches.longest),
+                )
+                raise SettingsError(
+                    memory.too_large(shape if at else None, self.device, not self._is_fresh)
+                ) from None
             except (IndexError, RuntimeError):  # what is no character is no row of the embedding
                 recovery.check_texts(self)
                 raise
@@ -213,7 +262,9 @@ class Trainer:
         """
         began = time.perf_counter()
         training, place = self.settings.training, self.place
-        rate = optim.learning_rate(place.step, self.plan, training, (training.lr or 0.0) * recovery.lr_factor(place))
+        rate = optim.learning_rate(
+            place.step, self.plan, training, (training.lr or 0.0) * recovery.lr_factor(place)
+        )
         with torch.no_grad():
             for index, nats in self._lift if place.step == 0 else ():
                 self.model.head.bias[index] += nats
@@ -242,9 +293,13 @@ class Trainer:
         self._session_s += time.perf_counter() - began
         self._step_ends.append(time.perf_counter())
         record = {
-            "step": place.step, "epoch": round(place.step / self.batches.steps_per_epoch, 4), "chars": done.chars,
-            "train_nats_per_char": done.nats_per_char, "grad_norm": done.norm, "lr": rate,
-        }  # fmt: skip
+            "step": place.step,
+            "epoch": round(place.step / self.batches.steps_per_epoch, 4),
+            "chars": done.chars,
+            "train_nats_per_char": done.nats_per_char,
+            "grad_norm": done.norm,
+            "lr": rate,
+        }
         if not done.is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
@@ -271,16 +326,25 @@ class Trainer:
         """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""
         tensors = {f"model.{name}": value for name, value in self.weights().items()}
         self.place.elapsed_s = self._elapsed()
-        tensors |= {f"optimizer.{name}": _to_numpy(value) for name, value in self.optimizer.tensors().items()}
-        tensors |= {f"average.{name}": _to_numpy(value) for name, value in self.average.tensors().items()}
+        tensors |= {
+            f"optimizer.{name}": _to_numpy(value)
+            for name, value in self.optimizer.tensors().items()
+        }
+        tensors |= {
+            f"average.{name}": _to_numpy(value) for name, value in self.average.tensors().items()
+        }
         tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
         recovery.check_finite(tensors)
         meta = self._meta(
-            "charrnn-checkpoint", step=self.place.step, place=place_to_dict(self.place), plan=dataclasses.asdict(self.plan),
-            epoch=self.place.step / self.batches.steps_per_epoch, origins=self._origins,
+            "charrnn-checkpoint",
+            step=self.place.step,
+            place=place_to_dict(self.place),
+            plan=dataclasses.asdict(self.plan),
+            epoch=self.place.step / self.batches.steps_per_epoch,
+            origins=self._origins,
             surroundings=runtime.surroundings(self.device, self.backend, self.precision),
             **({"lift": self._lift} if self._lift and not self.place.step else {}),
-        )  # fmt: skip
+        )
         self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
 
     def weights(self) -> Tensors:
@@ -295,18 +359,30 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
-        self.model.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()})
-        optimizer = {name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()}
+        self.model.load_tensors(
+            {name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()}
+        )
+        optimizer = {
+            name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()
+        }
         self.optimizer.load_tensors(optimizer)
-        self.average.load_tensors({name: torch.from_numpy(value) for name, value in checkpoint.average.items()})
+        self.average.load_tensors(
+            {name: torch.from_numpy(value) for name, value in checkpoint.average.items()}
+        )
         self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
         batch = self.batches.batch(checkpoint.step)
-        lanes = self.state[0].shape[1] if batch.fresh and self.state and self.state[0].dim() == 3 else len(batch.inputs)
+        lanes = (
+            self.state[0].shape[1]
+            if batch.fresh and self.state and self.state[0].dim() == 3
+            else len(batch.inputs)
+        )
         if [(part.dtype, part.shape) for part in self.state] != [
             (part.dtype, part.shape) for part in self.model.zero_state(lanes)
         ]:
             shown = one_line(str(checkpoint.path))
-            raise CheckpointError(f"{shown}: its carried state does not fit its network; use another")
+            raise CheckpointError(
+                f"{shown}: its carried state does not fit its network; use another"
+            )
         self.place, self.plan, self._lift = checkpoint.place, checkpoint.plan, checkpoint.lift
         now, before, steps_per_epoch = (
             self.settings.training,
@@ -319,7 +395,12 @@ class Trainer:
                 self.plan = self.plan.with_interval(name, getattr(wanted, f"{name}_steps"))
         if (now.budget, now.epochs, now.steps) != (before.budget, before.epochs, before.steps):
             self.plan = extended_plan(
-                self.plan, now, steps_per_epoch, self.place.step, self.place.elapsed_s, self._evaluation_steps
+                self.plan,
+                now,
+                steps_per_epoch,
+                self.place.step,
+                self.place.elapsed_s,
+                self._evaluation_steps,
             )
             self.place.evaluations_since_best = 0
 
@@ -329,7 +410,9 @@ class Trainer:
         timed_s = self._elapsed() - self._loop_began
         budget_s = seconds(training.budget, "--budget") if training.budget else math.inf
         is_enough = len(ends) >= TIMED_STEPS and timed_s >= TIMED_S
-        if not is_enough and not (len(ends) >= 3 and timed_s > budget_s / 10):  # slow steps must not eat the budget
+        if not is_enough and not (
+            len(ends) >= 3 and timed_s > budget_s / 10
+        ):  # slow steps must not eat the budget
             return False
         half = len(ends) // 2  # the first steps pay for caches and lazy set-up
         step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
@@ -344,8 +427,12 @@ class Trainer:
         self._last_look = (self.place.step, now)
         budget = self.settings.training.budget
         if budget is not None and then != self.place.step:
-            step_s = (now - at) / (self.place.step - then)  # evaluation, samples and checkpoints included
-            plan = corrected_plan(self.plan, self.place.step, step_s, seconds(budget, "--budget") - now)
+            step_s = (now - at) / (
+                self.place.step - then
+            )  # evaluation, samples and checkpoints included
+            plan = corrected_plan(
+                self.plan, self.place.step, step_s, seconds(budget, "--budget") - now
+            )
             if plan is not None:
                 self._adopt(plan)
 
@@ -369,15 +456,27 @@ class Trainer:
             place.train_nats = place.recent.score.nats_per_char
         is_best = math.isfinite(place.val_nats) and place.val_nats < place.best_nats
         if is_best:
-            place.best_nats, place.best_step, place.evaluations_since_best = place.val_nats, place.step, 0
+            place.best_nats, place.best_step, place.evaluations_since_best = (
+                place.val_nats,
+                place.step,
+                0,
+            )
         else:
             place.evaluations_since_best += 1
-        self.run.log({
-            "event": "eval", "step": place.step, "val_nats_per_char": val.nats_per_char, "val_bits_per_char": val.bits_per_char,
-            "val_chars": val.chars, "train_nats_per_char": place.train_nats, "best": is_best,
-            "grad_norm": place.recent.grad_norm, "clip_rate": place.recent.clip_rate,
-            "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
-        })  # fmt: skip
+        self.run.log(
+            {
+                "event": "eval",
+                "step": place.step,
+                "val_nats_per_char": val.nats_per_char,
+                "val_bits_per_char": val.bits_per_char,
+                "val_chars": val.chars,
+                "train_nats_per_char": place.train_nats,
+                "best": is_best,
+                "grad_norm": place.recent.grad_norm,
+                "clip_rate": place.recent.clip_rate,
+                "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
+            }
+        )
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
         news = self._watch.news() if self._watch is not None else None
         if news is not None:
@@ -395,7 +494,9 @@ class Trainer:
             self._save_best()
 
     def _save_best(self) -> None:
-        meta = self._meta("charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats)
+        meta = self._meta(
+            "charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats
+        )
         with self.average.in_place():
             self.run.save_best(self.weights(), meta)
 
@@ -415,7 +516,9 @@ class Trainer:
         left = None
         ends = self._step_ends
         if self.plan.total_steps is not None and len(ends) > 1:
-            left = (self.plan.total_steps - self.place.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
+            left = (
+                (self.plan.total_steps - self.place.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
+            )
         bits = record["train_nats_per_char"] / math.log(2)
         self.progress.step(self.place.step, self.plan.total_steps, record["chars"], bits, left)
 

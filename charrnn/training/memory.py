@@ -1,14 +1,9 @@
-"""Memory of a training: what it will take, known beforehand, and how malloc is told to hold on to it."""
+"""Memory of a training: what it will take, known beforehand."""
 
 from __future__ import annotations
 
 import contextlib
-import ctypes
-import os
-import sys
-from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -17,23 +12,33 @@ import torch
 from charrnn import storage
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
-from charrnn.insight.evaluate import CHUNK, LANES, MAX_SCORES
 from charrnn.layout import expected_shapes, sizes
+from charrnn.scoring.validation import CHUNK, LANES, MAX_SCORES
 
-# Numbers per character and hidden unit, measured (tests/test_memory.py): what each layer keeps for its backward pass,
+# Numbers per character and hidden unit, measured (tests/training/test_memory.py): what each layer keeps for its backward pass,
 # and what one layer at a time needs beside that.
 KEPT_AND_WORKING = {
-    ("kernel", "rnn"): (2, 2), ("kernel", "lstm"): (7, 7), ("kernel", "gru"): (6, 7), ("kernel", "gru-before"): (6, 6),
-    ("func", "rnn"): (2, 7), ("func", "lstm"): (9, 19), ("func", "gru"): (6, 18), ("func", "gru-before"): (6, 15),
-    ("torch", "rnn"): (2, 8), ("torch", "lstm"): (15, 9), ("torch", "gru"): (10, 8),
-}  # fmt: skip
+    ("kernel", "rnn"): (2, 2),
+    ("kernel", "lstm"): (7, 7),
+    ("kernel", "gru"): (6, 7),
+    ("kernel", "gru-before"): (6, 6),
+    ("func", "rnn"): (2, 7),
+    ("func", "lstm"): (9, 19),
+    ("func", "gru"): (6, 18),
+    ("func", "gru-before"): (6, 15),
+    ("torch", "rnn"): (2, 8),
+    ("torch", "lstm"): (15, 9),
+    ("torch", "gru"): (10, 8),
+}
 KEPT_BY_DROPOUT = 2  # more, by each layer
 # Numbers per character of text and of alphabet: logits, their logarithms and gradients; the kernel has gradients only.
 KEPT_BY_SCORES = {"kernel": 2, "func": 4, "torch": 4}
 
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own limit: version 2, or 1
-LIMITS = (("memory.max", "memory.current"), ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"))
-M_TRIM_THRESHOLD, M_MMAP_THRESHOLD = -1, -3  # of glibc's malloc.h
+LIMITS = (
+    ("memory.max", "memory.current"),
+    ("memory/memory.limit_in_bytes", "memory/memory.usage_in_bytes"),
+)
 
 
 @dataclass(frozen=True)
@@ -50,7 +55,11 @@ class Expected:
 
 
 def expected_memory(
-    settings: Settings, vocabulary_size: int, shape: tuple[int, int], backend: str, validation_chars: int
+    settings: Settings,
+    vocabulary_size: int,
+    shape: tuple[int, int],
+    backend: str,
+    validation_chars: int,
 ) -> Expected:
     """What training will take, to a third or so.
 
@@ -60,22 +69,33 @@ def expected_memory(
     batch_size, length = shape
     hidden, layers, _ = sizes(settings.model)
     parameters = sum(
-        int(np.prod(shape, dtype=object)) for shape in expected_shapes(settings.model, vocabulary_size).values()
+        int(np.prod(shape, dtype=object))
+        for shape in expected_shapes(settings.model, vocabulary_size).values()
     )
     piece = min(length, settings.training.checkpoint_every_chars or length)
     kept, working = KEPT_AND_WORKING[backend, settings.model.cell]
-    kept += (KEPT_BY_DROPOUT if settings.model.dropout else 0) + {"none": 0, "residual": 1, "dense": layers}[
-        settings.model.skip
-    ]
+    kept += (KEPT_BY_DROPOUT if settings.model.dropout else 0) + {
+        "none": 0,
+        "residual": 1,
+        "dense": layers,
+    }[settings.model.skip]
     scores = KEPT_BY_SCORES[backend] * vocabulary_size
     training = batch_size * piece * ((layers * kept + working) * hidden + scores)
     training += 2 * layers * batch_size * hidden * (length // piece)
-    validation = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size) * (working * hidden + scores) // 2
+    validation = (
+        min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size)
+        * (working * hidden + scores)
+        // 2
+    )
     moments = 2 if settings.training.optimizer == "adamw" else 0
-    return Expected(4 * _copies(settings) * parameters, 4 * moments * parameters, 4 * max(training, validation))
+    return Expected(
+        4 * _copies(settings) * parameters, 4 * moments * parameters, 4 * max(training, validation)
+    )
 
 
-def check_memory(expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device) -> None:
+def check_memory(
+    expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device
+) -> None:
     """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size."""
     free = free_memory_bytes(device)
     if free is not None and expected.total > free:
@@ -120,42 +140,14 @@ def _left_by_limits(folder: Path) -> list[int]:
     found = []
     for limit, used in LIMITS:
         with contextlib.suppress(OSError, ValueError, KeyError):  # "max": none
-            stat = dict(line.split() for line in (folder / limit).with_name("memory.stat").read_text().splitlines())
+            stat = dict(
+                line.split()
+                for line in (folder / limit).with_name("memory.stat").read_text().splitlines()
+            )
             cached = int(stat["active_file"]) + int(stat["inactive_file"])
-            found.append(max(0, int((folder / limit).read_text()) - int((folder / used).read_text()) + cached))
+            found.append(
+                max(
+                    0, int((folder / limit).read_text()) - int((folder / used).read_text()) + cached
+                )
+            )
     return found
-
-
-@cache
-def tune_malloc() -> str:
-    """Let glibc keep freed memory for the next step. Returns what was done, in words; elsewhere nothing is.
-
-    Otherwise each step's large tensors are mapped and unmapped anew: thousands of page faults a step or none, by luck.
-    """
-    reason = _malloc_left_alone(os.environ)
-    if reason:
-        return reason
-    try:
-        mallopt = ctypes.CDLL(None).mallopt
-    except (OSError, AttributeError):
-        return "as it is (no mallopt here)"
-    # Some versions of glibc refuse more than 32 MiB as a threshold for mmap. 1 is yes.
-    is_kept = any(mallopt(M_MMAP_THRESHOLD, size) == 1 for size in (1 << 30, 32 << 20))
-    is_kept = mallopt(M_TRIM_THRESHOLD, 0x7FFFFFFF) == 1 and is_kept
-    return "keeps freed memory (mallopt)" if is_kept else "as it is (mallopt refused)"
-
-
-def _malloc_left_alone(environment: Mapping[str, str]) -> str:
-    """Why malloc is not ours to set: another system or library, or the person has set it. Empty: it is."""
-    if sys.platform != "linux":
-        return "as it is (not Linux)"
-    with contextlib.suppress(OSError, ValueError):
-        if (os.confstr("CS_GNU_LIBC_VERSION") or "").startswith("glibc"):
-            for name in ("MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"):
-                if environment.get(name):
-                    return f"as {name} says"
-            for name, word in (("GLIBC_TUNABLES", "glibc.malloc."), ("LD_PRELOAD", "malloc")):
-                if word in environment.get(name, ""):
-                    return f"as {name} says"
-            return ""
-    return "as it is (not glibc)"

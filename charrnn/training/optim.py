@@ -23,10 +23,16 @@ ALIGNMENT = 16  # numbers: each parameter begins on a cache line, as one that to
 
 def learning_rate(step: int, plan: Plan, settings: TrainingSettings, peak: float) -> float:
     """The learning rate of this step (0-based): linear warm-up, then cosine or linear to zero, or constant."""
-    warmup = settings.warmup if plan.total_steps is None else min(settings.warmup, plan.total_steps // 5)
+    warmup = (
+        settings.warmup if plan.total_steps is None else min(settings.warmup, plan.total_steps // 5)
+    )
     rising = min(1.0, (step + 1) / (warmup + 1))
     progress = plan.progress(step)
-    falling = {"cosine": 0.5 * (1 + math.cos(math.pi * progress)), "linear": 1 - progress, "constant": 1.0}
+    falling = {
+        "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
+        "linear": 1 - progress,
+        "constant": 1.0,
+    }
     return peak * rising * falling[settings.schedule]
 
 
@@ -86,17 +92,23 @@ class FlatOptimizer:
         starts, end, decaying = [], 0, 0
         for _, parameter in named:
             starts.append(end)
-            end += -(-parameter.numel() // ALIGNMENT) * ALIGNMENT  # the gap stays 0: it changes no norm and no weight
+            end += (
+                -(-parameter.numel() // ALIGNMENT) * ALIGNMENT
+            )  # the gap stays 0: it changes no norm and no weight
             decaying = end if parameter.dim() >= 2 else decaying
         buffers = [torch.zeros(end) for _ in range(4 if settings.optimizer == "adamw" else 2)]
         self._values, self._grads = buffers[:2]
         self._pieces = [
-            _piece(name, parameter, [buffer[start : start + parameter.numel()] for buffer in buffers])
+            _piece(
+                name, parameter, [buffer[start : start + parameter.numel()] for buffer in buffers]
+            )
             for start, (name, parameter) in zip(starts, named, strict=True)
         ]
         ranges = ((slice(0, decaying), settings.weight_decay or 0.0), (slice(decaying, end), 0.0))
         self._groups = [
-            ([buffer[part] for buffer in buffers], decay) for part, decay in ranges if part.start < part.stop
+            ([buffer[part] for buffer in buffers], decay)
+            for part, decay in ranges
+            if part.start < part.stop
         ]
         self._is_adam = settings.optimizer == "adamw"
         self._steps = torch.tensor(0.0)
@@ -140,12 +152,18 @@ class FlatOptimizer:
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
         for piece in self._pieces if self._is_adam else []:
-            for key, target in (("exp_avg", piece.exp_avg), ("exp_avg_sq", piece.exp_avg_sq), ("step", self._steps)):
+            for key, target in (
+                ("exp_avg", piece.exp_avg),
+                ("exp_avg_sq", piece.exp_avg_sq),
+                ("step", self._steps),
+            ):
                 value = tensors.get(f"{piece.name}.{key}")
                 if value is None:
                     target.zero_()
                     continue
-                value = value.reshape(()) if key == "step" and value.numel() == 1 else value  # a file keeps it as (1,)
+                value = (
+                    value.reshape(()) if key == "step" and value.numel() == 1 else value
+                )  # a file keeps it as (1,)
                 if value.shape != target.shape:
                     raise CheckpointError(
                         f"the optimiser's {piece.name}.{key} has shape {tuple(value.shape)}, not {tuple(target.shape)}; "
@@ -177,7 +195,10 @@ class TorchOptimizer:
         self._model = model
         parameters = list(model.parameters())
         groups = [
-            {"params": [p for p in parameters if p.dim() >= 2], "weight_decay": settings.weight_decay or 0.0},
+            {
+                "params": [p for p in parameters if p.dim() >= 2],
+                "weight_decay": settings.weight_decay or 0.0,
+            },
             {"params": [p for p in parameters if p.dim() < 2], "weight_decay": 0.0},
         ]
         self._optimizer: torch.optim.Optimizer = (
@@ -270,8 +291,16 @@ def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:
 def _adamw(buffers: list[Tensor], steps: Tensor, lr: float, decay: float) -> None:
     """One update in place; what torch.optim.AdamW(fused=True) calls. buffers: values, gradients and both moments."""
     values, grads, exp_avg, exp_avg_sq = ([buffer] for buffer in buffers)
-    named: dict[str, Any] = {"beta1": BETAS[0], "beta2": BETAS[1], "eps": EPS, "amsgrad": False, "maximize": False}
-    torch._fused_adamw_(values, grads, exp_avg, exp_avg_sq, [], [steps], lr=lr, weight_decay=decay, **named)
+    named: dict[str, Any] = {
+        "beta1": BETAS[0],
+        "beta2": BETAS[1],
+        "eps": EPS,
+        "amsgrad": False,
+        "maximize": False,
+    }
+    torch._fused_adamw_(
+        values, grads, exp_avg, exp_avg_sq, [], [steps], lr=lr, weight_decay=decay, **named
+    )
 
 
 def _sgd(buffers: list[Tensor], lr: float, decay: float) -> None:

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import Settings
-from charrnn.insight.counting import Baseline
-from charrnn.insight.score import Score
+from charrnn.scoring.counting import Baseline
+from charrnn.scoring.score import Score
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,9 @@ class Place:
     evaluations_since_best: int = 0
     bad_steps: int = 0  # in a row
     skipped_steps: int = 0
-    rollbacks: int = 0  # how often the training went back to a checkpoint, each time with half the learning rate
+    rollbacks: int = (
+        0  # how often the training went back to a checkpoint, each time with half the learning rate
+    )
     clipped_steps: int = 0
     val_nats: float = math.nan
     train_nats: float = math.nan  # over the steps since the evaluation before the last
@@ -88,7 +90,8 @@ def place_to_dict(place: Place) -> dict[str, Any]:
     """JSON has no infinities: they become null."""
     values = dataclasses.asdict(place)
     return {
-        key: None if isinstance(value, float) and not math.isfinite(value) else value for key, value in values.items()
+        key: None if isinstance(value, float) and not math.isfinite(value) else value
+        for key, value in values.items()
     }
 
 
@@ -112,7 +115,9 @@ def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
         else:
             value = default if value is None else value
             fine = (
-                isinstance(default, float) and type(value) in (int, float) and (value is default or abs(value) < 1e300)
+                isinstance(default, float)
+                and type(value) in (int, float)
+                and (value is default or abs(value) < 1e300)
             )
         if not fine:
             raise ValueError(f"no {key} of a training")
@@ -132,7 +137,11 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | Non
     if place.best_step == 0:
         return "nothing was learnt: validation never got better than at the start; try another --lr, or more text"
     if place.val_nats > place.best_nats + 0.02 or (reason == "stopped improving" and gap > 0.1):
-        more = f"--dropout {min(0.7, dropout + 0.2):.1f}" if dropout < 0.6 else "a smaller --hidden-size"
+        more = (
+            f"--dropout {min(0.7, dropout + 0.2):.1f}"
+            if dropout < 0.6
+            else "a smaller --hidden-size"
+        )
         return (
             f"overfitting: validation was best at step {place.best_step:,} and those weights are kept; "
             f"to do better try {more}, or more text"
@@ -142,9 +151,7 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | Non
     if behind:
         return "underfitting: counting still does better; train for longer or raise --lr"
     if gap < 0.05 and dropout > 0:
-        return (
-            "underfitting: training text is no easier than validation; train for longer, or try a larger --hidden-size"
-        )
+        return "underfitting: training text is no easier than validation; train for longer, or try a larger --hidden-size"
     if gap > 0.3:
         return "a good fit, close to overfitting: more --dropout or more text will do more than more time"
     if place.best_step < 0.9 * place.step:

@@ -44,7 +44,9 @@ class Plan:
         if self.total_steps is None:
             return 0.0
         span = max(1, self.total_steps - self.start_step)
-        return min(1.0, self.start_progress + (1 - self.start_progress) * (step - self.start_step) / span)
+        return min(
+            1.0, self.start_progress + (1 - self.start_progress) * (step - self.start_step) / span
+        )
 
     def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
         """The plan from this step on, for another length.
@@ -53,7 +55,9 @@ class Plan:
         what it would be had this length been asked for from the start (a person asked for more).
         """
         progress = self.progress(step) if keep_rate else step / max(1, total_steps)
-        return dataclasses.replace(self, total_steps=max(step, total_steps), start_step=step, start_progress=progress)
+        return dataclasses.replace(
+            self, total_steps=max(step, total_steps), start_step=step, start_progress=progress
+        )
 
     def with_interval(self, name: str, steps: float | None) -> Plan:
         """Another interval for "eval", "save" or "sample"; at least one step."""
@@ -69,14 +73,18 @@ def plan_from_dict(values: Any) -> Plan:
     plan = Plan(**values)
     for name, low in least.items():
         value = getattr(plan, name)
-        if not (value is None and name != "start_step") and not (type(value) is int and low <= value < 1 << 53):
+        if not (value is None and name != "start_step") and not (
+            type(value) is int and low <= value < 1 << 53
+        ):
             raise ValueError(f"no {name} of a plan")
     if type(plan.start_progress) not in (int, float) or not 0 <= plan.start_progress <= 1:
         raise ValueError("no progress of a plan")
     return plan
 
 
-def first_plan(settings: TrainingSettings, steps_per_epoch: int, evaluation_steps: float = 0.0) -> Plan:
+def first_plan(
+    settings: TrainingSettings, steps_per_epoch: int, evaluation_steps: float = 0.0
+) -> Plan:
     """What is known before any step was timed. evaluation_steps: the work of one evaluation, in training steps."""
     total = settings.steps
     if settings.epochs is not None:
@@ -92,9 +100,14 @@ def first_plan(settings: TrainingSettings, steps_per_epoch: int, evaluation_step
 
 
 def decided_plan(
-    plan: Plan, settings: TrainingSettings, step: int, step_s: float, left_s: float,
-    evaluation_s: float = 0.0, evaluation_steps: float = 0.0,
-) -> Plan:  # fmt: skip
+    plan: Plan,
+    settings: TrainingSettings,
+    step: int,
+    step_s: float,
+    left_s: float,
+    evaluation_s: float = 0.0,
+    evaluation_steps: float = 0.0,
+) -> Plan:
     """Everything decided, at this step, from the seconds that a step and an evaluation take and those left of the budget.
 
     How often to evaluate follows from evaluation_steps, a count of characters: machines that differ decide the same.
@@ -102,7 +115,11 @@ def decided_plan(
 
     def steps_between(name: str, total: int) -> float:
         every = getattr(settings, f"{name}_every")
-        return seconds(every, name) / step_s if every else _usual_interval(name, total, evaluation_steps)
+        return (
+            seconds(every, name) / step_s
+            if every
+            else _usual_interval(name, total, evaluation_steps)
+        )
 
     total = plan.total_steps
     if total is None:
@@ -127,21 +144,30 @@ def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan 
 
 
 def extended_plan(
-    plan: Plan, settings: TrainingSettings, steps_per_epoch: int, step: int, elapsed_s: float, evaluation_steps: float = 0.0
-) -> Plan:  # fmt: skip
+    plan: Plan,
+    settings: TrainingSettings,
+    steps_per_epoch: int,
+    step: int,
+    elapsed_s: float,
+    evaluation_steps: float = 0.0,
+) -> Plan:
     """The plan of a resumed run that was asked to go on for longer. A budget goes on at the pace so far.
 
     Raises SettingsError if what is asked for is no longer.
     """
     total = first_plan(settings, steps_per_epoch).total_steps
     if plan.total_steps is None and (total is None or total >= step):
-        return dataclasses.replace(plan, total_steps=total)  # nothing was decided yet: simply the length
+        return dataclasses.replace(
+            plan, total_steps=total
+        )  # nothing was decided yet: simply the length
     if total is None:
         left_s = seconds(settings.budget or "", "--budget") - elapsed_s
         total = step + round(left_s * step / max(elapsed_s, 1e-3))
     planned = plan.total_steps or step
     if total < max(step, planned):
-        asked = next(f"--{key} {value}" for key in LENGTHS if (value := getattr(settings, key)) is not None)
+        asked = next(
+            f"--{key} {value}" for key in LENGTHS if (value := getattr(settings, key)) is not None
+        )
         raise SettingsError(
             f"{asked}: this run is at step {step:,} of {planned:,} after {elapsed_s:.0f}s; a resume can only be longer"
         )

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from charrnn.errors import CheckpointError, DivergedError
-from charrnn.insight.evaluate import score_batches, validation
-from charrnn.insight.score import Score
+from charrnn.scoring.score import Score
+from charrnn.scoring.validation import score_batches, validation
 from charrnn.terminal import one_line
 from charrnn.text.corpus import open_corpus
 from charrnn.training.checkpoint import load_newest
@@ -49,12 +49,18 @@ def judge(trainer: Trainer, val: Score | None = None) -> None:
     if val is None or math.isfinite(val.nats_per_char):
         learnt = trainer.batches.batch(max(0, place.step - 1))
         score = score_batches(trainer.model, iter([learnt._replace(fresh=True)]), trainer.device)
-        known = place.train_nats if math.isfinite(place.train_nats) else math.log(len(corpus.vocabulary))
+        known = (
+            place.train_nats
+            if math.isfinite(place.train_nats)
+            else math.log(len(corpus.vocabulary))
+        )
         if not has_jumped(score.nats_per_char, known):
             return
     val = validation(trainer.model, corpus, "val", trainer.device) if val is None else val
     if has_jumped(val.nats_per_char, place.val_nats):
-        raise Diverging(f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char")
+        raise Diverging(
+            f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char"
+        )
 
 
 def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
@@ -101,9 +107,17 @@ def go_back(trainer: Trainer, why: str) -> None:
     factor = lr_factor(trainer.place)
     for message in messages:
         trainer.progress.say(f"warning: {message}")
-    trainer.progress.say(f"warning: {what}; going back to step {checkpoint.step:,} with lr {peak * factor:.2g}")
-    run.log({
-        "event": "rollback", "step": checkpoint.step, "from_step": step, "reason": why, "rollbacks": tries + 1,
-        "lr_factor": factor,
-    })  # fmt: skip
+    trainer.progress.say(
+        f"warning: {what}; going back to step {checkpoint.step:,} with lr {peak * factor:.2g}"
+    )
+    run.log(
+        {
+            "event": "rollback",
+            "step": checkpoint.step,
+            "from_step": step,
+            "reason": why,
+            "rollbacks": tries + 1,
+            "lr_factor": factor,
+        }
+    )
     trainer.save()

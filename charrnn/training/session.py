@@ -15,11 +15,13 @@ from typing import Any
 from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.kernel.library import build
+from charrnn.machine import runtime
+from charrnn.machine.backends import candidates, training_rate, words
+from charrnn.machine.malloc import tune_malloc
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
 from charrnn.text import doctor
-from charrnn.training import finetune, recipe, runtime
-from charrnn.training.backends import candidates, training_rate, words
+from charrnn.training import finetune, recipe
 from charrnn.training.checkpoint import (
     Checkpoint,
     RunDirectory,
@@ -31,10 +33,15 @@ from charrnn.training.checkpoint import (
 )
 from charrnn.training.counted import CountingTrainer, check_flags
 from charrnn.training.loop import MakeSamples, Progress, Trainer
-from charrnn.training.memory import tune_malloc
 from charrnn.training.outcome import Outcome
 
-FREE_TO_CHANGE = {"save_every", "sample_every", "keep", "max_bytes", "watch"}  # no weight depends on these
+FREE_TO_CHANGE = {
+    "save_every",
+    "sample_every",
+    "keep",
+    "max_bytes",
+    "watch",
+}  # no weight depends on these
 CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
 LARGE_BYTES = 1_000_000_000
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
@@ -55,7 +62,9 @@ class Request:
     verbose: bool = False  # say what it runs on, and what memory it will take
 
 
-def train(request: Request, progress: Progress, make_samples: MakeSamples | None = None) -> tuple[Path, Outcome]:
+def train(
+    request: Request, progress: Progress, make_samples: MakeSamples | None = None
+) -> tuple[Path, Outcome]:
     """Do it. Returns the run directory and how it ended; "already done": nothing was left for a resume to do."""
     if request.resume and request.overwrite:
         raise SettingsError("--resume goes on with a run and --overwrite starts it anew; give one")
@@ -64,7 +73,9 @@ def train(request: Request, progress: Progress, make_samples: MakeSamples | None
     return _start(request, progress, make_samples)
 
 
-def _start(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
+def _start(
+    request: Request, progress: Progress, make_samples: MakeSamples | None
+) -> tuple[Path, Outcome]:
     settings, origins, old = finetune.begin(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
@@ -82,27 +93,42 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)), origins
         )
     path = request.run or (
-        request.runs / run_name(found.name) if request.overwrite else fresh_run(found.name, request.runs)
+        request.runs / run_name(found.name)
+        if request.overwrite
+        else fresh_run(found.name, request.runs)
     )
     source = finetune.prepare(old, settings, found, path) if old is not None else None
     vocabulary = source.vocabulary if source is not None else found.vocabulary
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
-        corpus, notes = corpora.build(found, settings.text, settings.training.seed, path / "corpus", vocabulary)
+        corpus, notes = corpora.build(
+            found, settings.text, settings.training.seed, path / "corpus", vocabulary
+        )
         mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
         about_text, warnings = doctor.at_start(found, settings.text)
         warnings += finetune.leaks(source, corpus) if source is not None else []
         all_notes = (*found.notes, *notes, *([source.note] if source is not None else []))
-        for line in (*(f"note: {note}" for note in all_notes), *(f"warning: {each}" for each in warnings)):
+        for line in (
+            *(f"note: {note}" for note in all_notes),
+            *(f"warning: {each}" for each in warnings),
+        ):
             progress.say(line)
-        common: dict[str, Any] = {"origins": origins, "make_samples": make_samples, "began": request.began}
+        common: dict[str, Any] = {
+            "origins": origins,
+            "make_samples": make_samples,
+            "began": request.began,
+        }
         trainer: Trainer | CountingTrainer
         if counts:
             trainer = CountingTrainer(settings, corpus, run, progress, **common)
         else:
-            start: dict[str, Any] = {"weights": source.weights, "lift": source.lift} if source is not None else {}
+            start: dict[str, Any] = (
+                {"weights": source.weights, "lift": source.lift} if source is not None else {}
+            )
             trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **start, **common)
-        sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
+        sizes = ", ".join(
+            f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items()
+        )
         progress.say(f"corpus: {about_text}")
         progress.say(f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}")
         if isinstance(trainer, CountingTrainer):
@@ -111,15 +137,24 @@ def _start(request: Request, progress: Progress, make_samples: MakeSamples | Non
             progress.say(_network_line(trainer, network))
             _say_surroundings(trainer, request, progress)
         run.clear(keep_corpora=texts)  # only now: whatever was wrong with the request has been said
-        about = {"command": sys.argv, "settings": settings.to_dict(), "origins": origins, "corpus": found.name}
+        about = {
+            "command": sys.argv,
+            "settings": settings.to_dict(),
+            "origins": origins,
+            "corpus": found.name,
+        }
         run.describe({"schema": 1} | about)
         return path, _fit(trainer)
 
 
-def _resume(request: Request, progress: Progress, make_samples: MakeSamples | None) -> tuple[Path, Outcome]:
+def _resume(
+    request: Request, progress: Progress, make_samples: MakeSamples | None
+) -> tuple[Path, Outcome]:
     path = request.run or run_to_resume(request.corpus, request.runs)
     if path.is_file():
-        raise CheckpointError(f"--run {one_line(str(path))} is a file; name the run directory to resume")
+        raise CheckpointError(
+            f"--run {one_line(str(path))} is a file; name the run directory to resume"
+        )
     if not path.is_dir():
         raise CheckpointError(f"no run {one_line(str(path))} to resume; train it without --resume")
     load_newest(path)  # a directory that is no run is left as it is, without even a lock
@@ -134,12 +169,17 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
         recorded = checkpoint.surroundings
         if settings.runtime.threads is None and type(recorded.get("threads")) is int:
             # The default is every core; an exact resume needs as many threads as there were.
-            now = settings.with_values("runtime", threads=max(1, min(recorded["threads"], os.cpu_count() or 1)))
+            now = settings.with_values(
+                "runtime", threads=max(1, min(recorded["threads"], os.cpu_count() or 1))
+            )
             runtime.prepare(now.runtime)
         run.rewind(checkpoint)
         common: dict[str, Any] = {
-            "origins": origins, "make_samples": make_samples, "checkpoint": checkpoint, "began": request.began,
-        }  # fmt: skip
+            "origins": origins,
+            "make_samples": make_samples,
+            "checkpoint": checkpoint,
+            "began": request.began,
+        }
         trainer: Trainer | CountingTrainer
         if checkpoint.model.counts:
             trainer = CountingTrainer(settings, corpus, run, progress, **common)
@@ -150,19 +190,31 @@ def _resume(request: Request, progress: Progress, make_samples: MakeSamples | No
         total, step = trainer.plan.total_steps, trainer.place.step
         trainer.settle()
         if trainer.is_done:
-            more = "all is counted" if checkpoint.model.counts else "a larger --budget, --epochs or --steps goes on"
+            more = (
+                "all is counted"
+                if checkpoint.model.counts
+                else "a larger --budget, --epochs or --steps goes on"
+            )
             progress.say(f"{one_line(str(path))} is already done at step {step:,}; {more}")
             return path, trainer.outcome("already done")
-        progress.say(f"resuming {one_line(str(path))} at step {step:,}{f' of {total:,}' if total else ''}")
+        progress.say(
+            f"resuming {one_line(str(path))} at step {step:,}{f' of {total:,}' if total else ''}"
+        )
         if isinstance(trainer, Trainer):
             _say_surroundings(trainer, request, progress)
         return path, _fit(trainer)
 
 
-def _compare_surroundings(trainer: Trainer, recorded: Mapping[str, Any], progress: Progress) -> None:
+def _compare_surroundings(
+    trainer: Trainer, recorded: Mapping[str, Any], progress: Progress
+) -> None:
     """Say what makes a resume inexact, if anything does."""
     here = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
-    changed = [f"{key} {recorded.get(key)} -> {here[key]}" for key in here if here[key] != recorded.get(key)]
+    changed = [
+        f"{key} {recorded.get(key)} -> {here[key]}"
+        for key in here
+        if here[key] != recorded.get(key)
+    ]
     if trainer.device.type != "cpu":
         changed.append(f"{trainer.device} adds up in no fixed order")
     if changed:
@@ -178,11 +230,15 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
     for key, origin in asked_origins.items():
         section = next(name for name in wants if key in wants[name])
         old, new = was[section][key], wants[section][key]
-        if old == new or (key == "budget" and old is not None and seconds(old, key) == seconds(new, key)):
+        if old == new or (
+            key == "budget" and old is not None and seconds(old, key) == seconds(new, key)
+        ):
             continue
         if key in LENGTHS:
             cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
-            settings = settings.with_values("training", **(cleared | {key: new}))  # Trainer refuses a shorter one
+            settings = settings.with_values(
+                "training", **(cleared | {key: new})
+            )  # Trainer refuses a shorter one
         elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING:
             settings = settings.with_values(section, **{key: new})
         else:
@@ -220,8 +276,12 @@ def _same_corpus(
         try:
             opened = corpora.open_corpus(folder, fingerprint)
         except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
-            opened, _ = corpora.build(found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary)
-            progress.say(f"note: {one_line(str(folder))} was damaged and is made anew from {one_line(request.corpus)}")
+            opened, _ = corpora.build(
+                found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
+            )
+            progress.say(
+                f"note: {one_line(str(folder))} was damaged and is made anew from {one_line(request.corpus)}"
+            )
     else:
         opened = corpora.open_corpus(folder, fingerprint)
     if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
@@ -249,7 +309,9 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
         trainer.stop(signal.Signals(number).name)
 
     present = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]  # nohup, background jobs
+    numbers = [
+        number for number in present if signal.getsignal(number) is not signal.SIG_IGN
+    ]  # nohup, background jobs
     old = {number: signal.signal(number, handle) for number in numbers}
     try:
         yield
@@ -261,7 +323,9 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
 def _network_line(trainer: Trainer, network: str) -> str:
     training = trainer.settings.training
     length = training.budget or (
-        f"{training.epochs:g} epochs" if training.epochs is not None else f"{training.steps:,} steps"
+        f"{training.epochs:g} epochs"
+        if training.epochs is not None
+        else f"{training.steps:,} steps"
     )
     shape = (
         f"{training.batch_size} lines"
@@ -283,7 +347,9 @@ def _say_surroundings(trainer: Trainer, request: Request, progress: Progress) ->
     )
     if request.verbose:
         on = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
-        progress.say(f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}")
+        progress.say(
+            f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}"
+        )
         progress.say(
             f"cells: {on['backend']} ({trainer.why_backend}); kernel: {build() or 'none'}; malloc: {tune_malloc()}"
         )

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from charrnn.config import Settings
+from charrnn.machine import runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.text.batches import IGNORED, Batch
-from charrnn.training import runtime
 from charrnn.training.optim import Optimizer
 
 
@@ -50,7 +50,10 @@ class TrainStep:
         device = self.model.head.bias.device
         before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
         chars = int((batch.targets != IGNORED).sum())
-        inputs, targets = (pinned(ids, device).to(device, non_blocking=True) for ids in (batch.inputs, batch.targets))
+        inputs, targets = (
+            pinned(ids, device).to(device, non_blocking=True)
+            for ids in (batch.inputs, batch.targets)
+        )
         self.optimizer.zero_grad()
         nats_per_char, after = self._backward(inputs, targets, before, chars, step)
         done = Stepped(nats_per_char, self.optimizer.clip(self._clip), after, chars)
@@ -59,7 +62,9 @@ class TrainStep:
         self.optimizer.step(lr)
         return done
 
-    def _backward(self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int) -> tuple[float, State]:
+    def _backward(
+        self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int
+    ) -> tuple[float, State]:
         """Gradients of the mean nats per character. Returns that mean and the state after the last character.
 
         With pieces, a forward pass keeps only the states between them; then each piece, from the last, is computed
@@ -83,7 +88,14 @@ class TrainStep:
         return float(sum(losses)), last
 
     def _backward_of_piece(
-        self, ids: Tensor, targets: Tensor, state: State, chars: int, d_after: State | None, step: int, piece: int
+        self,
+        ids: Tensor,
+        targets: Tensor,
+        state: State,
+        chars: int,
+        d_after: State | None,
+        step: int,
+        piece: int,
     ) -> tuple[Tensor, State]:
         """Add a piece's gradients to what is there. d_after: of its last state, from the piece behind it.
 
@@ -91,13 +103,17 @@ class TrainStep:
         """
         nats, after = self._nats(ids, targets, state, step, piece)
         loss = nats / chars
-        if d_after is None or not after[0].requires_grad:  # the latter: all below the head is frozen
+        if (
+            d_after is None or not after[0].requires_grad
+        ):  # the latter: all below the head is frozen
             loss.backward()
         else:
             torch.autograd.backward((loss, *after), (None, *d_after))
         return loss.detach(), tuple(part.detach() for part in after)
 
-    def _nats(self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int) -> tuple[Tensor, State]:
+    def _nats(
+        self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int
+    ) -> tuple[Tensor, State]:
         """Sum of nats and last state, with the dropout of this piece of this step: drawn again, it is the same."""
         self._seed_dropout(step, piece)
         return self.model.nats(ids, targets, state)

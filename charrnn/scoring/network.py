@@ -1,0 +1,125 @@
+"""A stored network as something that predicts: every character's nats, under each protocol."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from charrnn.config import RuntimeSettings
+from charrnn.machine import backends, runtime
+from charrnn.model.charmodel import CharModel
+from charrnn.modelfile import ModelFile
+from charrnn.scoring.score import Predictions
+from charrnn.scoring.validation import LINES, lane_batches, most_chars, window_batches
+from charrnn.text.batches import IGNORED, Batch, LineBatches
+
+
+def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
+    """The stored model on a device, dropout off. Raises SettingsError for a device that is not there."""
+    settings = dataclasses.replace(
+        model_file.settings, runtime=dataclasses.replace(RuntimeSettings(), device=device_name)
+    )
+    device = runtime.prepare(settings.runtime)
+    backend = backends.expected_backend(settings, device)
+    # No dropout at all, so that dynamic evaluation can switch to training: cuDNN has gradients only there.
+    model = CharModel(
+        dataclasses.replace(settings.model, dropout=0.0), len(model_file.vocabulary), backend
+    )
+    model.load_tensors(
+        {name: torch.from_numpy(value) for name, value in model_file.tensors.items()}
+    )
+    return model.to(device).eval(), device
+
+
+def load_scorer(model_file: ModelFile, device_name: str) -> NetworkScorer:
+    """The stored model behind the seam. Raises SettingsError for a device that is not there."""
+    return NetworkScorer(*load_model(model_file, device_name), model_file.vocabulary.newline)
+
+
+class NetworkScorer:
+    """A network behind the seam of score.py. Dropout must be off (model.eval())."""
+
+    def __init__(self, model: CharModel, device: torch.device, newline: int | None) -> None:
+        self.model, self.device, self._newline = model, device, newline
+
+    def predictions(
+        self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
+    ) -> Iterator[Predictions]:
+        state = None
+        for batch, places in self._placed_batches(ids, protocol, window, detailed):
+            with torch.inference_mode():
+                if batch.fresh or state is None:
+                    state = self.model.zero_state(len(batch.inputs))
+                logits, state = self.model(batch.inputs.to(self.device), state)
+                found = predictions_of(logits, batch.targets.to(self.device), places, detailed)
+            yield found
+
+    def _placed_batches(
+        self, ids: np.ndarray, protocol: str, window: int, in_order: bool
+    ) -> Iterator[tuple[Batch, np.ndarray]]:
+        """Batches, and where in ids each of their targets stands."""
+        most = most_chars(self.model)
+        if protocol == "lines":
+            assert self._newline is not None
+            lines = LineBatches(ids, self._newline, LINES)
+            for chosen in lines.in_order(most, by_length=not in_order):
+                batch = lines.collate(chosen)
+                places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+                yield from _shortened(batch, places, most)
+        elif len(ids) > 1:
+            place = 1
+            for batch in (
+                window_batches(ids, window, most)
+                if protocol == "windowed"
+                else lane_batches(ids, 1, most)
+            ):
+                places = np.arange(place, place + batch.targets.numel()).reshape(
+                    batch.targets.shape
+                )
+                yield from _shortened(batch, places, most)
+                place += batch.targets.numel()
+
+
+def _shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
+    """The batch in pieces of at most `most` characters, the state carried: a file may be one long line."""
+    width = max(1, most // len(batch.inputs))
+    for start in range(0, batch.inputs.shape[1], width):
+        piece = slice(start, start + width)
+        yield (
+            Batch(
+                batch.inputs[:, piece], batch.targets[:, piece], fresh=batch.fresh and start == 0
+            ),
+            places[:, piece],
+        )
+
+
+def predictions_of(
+    logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
+) -> Predictions:
+    """logits (B, T, V), targets and places (B, T)."""
+    logits, targets = logits.flatten(0, 1), targets.flatten()
+    counted = targets != IGNORED
+    if not bool(counted.all()):
+        places, logits, targets = (
+            places.reshape(-1)[_numpy(counted)],
+            logits[counted],
+            targets[counted],
+        )
+    nats = F.cross_entropy(logits, targets, reduction="none")
+    found = Predictions(places.reshape(-1), _numpy(nats).astype(np.float64))
+    if not detailed:
+        return found
+    likeliest, guesses = logits.max(1)
+    ranks = 1 + (logits > logits.gather(1, targets[:, None])).sum(1)
+    guess_nats = torch.logsumexp(logits, 1) - likeliest
+    return found._replace(
+        ranks=_numpy(ranks), guesses=_numpy(guesses), guess_nats=_numpy(guess_nats)
+    )
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return values.cpu().numpy()

@@ -1,0 +1,436 @@
+"""The contract of the command line, as a person or a script meets it: one line, the right exit code, clean streams."""
+
+import json
+import math
+import os
+import shutil
+import sys
+
+import pytest
+
+from charrnn.cli.main import ALIASES
+
+
+def one_line(done, code):
+    """The program's single line of complaint."""
+    assert done.returncode == code, done.stderr
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("charrnn: ")
+    assert done.stdout == ""
+    return lines[0]
+
+
+WRONG_OPTIONS = [
+    (["train", "--lr", "inf"], "--lr: 'inf' is not a finite number"),
+    (["train", "--lr", "nan"], "--lr: 'nan' is not a finite number"),
+    (["train", "--lr", "-1"], "--lr: -1 is below 0"),
+    (["train", "--dropout", "1.0"], "--dropout: 1.0 must be below 1"),
+    (["train", "--clip", "-5"], "--clip: -5 is below 0"),
+    (["train", "--hidden-size", "0"], "--hidden-size: 0 is below 1"),
+    (["train", "--batch-size", "x"], "--batch-size: 'x' is not a whole number"),
+    (["train", "--seed", "-1"], "--seed: -1 is below 0"),
+    (["train", "--seed", str(2**64)], "is above 9223372036854775807"),
+    (["train", "--cell", "lstn"], "did you mean lstm?"),
+    (["train", "--split", "0.9,0.3"], "add up to 1"),
+    (["train", "--budget", "soon"], "is not a duration; write 90s, 5m or 1h"),
+    (["train", "--epochs", "3", "--steps", "5"], "--epochs and --steps both say how long"),
+    (["train", "--no-such"], "No such option: --no-such"),
+    (["train", "--hiden-size", "3"], "No such option: --hiden-size"),
+    (["train", "--config", "nowhere.toml"], "presets: latex, linux, names, shakespeare, tiny"),
+    (["train", "--config", "names", "--config", "tiny"], "--config given 2 times"),
+    (["train", "--set", "training.lrr=1"], "did you mean lr?"),
+    (["train", "--set", "lr=1"], "write it as section.key=value"),
+    (["train", "--encoding", "klingon"], "not a text encoding"),
+    (["train", "--encoding", "rot13"], "not a text encoding"),
+    (["train", "--cell", "gru-before", "--backend", "torch"], "use --backend own"),
+    (["train", "--resume", "--overwrite"], "give one"),
+    (["eval", "--file", "x", "--text", "y"], "--file and --text both say what to score"),
+    (["eval", "--protocol", "windows"], "choose stateful or windowed"),
+    (["eval", "--protocol", "windowed", "--window", "0"], "--window 0"),
+    (["eval", "--split", "dev"], "choose train, val or test"),
+    (["nonsense"], "nonsense"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "says"), WRONG_OPTIONS)
+def test_a_wrong_option_is_one_line_and_2(charrnn, arguments, says):
+    assert says in one_line(charrnn(*arguments), 2)
+
+
+@pytest.mark.parametrize("name", ["cuda:7", "gpu", "tpu"])
+def test_a_device_that_is_not_there_is_named_with_those_that_are(charrnn, tmp_path, name):
+    line = one_line(charrnn("train", "names", "--device", name), 2)
+    assert f"--device {name!r} is not here; this machine has cpu" in line
+    assert not (tmp_path / "runs").exists()
+
+
+def test_a_network_that_cannot_fit_is_refused_before_it_is_made(charrnn, tmp_path):
+    line = one_line(
+        charrnn("train", "names", "--hidden-size", 65536, "--num-layers", 64, "--quiet"), 2
+    )
+    assert "GB are free; try --hidden-size" in line
+    assert not (tmp_path / "runs" / "names").exists()
+
+
+def test_tf32_without_a_gpu_is_refused(charrnn):
+    import torch
+
+    if torch.cuda.is_available():
+        pytest.skip("this machine has CUDA")
+    done = charrnn("train", "names", "--precision", "tf32")
+    assert "needs a CUDA device" in one_line(done, 2)
+
+
+WRONG_TEXTS = {
+    "empty": (b"", "is empty"),
+    "bom": (b"\xef\xbb\xbf", "is empty"),
+    "one": (b"a", "too few"),
+    "latin": ("na\u00efve caf\u00e9 ".encode("latin-1") * 30, "byte 0xef at offset 2, line 1"),
+    "utf16": ("text in two bytes".encode("utf-16"), "--encoding utf-16"),
+    "surrogate": (b"text \xed\xa0\x80 text", "byte 0xed at offset 5"),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_TEXTS)
+def test_a_wrong_text_is_one_line_and_3(charrnn, tmp_path, name):
+    data, says = WRONG_TEXTS[name]
+    (tmp_path / "text.txt").write_bytes(data)
+    assert says in one_line(charrnn("train", "text.txt"), 3)
+    assert not (tmp_path / "runs" / "text").exists()
+
+
+def test_a_missing_file_names_close_ones_and_what_is_shipped(charrnn, tmp_path):
+    (tmp_path / "shakespeare.txt").write_text("x")
+    line = one_line(charrnn("train", "shakespear.txt"), 3)
+    assert "near it: shakespeare.txt; corpora that come with charrnn: names, surnames" in line
+
+
+TRAIN = ["--hidden-size", 8, "--steps", 12, "--batch-size", 4, "--threads", 1]
+
+
+@pytest.fixture
+def few(tmp_path):
+    from conftest import FEW
+
+    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
+    return "few.txt"
+
+
+def test_train_writes_a_run_and_ends_with_one_json_object(charrnn, tmp_path, few):
+    done = charrnn("train", few, *TRAIN, "--json")
+    assert done.returncode == 0
+    found = json.loads(done.stdout)
+    assert found["schema"] == 1
+    assert {
+        "run",
+        "step",
+        "epochs",
+        "parameters",
+        "chars_seen",
+        "elapsed_s",
+        "train_chars_per_s",
+        "val_nats_per_char",
+        "val_bits_per_char",
+        "best_val_nats_per_char",
+        "weights_sha256",
+        "device",
+    } <= set(found)
+    assert found["run"] == "runs/few"
+    assert found["step"] == 12
+    assert found["val_bits_per_char"] == pytest.approx(found["val_nats_per_char"] / math.log(2))
+    assert {path.name for path in (tmp_path / "runs/few").iterdir()} >= {
+        "model.safetensors",
+        "metrics.jsonl",
+        "samples.txt",
+        "run.json",
+    }
+
+
+def test_a_second_training_of_a_corpus_gets_a_directory_of_its_own(charrnn, tmp_path, few):
+    for expected in ("runs/few", "runs/few-2", "runs/few-3"):
+        assert json.loads(charrnn("train", few, *TRAIN, "--json").stdout)["run"] == expected
+
+
+def test_without_a_terminal_there_are_no_escapes_and_no_carriage_returns(charrnn, few):
+    done = charrnn("train", few, *TRAIN)
+    assert done.stdout == ""
+    assert "\x1b" not in done.stderr and "\r" not in done.stderr
+    assert "val" in done.stderr and "now: charrnn sample runs/few" in done.stderr
+
+
+def test_resuming_a_finished_run_still_ends_with_its_json_object(charrnn, few):
+    first = json.loads(charrnn("train", few, *TRAIN, "--json").stdout)
+    again = json.loads(charrnn("train", "--resume", "--json").stdout)
+    assert again["reason"] == "already done"
+    assert again["weights_sha256"] == first["weights_sha256"]
+
+
+def test_names_that_are_not_utf8_are_no_obstacle(tmp_path, few):
+    import subprocess
+
+    os.rename(tmp_path / few, os.path.join(os.fsencode(tmp_path), b"q\xff.txt"))
+    command = [
+        sys.executable,
+        "-m",
+        "charrnn",
+        "train",
+        b"q\xff.txt",
+        "--run",
+        b"r\xff",
+        "--steps",
+        "2",
+        "--json",
+        "--threads",
+        "1",
+    ]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, timeout=100)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["step"] == 2
+
+
+def test_a_closed_standard_output_is_5(tmp_path, run):
+    import subprocess
+
+    done = subprocess.run(
+        f"{sys.executable} -m charrnn sample runs/few >&-",
+        shell=True,
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_quiet_still_tells_what_matters(charrnn, tmp_path):
+    (tmp_path / "crlf.txt").write_bytes(b"".join(b"line %d\r\n" % n for n in range(60)))
+    assert (
+        "carriage returns"
+        in charrnn("train", "crlf.txt", "--steps", 1, "--hidden-size", 4, "--quiet").stderr
+    )
+
+
+def test_repeated_lines_are_refused_for_what_they_are(charrnn, tmp_path):
+    (tmp_path / "same.txt").write_text("Hello there\n" * 300)
+    assert "the text has 1 distinct lines (--no-deduplicate keeps repeats)" in one_line(
+        charrnn("train", "same.txt", "-q"), 3
+    )
+
+
+def test_stdin_trains_and_resumes_without_the_text(charrnn, few, tmp_path):
+    text = (tmp_path / few).read_text()
+    assert charrnn("train", "-", *TRAIN, stdin=text).returncode == 0
+    done = charrnn("train", "--resume", "--steps", 20, "--json")
+    assert json.loads(done.stdout)["step"] == 20
+
+
+def test_python_m_and_aliases_and_environment_reach_the_settings(charrnn):
+    done = charrnn(
+        "train",
+        "--rnn-size",
+        77,
+        "--seq-len",
+        33,
+        "--grad-clip",
+        2,
+        "--print-config",
+        env={"CHARRNN_LR": "0.25"},
+    )
+    assert "hidden_size = 77  # --hidden-size" in done.stdout
+    assert "seq_length = 33" in done.stdout and "clip = 2.0" in done.stdout
+    assert "lr = 0.25  # environment" in done.stdout
+
+
+def test_aliases_never_shadow_a_real_option():
+    from charrnn.config import FIELDS
+
+    assert not {name.replace("-", "_") for name in ALIASES} & set(FIELDS)
+
+
+def test_a_misspelt_environment_variable_is_an_error(charrnn):
+    assert "did you mean dropout?" in one_line(charrnn("train", env={"CHARRNN_DROPOUTS": "0.1"}), 2)
+
+
+@pytest.fixture
+def run(trained, tmp_path):
+    """A copy of a trained run: runs/few in the test's own directory."""
+    shutil.copytree(trained, tmp_path / "runs/few")
+    return "runs/few"
+
+
+def test_eval_prints_bits_per_character_beside_counting_and_xz(charrnn, run):
+    found = json.loads(charrnn("eval", run, "--json").stdout)
+    assert found["split"] == "test" and found["protocol"] == "lines"
+    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
+    assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
+    assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_char"]))
+
+
+def test_eval_shows_a_table_to_people(charrnn, run):
+    shown = charrnn("eval", "--split", "val").stdout
+    assert "this run" in shown and "-gram (Kneser-Ney)" in shown and "uniform" in shown
+
+
+def test_eval_of_the_validation_split_is_what_training_saw(charrnn, run, tmp_path):
+    found = json.loads(charrnn("eval", "--split", "val", "--json").stdout)
+    rows = [
+        json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
+    ]
+    best = min(row["val_nats_per_char"] for row in rows if row.get("event") == "eval")
+    assert found["nats_per_char"] == pytest.approx(best, rel=1e-6)
+
+
+def test_eval_of_a_text_counts_its_characters_and_the_newline(charrnn, run):
+    assert json.loads(charrnn("eval", "--text", "Anna", "--json").stdout)["chars"] == 5
+
+
+def test_eval_of_a_file_equals_eval_of_its_text(charrnn, run, tmp_path):
+    (tmp_path / "x.txt").write_text("Anna\nOtto\n")
+    by_file = json.loads(charrnn("eval", "--file", "x.txt", "--json").stdout)
+    by_text = json.loads(charrnn("eval", "--text", "Anna\nOtto", "--json").stdout)
+    assert by_file["nats_per_char"] == pytest.approx(by_text["nats_per_char"])
+    assert by_file["chars"] == 10
+
+
+def test_eval_names_unknown_characters_and_skips_them_on_request(charrnn, run):
+    line = one_line(charrnn("eval", "--text", "Anna\u00e9!"), 3)
+    assert (
+        "2 characters, the first at position 4" in line
+        and "U+00E9 LATIN SMALL LETTER E WITH ACUTE" in line
+    )
+    assert (
+        json.loads(charrnn("eval", "--text", "Anna\u00e9!", "--unknown", "skip", "--json").stdout)[
+            "chars"
+        ]
+        == 5
+    )
+
+
+def test_eval_of_a_file_names_unknown_characters_with_their_counts(charrnn, run, tmp_path):
+    (tmp_path / "x.txt").write_text("Anna\nZo\u00eb\nNo\u00eb\u00e9\n")
+    line = one_line(charrnn("eval", "--file", "x.txt"), 3)
+    assert "x.txt has 3 characters, the first at position 7, that are not among the" in line
+    assert "'\u00eb' U+00EB LATIN SMALL LETTER E WITH DIAERESIS x2" in line
+    assert (
+        json.loads(charrnn("eval", "--file", "x.txt", "--unknown", "skip", "--json").stdout)[
+            "chars"
+        ]
+        == 11
+    )
+
+
+@pytest.mark.parametrize("command", ["sample", "eval"])
+def test_what_is_not_a_checkpoint_is_refused_with_3(charrnn, tmp_path, command):
+    (tmp_path / "x.pt").write_bytes(b"PK\x03\x04 not ours")
+    assert "is not a charrnn checkpoint" in one_line(charrnn(command, "x.pt"), 3)
+    assert "no run under runs/" in one_line(charrnn(command), 3)
+    assert "no run or checkpoint nowhere" in one_line(charrnn(command, "nowhere"), 3)
+
+
+def test_a_pickle_given_as_checkpoint_runs_no_code(charrnn, tmp_path):
+    import torch
+
+    class Canary:
+        def __reduce__(self):
+            return (os.mkdir, (str(tmp_path / "canary"),))
+
+    torch.save({"model": Canary()}, tmp_path / "evil.pt")
+    assert "is not a charrnn checkpoint" in one_line(charrnn("sample", "evil.pt"), 3)
+    assert not (tmp_path / "canary").exists()
+
+
+def test_a_model_alone_is_evaluated_on_a_file_and_says_what_it_lacks(charrnn, run, tmp_path):
+    shutil.copy(tmp_path / run / "model.safetensors", tmp_path / "shared.safetensors")
+    assert "pass --file or --text" in one_line(charrnn("eval", "shared.safetensors"), 3)
+    assert charrnn("eval", "shared.safetensors", "--text", "Ida").returncode == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full on this system")
+@pytest.mark.parametrize(
+    "arguments",
+    [["sample", "runs/few"], ["eval", "runs/few", "--json"], ["train", "--print-config"]],
+)
+def test_a_full_standard_output_is_5(tmp_path, run, arguments):
+    import subprocess
+
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", *arguments],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            cwd=tmp_path,
+        )
+    assert done.returncode == 5, done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_unwritable_place_is_5(charrnn, few, tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "file/run" in one_line(charrnn("train", few, "--run", "file/run", "--quiet"), 5)
+
+
+@pytest.mark.parametrize("lr", ["1e30", "1e300"])
+def test_divergence_at_the_first_step_is_4_too(charrnn, few, lr):
+    done = charrnn("train", few, *TRAIN, "--lr", lr, "--quiet")
+    assert done.returncode == 4, done.stderr
+    *told, last = done.stderr.splitlines()
+    assert "training diverged" in last and "after going back 3 times" in last
+    assert [line.startswith("warning: training diverged") for line in told] == [True] * 3
+
+
+def test_divergence_is_4_and_names_what_is_kept(charrnn, few):
+    done = charrnn(
+        "train",
+        few,
+        "--hidden-size",
+        8,
+        "--steps",
+        400,
+        "--lr",
+        "1e30",
+        "--clip",
+        0,
+        "--quiet",
+        "--optimizer",
+        "sgd",
+        "--cell",
+        "rnn",
+    )
+    assert done.returncode == 4, done.stderr
+    assert "training diverged" in done.stderr
+    assert "last good checkpoint is runs/few/checkpoints/step-00000000.safetensors" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"),
+    [({}, "1000"), ({"GOMP_SPINCOUNT": "7"}, "7"), ({"OMP_WAIT_POLICY": "ACTIVE"}, None)],
+)
+def test_waiting_threads_soon_sleep_unless_a_person_says_otherwise(monkeypatch, given, expected):
+    from charrnn.cli import main
+
+    monkeypatch.setattr("sys.argv", ["charrnn", "--version"])
+    for name in ("OMP_WAIT_POLICY", "GOMP_SPINCOUNT"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in given.items():
+        monkeypatch.setenv(name, value)
+    with pytest.raises(SystemExit):
+        main.main()
+    assert os.environ.get("GOMP_SPINCOUNT") == expected
+    monkeypatch.delenv("GOMP_SPINCOUNT", raising=False)
+
+
+def test_training_without_the_kernel_is_asked_for_by_its_variable(charrnn):
+    done = charrnn(
+        "train",
+        "names",
+        "--config",
+        "tiny",
+        "--steps",
+        "2",
+        "--verbose",
+        env={"CHARRNN_KERNEL": "off"},
+    )
+    assert done.returncode == 0, done.stderr
+    assert "kernel: none" in done.stderr
