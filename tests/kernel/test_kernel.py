@@ -596,7 +596,7 @@ def test_ctrl_c_is_answered_at_once(how):
 
 def child(**changes):
     """The environment of a process that finds the package and these tests."""
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "kernel")))
     return {
         **os.environ,
         "PYTHONPATH": paths,
