@@ -399,8 +399,8 @@ class Run:
 
     def run(self, data: bytes, number: int) -> bool:
         from charrnn.modelfile import read_model
-        from charrnn.sampling.constraints import training_text
         from charrnn.sampling.engine import Sampler
+        from charrnn.texts import OpenedRun
         from charrnn.training.session import Request, train
 
         if len(data) < 2:
@@ -443,9 +443,9 @@ class Run:
         else:
             model = refused(read_model, run, codes=(3,))
             if model is not None:
-                known = training_text(model)
+                known = OpenedRun(model).novelty
                 for sample in refused(Sampler, model).generate(1, length=9, seed=1):
-                    _ = known and known.is_novel(sample)
+                    _ = known and known.is_novel(sample.data)
             layers = () if "ngram" in str(source) else (("--", {"steps": 8}),)
             code = (
                 refused(

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.insight.cells import Trace
     from charrnn.insight.search import Found, Search
     from charrnn.modelfile import ModelFile
+    from charrnn.texts import OpenedRun
 
 CHARS, MOST_CHARS = 50_000, 1_000_000
 SHOWN_CHARS, MOST_SHOWN_CHARS = 1000, 20_000  # everything about them is held at once
@@ -68,22 +69,23 @@ def cells(
     check_outputs(None, csv, json)
 
     from charrnn.modelfile import newest_run, read_model
+    from charrnn.texts import OpenedRun
 
-    run = run or newest_run(Path("runs"))
-    model, shown = read_model(run), one_line(str(run))
+    place = run or newest_run(Path("runs"))
+    opened = OpenedRun(read_model(place))
+    shown = one_line(str(place))
     if show is None:
-        _search(model, shown, chars or CHARS, top or 1, csv, json)
+        _search(opened, shown, chars or CHARS, top or 1, csv, json)
     else:
-        _show(model, shown, show, chars or SHOWN_CHARS, csv, json)
+        _show(opened, shown, show, chars or SHOWN_CHARS, csv, json)
 
 
-def _search(
-    model: ModelFile, shown: str, chars: int, top: int, csv: Path | None, json: bool
-) -> None:
+def _search(run: OpenedRun, shown: str, chars: int, top: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import held_out
     from charrnn.insight.search import Found, search
 
-    ids = held_out(model, chars)
+    model = run.model
+    ids = held_out(run, chars)
     typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
     found = search(model, ids, top)
     rows = [one._asdict() for one in found.found]
@@ -152,14 +154,13 @@ def row_of(one: Found) -> list[str]:
     ]
 
 
-def _show(
-    model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None, json: bool
-) -> None:
+def _show(run: OpenedRun, shown: str, cell: str, chars: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
+    model = run.model
     name, unit = named(model, cell)
-    ids = held_out(model, chars)
+    ids = held_out(run, chars)
     found = trace(model, ids)
     values = found.activations[name][:, unit]
     rows = _rows(model, found, values)

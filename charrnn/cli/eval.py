@@ -171,20 +171,22 @@ def evaluate(
 
     from charrnn.modelfile import newest_run, read_model
     from charrnn.scoring import evaluation as scoring
+    from charrnn.texts import OpenedRun
 
     model_file = read_model(run or newest_run(Path("runs")))
+    opened = OpenedRun(model_file)
     how = scoring.How(
         protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache
     )
     if file is None and text is None:
-        scored = scoring.text_of_split(model_file, split)
+        scored = scoring.text_of_split(opened, split)
     else:
         given_text = {
             "encoding": encoding or model_file.settings.text.encoding,
             "errors": errors or "strict",
         }
         settings, _ = resolve([("--", dataclasses.asdict(model_file.settings.text) | given_text)])
-        scored = scoring.text_given(model_file, file, text, settings.text, unknown or "error")
+        scored = scoring.text_given(opened, file, text, settings.text, unknown or "error")
     if per_char:
         rows = scoring.characters_of(model_file, scored, how)
         _write_json(rows) if json else _show_characters(rows)
@@ -195,7 +197,7 @@ def evaluate(
         _write_json(numbered) if json else write_stdout(_ranking(rows), raw=True)
         return
     result = scoring.evaluated(
-        model_file, scored, how, baselines is not False, lambda note: typer.echo(note, err=True)
+        opened, scored, how, baselines is not False, lambda note: typer.echo(note, err=True)
     )
     result = {"run": str(model_file.path), "step": model_file.meta.get("step")} | result
     _write_json([result]) if json else _show(result)

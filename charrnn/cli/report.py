@@ -35,13 +35,14 @@ def report(
 
     from charrnn.cli.novelty_view import verdict
     from charrnn.modelfile import newest_run, read_model
-    from charrnn.report.contents import gather, run_of
+    from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
     from charrnn.storage import json_line, write_atomically
+    from charrnn.texts import OpenedRun
 
     model = read_model(run or newest_run(Path("runs")))
-    place = out or run_of(model) / "report.html"
-    contents = gather(run_of(model), model, verdict, lambda text: typer.echo(text, err=True))
+    place = out or folder_of(model) / "report.html"
+    contents = gather(OpenedRun(model), verdict, lambda text: typer.echo(text, err=True))
     made = page(contents)
     write_atomically(place, made, "--out")
     if json:

@@ -12,8 +12,8 @@ import typer
 from charrnn.errors import CheckpointError, SettingsError
 
 if TYPE_CHECKING:
-    from charrnn.sampling.constraints import TrainingText
     from charrnn.sampling.engine import Sample
+    from charrnn.texts import Novelty
 
 MAX_PRIME_BYTES = 16 << 20
 TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = (
@@ -253,12 +253,12 @@ def sample(
         Tally,
         accepted,
         ranked,
-        training_text,
         tries_allowed,
     )
     from charrnn.sampling.decode import Decoding, checked_seed
     from charrnn.sampling.engine import Sampler
     from charrnn.terminal import one_line, write_stdout
+    from charrnn.texts import OpenedRun
 
     decoding = Decoding(temp, top_k, top_p, min_p, repetition_penalty)
     constraints = Constraints(novel, unique, matching, min_length, max_length)
@@ -312,7 +312,7 @@ def sample(
         [prompt] = sampler.generate(1, **how | {"length": 0})
         how["length"] = constraints.length(model.mode, model.vocabulary.unit, prompt, until, length)
     as_it_comes = not (lines or json or rank or constraints)
-    known = None if as_it_comes else training_text(model)
+    known = None if as_it_comes else OpenedRun(model).novelty
     if novel and known is None:
         place = one_line(str(model.path))
         raise CheckpointError(
@@ -366,17 +366,17 @@ def sample(
 
 
 def _lines(
-    samples: Iterable[Sample], known: TrainingText | None, verdicts: list[bool | None]
+    samples: Iterable[Sample], known: Novelty | None, verdicts: list[bool | None]
 ) -> Iterator[bytes]:
     """A line for each sample. verdicts: whether each is novel, if the training text is known."""
     for one in samples:
         if known:
-            verdicts.append(known.is_novel(one))
+            verdicts.append(known.is_novel(one.data))
         yield one.data + b"\n"
 
 
 def _objects(
-    samples: Iterable[Sample], known: TrainingText | None, seed: int, *, rank: bool, novel: bool
+    samples: Iterable[Sample], known: Novelty | None, seed: int, *, rank: bool, novel: bool
 ) -> Iterator[bytes]:
     """A JSON object for each sample; novel: all of them have been found to be."""
     from charrnn.sampling.constraints import bits_per_char, ranked
@@ -390,7 +390,7 @@ def _objects(
             "chars": one.chars,
             "bits_per_char": bits_per_char(one),
             **({"rank": place} if rank else {}),
-            "novel": novel or (known.is_novel(one) if known else None),
+            "novel": novel or (known.is_novel(one.data) if known else None),
             "seed": seed,
             "index": one.index,
         }

@@ -26,6 +26,7 @@ from charrnn.scoring.figures import figures, measured, split_rule
 from charrnn.scoring.overlap import described
 from charrnn.scoring.score import Score, tallied
 from charrnn.terminal import one_line
+from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
 
@@ -42,7 +43,7 @@ SPLIT_NAMES = {"test": "test text", "val": "validation text"}
 SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
-def run_of(model: ModelFile) -> Path:
+def folder_of(model: ModelFile) -> Path:
     """The run a report is about. Raises CheckpointError if the model lies in none."""
     if model.run is None:
         raise CheckpointError(
@@ -52,27 +53,30 @@ def run_of(model: ModelFile) -> Path:
 
 
 def gather(
-    run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+    run: OpenedRun, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
 ) -> dict[str, Any]:
     """All that a page shows. verdict_of_copies: words for what insight.novelty found.
 
     Raises CheckpointError if the run's text is not the model's.
     """
-    metrics, about = record.read_metrics(run / "metrics.jsonl"), record.read_about(run / "run.json")
-    results = [found for split in ("test", "val") if (found := _scored(model, split, say))]
+    model = run.model
+    folder = folder_of(model)
+    metrics = record.read_metrics(folder / "metrics.jsonl")
+    about = record.read_about(folder / "run.json")
+    results = [found for split in ("test", "val") if (found := _scored(run, split, say))]
     training = model.settings.training
     return {
-        "title": run.resolve().name,
+        "title": folder.resolve().name,
         "version": __version__,
         "summary": _summary(model),
-        "status": _status(run, model, metrics),
+        "status": _status(folder, model, metrics),
         "key": _key_figures(model, metrics, results),
         "charts": curves.charts(metrics, training.clip, len(model.vocabulary)),
         "remarks": _remarks(metrics),
         "results": _results(results),
-        "samples": _samples(run / "samples.txt"),
-        "novelty": _novelty(model, verdict_of_copies, say),
-        "cells": _cells(model, say),
+        "samples": _samples(folder / "samples.txt"),
+        "novelty": _novelty(run, verdict_of_copies, say),
+        "cells": _cells(run, say),
         "settings": _settings(model, about),
         "files": _files(model),
     }
@@ -178,10 +182,11 @@ def _remarks(metrics: record.Metrics) -> list[str]:
 # Results
 
 
-def _scored(model: ModelFile, split: str, say: Say) -> dict[str, Any] | None:
+def _scored(run: OpenedRun, split: str, say: Say) -> dict[str, Any] | None:
     """What `charrnn eval` finds on a split, or on as much of its beginning as can be scored in some seconds."""
+    model = run.model
     try:
-        text = text_of_split(model, split)
+        text = text_of_split(run, split)
     except CorpusError:
         return None  # this run keeps no such text
     size = sum(each.size for each in model.tensors.values())
@@ -191,7 +196,7 @@ def _scored(model: ModelFile, split: str, say: Say) -> dict[str, Any] | None:
     say(f"scoring {len(text.ids):,} characters of the {split} text")
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
-        found = evaluated(model, text, How(), split == "test" or not len(corpus.split("test")), say)
+        found = evaluated(run, text, How(), split == "test" or not len(corpus.split("test")), say)
     else:
         found = _figures_alone(model, text)
         found["notes"].append(
@@ -324,20 +329,21 @@ def _samples(path: Path) -> dict[str, Any]:
 
 
 def _novelty(
-    model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+    run: OpenedRun, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
 ) -> dict[str, Any]:
     """A small version of `charrnn eval --samples`; or why there is none."""
     how = "charrnn eval RUN --samples 1000"
+    model = run.model
     lines = model.mode == "lines"
     count = NOVEL_LINES if lines else NOVEL_STREAMS
     size = 0 if model.counts else sum(each.size for each in model.tensors.values())
     try:
-        train = len(text_of_split(model, "train").ids)
+        train = len(text_of_split(run, "train").ids)
         if train > LARGE_TEXT or 8 * count * (50 if lines else 500) * size > NOVELTY_WORK:
             why = "Looking for copies takes longer than a page should for this text or network."
             return {"why": why, "how": how}
         say(f"drawing {count} samples to see what they copy")
-        found = examine(model, Question(count))
+        found = examine(run, Question(count))
     except (CheckpointError, CorpusError) as error:
         return {"why": str(error), "how": how}
     shares, held = found["lines"], f"{found['held_out']['split']} text"
@@ -387,10 +393,11 @@ def _signs(text: str) -> str:
 # Cells
 
 
-def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
+def _cells(run: OpenedRun, say: Say) -> dict[str, Any] | None:
     """The viewer's text and activations, with the cells that were found in more of that text."""
+    model = run.model
     try:
-        text = text_of_split(model, None)
+        text = text_of_split(run, None)
     except CorpusError:
         return None
     if model.counts:

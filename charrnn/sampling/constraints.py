@@ -16,17 +16,11 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from charrnn.errors import CheckpointError, SettingsError
-from charrnn.modelfile import ModelFile
+from charrnn.errors import SettingsError
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
 from charrnn.terminal import one_line
-from charrnn.text.novelty import read_filter
-
-if TYPE_CHECKING:
-    from charrnn.text.corpus import Corpus
+from charrnn.texts import Novelty
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
 LEAST_TRIES, TRIES_PER_TEXT = 10_000, 1_000
@@ -196,7 +190,7 @@ def accepted(
     tally: Tally,
     tries: int,
     constraints: Constraints,
-    known: TrainingText | None = None,
+    known: Novelty | None = None,
 ) -> Iterator[Sample]:
     """The first tally.wanted samples that satisfy the constraints, in the order of their draws; fewer after `tries`.
 
@@ -226,7 +220,7 @@ def accepted(
 
 
 def _refusal(
-    sample: Sample, constraints: Constraints, seen: set[bytes], known: TrainingText | None
+    sample: Sample, constraints: Constraints, seen: set[bytes], known: Novelty | None
 ) -> str:
     """Why a text is not kept, in a word; nothing if it is. What is cheap is asked first."""
     text = _shown(sample)
@@ -239,7 +233,7 @@ def _refusal(
     if sample.data in seen:
         return "repeat"
     if constraints.novel:
-        is_novel = known.is_novel(sample) if known else None
+        is_novel = known.is_novel(sample.data) if known else None
         if not is_novel:
             return "doubtful" if is_novel is None else "known"
     return ""
@@ -262,86 +256,3 @@ def ranked(samples: Iterable[Sample]) -> list[Sample]:
         return (math.inf if bits is None else bits, sample.index)
 
     return sorted(samples, key=key)
-
-
-# Novelty
-
-
-class TrainingText:
-    """What a run still holds of the texts its model learnt from: a filter, a copy, or both, of each."""
-
-    def __init__(self, parts: list[_Part], unit: str) -> None:
-        self._parts, self._unit = parts, unit
-
-    def is_novel(self, sample: Sample) -> bool | None:
-        """Is it in no training text: as a whole line, or in a stream as any piece? None: that cannot be told.
-
-        True is never a guess. An empty text is not novel.
-        """
-        if not sample.data:
-            return False
-        held = [part.holds(sample, self._unit) for part in self._parts]
-        return False if True in held else None if None in held else True
-
-
-def training_text(model: ModelFile) -> TrainingText | None:
-    """The training text as far as it lies beside a model; None if it does not, or is damaged."""
-    fingerprint = model.meta.get("fingerprint")
-    if model.run is None or not isinstance(fingerprint, str):
-        return None
-    folder = model.run / "corpus"
-    # A run resumed with --allow-corpus-change has learnt from several texts; all of them lie there.
-    stems = {
-        file.stem
-        for ending in (".json", ".novel")
-        for file in folder.glob("[0-9a-f]" * 16 + ending)
-    }
-    others = [_fingerprint(folder / f"{stem}.json") for stem in sorted(stems - {fingerprint[:16]})]
-    parts = [_Part(folder, each, model) for each in (fingerprint, *others)]
-    return (
-        TrainingText(parts, model.vocabulary.unit)
-        if all(part.filter or part.corpus for part in parts)
-        else None
-    )
-
-
-class _Part:
-    """One training text: its filter is asked first, then, where that is in doubt, the text itself."""
-
-    def __init__(self, folder: Path, fingerprint: str, model: ModelFile) -> None:
-        self._folder, self._fingerprint, self._model = folder, fingerprint, model
-        found = read_filter(folder / f"{fingerprint[:16]}.novel", model.mode, model.vocabulary.unit)
-        self.filter = found if found and found.fingerprint.startswith(fingerprint) else None
-
-    @cached_property
-    def corpus(self) -> Corpus | None:
-        """The run's copy, read once to its end: a damaged one must not make a text look new."""
-        from charrnn.text.corpus import open_corpus  # seldom needed, and slow to load
-
-        try:
-            found = open_corpus(self._folder, self._fingerprint)
-        except CheckpointError:
-            return None
-        fits = found.vocabulary == self._model.vocabulary and found.mode == self._model.mode
-        return found if fits else None
-
-    def holds(self, sample: Sample, unit: str) -> bool | None:
-        if self.filter and not self.filter.may_hold(sample.text if unit == "char" else sample.data):
-            return False
-        if self.corpus is None:
-            return None
-        ids = self.corpus.vocabulary.lookup(self.corpus.vocabulary.codes(sample.data))
-        return bool((ids >= 0).all()) and self.corpus.contains(
-            ids, whole_line=self.corpus.mode == "lines"
-        )
-
-
-def _fingerprint(description: Path) -> str:
-    """Of the corpus that a file describes; the file's name, which is its beginning, if that cannot be read."""
-    try:
-        from charrnn.text.corpus import described  # as above
-
-        found = described(description).get("fingerprint")
-    except CheckpointError:
-        return description.stem
-    return found if isinstance(found, str) and found[:16] == description.stem else description.stem

@@ -23,11 +23,11 @@ from charrnn.scoring.detail import characters, likeliest_first, outliers, ranked
 from charrnn.scoring.figures import figures, gain, measured, split_rule, text_sha256
 from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
-from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.corpus import Corpus
 from charrnn.text.counting import count
 from charrnn.text.ngram import NGram
 from charrnn.text.reading import encode_file, encode_text
-from charrnn.texts import training_corpora
+from charrnn.texts import OpenedRun
 
 
 @dataclass(frozen=True)
@@ -58,17 +58,13 @@ class Text:
 
 
 def text_of_split(
-    model_file: ModelFile, split: str | None, *, advice: str = "pass --file or --text"
+    run: OpenedRun, split: str | None, *, advice: str = "pass --file or --text"
 ) -> Text:
     """ "train", "val" or "test" (None: test if there is one, else val) of the run's own text. advice: where it is not there.
 
     Raises CheckpointError if the model lies in no run with its text, CorpusError if that part is empty.
     """
-    if model_file.run is None or "fingerprint" not in model_file.meta:
-        raise CheckpointError(f"{model_file.path} lies in no run directory with its text; {advice}")
-    corpus = open_corpus(model_file.run / "corpus", model_file.meta["fingerprint"])
-    if corpus.vocabulary != model_file.vocabulary:
-        raise CheckpointError(f"{model_file.run}/corpus is not the text of this model; {advice}")
+    corpus = run.own_corpus(advice)
     chosen = split or ("test" if len(corpus.split("test")) else "val")
     ids = corpus.split(chosen)
     if len(ids) < 2:
@@ -77,9 +73,10 @@ def text_of_split(
 
 
 def text_given(
-    model_file: ModelFile, file: Path | None, text: str | None, settings: TextSettings, unknown: str
+    run: OpenedRun, file: Path | None, text: str | None, settings: TextSettings, unknown: str
 ) -> Text:
     """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
+    model_file = run.model
     if file is not None:
         ids, missing = encode_file(file, settings, model_file.vocabulary, unknown)
     else:
@@ -93,7 +90,7 @@ def text_given(
     corpus = None
     if file is not None:
         try:
-            corpus = text_of_split(model_file, "train").corpus
+            corpus = text_of_split(run, "train").corpus
         except (CheckpointError, CorpusError):
             corpus = None  # a model that travels alone has only its own figure
     return Text(ids, None, str(file) if file is not None else None, corpus, missing)
@@ -121,9 +118,10 @@ def open_scorer(model_file: ModelFile, device_name: str) -> Scorer:
 
 
 def evaluated(
-    model_file: ModelFile, text: Text, how: How, with_baselines: bool, note: Callable[[str], None]
+    run: OpenedRun, text: Text, how: How, with_baselines: bool, note: Callable[[str], None]
 ) -> dict[str, Any]:
     """The whole card of figures: strict JSON, and what the table for people is made of."""
+    model_file = run.model
     protocol = protocol_of(model_file, how)
     ids, mode, vocabulary = text.ids, model_file.mode, model_file.vocabulary
     newline = vocabulary.newline if mode == "lines" else None
@@ -161,11 +159,7 @@ def evaluated(
             f"{kind} that the model does not know left out or replaced: that flatters the score"
         )
     train = text.corpus.split("train") if text.corpus is not None else None
-    learnt = (
-        [corpus.split("train") for corpus in training_corpora(model_file)]
-        if text.corpus is not None
-        else []
-    )
+    learnt = run.training_splits if text.corpus is not None else []
     if sum(map(len, learnt)) + len(ids) > MAX_BASELINE_CHARS:
         note(
             f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: n-grams, compressors and overlap left out"
@@ -211,8 +205,8 @@ def evaluated(
         found["warnings"] += warnings(found["overlap"], mode)
         if newline is not None and known is not None:
             found["unseen"] = _unseen(~known.known, ids, newline, tally, ngram)
-    if not is_own and text.corpus is not None and model_file.run is not None:
-        found["warnings"] += inherited(model_file.run / "corpus", ids, vocabulary, mode)
+    if not is_own and text.corpus is not None:
+        found["warnings"] += inherited(run.inherited_filters, ids, vocabulary, mode)
     if newline is not None and text.file is not None:
         found |= outliers(ids, tally, newline, vocabulary)
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -12,7 +11,7 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
 from charrnn.text.linehash import SENTENCE, common, every_line, hash_lines
 from charrnn.text.matching import longest_run
-from charrnn.text.novelty import DOUBT, inherited_filters, lines_held
+from charrnn.text.novelty import DOUBT, NoveltyFilter, lines_held
 from charrnn.text.vocabulary import Vocabulary
 
 PIECE = 1 << 20  # characters at a time
@@ -107,9 +106,10 @@ def warnings(found: dict[str, Any], mode: str) -> list[str]:
     return said
 
 
-def inherited(folder: Path, ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> list[str]:
-    """What flatters a score because the model that a fine-tuning began with had learnt it, in words. folder: corpus/."""
-    filters = inherited_filters(folder, mode, vocabulary.unit)
+def inherited(
+    filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str
+) -> list[str]:
+    """What flatters a score because the model that a fine-tuning started from learnt it, in words."""
     held, asked = lines_held(filters, ids, vocabulary, mode) if filters else (0, 0)
     if not asked or held <= DOUBT * asked:
         return []

@@ -153,17 +153,6 @@ def read_filter(path: Path, mode: str, unit: str) -> NoveltyFilter | None:
     return NoveltyFilter(words, mode, fingerprint)
 
 
-def inherited_filters(folder: Path, mode: str, unit: str) -> list[NoveltyFilter]:
-    """Those in a run's corpus/ whose texts are not there: of what the model learnt that a fine-tuning began with."""
-    stems = sorted(path.stem for path in folder.glob("[0-9a-f]" * 16 + ".novel"))
-    found = (
-        read_filter(folder / f"{stem}.novel", mode, unit)
-        for stem in stems
-        if not (folder / f"{stem}.json").exists()
-    )
-    return [each for each in found if each is not None]
-
-
 def lines_held(
     filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> tuple[int, int]:

@@ -44,10 +44,11 @@ from charrnn.storage import (
     write_tensors,
 )
 from charrnn.terminal import one_line
+from charrnn.texts import STEM
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
 
-CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
+CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
 
 

@@ -23,6 +23,7 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, Survey, open_corpus, translate
 from charrnn.text.novelty import DOUBT, lines_held, read_filter
 from charrnn.text.vocabulary import Vocabulary, describe
+from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import Checkpoint
 
 NEW_SHARE = 5e-7  # of probability that all new characters together have at the start, after any text, at most
@@ -137,11 +138,7 @@ def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> So
         )
     train = found.censuses["train"].counts
     text = _own_text(old, shown, found.mode) if settings.training.mix else None
-    filters = (
-        old.run.glob("corpus/" + "[0-9a-f]" * 16 + ".novel")
-        if old.run and old.mode == found.mode
-        else ()
-    )
+    filters = OpenedRun(old).filter_files if old.mode == found.mode else []
     weights = extended(old, vocabulary, train[list(old.vocabulary.symbols)])
     shares = train[symbols] / train.sum() * (1 - settings.training.mix)
     note = _note(old, found, settings, vocabulary)
@@ -151,7 +148,7 @@ def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> So
         lift_to_shares(old, vocabulary, shares),
         note,
         text,
-        tuple(sorted(filters)),
+        tuple(filters),
     )
 
 
@@ -236,7 +233,7 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
     try:
         if old.run is None:
             raise CheckpointError("it lies in no run")
-        text = open_corpus(old.run / "corpus", old.meta.get("fingerprint"))
+        text = OpenedRun(old).corpus(old.meta.get("fingerprint"))
         if text.vocabulary != old.vocabulary:
             raise CheckpointError(f"{one_line(str(text.path))} has another vocabulary")
     except CheckpointError as error:

@@ -16,6 +16,7 @@ from charrnn.scoring.dynamic import SEGMENT, DynamicScorer, Rule
 from charrnn.scoring.evaluation import How, evaluated, text_of_split
 from charrnn.scoring.network import NetworkScorer
 from charrnn.scoring.score import tallied
+from charrnn.texts import OpenedRun
 
 CPU = torch.device("cpu")
 SETTINGS = ModelSettings(cell="gru", hidden_size=5, num_layers=2, embedding_size=3, dropout=0.0)
@@ -125,9 +126,9 @@ def test_both_figures_stand_side_by_side_and_the_stored_model_is_untouched(strea
         if path.is_file()
     }
     model_file = read_model(stream)
-    text = text_of_split(model_file, "test")
-    static = evaluated(model_file, text, How(), False, print)
-    both = evaluated(model_file, text, How(dynamic=True), False, print)
+    text = text_of_split(OpenedRun(model_file), "test")
+    static = evaluated(OpenedRun(model_file), text, How(), False, print)
+    both = evaluated(OpenedRun(model_file), text, How(dynamic=True), False, print)
     assert both["nats_per_char"] == static["nats_per_char"] and static["dynamic"] is None
     dynamic = both["dynamic"]
     assert dynamic["chars"] == both["chars"] == len(text.ids) - 1
@@ -145,8 +146,8 @@ def test_both_figures_stand_side_by_side_and_the_stored_model_is_untouched(strea
 
 def test_a_cache_s_figure_stands_beside_too(stream):
     model_file = read_model(stream)
-    text = text_of_split(model_file, "test")
-    both = evaluated(model_file, text, How(cache=60, dynamic=True), True, print)
+    text = text_of_split(OpenedRun(model_file), "test")
+    both = evaluated(OpenedRun(model_file), text, How(cache=60, dynamic=True), True, print)
     cache = both["cache"]
     assert cache["chars"] == both["chars"] and cache["length"] == 60
     assert cache["gain_nats_per_char"] == pytest.approx(
@@ -162,4 +163,6 @@ def test_a_cache_s_figure_stands_beside_too(stream):
 def test_windows_are_no_stream_to_remember(stream, how):
     model_file = read_model(stream)
     with pytest.raises(SettingsError, match="leave out --protocol windowed"):
-        evaluated(model_file, text_of_split(model_file, "test"), how, False, print)
+        evaluated(
+            OpenedRun(model_file), text_of_split(OpenedRun(model_file), "test"), how, False, print
+        )

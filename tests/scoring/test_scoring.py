@@ -12,7 +12,7 @@ import pytest
 
 from charrnn.config import Settings, TextSettings, resolve
 from charrnn.errors import CorpusError, SettingsError
-from charrnn.modelfile import read_model
+from charrnn.modelfile import ModelFile, read_model
 from charrnn.scoring import bootstrap, compressors
 from charrnn.scoring.compressors import added_bytes, reach_note
 from charrnn.scoring.counting import CountingScorer, score_of
@@ -33,6 +33,7 @@ from charrnn.text import ngram
 from charrnn.text.counting import count
 from charrnn.text.novelty import lines_held, make_filter, write_filter
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.texts import OpenedRun
 
 LETTERS = Vocabulary("char", (10, *range(97, 123)))
 
@@ -288,22 +289,22 @@ def test_filters_tell_which_lines_an_earlier_text_may_hold(tmp_path):
     half = ids_of("".join(f"{name}\n" for name in [*old[:50], *new[:50]]))
     held, asked = lines_held([made], half, LETTERS, "lines")
     assert asked == 100 and 50 <= held <= 55
-    write_filter(
-        tmp_path / ("0" * 16 + ".novel"),
-        ids_of("".join(f"{n}\n" for n in old)),
-        LETTERS,
-        "lines",
-        "0" * 64,
-    )
-    assert (
-        "50 of 50 lines"
-        in inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines")[0]
-    )
-    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in new)), LETTERS, "lines") == []
-    (tmp_path / ("0" * 16 + ".json")).write_text(
-        "{}"
-    )  # the text itself is there: it is compared exactly instead
-    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines") == []
+
+
+def test_a_score_of_what_an_earlier_model_learnt_is_called_flattered(tmp_path):
+    names = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmno" for c in "pqrst"]
+    old = ids_of("".join(f"{name}\n" for name in names[:140]))
+    new = ids_of("".join(f"{name}\n" for name in names[140:]))
+    model = ModelFile(tmp_path / "model.safetensors", Settings(), LETTERS, "lines", 0, {}, {})
+    (tmp_path / "corpus").mkdir()
+    file = tmp_path / "corpus" / ("0" * 16 + ".novel")
+    write_filter(file, old, LETTERS, "lines", "0" * 64)
+    filters = OpenedRun(model).inherited_filters
+    assert "50 of 50 lines" in inherited(filters, old[:200], LETTERS, "lines")[0]
+    assert inherited(filters, new, LETTERS, "lines") == []
+    # Where the text itself is there, it is compared exactly instead.
+    file.with_suffix(".json").write_text("{}")
+    assert OpenedRun(model).inherited_filters == []
 
 
 def test_known_lines_equal_a_naive_search():
@@ -432,8 +433,8 @@ def model_file(trained, one_thread):
 
 
 def test_a_typed_text_stands_beside_uniform(model_file):
-    text = text_given(model_file, None, "Anna", resolve([])[0].text, "error")
-    found = evaluated(model_file, text, How(), True, print)
+    text = text_given(OpenedRun(model_file), None, "Anna", resolve([])[0].text, "error")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
     assert found["baselines"] == {"uniform": math.log2(len(model_file.vocabulary))}
     assert (
         found["data"]["name"] == "--text" and found["overlap"] is None and found["interval"] is None
@@ -441,8 +442,8 @@ def test_a_typed_text_stands_beside_uniform(model_file):
 
 
 def test_the_card_of_a_split_names_its_text(model_file, trained):
-    text = text_of_split(model_file, "val")
-    found = evaluated(model_file, text, How(), True, print)
+    text = text_of_split(OpenedRun(model_file), "val")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
     (about,) = (json.loads(path.read_text()) for path in (trained / "corpus").glob("*.json"))
     assert found["data"] == {
         "name": "few",
@@ -460,25 +461,27 @@ def test_the_card_of_a_split_names_its_text(model_file, trained):
 
 
 def test_a_file_of_training_lines_is_scored_over_its_new_lines_too(model_file, tmp_path):
-    corpus = text_of_split(model_file, "train").corpus
+    corpus = text_of_split(OpenedRun(model_file), "train").corpus
     known = model_file.vocabulary.decode(corpus.split("train")).split("\n")[:9]
     (tmp_path / "more.txt").write_text("\n".join(["Annaa", *known, "Otta"]) + "\n")
     settings, _ = resolve([])
-    text = text_given(model_file, tmp_path / "more.txt", None, settings.text, "error")
-    found = evaluated(model_file, text, How(), True, print)
+    text = text_given(OpenedRun(model_file), tmp_path / "more.txt", None, settings.text, "error")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
     assert (
         found["overlap"]["duplicate_lines"] == 9 and "9 of 11 lines (81.8%)" in found["warnings"][0]
     )
     (tmp_path / "new.txt").write_text("Annaa\nOtta\n")
-    alone = text_given(model_file, tmp_path / "new.txt", None, settings.text, "error")
-    expected = evaluated(model_file, alone, How(), True, print)
+    alone = text_given(OpenedRun(model_file), tmp_path / "new.txt", None, settings.text, "error")
+    expected = evaluated(OpenedRun(model_file), alone, How(), True, print)
     assert found["unseen"]["ngram"] == pytest.approx(expected["baselines"]["ngram"])
     assert found["unseen"]["lines"] == 2 and found["unseen"]["chars"] == expected["chars"] == 11
     assert found["unseen"]["nats_per_char"] == pytest.approx(expected["nats_per_char"], rel=1e-6)
 
 
 def test_the_score_of_the_training_text_is_warned_of(model_file):
-    found = evaluated(model_file, text_of_split(model_file, "train"), How(), False, print)
+    found = evaluated(
+        OpenedRun(model_file), text_of_split(OpenedRun(model_file), "train"), How(), False, print
+    )
     assert found["overlap"] is None and "the text it learnt from" in found["warnings"][0]
 
 
@@ -487,7 +490,9 @@ def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
 ):
     monkeypatch.setattr("charrnn.scoring.evaluation.MAX_BASELINE_CHARS", 100)
     said = []
-    found = evaluated(model_file, text_of_split(model_file, "val"), How(), True, said.append)
+    found = evaluated(
+        OpenedRun(model_file), text_of_split(OpenedRun(model_file), "val"), How(), True, said.append
+    )
     assert (
         set(found["baselines"]) == {"uniform"}
         and found["overlap"] is None
@@ -497,12 +502,12 @@ def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
 
 def test_ranked_lines_of_a_split_are_the_score_of_each_line_alone(model_file):
     settings, _ = resolve([])
-    text = text_given(model_file, None, "Anna\n\nOtto", settings.text, "error")
+    text = text_given(OpenedRun(model_file), None, "Anna\n\nOtto", settings.text, "error")
     rows = list(lines_of(model_file, text, How()))
     assert {row["text"] for row in rows} == {"Anna", "Otto"}
     for row in rows:
-        alone = text_given(model_file, None, row["text"], settings.text, "error")
-        found = evaluated(model_file, alone, How(), False, print)
+        alone = text_given(OpenedRun(model_file), None, row["text"], settings.text, "error")
+        found = evaluated(OpenedRun(model_file), alone, How(), False, print)
         assert row["bits_per_char"] == pytest.approx(found["bits_per_char"], rel=1e-5)
 
 
@@ -514,11 +519,11 @@ def test_what_does_not_fit_lines_is_refused(model_file):
         with pytest.raises(SettingsError, match=words):
             protocol_of(model_file, how)
     with pytest.raises(CorpusError, match="nothing to score"):
-        text_given(model_file, None, "\n\n", resolve([])[0].text, "error")
+        text_given(OpenedRun(model_file), None, "\n\n", resolve([])[0].text, "error")
 
 
 def test_a_lost_record_of_sources_leaves_their_hashes_out(model_file, trained, tmp_path):
-    corpus = text_of_split(model_file, "val").corpus
+    corpus = text_of_split(OpenedRun(model_file), "val").corpus
     assert set(text_sha256(corpus)) == {"train"}
     corpus.path.with_suffix(".json").replace(tmp_path / "kept")
     try:
