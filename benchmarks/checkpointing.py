@@ -56,7 +56,9 @@ class Silent:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("corpus", nargs="?", default="names")
     parser.add_argument("--budget", default="5m")
     parser.add_argument("--hidden-size", type=int)
@@ -71,10 +73,14 @@ def main() -> None:
     if options.hidden_size:
         chosen["hidden_size"] = options.hidden_size
     with tempfile.TemporaryDirectory() as folder:
-        run, outcome = train(Request(options.corpus, (("--", chosen),), run=Path(folder) / "run"), Silent())
+        run, outcome = train(
+            Request(options.corpus, (("--", chosen),), run=Path(folder) / "run"), Silent()
+        )
         largest = max(path.stat().st_size for path in (run / "checkpoints").iterdir())
     whole, processor = clock.seconds["training"], clock.computed["training"]
-    print(f"{outcome.place.step:,} steps, {outcome.reason}; a checkpoint has {largest / 1e6:.1f} MB\n")
+    print(
+        f"{outcome.place.step:,} steps, {outcome.reason}; a checkpoint has {largest / 1e6:.1f} MB\n"
+    )
     print("| | times | s | share | processor s | share |\n|---|---|---|---|---|---|")
     for said, seconds in clock.seconds.items():
         computed = clock.computed[said]
@@ -83,7 +89,9 @@ def main() -> None:
             f"| {computed:.3f} | {computed / processor:.2%} |"
         )
     share = clock.seconds["checkpoints and best models"] / whole
-    print(f"\ncheckpoints: {share:.2%} of training time; at most {MOST:.0%}: {'met' if share <= MOST else 'NOT MET'}")
+    print(
+        f"\ncheckpoints: {share:.2%} of training time; at most {MOST:.0%}: {'met' if share <= MOST else 'NOT MET'}"
+    )
 
 
 if __name__ == "__main__":

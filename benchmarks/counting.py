@@ -44,25 +44,37 @@ def plain_counts(text: str) -> list[dict[str, dict[str, int]]]:
     return levels
 
 
-def plain_distribution(levels: list[dict[str, dict[str, int]]], context: str, alphabet: str) -> list[float]:
+def plain_distribution(
+    levels: list[dict[str, dict[str, int]]], context: str, alphabet: str
+) -> list[float]:
     found = [1 / len(alphabet)] * len(alphabet)
     for n, following in enumerate(levels):
         if n > len(context) or not (seen := following.get(context[len(context) - n :])):
             break
         whole = sum(seen.values()) + len(seen)
-        found = [(seen.get(char, 0) + len(seen) * p) / whole for char, p in zip(alphabet, found, strict=True)]
+        found = [
+            (seen.get(char, 0) + len(seen) * p) / whole
+            for char, p in zip(alphabet, found, strict=True)
+        ]
     return found
 
 
 def plain_score(levels: list[dict[str, dict[str, int]]], text: str, alphabet: str) -> float:
-    found = (plain_distribution(levels, text[max(0, i - ORDER + 1) : i], alphabet) for i in range(len(text)))
-    return -sum(math.log(each[alphabet.index(char)]) for each, char in zip(found, text, strict=True))
+    found = (
+        plain_distribution(levels, text[max(0, i - ORDER + 1) : i], alphabet)
+        for i in range(len(text))
+    )
+    return -sum(
+        math.log(each[alphabet.index(char)]) for each, char in zip(found, text, strict=True)
+    )
 
 
 def plain_sample(levels: list[dict[str, dict[str, int]]], alphabet: str, length: int) -> str:
     random, text = np.random.default_rng(1), ""
     for _ in range(length):
-        text += random.choice(list(alphabet), p=plain_distribution(levels, text[-ORDER + 1 :], alphabet))
+        text += random.choice(
+            list(alphabet), p=plain_distribution(levels, text[-ORDER + 1 :], alphabet)
+        )
     return text
 
 
@@ -71,7 +83,11 @@ def plain_longest(pieces: list[str], text: str) -> int:
     while low + 1 < high:
         length = (low + high) // 2
         windows = {text[i : i + length] for i in range(len(text) - length + 1)}
-        is_there = any(piece[i : i + length] in windows for piece in pieces for i in range(len(piece) - length + 1))
+        is_there = any(
+            piece[i : i + length] in windows
+            for piece in pieces
+            for i in range(len(piece) - length + 1)
+        )
         low, high = (length, high) if is_there else (low, length)
     return low
 
@@ -83,13 +99,19 @@ def timed(function, *arguments):
 
 def compare(path: Path | None) -> None:
     stdlib = Path(sysconfig.get_paths()["stdlib"])
-    data = path.read_bytes() if path else b"".join(file.read_bytes() for file in sorted(stdlib.glob("*.py")))
+    data = (
+        path.read_bytes()
+        if path
+        else b"".join(file.read_bytes() for file in sorted(stdlib.glob("*.py")))
+    )
     text = data.decode("utf-8", "ignore")[: 2 * CHARS]
     vocabulary = Vocabulary("char", tuple(sorted(set(map(ord, text)))))
     alphabet = "".join(map(chr, vocabulary.symbols))
     train, held_out = text[: len(text) // 2], text[len(text) // 2 :]
     ids, held_ids = (vocabulary.encode(part).astype(np.uint8) for part in (train, held_out))
-    print(f"{len(train):,} characters to count, {len(vocabulary)} distinct; medians of {ROUNDS} rounds\n")
+    print(
+        f"{len(train):,} characters to count, {len(vocabulary)} distinct; medians of {ROUNDS} rounds\n"
+    )
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in range(ROUNDS):
         model, ours = timed(count, ids, len(vocabulary), ORDER, None, "witten-bell")
@@ -102,12 +124,16 @@ def compare(path: Path | None) -> None:
         _, ours = timed(lambda stream: b"".join(stream), stream)
         _, theirs = timed(plain_sample, levels, alphabet, DRAWN)
         times[f"draw {DRAWN:,} characters"].append((ours, theirs))
-        cost, ours = timed(lambda model=model: float(-np.log(model.probabilities(held_ids[:SCORED])).sum()))
+        cost, ours = timed(
+            lambda model=model: float(-np.log(model.probabilities(held_ids[:SCORED])).sum())
+        )
         plain, theirs = timed(plain_score, levels, held_out[:SCORED], alphabet)
         assert abs(cost / plain - 1) < 1e-9, (cost, plain)
         times[f"score {SCORED:,} characters"].append((ours, theirs))
         pieces = [held_out[at : at + 500] for at in range(0, 100_000, 500)]
-        run, ours = timed(longest_run, [vocabulary.encode(piece).astype(np.uint8) for piece in pieces], ids)
+        run, ours = timed(
+            longest_run, [vocabulary.encode(piece).astype(np.uint8) for piece in pieces], ids
+        )
         found, theirs = timed(plain_longest, pieces, train)
         assert (run.length if run else 0) == found
         times["longest verbatim run of 200 pieces of 500 characters"].append((ours, theirs))
@@ -124,14 +150,20 @@ def large(path: Path) -> None:
             command = [sys.executable, "-m", "charrnn", "train", str(path.resolve()), "--cell", "ngram", "--order", order,
                        "--run", f"{folder}/run", "--quiet", "--json"]  # fmt: skip
             done, seconds = timed(
-                lambda command=command: subprocess.run(command, capture_output=True, text=True, check=True)
+                lambda command=command: subprocess.run(
+                    command, capture_output=True, text=True, check=True
+                )
             )
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-            print(f"--order {order}: {seconds:.1f} s, {peak:,.0f} MB at most so far; {done.stdout.strip()[:400]}")
+            print(
+                f"--order {order}: {seconds:.1f} s, {peak:,.0f} MB at most so far; {done.stdout.strip()[:400]}"
+            )
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("text", nargs="?", type=Path)
     parser.add_argument("--large", action="store_true")
     asked = parser.parse_args()

@@ -36,7 +36,9 @@ class Plain(nn.Module):
     def __init__(self, cell: str, layers: int, hidden: int) -> None:
         super().__init__()
         self.embedding = nn.Embedding(V, hidden)
-        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](hidden, hidden, layers, batch_first=True)
+        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](
+            hidden, hidden, layers, batch_first=True
+        )
         self.head = nn.Linear(hidden, V)
 
     def forward(self, ids, state):
@@ -46,7 +48,11 @@ class Plain(nn.Module):
 
 def plain(cell: str, layers: int, hidden: int, lanes: int) -> Callable[[], None]:
     model = Plain(cell, layers, hidden).to(DEVICE)
-    optimizer, ids, state = torch.optim.Adam(model.parameters(), LR), torch.randint(V, (lanes, T + 1)), None
+    optimizer, ids, state = (
+        torch.optim.Adam(model.parameters(), LR),
+        torch.randint(V, (lanes, T + 1)),
+        None,
+    )
 
     def step() -> None:
         nonlocal state
@@ -62,9 +68,17 @@ def plain(cell: str, layers: int, hidden: int, lanes: int) -> Callable[[], None]
     return step
 
 
-def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool) -> Callable[[], None]:
+def ours(
+    cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool
+) -> Callable[[], None]:
     runtime.prepare(RuntimeSettings(device="cuda:0", precision=precision))
-    sized = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": hidden, "dropout": 0.0}
+    sized = {
+        "cell": cell,
+        "hidden_size": hidden,
+        "num_layers": layers,
+        "embedding_size": hidden,
+        "dropout": 0.0,
+    }
     settings = Settings().with_values("model", **sized)
     settings = settings.with_values("training", batch_size=lanes, seq_length=T, clip=CLIP)
     model = CharModel(settings.model, V, "torch", precision).to(DEVICE)
@@ -86,7 +100,10 @@ def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_gra
 
 
 CONTENDERS: dict[str, Callable[..., Callable[[], None]]] = {
-    "plain nn loop, Adam": lambda *size: (runtime.prepare(RuntimeSettings(device="cuda:0")), plain(*size))[1],
+    "plain nn loop, Adam": lambda *size: (
+        runtime.prepare(RuntimeSettings(device="cuda:0")),
+        plain(*size),
+    )[1],
     "charrnn, step by step": lambda *size: ours(*size, "float32", False),
     "charrnn, graph": lambda *size: ours(*size, "float32", True),
     "charrnn, graph, tf32": lambda *size: ours(*size, "tf32", True),
@@ -112,8 +129,14 @@ def kernel_share(step: Callable[[], None], steps: int = 20) -> float:
             step()
         torch.cuda.synchronize()
         taken_s = time.perf_counter() - began
-    on_gpu = (event for event in profiled.events() if event.device_type == torch.autograd.DeviceType.CUDA)
-    return sum(event.time_range.elapsed_us() for event in on_gpu if not event.name.startswith("Mem")) / 1e6 / taken_s
+    on_gpu = (
+        event for event in profiled.events() if event.device_type == torch.autograd.DeviceType.CUDA
+    )
+    return (
+        sum(event.time_range.elapsed_us() for event in on_gpu if not event.name.startswith("Mem"))
+        / 1e6
+        / taken_s
+    )
 
 
 def measure(name: str, size: tuple[str, int, int], least_s: float) -> str:

@@ -36,7 +36,13 @@ from charrnn.sampling.engine import Sampler, Writer
 from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
 
-STREAMS = (("lstm", 1, 128, 28), ("lstm", 2, 128, 65), ("gru", 2, 128, 65), ("rnn", 2, 128, 65), ("lstm", 3, 512, 65))
+STREAMS = (
+    ("lstm", 1, 128, 28),
+    ("lstm", 2, 128, 65),
+    ("gru", 2, 128, 65),
+    ("rnn", 2, 128, 65),
+    ("lstm", 3, 512, 65),
+)
 NAMES = (("lstm", 1, 128, 28), ("gru", 1, 128, 28), ("rnn", 1, 128, 28))
 TORCH = {"lstm": nn.LSTM, "gru": nn.GRU, "rnn": nn.RNN}
 AS_LEARNT = Decoding()  # temperature 1, nothing filtered
@@ -69,7 +75,14 @@ float multiply_add(long times) { /* 16 independent chains of 16 lanes: 512 opera
 def probe(folder: Path) -> ctypes.CDLL:
     (folder / "probe.c").write_text(PROBE)
     # 512-bit vectors where the processor has them: what the kernel may use, the ceiling may too.
-    options = ["-O3", "-march=native", "-mprefer-vector-width=512", "-ffp-contract=fast", "-shared", "-fPIC"]
+    options = [
+        "-O3",
+        "-march=native",
+        "-mprefer-vector-width=512",
+        "-ffp-contract=fast",
+        "-shared",
+        "-fPIC",
+    ]
     subprocess.run(["cc", *options, "probe.c", "-o", "probe.so"], cwd=folder, check=True)
     loaded = ctypes.CDLL(str(folder / "probe.so"))
     loaded.read_once.argtypes = [ctypes.c_void_p, ctypes.c_void_p, ctypes.c_int, ctypes.c_int]
@@ -83,30 +96,57 @@ class Contest:
 
     def __init__(self, cell: str, layers: int, hidden: int, vocabulary: int, mode: str) -> None:
         self.cell, self.size = cell, (layers, hidden, vocabulary)
-        values = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": hidden}
+        values = {
+            "cell": cell,
+            "hidden_size": hidden,
+            "num_layers": layers,
+            "embedding_size": hidden,
+        }
         self.settings = Settings().with_values("model", **values)
         torch.manual_seed(1)
         self.network = CharModel(self.settings.model, vocabulary, "torch").eval()
         if mode == "lines":  # names end after about seven characters
             with torch.no_grad():
                 self.network.head.bias[0] += 1.6
-        self.tensors = {name: value.numpy().copy() for name, value in self.network.tensors().items()}
+        self.tensors = {
+            name: value.numpy().copy() for name, value in self.network.tensors().items()
+        }
         self.vocabulary = Vocabulary("char", (10, *range(64, 63 + vocabulary)))
         self.mode = mode
-        self.embedding = nn.Embedding.from_pretrained(torch.tensor(self.tensors["embedding.weight"]))
+        self.embedding = nn.Embedding.from_pretrained(
+            torch.tensor(self.tensors["embedding.weight"])
+        )
         self.recurrent = TORCH[cell](hidden, hidden, layers, batch_first=True).eval()
-        names = {name.removeprefix("recurrent."): name for name in self.tensors if name.startswith("recurrent.")}
-        self.recurrent.load_state_dict({short: torch.tensor(self.tensors[name]) for short, name in names.items()})
+        names = {
+            name.removeprefix("recurrent."): name
+            for name in self.tensors
+            if name.startswith("recurrent.")
+        }
+        self.recurrent.load_state_dict(
+            {short: torch.tensor(self.tensors[name]) for short, name in names.items()}
+        )
         self.head = nn.Linear(hidden, vocabulary)
-        self.head.load_state_dict({part: torch.tensor(self.tensors[f"head.{part}"]) for part in ("weight", "bias")})
+        self.head.load_state_dict(
+            {part: torch.tensor(self.tensors[f"head.{part}"]) for part in ("weight", "bias")}
+        )
         self.refresh()
 
     def refresh(self) -> None:
         """Samplers on fresh memory: where pages lie decides a good part of the speed."""
-        make = {"numpy": ("numpy", "float32"), "C": ("compiled", "float32"), "C float16": ("compiled", "float16")}
+        make = {
+            "numpy": ("numpy", "float32"),
+            "C": ("compiled", "float32"),
+            "C float16": ("compiled", "float16"),
+        }
         self.samplers = {
             name: Sampler.from_tensors(
-                self.settings, self.vocabulary, self.mode, 0, self.tensors, engine=engine, weights=weights
+                self.settings,
+                self.vocabulary,
+                self.mode,
+                0,
+                self.tensors,
+                engine=engine,
+                weights=weights,
             )
             for name, (engine, weights) in make.items()
         }
@@ -195,7 +235,10 @@ class Contest:
     def names_makemore(self, n: int) -> int:
         """makemore's generate(): ten names at a time, the whole prefix again for each character, to the full length."""
         size = self.size[1]
-        gates = {name: torch.tensor(self.tensors[f"recurrent.{name}_l0"]) for name in ("weight_ih", "weight_hh")}
+        gates = {
+            name: torch.tensor(self.tensors[f"recurrent.{name}_l0"])
+            for name in ("weight_ih", "weight_hh")
+        }
         rows = GATES[self.cell] * size
         joined = nn.Linear(2 * size, rows)
         with torch.no_grad():
@@ -210,12 +253,16 @@ class Contest:
                         if self.cell == "gru":
                             joint = torch.cat([embedded[:, t], h], 1)
                             both = torch.sigmoid(
-                                nn.functional.linear(joint, joined.weight[: 2 * size], joined.bias[: 2 * size])
+                                nn.functional.linear(
+                                    joint, joined.weight[: 2 * size], joined.bias[: 2 * size]
+                                )
                             )
                             r, z = both.chunk(2, 1)
                             other = torch.cat([embedded[:, t], r * h], 1)
                             new = torch.tanh(
-                                nn.functional.linear(other, joined.weight[2 * size :], joined.bias[2 * size :])
+                                nn.functional.linear(
+                                    other, joined.weight[2 * size :], joined.bias[2 * size :]
+                                )
                             )
                             h = (1 - z) * h + z * new
                         else:
@@ -228,7 +275,10 @@ class Contest:
 
     def names_written(self, name: str, n: int) -> int:
         seed = int(time.perf_counter() * 1e6) % 1_000_003
-        return sum(one.chars for one in self.samplers[name].generate(n, decoding=AS_LEARNT, seed=seed, threads=1))
+        return sum(
+            one.chars
+            for one in self.samplers[name].generate(n, decoding=AS_LEARNT, seed=seed, threads=1)
+        )
 
     def read(self, library: ctypes.CDLL, n: int) -> None:
         """Stream the matrices of the packed float32 model n times."""
@@ -238,7 +288,9 @@ class Contest:
         for k, layer in enumerate(packed._layers):
             matrices += ([layer.input] if k else []) + [layer.recurrent]
         places = (ctypes.c_void_p * len(matrices))(*(m.weights for m in matrices))
-        counts = (ctypes.c_size_t * len(matrices))(*(m.inputs * m.columns // 128 * 128 for m in matrices))
+        counts = (ctypes.c_size_t * len(matrices))(
+            *(m.inputs * m.columns // 128 * 128 for m in matrices)
+        )
         library.read_once(places, counts, len(matrices), n)
 
 
@@ -269,23 +321,38 @@ def streams(library: ctypes.CDLL, rounds: int, wanted_s: float) -> None:
         }
         plain = next(iter(runs))
         counts = {name: how_many(run, wanted_s, 50, 4_000_000) for name, run in runs.items()}
-        counts["char-rnn.pytorch's way"] = min(2000, counts["char-rnn.pytorch's way"])  # its graph grows
+        counts["char-rnn.pytorch's way"] = min(
+            2000, counts["char-rnn.pytorch's way"]
+        )  # its graph grows
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for _ in range(rounds):
             contest.refresh()
             for name, run in runs.items():
                 taken[name].append(seconds(partial(run, counts[name])) / counts[name])
-        head(f"one stream, {cell} {layers}x{hidden}, V {vocabulary}", "chars/s", "x plain loop", "of the ceiling")
+        head(
+            f"one stream, {cell} {layers}x{hidden}, V {vocabulary}",
+            "chars/s",
+            "x plain loop",
+            "of the ceiling",
+        )
         for name, times in taken.items():
             # Ratios within a round, then their median: a slow moment of the machine hits both.
             share = median_ratio(taken["read ceiling"], times)
-            row(name, 1 / statistics.median(times), median_ratio(taken[plain], times), f"{share:.0%}")
+            row(
+                name,
+                1 / statistics.median(times),
+                median_ratio(taken[plain], times),
+                f"{share:.0%}",
+            )
 
 
 def names(library: ctypes.CDLL, rounds: int, wanted_s: float) -> None:
     for cell, layers, hidden, vocabulary in NAMES:
         contest = Contest(cell, layers, hidden, vocabulary, "lines")
-        plain, makemore = f"plain nn.{TORCH[cell].__name__} loop, one at a time", "makemore's way, ten at a time"
+        plain, makemore = (
+            f"plain nn.{TORCH[cell].__name__} loop, one at a time",
+            "makemore's way, ten at a time",
+        )
         runs: dict[str, Callable[[int], int]] = {plain: contest.names_plain}
         if cell != "lstm":  # makemore has no LSTM
             runs[makemore] = contest.names_makemore
@@ -310,7 +377,12 @@ def names(library: ctypes.CDLL, rounds: int, wanted_s: float) -> None:
                 # The character that begins a line needs no product: its scores are the same for all.
                 shares[name].append(flops * (chars - counts[name]) / elapsed / peak)
                 lengths.append(chars / counts[name])
-        head(f"10,000 names, {cell} {layers}x{hidden}, V {vocabulary}", "names/s", "x one at a time", "of the FMA peak")
+        head(
+            f"10,000 names, {cell} {layers}x{hidden}, V {vocabulary}",
+            "names/s",
+            "x one at a time",
+            "of the FMA peak",
+        )
         for name, times in taken.items():
             share = f"{statistics.median(shares[name]):.0%}" if name != makemore else ""
             row(name, 1 / statistics.median(times), median_ratio(taken[plain], times), share)
@@ -326,7 +398,10 @@ def head(*titles: str) -> None:
 
 
 def row(name: str, rate: float, ratio: float, share: str) -> None:
-    print(f"| {name} | {rate:,.0f} | {ratio:.{0 if ratio >= 20 else 1 if ratio >= 3 else 2}f} | {share} |", flush=True)
+    print(
+        f"| {name} | {rate:,.0f} | {ratio:.{0 if ratio >= 20 else 1 if ratio >= 3 else 2}f} | {share} |",
+        flush=True,
+    )
 
 
 SCRIPT = """
@@ -353,10 +428,16 @@ print("".join(written))
 
 def start(rounds: int, folder: Path) -> None:
     """Whole processes: charrnn sample, and a script that imports torch and runs the plain loop on the same file."""
-    environment = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environment = {
+        name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"
+    }
     command = str(Path(sys.executable).parent / "charrnn")
     head("from process start to 1,000 characters", "median s", "x script")
-    for cell, layers, hidden, vocabulary in (("lstm", 1, 128, 28), ("lstm", 2, 128, 65), ("lstm", 3, 512, 65)):
+    for cell, layers, hidden, vocabulary in (
+        ("lstm", 1, 128, 28),
+        ("lstm", 2, 128, 65),
+        ("lstm", 3, 512, 65),
+    ):
         contest = Contest(cell, layers, hidden, vocabulary, "stream")
         run = folder / f"run-{layers}x{hidden}"
         run.mkdir()
@@ -373,31 +454,51 @@ def start(rounds: int, folder: Path) -> None:
         taken: dict[str, list[float]] = {name: [] for name in runs}
         for number in range(rounds + 1):
             for name, words in runs.items():
-                elapsed = seconds(partial(subprocess.run, words, check=True, capture_output=True, env=environment))
+                elapsed = seconds(
+                    partial(subprocess.run, words, check=True, capture_output=True, env=environment)
+                )
                 if number:  # the first fills the disk cache
                     taken[name].append(elapsed)
         for name, times in taken.items():
             ratio = median_ratio(taken["script"], times)
-            print(f"| {name}, {cell} {layers}x{hidden} | {statistics.median(times):.3f} | {ratio:.1f} |", flush=True)
+            print(
+                f"| {name}, {cell} {layers}x{hidden} | {statistics.median(times):.3f} | {ratio:.1f} |",
+                flush=True,
+            )
     words = [command, "sample", str(folder / "run-2x128"), "--length", "10000000", "--seed", "1"]
     began, peak = time.perf_counter(), 0
-    process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment)
+    process = subprocess.Popen(
+        words, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment
+    )
     while process.poll() is None:  # getrusage would count this process's own memory before the exec
         status = Path(f"/proc/{process.pid}/status").read_text()
-        peak = max([peak, *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM"))])
+        peak = max(
+            [
+                peak,
+                *(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmHWM")),
+            ]
+        )
         time.sleep(0.05)
     taken_s = time.perf_counter() - began
-    print(f"\n10 MB from one stream of lstm 2x128: {peak / 1024:.0f} MB resident at most, {taken_s:.0f} s")
+    print(
+        f"\n10 MB from one stream of lstm 2x128: {peak / 1024:.0f} MB resident at most, {taken_s:.0f} s"
+    )
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--seconds", type=float, default=0.4, help="of each contender in each round")
+    parser.add_argument(
+        "--seconds", type=float, default=0.4, help="of each contender in each round"
+    )
     parser.add_argument("--only", choices=("streams", "names", "start"))
     options = parser.parse_args()
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, numpy {np.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread")
+    print(
+        f"torch {torch.__version__}, numpy {np.__version__}, {torch.backends.cpu.get_cpu_capability()}, one thread"
+    )
     with tempfile.TemporaryDirectory() as folder:
         library = probe(Path(folder))
         if options.only in (None, "streams"):

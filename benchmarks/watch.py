@@ -28,10 +28,18 @@ SIZES = {"1 x 64, T=32, B=16, V=53": (1, 64, 16, 32, 53), "1 x 128, T=16, B=32, 
          "2 x 128, T=50, B=50, V=65": (2, 128, 50, 50, 65), "3 x 512, T=32, B=64, V=65": (3, 512, 64, 32, 65)}  # fmt: skip
 
 
-def measured(cell: str, backend: str, size: tuple[int, int, int, int, int], rounds: int) -> tuple[float, float, float]:
+def measured(
+    cell: str, backend: str, size: tuple[int, int, int, int, int], rounds: int
+) -> tuple[float, float, float]:
     """Median seconds of a step and of a measurement, and the median share."""
     layers, hidden, rows, chars, vocabulary = size
-    sized = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": hidden, "dropout": 0.0}
+    sized = {
+        "cell": cell,
+        "hidden_size": hidden,
+        "num_layers": layers,
+        "embedding_size": hidden,
+        "dropout": 0.0,
+    }
     settings = Settings().with_values("model", **sized)
     torch.manual_seed(0)
     model = CharModel(settings.model, vocabulary, backend)
@@ -64,14 +72,20 @@ def measured(cell: str, backend: str, size: tuple[int, int, int, int, int], roun
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("--rounds", type=int, default=9)
     parser.add_argument("--cells", default="lstm,gru,rnn,gru-before")
-    parser.add_argument("--backends", default="kernel,torch" if kernel.is_usable() else "func,torch")
+    parser.add_argument(
+        "--backends", default="kernel,torch" if kernel.is_usable() else "func,torch"
+    )
     asked = parser.parse_args()
     torch.set_num_threads(1)
     tune_malloc()
-    print("| size | cell | backend | step, ms | measurement, ms | share |\n|---|---|---|---|---|---|")
+    print(
+        "| size | cell | backend | step, ms | measurement, ms | share |\n|---|---|---|---|---|---|"
+    )
     for title, size in SIZES.items():
         for cell in asked.cells.split(","):
             for backend in asked.backends.split(","):
