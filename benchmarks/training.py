@@ -44,9 +44,9 @@ from torch import Tensor
 
 from charrnn.config import TextSettings
 from charrnn.kernel.library import describe
+from charrnn.machine.malloc import tune_malloc
 from charrnn.text import corpus as corpora
 from charrnn.text.batches import StreamBatches
-from charrnn.training.memory import tune_malloc
 from charrnn.training.optim import Optimizer
 
 SIZES = {
