@@ -18,7 +18,8 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from charrnn.errors import SettingsError
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
+from charrnn.sampling.codec import Sample
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 from charrnn.terminal import one_line
 from charrnn.texts import Novelty
 
