@@ -12,7 +12,7 @@ import typer
 from charrnn.errors import CheckpointError, SettingsError
 
 if TYPE_CHECKING:
-    from charrnn.sampling.engine import Sample
+    from charrnn.sampling.codec import Sample
     from charrnn.texts import Novelty
 
 MAX_PRIME_BYTES = 16 << 20

@@ -3,6 +3,7 @@
 What both engines must do for a caller is in test_engine.py.
 """
 
+import dataclasses
 import itertools
 import os
 import pickle
@@ -28,7 +29,7 @@ from charrnn.errors import SettingsError
 from charrnn.kernel.library import describe, library
 from charrnn.layout import expected_shapes
 from charrnn.modelfile import ModelFile
-from charrnn.sampling import compiled, rows
+from charrnn.sampling import compiled, packed, rows
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import Decoding, distribution, draw, uniforms
 from charrnn.sampling.engine import Sampler
@@ -449,7 +450,7 @@ def test_an_alphabet_so_large_that_one_row_is_left_writes_the_same(monkeypatch):
 def test_samples_that_outgrow_every_array_are_their_draws():
     """Lines of 20,000 beside lines of one: what a row has written and what has ended must both grow."""
     sampler = compiled_sampler(bias_model([-9.0, 0.0, 0.0]))  # a newline about once in 16,000
-    sampler.mode, sampler._newline = "lines", 0
+    sampler._codec = dataclasses.replace(sampler._codec, mode="lines", newline=0)
     numbers = uniforms(2, np.repeat(np.arange(30), 20_000), np.tile(np.arange(20_000), 30)).reshape(
         30, -1
     )
@@ -707,13 +708,13 @@ def test_the_version_names_the_engine(charrnn):
 
 
 def exact(self, count, dtype):
-    """Instead of compiled._Memory.take: what is read beyond an array is then seen."""
+    """Instead of packed._Memory.take: what is read beyond an array is then seen."""
     return np.empty(count, dtype)
 
 
 def use_the_kernel(count, seed):
     """Every cell, skip, level and call on `count` models of random sizes: run in a process with the sanitizers."""
-    compiled._Memory.take = exact
+    packed._Memory.take = exact
     generator = np.random.default_rng(seed)
 
     def pick(*choices):

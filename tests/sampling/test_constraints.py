@@ -17,6 +17,7 @@ from charrnn.config import Settings, TextSettings
 from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import MODEL_FILE, ModelFile
+from charrnn.sampling.codec import Sample
 from charrnn.sampling.constraints import (
     Constraints,
     Tally,
@@ -26,7 +27,7 @@ from charrnn.sampling.constraints import (
     tries_allowed,
 )
 from charrnn.sampling.decode import Decoding
-from charrnn.sampling.engine import Sample, Sampler
+from charrnn.sampling.engine import Sampler
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.corpus import build, survey
 from charrnn.text.novelty import write_filter
