@@ -6,7 +6,7 @@
     python docs/session.py readme     # what `make names` prints, into README.md
 
 Commands run in a pseudo terminal of 80 columns, in a temporary directory. The cells are those of a network
-trained for two minutes on the C++ headers that come with torch, because every installation has them.
+trained for four minutes on Python's own C headers (Debian: python3-dev).
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ import re
 import shutil
 import subprocess
 import sys
+import sysconfig
 import tempfile
 from pathlib import Path
 
-import torch
 from rich.console import Console
 from rich.terminal_theme import TerminalTheme
 from rich.text import Text
@@ -31,6 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS = 80
 MOST_LINES = 26  # a longer session keeps its beginning and its end, with a line of dots between
+PASSAGE = 10  # lines of a text coloured by one unit
 README_MARK = "<!-- made by: python docs/session.py readme -->\n"
 
 # A program's escape sequence: its parameters, and the letter that says what it does.
@@ -67,6 +68,7 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 <style>
 .{unique_id}-matrix {{ font-family: ui-monospace, Menlo, Consolas, "DejaVu Sans Mono", monospace;
   font-size: {char_height}px; line-height: {line_height}px; }}
+.{unique_id}-title {{ font-family: system-ui, sans-serif; font-size: 18px; }}
 {styles}
 </style>
 <defs>
@@ -219,21 +221,38 @@ def draw_session(folder: Path) -> None:
 
 
 def draw_cells(folder: Path) -> None:
-    headers = Path(torch.__file__).parent / "include" / "c10"
-    shutil.copytree(headers, folder / "c10")
-    run("charrnn train c10 --glob **/*.h --mode stream --budget 2m", folder)
+    headers = Path(sysconfig.get_path("include"))
+    shutil.copytree(headers, folder / "headers")
+    run("charrnn train headers --glob **/*.h --mode stream --budget 4m", folder)
     ranking = subprocess.run(
-        [sys.executable, "-m", "charrnn", "cells", "runs/c10", "--json"],
+        [sys.executable, "-m", "charrnn", "cells", "runs/headers", "--json"],
         cwd=folder,
         env=environment(),
         capture_output=True,
         check=True,
     )
-    cells = json.loads(ranking.stdout)["found"]
-    comment = next(cell for cell in cells if cell["feature"] == "in a comment")
-    unit = f"{comment['cell']}:{comment['unit']}"
-    lines = run(f"charrnn cells runs/c10 --show {unit} --chars 900", folder)
-    write_picture("cells", lines[:MOST_LINES])
+    cells = {cell["feature"]: cell for cell in json.loads(ranking.stdout)["found"]}
+    first = None
+    lines: list[Text] = []
+    for feature in ("in a comment", "in ()"):
+        unit = f"{cells[feature]['cell']}:{cells[feature]['unit']}"
+        screen = run(f"charrnn cells runs/headers --show {unit} --chars 9000", folder)
+        if first is None:
+            first = liveliest(screen)
+        lines += [*screen[:2], *screen[first : first + PASSAGE], Text("")]
+    write_picture("cells", lines[:-1])
+
+
+def liveliest(lines: list[Text]) -> int:
+    """Return where the passage begins that has most of both: comments and parentheses."""
+
+    def rank(start: int) -> int:
+        passage = [line.plain for line in lines[start : start + PASSAGE]]
+        comments = sum("/*" in line and "*/" in line for line in passage)
+        calls = sum("(" in line for line in passage)
+        return min(comments, calls)
+
+    return max(range(2, len(lines) - PASSAGE), key=rank)
 
 
 def write_readme(folder: Path) -> None:
@@ -243,7 +262,7 @@ def write_readme(folder: Path) -> None:
         "charrnn sample runs/make-names --count 10",
     ]
     lines = [line for command in commands for line in run(command, folder)]
-    block = "\n".join(line.plain.rstrip() for line in lines)
+    block = "\n".join(line.plain.rstrip() for line in shortened(lines))
     readme = ROOT / "README.md"
     before, after = readme.read_text(encoding="utf-8").split(README_MARK)
     rest = after.split("\n```\n", 1)[1]
