@@ -17,7 +17,12 @@ from charrnn.errors import CharrnnError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "charrnn"
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted(ROOT.glob("docs/**/*.md"))]
+PAGES = [
+    ROOT / "README.md",
+    ROOT / "CHANGELOG.md",
+    ROOT / "CONTRIBUTING.md",
+    *sorted(ROOT.glob("docs/**/*.md")),
+]
 
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -64,7 +69,9 @@ def parse(command):
 
 def check_settings(parameters):
     """Settings of a training arrive as text: they are checked by config, not by the parser."""
-    keys = {field.name for section in config.SECTIONS.values() for field in dataclasses.fields(section)}
+    keys = {
+        field.name for section in config.SECTIONS.values() for field in dataclasses.fields(section)
+    }
     chosen = {key: value for key, value in parameters.items() if key in keys and value is not None}
     assigned = layers.set_layer(parameters.get("assignments") or [])
     if parameters.keys() >= {"assignments"}:
@@ -77,7 +84,10 @@ def anchors_of(text):
     for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\](\([^)]*\))?", r"\1", heading).lower()
         slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        copies = sum(anchor == slug or re.fullmatch(re.escape(slug) + r"-\d+", anchor) is not None for anchor in anchors)
+        copies = sum(
+            anchor == slug or re.fullmatch(re.escape(slug) + r"-\d+", anchor) is not None
+            for anchor in anchors
+        )
         anchors.add(f"{slug}-{copies}" if copies else slug)
     return anchors
 
@@ -132,7 +142,12 @@ def test_every_command_of_the_program_stands_in_the_guide():
 
 def test_commands_are_found_where_a_reader_sees_them():
     text = "```\n$ charrnn eval\nx | charrnn train -\nCHARRNN_LR=1 charrnn train\n```\ntype `charrnn cells` or `charrnn ...`\n"
-    assert commands_of(text) == ["charrnn eval", "charrnn train -", "charrnn train", "charrnn cells"]
+    assert commands_of(text) == [
+        "charrnn eval",
+        "charrnn train -",
+        "charrnn train",
+        "charrnn cells",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -153,5 +168,7 @@ def test_a_command_that_the_program_would_refuse_is_noticed(command):
 
 def test_a_link_into_nothing_is_noticed(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text("# One two\n\n[a](#one-two) [b](#three) [c](none.md) ![d](page.md#one-two) `[e](code.md)`\n")
+    page.write_text(
+        "# One two\n\n[a](#one-two) [b](#three) [c](none.md) ![d](page.md#one-two) `[e](code.md)`\n"
+    )
     assert broken_links(page) == ["#three: no such heading", "none.md: no such file"]
