@@ -1,12 +1,12 @@
-"""Draw real terminal sessions for README.md: run the commands, keep what stays on the screen, write SVG.
+"""Draw real terminal sessions for README.md: run commands, keep what stays on the screen.
 
     python docs/session.py            # both pictures and the block of text
     python docs/session.py session    # docs/pictures/session.svg: train, then sample
     python docs/session.py cells      # docs/pictures/cells.svg: a text coloured by one unit
     python docs/session.py readme     # what `make names` prints, into README.md
 
-Commands run in a pseudo terminal of 80 columns, in a temporary directory. The cells are those of a network
-trained for some four minutes on Python's own C headers (Debian: python3-dev).
+Commands run in a pseudo terminal of 80 columns, in a temporary directory. The cells are those of a
+network trained for some four minutes on Python's own C headers (Debian: python3-dev).
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PICTURES = ROOT / "docs" / "pictures"
 COLUMNS = 80
 MOST_LINES = 26  # a longer session keeps its beginning and its end, with a line of dots between
-# What the recipe chose for four minutes; steps in place of a budget, so that the same units come out again.
+# What the recipe chose for four minutes. Steps, not a budget: the same units come out again.
 NETWORK = (
     "--steps 3000 --hidden-size 224 --num-layers 2 --skip dense --dropout 0.15 "
     "--batch-size 8 --seq-length 256 --threads 2"
@@ -42,7 +42,7 @@ README_MARK = "<!-- made by: python docs/session.py readme -->\n"
 # A program's escape sequence: its parameters, and the letter that says what it does.
 ESCAPE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b[()][A-Z0-9]")
 
-# One dark screen for both of GitHub's themes: its own background makes it readable on white and on black.
+# One dark screen for both of GitHub's themes: its own background is readable on white and black.
 THEME = TerminalTheme(
     background=(30, 34, 42),
     foreground=(215, 218, 224),
@@ -160,7 +160,7 @@ class Screen:
 
 
 def environment() -> dict[str, str]:
-    """Return this environment with a terminal of 80 columns in full colour and this copy of charrnn."""
+    """Return this environment with 80 columns, full colour and this copy of charrnn."""
     changes = {
         "COLUMNS": str(COLUMNS),
         "LINES": "40",
@@ -168,17 +168,17 @@ def environment() -> dict[str, str]:
         "COLORTERM": "truecolor",
         "PYTHONPATH": str(ROOT),
     }
-    kept = {
-        name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")
-    }
+    kept = dict(os.environ)
+    kept.pop("NO_COLOR", None)
+    kept.pop("FORCE_COLOR", None)
     return kept | changes
 
 
 def run(command: str, folder: Path) -> list[Text]:
-    """Run `charrnn ...` in a pseudo terminal; return the prompt, the command and what stays on the screen."""
+    """Run `charrnn ...` in a pseudo terminal; return the command and what stays on the screen."""
     arguments = [sys.executable, "-m", *command.split()]
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(
+    process = subprocess.Popen(  # noqa: S603 (commands of this file)
         arguments, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
@@ -192,12 +192,11 @@ def run(command: str, folder: Path) -> list[Text]:
             break
         output += piece
     os.close(ours)
-    screen = Screen()
-    screen.feed(output.decode("utf-8", "replace"))
+    text = output.decode("utf-8", "replace")
     if process.wait() != 0:
-        raise SystemExit(
-            f"{command}: exit code {process.returncode}\n{output.decode(errors='replace')}"
-        )
+        raise SystemExit(f"{command}: exit code {process.returncode}\n{text}")
+    screen = Screen()
+    screen.feed(text)
     prompt = Text.assemble(("$ ", "bold green"), (command, "bold"))
     return [prompt, *screen.text()]
 

@@ -1,6 +1,6 @@
-"""What README and docs promise to a reader's fingers: commands parse, links lead somewhere, named files exist.
+"""What README and docs promise: commands parse, links lead somewhere, named files exist.
 
-Nothing is run. (That every command and option stands in docs/options.md is tested in test_options.py.)
+Nothing is run. test_options.py holds that every command and option stands in docs/options.md.
 """
 
 import dataclasses
@@ -17,12 +17,8 @@ from charrnn.errors import CharrnnError
 
 ROOT = Path(__file__).resolve().parents[2]
 PACKAGE = ROOT / "charrnn"
-PAGES = [
-    ROOT / "README.md",
-    ROOT / "CHANGELOG.md",
-    ROOT / "CONTRIBUTING.md",
-    *sorted(ROOT.glob("docs/**/*.md")),
-]
+TOP = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md"]
+PAGES = [*TOP, *sorted(ROOT.glob("docs/**/*.md"))]
 
 FENCE = re.compile(r"^ *```.*?^ *```$", re.MULTILINE | re.DOTALL)
 INLINE = re.compile(r"`([^`\n]+)`")
@@ -37,7 +33,7 @@ def name_of(page):
 
 
 def commands_of(text):
-    """Return every `charrnn ...` that a reader could type: lines of fenced blocks, and inline code elsewhere."""
+    """Return every `charrnn ...` to type: lines of fenced blocks, and inline code elsewhere."""
     lines = [line for block in FENCE.findall(text) for line in block.splitlines()]
     lines += INLINE.findall(FENCE.sub("", text))
     matches = [COMMAND.match(line) for line in lines]
@@ -46,7 +42,7 @@ def commands_of(text):
 
 
 def parse(command):
-    """Parse a command as the program would, without running it. Raises what the program would complain of."""
+    """Parse a command without running it. Raises what the program would complain of."""
     words = shlex.split(command.replace("\\|", "|"), comments=True)[1:]
     group = typer.main.get_command(app)
     if words[:1] in (["--version"], ["--help"], ["--install-completion"]):
@@ -69,25 +65,23 @@ def parse(command):
 
 def check_settings(parameters):
     """Settings of a training arrive as text: they are checked by config, not by the parser."""
-    keys = {
-        field.name for section in config.SECTIONS.values() for field in dataclasses.fields(section)
-    }
+    sections = config.SECTIONS.values()
+    keys = {field.name for section in sections for field in dataclasses.fields(section)}
     chosen = {key: value for key, value in parameters.items() if key in keys and value is not None}
-    assigned = layers.set_layer(parameters.get("assignments") or [])
-    if parameters.keys() >= {"assignments"}:
+    if "assignments" in parameters:
+        assigned = layers.set_layer(parameters["assignments"] or [])
         config.resolve([("--set", assigned), ("--", chosen)])
 
 
 def anchors_of(text):
     """Return the anchors that GitHub gives to the headings of a page."""
+    slugs = []
     anchors = set()
     for heading in re.findall(r"^#+ (.+)$", FENCE.sub("", text), re.MULTILINE):
         plain = re.sub(r"\[([^\]]*)\](\([^)]*\))?", r"\1", heading).lower()
         slug = re.sub(r"[^\w\- ]", "", plain).replace(" ", "-")
-        copies = sum(
-            anchor == slug or re.fullmatch(re.escape(slug) + r"-\d+", anchor) is not None
-            for anchor in anchors
-        )
+        copies = slugs.count(slug)
+        slugs.append(slug)
         anchors.add(f"{slug}-{copies}" if copies else slug)
     return anchors
 
@@ -141,13 +135,10 @@ def test_every_command_of_the_program_stands_in_the_guide():
 
 
 def test_commands_are_found_where_a_reader_sees_them():
-    text = "```\n$ charrnn eval\nx | charrnn train -\nCHARRNN_LR=1 charrnn train\n```\ntype `charrnn cells` or `charrnn ...`\n"
-    assert commands_of(text) == [
-        "charrnn eval",
-        "charrnn train -",
-        "charrnn train",
-        "charrnn cells",
-    ]
+    block = "```\n$ charrnn eval\nx | charrnn train -\nCHARRNN_LR=1 charrnn train\n```\n"
+    sentence = "type `charrnn cells` or `charrnn ...`, not charrnn lab\n"
+    commands = ["charrnn eval", "charrnn train -", "charrnn train", "charrnn cells"]
+    assert commands_of(block + sentence) == commands
 
 
 @pytest.mark.parametrize(
@@ -168,7 +159,6 @@ def test_a_command_that_the_program_would_refuse_is_noticed(command):
 
 def test_a_link_into_nothing_is_noticed(tmp_path):
     page = tmp_path / "page.md"
-    page.write_text(
-        "# One two\n\n[a](#one-two) [b](#three) [c](none.md) ![d](page.md#one-two) `[e](code.md)`\n"
-    )
+    good = "# One two\n\n[a](#one-two) ![b](page.md#one-two) `[c](code.md)`\n"
+    page.write_text(good + "[d](#three) [e](none.md)\n")
     assert broken_links(page) == ["#three: no such heading", "none.md: no such file"]
