@@ -125,6 +125,13 @@ def test_every_file_that_how_it_works_names_exists():
     assert [name for name in names if not (PACKAGE / name).exists()] == []
 
 
+def test_every_test_file_that_promises_names_exists():
+    text = (ROOT / "docs/promises.md").read_text(encoding="utf-8")
+    names = set(re.findall(r"`(test_\w+\.py)`", text))
+    assert len(names) > 5
+    assert names - {path.name for path in ROOT.glob("tests/**/test_*.py")} == set()
+
+
 def test_every_command_of_the_program_stands_in_the_guide():
     guide = (ROOT / "docs/guide.md").read_text(encoding="utf-8")
     lecture = ROOT / "docs/lecture.md"
