@@ -178,7 +178,7 @@ def run(command: str, folder: Path) -> list[Text]:
     """Run `charrnn ...` in a pseudo terminal; return the command and what stays on the screen."""
     arguments = [sys.executable, "-m", *command.split()]
     ours, theirs = pty.openpty()
-    process = subprocess.Popen(  # noqa: S603 (commands of this file)
+    process = subprocess.Popen(  # noqa: S603 (our own commands)
         arguments, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
@@ -222,7 +222,7 @@ def write_picture(name: str, lines: list[Text]) -> None:
 
 
 def draw_session(folder: Path) -> None:
-    training = run("charrnn train names --budget 20s --threads 2", folder)
+    training = run("charrnn train names --budget 20s", folder)
     samples = run("charrnn sample --temp 0.8 --count 6", folder)
     room = MOST_LINES - len(samples) - 1
     write_picture("session", [*shortened(training, room), Text(""), *samples])
