@@ -15,7 +15,8 @@ from charrnn import __version__
 from charrnn.errors import CheckpointError
 from charrnn.modelfile import KINDS, checkpoint_files, read_model
 from charrnn.sampling.engine import Sampler
-from charrnn.scoring import evaluation as scoring
+from charrnn.scoring.evaluation import How, evaluated
+from charrnn.scoring.text import text_of_split
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.corpus import open_corpus
 from charrnn.texts import OpenedRun
@@ -38,10 +39,9 @@ def copied(tmp_path):
 
 
 def nats_per_char(model):
-    scored = scoring.text_of_split(OpenedRun(model), "val")
-    return scoring.evaluated(OpenedRun(model), scored, scoring.How(), False, lambda note: None)[
-        "nats_per_char"
-    ]
+    run = OpenedRun(model)
+    card = evaluated(run, text_of_split(run, "val"), How(), False, lambda note: None)
+    return card.figures.nats_per_char
 
 
 def test_every_release_has_its_files():

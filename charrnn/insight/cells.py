@@ -17,7 +17,7 @@ from charrnn.errors import SettingsError
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
 from charrnn.terminal import one_line
 from charrnn.texts import OpenedRun
 

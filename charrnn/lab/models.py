@@ -14,7 +14,7 @@ from charrnn.insight.cells import refuse_counting
 from charrnn.machine import backends
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
 from charrnn.text.batches import Batch
 from charrnn.text.reading import find_source, pieces
 from charrnn.texts import OpenedRun

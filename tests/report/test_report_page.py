@@ -11,7 +11,7 @@ from charrnn.modelfile import read_model
 from charrnn.report.contents import gather
 from charrnn.report.page import page as page_of
 from charrnn.report.viewer import viewer
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
 from charrnn.training.session import Request, train
 

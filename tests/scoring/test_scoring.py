@@ -14,6 +14,7 @@ from charrnn.config import Settings, TextSettings, resolve
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.scoring import bootstrap, compressors
+from charrnn.scoring.card import Source
 from charrnn.scoring.compressors import added_bytes, reach_note
 from charrnn.scoring.counting import CountingScorer, score_of
 from charrnn.scoring.detail import characters, likeliest_first, outliers, ranked
@@ -22,13 +23,11 @@ from charrnn.scoring.evaluation import (
     evaluated,
     lines_of,
     protocol_of,
-    text_given,
-    text_of_split,
-    whole_lines,
 )
 from charrnn.scoring.figures import figures, gain, measured, split_rule, text_sha256
-from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
+from charrnn.scoring.overlap import SharedRun, inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Predictions, Score, Tally, tallied
+from charrnn.scoring.text import text_given, text_of_split, whole_lines
 from charrnn.text import ngram
 from charrnn.text.counting import count
 from charrnn.text.novelty import lines_held, make_filter, write_filter
@@ -116,7 +115,7 @@ def test_bits_per_byte_are_of_the_predicted_characters_bytes():
     size, digest = measured(ids, vocabulary, "stream")
     assert (size, digest) == (4, hashlib.sha256("\U0001f600a\xe9a".encode()).hexdigest())
     tally = tallied(Fixed(), ids, "stateful", None)
-    assert figures(tally, size, "stream")["bits_per_byte"] == pytest.approx(0.1 / math.log(2) / 4)
+    assert figures(tally, size, "stream").bits_per_byte == pytest.approx(0.1 / math.log(2) / 4)
     assert measured(ids, vocabulary, "lines")[0] == 8
 
 
@@ -130,13 +129,12 @@ def test_a_text_is_measured_in_pieces_as_in_one(monkeypatch):
 def test_figures_name_their_interval():
     tally = tallied(Fixed(), np.tile(np.arange(10), 1200), "stateful", None)
     found = figures(tally, 11_999, "stream")
-    assert found["chars"] == 11_999 and found["interval"]["units"] == 12
-    assert found["interval"]["unit"] == "1,000 characters" and found["interval"]["level"] == 0.95
-    low, high = found["interval"]["nats_per_char"]
-    assert low <= found["nats_per_char"] <= high
-    assert found["interval"]["bits_per_char"] == pytest.approx(
-        [low / math.log(2), high / math.log(2)]
-    )
+    assert found.chars == 11_999 and found.interval.units == 12
+    assert found.interval.resampled == "12 blocks of 1,000 characters"
+    assert found.interval.unit == "1,000 characters" and found.interval.level == 0.95
+    low, high = found.interval.nats_per_char
+    assert low <= found.nats_per_char <= high
+    assert found.interval.bits_per_char == pytest.approx((low / math.log(2), high / math.log(2)))
 
 
 def rule(mode="stream", split="test", **text):
@@ -270,8 +268,8 @@ def test_lines_and_runs_of_every_text_that_was_learnt_count():
     text = ids_of("carla\nxbertay\nanna\n")
     known = known_lines([first, second], text, LETTERS, "lines")
     assert known.known.tolist() == [True, False, True]
-    run = overlap([first, second], text, LETTERS, "lines", known)["longest_run"]
-    assert (run["text"], run["train_text"], run["train_at"]) == ("carla", 1, 0)
+    run = overlap([first, second], text, LETTERS, "lines", known).longest_run
+    assert (run.text, run.train_text, run.train_at) == ("carla", 1, 0)
 
 
 def test_a_carriage_return_makes_no_other_line():
@@ -324,27 +322,27 @@ def test_wide_ids_are_compared_as_such():
     vocabulary = Vocabulary("char", (10, *range(97, 600)))
     train, text = np.array([300, 44, 0], np.uint16), np.array([44, 0, 300, 44, 0], np.int32)
     assert known_lines([train], text, vocabulary, "lines").known.tolist() == [False, True]
-    assert compared(train, text, "lines", vocabulary)["duplicate_lines"] == 1
+    assert compared(train, text, "lines", vocabulary).duplicate_lines == 1
 
 
 def test_short_lines_of_a_stream_are_no_overlap():
     train = ids_of("end\nthislineislongenoughnow\nabc\n")
     text = ids_of("end\nthislineislongenoughnow\nthislineisanotheronehere\nabc\n")
     found = compared(train, text)
-    assert (found["lines"], found["duplicate_lines"], found["duplicate_share"]) == (2, 1, 0.5)
+    assert (found.lines, found.duplicate_lines, found.duplicate_share) == (2, 1, 0.5)
     assert "1 of 2 lines of 20 or more characters (50.0%)" in warnings(found, "stream")[0]
 
 
 def test_the_longest_shared_run_has_its_text_and_both_places():
     train, text = ids_of("aaaabcdefgaaaa"), ids_of("zzbcdefgz")
-    run = compared(train, text)["longest_run"]
-    assert run == {"chars": 6, "text": "bcdefg", "at": 2, "train_at": 4, "train_text": 0}
+    run = compared(train, text).longest_run
+    assert run == SharedRun(chars=6, text="bcdefg", at=2, train_at=4, train_text=0)
 
 
 def test_a_shared_run_of_lines_does_not_cross_them():
     train, text = ids_of("anna\nbert\n"), ids_of("be\nxanna\nberta\n")
-    run = compared(train, text, "lines")["longest_run"]
-    assert (run["chars"], run["text"], run["at"], run["train_at"]) == (4, "anna", 4, 0)
+    run = compared(train, text, "lines").longest_run
+    assert (run.chars, run.text, run.at, run.train_at) == (4, "anna", 4, 0)
 
 
 def test_a_long_run_is_warned_of_and_a_short_one_is_not():
@@ -359,9 +357,7 @@ def test_nothing_in_common_is_no_warning():
     found = compared(
         ids_of("abc\n"), ids_of("xyz"), "stream", Vocabulary("char", tuple(range(97, 123)))
     )
-    assert (
-        found["longest_run"] is None and found["lines"] is None and warnings(found, "stream") == []
-    )
+    assert found.longest_run is None and found.lines is None and warnings(found, "stream") == []
 
 
 # Each line, each character
@@ -372,19 +368,19 @@ def test_lines_are_ranked_by_nats_per_character():
     tally = tallied(Fixed(), ids, "lines", 0)
     tally.nats[2] = tally.chars[2] = 0  # as a network leaves blank lines out
     rows = list(ranked(ids, tally, 0, LETTERS, likeliest_first(tally)))
-    assert [row["text"] for row in rows] == ["ab", "ab", "mmmmmmm", "zz"]
-    assert rows[0]["nats"] == pytest.approx(0.3) and rows[0]["chars"] == 3
-    assert rows[0]["bits_per_char"] == pytest.approx(0.1 / math.log(2))
+    assert [row.text for row in rows] == ["ab", "ab", "mmmmmmm", "zz"]
+    assert rows[0].nats == pytest.approx(0.3) and rows[0].chars == 3
+    assert rows[0].bits_per_char == pytest.approx(0.1 / math.log(2))
 
 
 def test_many_lines_show_five_of_each_end_and_few_show_all():
     ids = ids_of("".join(f"{chr(97 + k)}\n" for k in range(11)))
     tally = tallied(Fixed(), ids, "lines", 0)
-    found = outliers(ids, tally, 0, LETTERS)
-    assert [row["text"] for row in found["likeliest"]] == list("abcde")
-    assert [row["text"] for row in found["least_likely"]] == list("ghijk")
-    few = outliers(ids[:20], Tally(ids[:20], 0), 0, LETTERS)
-    assert few["least_likely"] == []
+    likeliest, least_likely = outliers(ids, tally, 0, LETTERS)
+    assert [row.text for row in likeliest] == list("abcde")
+    assert [row.text for row in least_likely] == list("ghijk")
+    _, least_likely = outliers(ids[:20], Tally(ids[:20], 0), 0, LETTERS)
+    assert least_likely == []
 
 
 def test_each_character_tells_its_price_and_its_rank():
@@ -400,7 +396,7 @@ def test_each_character_tells_its_price_and_its_rank():
             )
 
     (one,) = characters(Ranked(), ids_of("ab"), "stateful", LETTERS, 256)
-    assert one == {
+    assert one._asdict() == {
         "place": 1,
         "char": "b",
         "code": 98,
@@ -415,7 +411,7 @@ def test_each_character_tells_its_price_and_its_rank():
 
 def test_a_model_without_ranks_shows_none():
     rows = list(characters(Fixed(), ids_of("abcd"), "stateful", LETTERS, 256))
-    assert [row["char"] for row in rows] == list("bcd") and {row["rank"] for row in rows} == {None}
+    assert [row.char for row in rows] == list("bcd") and {row.rank for row in rows} == {None}
 
 
 def test_blank_lines_are_left_out_and_the_last_line_is_closed():
@@ -435,28 +431,26 @@ def model_file(trained, one_thread):
 def test_a_typed_text_stands_beside_uniform(model_file):
     text = text_given(OpenedRun(model_file), None, "Anna", resolve([])[0].text, "error")
     found = evaluated(OpenedRun(model_file), text, How(), True, print)
-    assert found["baselines"] == {"uniform": math.log2(len(model_file.vocabulary))}
-    assert (
-        found["data"]["name"] == "--text" and found["overlap"] is None and found["interval"] is None
-    )
+    assert found.baselines == {"uniform": math.log2(len(model_file.vocabulary))}
+    assert found.data.name == "--text" and found.overlap is None and found.figures.interval is None
 
 
 def test_the_card_of_a_split_names_its_text(model_file, trained):
     text = text_of_split(OpenedRun(model_file), "val")
     found = evaluated(OpenedRun(model_file), text, How(), True, print)
     (about,) = (json.loads(path.read_text()) for path in (trained / "corpus").glob("*.json"))
-    assert found["data"] == {
-        "name": "few",
-        "sha256": hashlib.sha256(model_file.vocabulary.to_bytes(text.ids)).hexdigest(),
-        "text_sha256": about["text_sha256"],
-        "fingerprint": about["fingerprint"],
-    }
-    assert found["split_rule"].startswith("distinct lines shuffled with seed 1337")
-    assert found["bits_per_byte"] == pytest.approx(found["bits_per_char"])  # ASCII
-    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
+    assert found.data == Source(
+        name="few",
+        sha256=hashlib.sha256(model_file.vocabulary.to_bytes(text.ids)).hexdigest(),
+        text_sha256=about["text_sha256"],
+        fingerprint=about["fingerprint"],
+    )
+    assert found.split_rule.startswith("distinct lines shuffled with seed 1337")
+    assert found.figures.bits_per_byte == pytest.approx(found.figures.bits_per_char)  # ASCII
+    assert set(found.baselines) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
     assert (
-        found["unseen"]["nats_per_char"] == found["nats_per_char"]
-        and found["overlap"]["duplicate_lines"] == 0
+        found.unseen.nats_per_char == found.figures.nats_per_char
+        and found.overlap.duplicate_lines == 0
     )
 
 
@@ -467,22 +461,20 @@ def test_a_file_of_training_lines_is_scored_over_its_new_lines_too(model_file, t
     settings, _ = resolve([])
     text = text_given(OpenedRun(model_file), tmp_path / "more.txt", None, settings.text, "error")
     found = evaluated(OpenedRun(model_file), text, How(), True, print)
-    assert (
-        found["overlap"]["duplicate_lines"] == 9 and "9 of 11 lines (81.8%)" in found["warnings"][0]
-    )
+    assert found.overlap.duplicate_lines == 9 and "9 of 11 lines (81.8%)" in found.warnings[0]
     (tmp_path / "new.txt").write_text("Annaa\nOtta\n")
     alone = text_given(OpenedRun(model_file), tmp_path / "new.txt", None, settings.text, "error")
     expected = evaluated(OpenedRun(model_file), alone, How(), True, print)
-    assert found["unseen"]["ngram"] == pytest.approx(expected["baselines"]["ngram"])
-    assert found["unseen"]["lines"] == 2 and found["unseen"]["chars"] == expected["chars"] == 11
-    assert found["unseen"]["nats_per_char"] == pytest.approx(expected["nats_per_char"], rel=1e-6)
+    assert found.unseen.ngram == pytest.approx(expected.baselines["ngram"])
+    assert found.unseen.lines == 2 and found.unseen.chars == expected.figures.chars == 11
+    assert found.unseen.nats_per_char == pytest.approx(expected.figures.nats_per_char, rel=1e-6)
 
 
 def test_the_score_of_the_training_text_is_warned_of(model_file):
     found = evaluated(
         OpenedRun(model_file), text_of_split(OpenedRun(model_file), "train"), How(), False, print
     )
-    assert found["overlap"] is None and "the text it learnt from" in found["warnings"][0]
+    assert found.overlap is None and "the text it learnt from" in found.warnings[0]
 
 
 def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
@@ -494,8 +486,8 @@ def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
         OpenedRun(model_file), text_of_split(OpenedRun(model_file), "val"), How(), True, said.append
     )
     assert (
-        set(found["baselines"]) == {"uniform"}
-        and found["overlap"] is None
+        set(found.baselines) == {"uniform"}
+        and found.overlap is None
         and "over 100 characters" in said[0]
     )
 
@@ -504,11 +496,11 @@ def test_ranked_lines_of_a_split_are_the_score_of_each_line_alone(model_file):
     settings, _ = resolve([])
     text = text_given(OpenedRun(model_file), None, "Anna\n\nOtto", settings.text, "error")
     rows = list(lines_of(model_file, text, How()))
-    assert {row["text"] for row in rows} == {"Anna", "Otto"}
+    assert {row.text for row in rows} == {"Anna", "Otto"}
     for row in rows:
-        alone = text_given(OpenedRun(model_file), None, row["text"], settings.text, "error")
+        alone = text_given(OpenedRun(model_file), None, row.text, settings.text, "error")
         found = evaluated(OpenedRun(model_file), alone, How(), False, print)
-        assert row["bits_per_char"] == pytest.approx(found["bits_per_char"], rel=1e-5)
+        assert row.bits_per_char == pytest.approx(found.figures.bits_per_char, rel=1e-5)
 
 
 def test_what_does_not_fit_lines_is_refused(model_file):
@@ -545,7 +537,7 @@ def test_the_gain_over_counting_is_paired():
     tally.nats += hard
     other.nats += hard + random.normal(50, 3, 200)
     found = gain(tally, other)
-    assert found["nats_per_char"] == pytest.approx(0.05, rel=0.02)
-    low, high = found["interval"]["nats_per_char"]
-    assert low < found["nats_per_char"] < high and high - low < 0.002
-    assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
+    assert found.nats_per_char == pytest.approx(0.05, rel=0.02)
+    low, high = found.interval.nats_per_char
+    assert low < found.nats_per_char < high and high - low < 0.002
+    assert found.bits_per_char == pytest.approx(found.nats_per_char / math.log(2))
