@@ -17,8 +17,8 @@ import numpy as np
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
 from charrnn.insight.structure import dictionary_of, distinct_report, structure_report
-from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.codec import Sample
+from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sampler
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import longest_run, shares_found

@@ -14,11 +14,6 @@ from charrnn.errors import CheckpointError, SettingsError
 from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
-<<<<<<< HEAD
-=======
-from charrnn.sampling.codec import Sample
-from charrnn.sampling.constraints import training_text
->>>>>>> 6b94062 (Rewrite the sampling room: packed, pace, codec, choice)
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.network import NetworkScorer
