@@ -1,7 +1,8 @@
 """A run that is read: its model, and the texts that the model has learnt from. No torch.
 
-A text is opened, and its SHA-256 computed, when it is first needed and only once. So `charrnn sample` starts without its
-text, and a report that looks at the text in five places reads it one time. Nothing here knows who asks, or why.
+A text is opened, and its SHA-256 computed, when it is first needed, and only once. So
+`charrnn sample` starts without its text, and a report that looks at the text in five places reads
+it one time. Nothing here knows who asks, or why.
 """
 
 from __future__ import annotations
@@ -27,8 +28,8 @@ STEM = "[0-9a-f]" * 16
 class OpenedRun:
     """A model file, and what lies beside it of the texts that the model has learnt from.
 
-    These are the run's own text, others after --allow-corpus-change, and, as filters alone, those of the model
-    that a fine-tuning started from.
+    These are the run's own text, others after --allow-corpus-change and, as filters alone, the
+    texts of the model that a fine-tuning started from.
     """
 
     def __init__(self, model: ModelFile) -> None:
@@ -37,7 +38,10 @@ class OpenedRun:
         self._corpora: dict[str, Corpus] = {}  # by fingerprint, those opened so far
 
     def folder(self, advice: str) -> Path:
-        """Where the texts lie. Raises CheckpointError, with this advice, for a model that lies in no run."""
+        """Where the texts lie.
+
+        Raises CheckpointError, with this advice, for a model that lies in no run.
+        """
         if self.model.run is None or self.fingerprint is None:
             shown = one_line(str(self.model.path))
             raise CheckpointError(f"{shown} lies in no run directory with its text; {advice}")
@@ -53,7 +57,10 @@ class OpenedRun:
         return self._corpora[key]
 
     def own_corpus(self, advice: str) -> Corpus:
-        """The run's own text. Raises CheckpointError, with this advice where the text is not the model's."""
+        """The run's own text.
+
+        Raises CheckpointError if it is missing, damaged, or, with this advice, not the model's.
+        """
         folder = self.folder(advice)
         corpus = self.corpus(self.fingerprint)
         if corpus.vocabulary != self.model.vocabulary:
@@ -81,7 +88,7 @@ class OpenedRun:
 
     @cached_property
     def training_splits(self) -> list[np.ndarray]:
-        """The ids of each text of `corpora` that the model was trained on. Raises CheckpointError."""
+        """The ids of each text that the model was trained on. Raises CheckpointError."""
         return [corpus.split("train") for corpus in self.corpora]
 
     @property
@@ -93,12 +100,17 @@ class OpenedRun:
 
     @cached_property
     def inherited_filters(self) -> list[NoveltyFilter]:
-        """The filters of texts that are not here: the model that a fine-tuning started from learnt them."""
+        """The filters of texts that are not here.
+
+        The model that a fine-tuning started from learnt them.
+        """
         mode = self.model.mode
         unit = self.model.vocabulary.unit
-        files = (file for file in self.filter_files if not file.with_suffix(".json").exists())
-        filters = (read_filter(file, mode, unit) for file in files)
-        return [one for one in filters if one is not None]
+        filters = []
+        for file in self.filter_files:
+            if not file.with_suffix(".json").exists():
+                filters.append(read_filter(file, mode, unit))
+        return [readable for readable in filters if readable is not None]
 
     @cached_property
     def novelty(self) -> Novelty | None:
@@ -125,7 +137,10 @@ class OpenedRun:
 
 
 class Novelty:
-    """Is a text in none of those that a model has learnt from? Each is known by its filter, its ids, or both."""
+    """The test of novelty, over all texts that a model has learnt from.
+
+    Each of them is known by its filter, its ids, or both.
+    """
 
     def __init__(self, texts: list[_LearntText]) -> None:
         self._texts = texts
@@ -168,8 +183,10 @@ class _LearntText:
 
     def holds(self, data: bytes) -> bool | None:
         """Whether the text has these bytes; None where its ids are needed and not here."""
-        if self.filter and not self.filter.may_hold(data.decode() if self._is_text else data):
-            return False
+        if self.filter is not None:
+            text = data.decode() if self._is_text else data
+            if not self.filter.may_hold(text):
+                return False
         if self.corpus is None:
             return None
         vocabulary = self.corpus.vocabulary
@@ -180,12 +197,13 @@ class _LearntText:
 
 
 def _fingerprint(folder: Path, stem: str) -> str:
-    """The whole fingerprint of a text; its stem, which is the beginning, where its description does not say it."""
+    """The fingerprint in a text's description; its beginning, which is the stem, without one."""
     from charrnn.text.corpus import described
 
     try:
         fingerprint = described(folder / f"{stem}.json").get("fingerprint")
     except CheckpointError:
         return stem
-    is_whole = isinstance(fingerprint, str) and fingerprint[:16] == stem
-    return str(fingerprint) if is_whole else stem
+    if isinstance(fingerprint, str) and fingerprint[:16] == stem:
+        return fingerprint
+    return stem

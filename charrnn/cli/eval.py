@@ -1,4 +1,4 @@
-"""charrnn eval: bits per character of a run, beside counting and compressors; or what its samples copy."""
+"""charrnn eval: bits per character of a run, beside baselines; or what its samples copy."""
 
 from __future__ import annotations
 
@@ -191,7 +191,10 @@ def evaluate(
 def _check_views(
     samples: int | None, per_char: bool, rank: bool, cache: int, dynamic: bool
 ) -> None:
-    """Raises SettingsError for two views at once, and for figures beside the score that a view does not show."""
+    """Refuse two views at once, and figures beside the score that a view does not show.
+
+    Raises SettingsError.
+    """
     views = {"--samples": samples is not None, "--per-char": per_char, "--rank": rank}
     asked = [name for name, is_wanted in views.items() if is_wanted]
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
@@ -212,7 +215,7 @@ def _given(options: dict[str, Any]) -> list[str]:
 
 
 def _refuse(options: dict[str, Any], why: str) -> None:
-    """Raises SettingsError for options that were given and would do nothing."""
+    """Refuse options that would do nothing. Raises SettingsError, which says why."""
     given = _given(options)
     if given:
         them = "it" if len(given) == 1 else "them"

@@ -1,4 +1,4 @@
-"""charrnn eval: a card of figures, the cost of each character, and ranked lines, for a person or as JSON."""
+"""charrnn eval: prints the card of a score, the cost of each character, and ranked lines."""
 
 from __future__ import annotations
 
@@ -80,7 +80,10 @@ def _quoted(char: str, code: int) -> str:
 
 
 def show_card(path: str, card: Evaluation) -> None:
-    """Print the figure among those it is compared with, and what must stand beside it. path: of the model."""
+    """Print the figure among those it is compared with, and what must stand beside it.
+
+    path: of the model.
+    """
     from charrnn.progress import print_facts, print_table
 
     protocol = f"windows of {card.window}" if card.window else card.protocol
@@ -173,7 +176,7 @@ def _rule(dynamic: DynamicReading) -> str:
 
 
 def _gain(reading: Reading, order: int | None, rule: str = "") -> str:
-    """What another way to read the text gains over the plain one, and over the n-gram of this order."""
+    """What another way to read the text gains, over the plain way and over the n-gram."""
     gained = reading.gain_nats_per_char
     verb = "gains" if gained >= 0 else "loses"
     text = f"{verb} {abs(gained):.4f} nats/char{rule}"
@@ -183,7 +186,7 @@ def _gain(reading: Reading, order: int | None, rule: str = "") -> str:
 
 
 def _against_counting(gain: Gain, order: int | None) -> str:
-    """Whether a figure is better than the n-gram's of this order, and whether that is more than chance."""
+    """Whether a figure is better than the n-gram's, and whether that is more than chance."""
     bits = gain.bits_per_char
     verdict = "better" if bits > 0 else "worse"
     text = f"{abs(bits):.4f} bits/char {verdict} than the {order}-gram"

@@ -1,7 +1,7 @@
 """The card of a score: the figure, what it is of, what it stands beside, and what flatters it.
 
-`evaluation.py` fills it in, `charrnn eval` and `charrnn report` show it. `to_json` is the only place that gives it the
-form of `eval --json`, so the order of the fields here is the order there.
+`evaluation.py` fills it in, `charrnn eval` and `charrnn report` show it. Only `to_json` makes the
+object of `eval --json`, so the order of the fields here is the order there.
 """
 
 from __future__ import annotations
@@ -127,7 +127,7 @@ class Evaluation:
     least_likely: list[RankedLine] | None = None
 
     def to_json(self) -> dict[str, Any]:
-        """The card as `eval --json` writes it. The figures of a reading stand among its other values there."""
+        """The card as `eval --json` writes it, with figures among the values they belong to."""
         values = dataclasses.asdict(self)
         for name in ("likeliest", "least_likely"):
             lines = values.pop(name)

@@ -1,4 +1,4 @@
-"""Each character and each line by itself: its cost in nats or bits, and which lines are likeliest."""
+"""Each character and each line by itself: its cost, and which lines are likeliest."""
 
 from __future__ import annotations
 
@@ -86,7 +86,10 @@ def ranked(
 
 
 def likeliest_first(tally: Tally) -> np.ndarray:
-    """The numbers of the lines that have characters, by nats per character; equals in the order of the text."""
+    """The numbers of the lines that have characters, the fewest nats per character first.
+
+    Equals stand in the order of the text.
+    """
     counted = np.flatnonzero(tally.chars)
     nats_per_char = tally.nats[counted] / tally.chars[counted]
     return counted[np.argsort(nats_per_char, kind="stable")]
@@ -95,7 +98,10 @@ def likeliest_first(tally: Tally) -> np.ndarray:
 def outliers(
     ids: np.ndarray, tally: Tally, newline: int, vocabulary: Vocabulary
 ) -> tuple[list[RankedLine], list[RankedLine]]:
-    """The few likeliest lines and the few least likely. A text with no more lines has all among the likeliest."""
+    """The few likeliest lines, and the few least likely.
+
+    All lines of a short text are among the likeliest.
+    """
     order = likeliest_first(tally)
     if len(order) <= 2 * SHOWN_LINES:
         return list(ranked(ids, tally, newline, vocabulary, order)), []

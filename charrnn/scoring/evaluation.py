@@ -77,7 +77,10 @@ def open_scorer(model: ModelFile, device_name: str) -> Scorer:
 
 
 def protocol_of(model: ModelFile, how: How) -> str:
-    """Choose "stateful", "windowed" or "lines". Raises SettingsError if the model cannot read so."""
+    """Choose "stateful", "windowed" or "lines".
+
+    Raises SettingsError for a way to read that does not fit the model.
+    """
     is_windowed = how.protocol == "windowed"
     if how.cache:
         from charrnn.sampling.cache import check

@@ -1,4 +1,4 @@
-"""Figures that can be quoted: with their interval, and with what says exactly which text they are of."""
+"""Figures that can be quoted: with their interval, and with the identity of the text."""
 
 from __future__ import annotations
 
@@ -23,7 +23,10 @@ Range = tuple[float, float]  # low, high
 
 @dataclass(frozen=True)
 class Interval:
-    """Where a figure lies with a probability of `level`. unit: what was resampled; units: how many there are."""
+    """Where a figure lies with a probability of `level`.
+
+    unit: what was resampled. units: how many of them the text has.
+    """
 
     level: float
     method: str
@@ -101,9 +104,10 @@ def figures(tally: Tally, size_bytes: int, mode: str) -> Figures:
 
 
 def gain(tally: Tally, other: Tally) -> Gain:
-    """How much better the first predicts a text than the other, compared block by block or line by line.
+    """How much better the first model predicts a text than the other.
 
-    How hard the text is, which both share, is no part of the interval.
+    They are compared block by block or line by line: how hard the text is, which both share, is no
+    part of the interval.
     """
     score = tally.score()
     nats = (other.score().nats - score.nats) / max(1, score.chars)
@@ -150,7 +154,10 @@ def split_rule(settings: Settings, mode: str, split: str) -> str:
 
 
 def text_sha256(corpus: Corpus) -> dict[str, str]:
-    """The SHA-256 of each source's bytes, as recorded beside the run's text; empty without that record."""
+    """The SHA-256 of each source's bytes, from the record beside the run's text.
+
+    Empty without that record.
+    """
     try:
         digests = described(corpus.path)["text_sha256"]
         return {str(name): str(digest) for name, digest in digests.items()}

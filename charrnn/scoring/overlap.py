@@ -18,13 +18,13 @@ from charrnn.text.vocabulary import Vocabulary
 PIECE = 1 << 20  # characters at a time
 FLATTERING_SHARE = 0.01  # of lines that are in the training text too
 FLATTERING_RUN = 50  # characters
-# Of the scored text, so many characters are searched for the longest run: 500 MB if all of it is copied, else less.
+# Characters of the scored text that are searched for the longest run: 500 MB if all are copied.
 MAX_RUN_CHARS = 1_000_000
 SHOWN_RUN = 40  # characters
 
 
 class Known(NamedTuple):
-    """For each line of a text (bool): is it known from another text, and is it long enough to count."""
+    """For each line of a text (bool): whether another text has it, and whether it counts."""
 
     known: np.ndarray
     counted: np.ndarray
@@ -32,7 +32,10 @@ class Known(NamedTuple):
 
 @dataclass(frozen=True)
 class SharedRun:
-    """Characters in a row that two texts share. at: in the scored text. train_at: in the text number train_text."""
+    """Characters in a row that two texts share.
+
+    at: their place in the scored text. train_at: their place in the training text number train_text.
+    """
 
     chars: int
     text: str
@@ -43,9 +46,11 @@ class SharedRun:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a text shares with the training texts. lines: those that count; None for an alphabet without a newline.
+    """What a text shares with the training texts.
 
-    least_line: characters of the shortest line that counts. searched_chars: searched for the longest run.
+    lines: the number that count; None for an alphabet without a newline.
+    least_line: characters of the shortest line that counts.
+    searched_chars: characters that were searched for the longest run.
     """
 
     lines: int | None
@@ -79,7 +84,10 @@ class Overlap:
 def known_lines(
     texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> Known:
-    """Which lines of ids (N,) are lines of one of the texts too, all of the same vocabulary (linehash.py)."""
+    """Which lines of ids (N,) are lines of one of the texts too (linehash.py).
+
+    All have the same vocabulary, with a newline.
+    """
     hashes, lengths = every_line(_codes(ids, vocabulary))
     counted = lengths >= least_line(mode)
     known = np.zeros(len(hashes), bool)
@@ -106,7 +114,7 @@ def overlap(
     mode: str,
     known: Known | None,
 ) -> Overlap:
-    """What ids (N,) share with the texts. known: what known_lines says; None for an alphabet without a newline."""
+    """What ids (N,) share with the texts. known: of known_lines; None without a newline."""
     lines = duplicates = share = None
     if known is not None:
         lines = int(known.counted.sum())
@@ -120,7 +128,10 @@ def overlap(
 def _longest_shared_run(
     texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> SharedRun | None:
-    """The longest run of ids (N,) that one of the texts has; the first text's where several have one as long."""
+    """The longest run of ids (N,) that one of the texts has.
+
+    Of texts that have runs of the same length, the first counts.
+    """
     # A run across lines says nothing: their order is by chance.
     starts = np.zeros(1, np.int64)
     lengths = np.array([len(ids)])
@@ -160,7 +171,7 @@ def warnings(shared: Overlap, mode: str) -> list[str]:
 def inherited(
     filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> list[str]:
-    """What flatters a score because the model that a fine-tuning started from learnt it, in words."""
+    """A warning if the model that a fine-tuning started from seems to have learnt the text."""
     if not filters:
         return []
     held, asked = lines_held(filters, ids, vocabulary, mode)

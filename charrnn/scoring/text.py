@@ -18,7 +18,8 @@ from charrnn.texts import OpenedRun
 class Text:
     """What is scored. ids (N,): in lines mode every line ends in the newline and none is blank.
 
-    split: the part of the run's own text, if it is one. corpus: the run's own text, if it is at hand.
+    split: which part of the run's own text it is, if it is one.
+    corpus: the run's own text, if it is at hand.
     unknown: characters that were left out or replaced because the model does not know them.
     """
 
@@ -32,8 +33,9 @@ class Text:
 def text_of_split(
     run: OpenedRun, split: str | None, *, advice: str = "pass --file or --text"
 ) -> Text:
-    """A part of the run's own text. split: "train", "val", "test"; None: test if there is one, else val.
+    """A part of the run's own text.
 
+    split: "train", "val" or "test"; None: test if there is one, else val.
     Raises CheckpointError, with this advice, if the model lies in no run with its text.
     Raises CorpusError if that part is empty.
     """
