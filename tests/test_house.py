@@ -170,7 +170,7 @@ def test_no_torch_in_text_sampling_and_on_the_ground(module):
             f"scoring.{name}"
             for name in ("score", "text", "evaluation", "card", "figures", "detail", "counting")
         ),
-        *(f"scoring.{name}" for name in ("compressors", "bootstrap", "overlap")),
+        *(f"scoring.{name}" for name in ("compressors", "bootstrap", "overlap", "baselines")),
         *(f"insight.{name}" for name in ("cells", "features", "search")),
     ],
 )

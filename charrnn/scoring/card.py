@@ -143,5 +143,8 @@ def _with_figures_inside(values: dict[str, Any]) -> dict[str, Any]:
     """The values in their order, with those of "figures" in the place of "figures"."""
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= value if name == "figures" else {name: value}
+        if name == "figures":
+            flat |= value
+        else:
+            flat[name] = value
     return flat

@@ -32,10 +32,10 @@ class CountingScorer:
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
-        is_stream = self.ngram.boundary is None
         if detailed:
-            yield from self._detailed(ids, window if protocol == "windowed" else 0)
+            yield from self._detailed(ids, protocol, window)
             return
+        is_stream = self.ngram.boundary is None
         reach = None  # (N,): how many characters before each one may be looked at
         shift = 0
         if protocol == "windowed":
@@ -48,12 +48,12 @@ class CountingScorer:
             reach = _clipped(np.append(0, np.arange(1, len(ids)) - starts))
         for start, probabilities in self.ngram.in_pieces(ids, reach):
             # Nothing comes before a stream's first character, so it is not predicted.
-            first = 1 if is_stream and start == 0 else 0
+            first = int(is_stream and start == 0)
             places = np.arange(start + first, start + len(probabilities)) - shift
             yield Predictions(places, -np.log(probabilities[first:]))
 
-    def _detailed(self, ids: np.ndarray, window: int) -> Iterator[Predictions]:
-        """Yield one character after the other, with the model's first choice. window: 0: none."""
+    def _detailed(self, ids: np.ndarray, protocol: str, window: int) -> Iterator[Predictions]:
+        """Yield one character after the other, with the model's first choice."""
         from charrnn.sampling.counted import Counted
 
         boundary = self.ngram.boundary
@@ -61,14 +61,14 @@ class CountingScorer:
         state = steps.zero_state(1)
         logits = steps.logits(state)
         rows: list[tuple[float, int, int, float]] = []
-        begin = 0 if boundary is not None else 1
+        begin = int(boundary is None)
         for place, char in enumerate(ids.tolist()):
             if place >= begin:
                 scores = logits[0]  # (V,)
                 guess = int(scores.argmax())
                 rank = 1 + int((scores > scores[char]).sum())
                 rows.append((-scores[char], rank, guess, -scores[guess]))
-            if char == boundary or (window > 0 and place % window == 0):
+            if char == boundary or (protocol == "windowed" and place % window == 0):
                 state = steps.zero_state(1)
             logits, state = steps.step(np.array([char]), state)
             if rows and (len(rows) == DETAILED_PIECE or place == len(ids) - 1):

@@ -78,5 +78,7 @@ def load_scorer(model_file: ModelFile, device_name: str, lr: float | None) -> Dy
 
     Raises SettingsError for a device that is not there.
     """
-    rule = Rule() if lr is None else Rule(lr=lr)
+    rule = Rule()
+    if lr is not None:
+        rule = Rule(lr=lr)
     return DynamicScorer(*load_model(model_file, device_name), rule)

@@ -8,7 +8,6 @@ torch, when they are called.
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +16,7 @@ import numpy as np
 
 from charrnn.errors import SettingsError
 from charrnn.modelfile import ModelFile
+from charrnn.scoring.baselines import Baselines, baselines_of
 from charrnn.scoring.card import (
     CachedReading,
     CountingModel,
@@ -27,8 +27,8 @@ from charrnn.scoring.card import (
     Source,
     Unseen,
 )
-from charrnn.scoring.compressors import MAX_BASELINE_CHARS, compressed, reach_note
-from charrnn.scoring.counting import CountingScorer, best_ngram, score_of
+from charrnn.scoring.compressors import MAX_BASELINE_CHARS
+from charrnn.scoring.counting import CountingScorer
 from charrnn.scoring.detail import (
     CharacterCost,
     RankedLine,
@@ -41,7 +41,6 @@ from charrnn.scoring.figures import Figures, Gain, figures, gain, measured, spli
 from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text, whole_lines
-from charrnn.text.counting import count
 from charrnn.text.ngram import NGram
 from charrnn.texts import OpenedRun
 
@@ -126,7 +125,8 @@ def evaluated(
     """The whole card. note: is told what is left out because there is too much text."""
     model = run.model
     ids = text.ids
-    newline = model.vocabulary.newline if model.mode == "lines" else None
+    vocabulary = model.vocabulary
+    newline = _newline(model)
     is_own = text.split == "train"
 
     # 1. The score itself, and the texts that it may be compared with.
@@ -138,32 +138,18 @@ def evaluated(
             f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: "
             "n-grams, compressors and overlap left out"
         )
+        corpus = None
         learnt = []
 
-    # 2. Counting and compressors. Of a counting model, only the lines that are new need an n-gram.
-    baselines: dict[str, float] = {}
-    notes: list[str] = []
-    ngram = counted = picked = gain_over_ngram = None
+    # 2. Counting and compressors.
+    baselines = Baselines()
     if with_baselines:
-        baselines["uniform"] = math.log2(len(model.vocabulary))
-    if with_baselines and learnt and corpus is not None:
-        train = learnt[0]
-        unigram = count(train, len(model.vocabulary), 1, newline)
-        score = score_of(unigram, ids, card.protocol, how.window)
-        baselines["unigram"] = score.bits_per_char
-        if not model.counts or newline is not None:
-            ngram = best_ngram(corpus)
-        if ngram is not None and not model.counts:
-            counted = tallied(CountingScorer(ngram), ids, card.protocol, newline, how.window)
-            baselines["ngram"] = counted.score().bits_per_char
-            picked = NGramBaseline(ngram.order, ngram.smoothing, picked_by="validation text")
-            gain_over_ngram = gain(tally, counted)
-        baselines |= compressed(train, ids, model.vocabulary, model.mode)
-        reach = reach_note(measured(train, model.vocabulary, "lines")[0])
-        if reach:
-            notes.append(reach)
-        if card.protocol == "windowed":
-            notes.append("compressors read the whole stream, not windows")
+        baselines = baselines_of(model, corpus, ids, card.protocol, newline, how.window)
+    counted = baselines.counted
+    ngram = gain_over_ngram = None
+    if counted is not None and baselines.ngram is not None:
+        ngram = NGramBaseline(baselines.ngram.order, baselines.ngram.smoothing, "validation text")
+        gain_over_ngram = gain(tally, counted)
 
     # 3. Other ways to read the same text.
     cache = _cached(model, ids, how, tally, counted) if how.cache else None
@@ -181,30 +167,30 @@ def evaluated(
         flattery.append("this is the text it learnt from: the figure says nothing about new text")
     elif learnt:
         known = None
-        if model.vocabulary.newline is not None:
-            known = known_lines(learnt, ids, model.vocabulary, model.mode)
-        shared = overlap(learnt, ids, model.vocabulary, model.mode, known)
+        if vocabulary.newline is not None:
+            known = known_lines(learnt, ids, vocabulary, model.mode)
+        shared = overlap(learnt, ids, vocabulary, model.mode, known)
         flattery += warnings(shared, model.mode)
         if newline is not None and known is not None:
-            unseen = _unseen(~known.known, ids, newline, tally, ngram)
-    if not is_own and corpus is not None:
-        flattery += inherited(run.inherited_filters, ids, model.vocabulary, model.mode)
+            unseen = _unseen(~known.known, ids, newline, tally, baselines.ngram)
+    if not is_own and text.corpus is not None:
+        flattery += inherited(run.inherited_filters, ids, vocabulary, model.mode)
 
     # 5. The few best and worst lines of a file.
     likeliest = least_likely = None
     if newline is not None and text.file is not None:
-        likeliest, least_likely = outliers(ids, tally, newline, model.vocabulary)
+        likeliest, least_likely = outliers(ids, tally, newline, vocabulary)
 
     return dataclasses.replace(
         card,
         cache=cache,
         dynamic=dynamic,
-        baselines=baselines,
-        ngram=picked,
+        baselines=baselines.bits_per_char,
+        ngram=ngram,
         gain_over_ngram=gain_over_ngram,
         overlap=shared,
         unseen=unseen,
-        notes=notes,
+        notes=baselines.notes,
         warnings=flattery,
         likeliest=likeliest,
         least_likely=least_likely,
@@ -214,21 +200,31 @@ def evaluated(
 def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     """The card so far, and the sums that its figures are made of."""
     protocol = protocol_of(model, how)
-    newline = model.vocabulary.newline if model.mode == "lines" else None
-    tally = tallied(open_scorer(model, how.device), text.ids, protocol, newline, how.window)
+    scorer = open_scorer(model, how.device)
+    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window)
     size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
+    rule = window = None
+    if text.split:
+        rule = split_rule(model.settings, model.mode, text.split)
+    if protocol == "windowed":
+        window = how.window
     card = Evaluation(
         split=text.split,
-        split_rule=split_rule(model.settings, model.mode, text.split) if text.split else None,
+        split_rule=rule,
         file=text.file,
         protocol=protocol,
-        window=how.window if protocol == "windowed" else None,
+        window=window,
         figures=figures(tally, size_bytes, model.mode),
         model=_description(model),
         unknown=text.unknown,
         data=_source(text, sha256),
     )
     return card, tally
+
+
+def _newline(model: ModelFile) -> int | None:
+    """The id that ends every line; None for a model of a stream."""
+    return model.vocabulary.newline if model.mode == "lines" else None
 
 
 def _description(model: ModelFile) -> NetworkModel | CountingModel:
@@ -254,17 +250,19 @@ def _unseen(
 ) -> Unseen:
     """The figure over the lines that no learnt text has; counting's too, if not all are new."""
     score = tally.score(is_new)
-    counting = None
-    if ngram is not None and not is_new.all():
-        counted = tallied(CountingScorer(ngram), ids, "lines", newline)
-        counting = counted.score(is_new).bits_per_char
+    counting = order = None
+    if ngram is not None:
+        order = ngram.order
+        if not is_new.all():
+            counted = tallied(CountingScorer(ngram), ids, "lines", newline)
+            counting = counted.score(is_new).bits_per_char
     return Unseen(
         lines=int(is_new.sum()),
         chars=score.chars,
         nats_per_char=score.nats_per_char,
         bits_per_char=score.bits_per_char,
         ngram=counting,
-        ngram_order=ngram.order if ngram is not None else None,
+        ngram_order=order,
     )
 
 

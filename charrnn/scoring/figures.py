@@ -82,13 +82,17 @@ class Gain:
 def figures(tally: Tally, size_bytes: int, mode: str) -> Figures:
     """The figures of a scoring. size_bytes: of the predicted characters, as UTF-8."""
     score = tally.score()
+    bits_per_byte = math.nan
+    if size_bytes:
+        bits_per_byte = score.nats / math.log(2) / size_bytes
     interval = None
     bounds = bootstrap.interval(tally.nats, tally.chars)
     if bounds is not None:
+        unit = "line" if mode == "lines" else f"{BLOCK:,} characters"
         interval = Interval(
             level=bootstrap.LEVEL,
             method=f"percentile bootstrap, {bootstrap.RESAMPLES:,} resamples",
-            unit="line" if mode == "lines" else f"{BLOCK:,} characters",
+            unit=unit,
             units=int((tally.chars > 0).sum()),
             nats_per_char=bounds,
             bits_per_char=_in_bits(bounds),
@@ -98,7 +102,7 @@ def figures(tally: Tally, size_bytes: int, mode: str) -> Figures:
         bits_per_char=score.bits_per_char,
         perplexity=score.perplexity,
         chars=score.chars,
-        bits_per_byte=score.nats / math.log(2) / size_bytes if size_bytes else math.nan,
+        bits_per_byte=bits_per_byte,
         interval=interval,
     )
 
@@ -111,8 +115,10 @@ def gain(tally: Tally, other: Tally) -> Gain:
     """
     score = tally.score()
     nats = (other.score().nats - score.nats) / max(1, score.chars)
+    interval = None
     bounds = bootstrap.interval(other.nats - tally.nats, tally.chars)
-    interval = None if bounds is None else Bounds(bounds, _in_bits(bounds))
+    if bounds is not None:
+        interval = Bounds(bounds, _in_bits(bounds))
     return Gain(nats, nats / math.log(2), interval)
 
 

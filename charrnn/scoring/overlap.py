@@ -34,7 +34,8 @@ class Known(NamedTuple):
 class SharedRun:
     """Characters in a row that two texts share.
 
-    at: their place in the scored text. train_at: their place in the training text number train_text.
+    at: where they stand in the scored text.
+    train_at: where they stand in the training text number train_text.
     """
 
     chars: int
@@ -70,14 +71,13 @@ class Overlap:
             )
         run = self.longest_run
         if run is not None:
-            is_part = self.searched_chars == MAX_RUN_CHARS
-            where = f", of the first {MAX_RUN_CHARS:,} characters" if is_part else ""
+            where = "longest run shared with it"
+            if self.searched_chars == MAX_RUN_CHARS:
+                where += f", of the first {MAX_RUN_CHARS:,} characters"
             text = run.text
             if run.chars > SHOWN_RUN:
                 text = text[: SHOWN_RUN - 3] + "..."
-            parts.append(
-                f"longest run shared with it{where}: {run.chars:,} characters, '{one_line(text)}'"
-            )
+            parts.append(f"{where}: {run.chars:,} characters, '{one_line(text)}'")
         return "; ".join(parts) or "none"
 
 
@@ -153,8 +153,12 @@ def warnings(shared: Overlap, mode: str) -> list[str]:
     """What flatters the score, in words."""
     lines = []
     share = shared.duplicate_share
-    if share is not None and share > (0 if mode == "lines" else FLATTERING_SHARE):
-        kind = "lines" if mode == "lines" else f"lines of {SENTENCE} or more characters"
+    kind = "lines"
+    harmless_share = 0.0
+    if mode != "lines":
+        kind = f"lines of {SENTENCE} or more characters"
+        harmless_share = FLATTERING_SHARE
+    if share is not None and share > harmless_share:
         lines.append(
             f"{shared.duplicate_lines:,} of {shared.lines:,} {kind} ({share:.1%}) "
             "are in the training text too: that flatters the score"

@@ -40,11 +40,12 @@ def text_of_split(
     Raises CorpusError if that part is empty.
     """
     corpus = run.own_corpus(advice)
-    chosen = split or ("test" if len(corpus.split("test")) else "val")
-    ids = corpus.split(chosen)
+    if split is None:
+        split = "test" if len(corpus.split("test")) else "val"
+    ids = corpus.split(split)
     if len(ids) < 2:
-        raise CorpusError(f"this run has no {chosen} text; {advice}")
-    return Text(ids, chosen, None, corpus)
+        raise CorpusError(f"this run has no {split} text; {advice}")
+    return Text(ids, split, None, corpus)
 
 
 def text_given(

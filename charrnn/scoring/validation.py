@@ -100,7 +100,7 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
 
 
 def validation_chars(corpus: Corpus, split: str) -> int:
-    """How many characters `validation` looks at; too many by its blank lines, if it has any."""
+    """How many characters `validation` looks at, and its blank lines, which it does not."""
     chars = len(corpus.split(split))
     if corpus.mode == "lines":
         return chars

@@ -454,6 +454,18 @@ def test_the_card_of_a_split_names_its_text(model_file, trained):
     )
 
 
+def test_the_card_in_json_has_its_figures_beside_its_other_values(model_file):
+    run = OpenedRun(model_file)
+    card = evaluated(run, text_of_split(run, "val"), How(), False, print)
+    before = ["split", "split_rule", "file", "protocol", "window"]
+    figures = ["nats_per_char", "bits_per_char", "perplexity", "chars", "bits_per_byte", "interval"]
+    after = ["model", "unknown", "data", "cache", "dynamic", "baselines", "ngram"]
+    last = ["gain_over_ngram", "overlap", "unseen", "notes", "warnings"]
+    values = card.to_json()
+    assert list(values) == [*before, *figures, *after, *last]
+    assert values["chars"] == card.figures.chars
+
+
 def test_a_file_of_training_lines_is_scored_over_its_new_lines_too(model_file, tmp_path):
     corpus = text_of_split(OpenedRun(model_file), "train").corpus
     known = model_file.vocabulary.decode(corpus.split("train")).split("\n")[:9]
