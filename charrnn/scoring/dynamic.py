@@ -68,6 +68,7 @@ class DynamicScorer:
                         if self.rule.decay:
                             weight.lerp_(origin, self.rule.decay)
         finally:
+            # Whatever ends the reading, the model is left with its stored weights.
             with torch.no_grad():
                 for weight, origin in zip(weights, stored, strict=True):
                     weight.copy_(origin)

@@ -116,6 +116,7 @@ def gain(tally: Tally, other: Tally) -> Gain:
     score = tally.score()
     nats = (other.score().nats - score.nats) / max(1, score.chars)
     interval = None
+    # Paired: two intervals, one of each model, would both be as wide as the text is uneven.
     bounds = bootstrap.interval(other.nats - tally.nats, tally.chars)
     if bounds is not None:
         interval = Bounds(bounds, _in_bits(bounds))

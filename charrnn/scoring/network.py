@@ -83,6 +83,7 @@ class NetworkScorer:
         if protocol == "windowed":
             batches = window_batches(ids, window, most)
         else:
+            # One lane, unlike in training: all that stands before a character is its context.
             batches = lane_batches(ids, 1, most)
         place = 1
         for batch in batches:
@@ -118,6 +119,7 @@ def predictions_of(
         logits = logits[counted]
         targets = targets[counted]
     nats = F.cross_entropy(logits, targets, reduction="none")
+    # float64 before anything is summed: float32 loses digits in sums of millions.
     predictions = Predictions(places, _numpy(nats).astype(np.float64))
     if not detailed:
         return predictions

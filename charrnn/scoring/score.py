@@ -87,6 +87,7 @@ class Tally:
             units = (predictions.places - 1) // BLOCK
         else:
             units = np.searchsorted(self._ends, predictions.places)
+        # Many characters of a piece share a unit: `nats[units] += ...` would add only one of them.
         np.add.at(self.nats, units, predictions.nats)
         np.add.at(self.chars, units, 1)
 
