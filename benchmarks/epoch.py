@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from charrnn.config import TextSettings
-from charrnn.text import corpus as corpora
+from charrnn.text import building
 from charrnn.text.batches import IGNORED, LineBatches, line_bounds
 
 EPOCH = Size("an epoch of names, 1 x 128, B=32", 1, 128, 32, 16, 53)
@@ -57,8 +57,8 @@ def end_to_end(cell: str, rounds: int) -> dict[str, Taken]:
     # 1. The corpus, as charrnn has it and as lists of lines.
     settings = TextSettings()
     with tempfile.TemporaryDirectory() as folder:
-        survey = corpora.survey("names", settings, 1)
-        corpus, _ = corpora.build(survey, settings, 1, Path(folder))
+        survey = building.survey("names", settings, 1)
+        corpus, _ = building.build(survey, settings, 1, Path(folder))
         ids = corpus.split("train").copy()
         newline = int(corpus.vocabulary.newline or 0)
     size = dataclasses.replace(EPOCH, vocabulary=len(corpus.vocabulary))

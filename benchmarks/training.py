@@ -45,7 +45,7 @@ from torch import Tensor
 from charrnn.config import TextSettings
 from charrnn.kernel.library import describe
 from charrnn.machine.malloc import tune_malloc
-from charrnn.text import corpus as corpora
+from charrnn.text import building
 from charrnn.text.batches import StreamBatches
 from charrnn.training.optim import Optimizer
 
@@ -158,8 +158,8 @@ def parts_of_a_step(cell: str, size: Size, rounds: int) -> None:
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "text"
         path.write_text("".join(random.Random(3).choices(symbols, k=1_000_000)))
-        survey = corpora.survey(str(path), settings, 0)
-        corpus, _ = corpora.build(survey, settings, 0, Path(folder) / "corpus")
+        survey = building.survey(str(path), settings, 0)
+        corpus, _ = building.build(survey, settings, 0, Path(folder) / "corpus")
         batches = StreamBatches(corpus, size.batch, size.time)
         taken: list[list[float]] = []
         for k in range(5 + 30 * rounds):

@@ -536,7 +536,7 @@ class Corpus:
     def run(self, data: bytes, number: int) -> bool:
         from charrnn.config import resolve
         from charrnn.insight.cooccur import count_text
-        from charrnn.text import corpus
+        from charrnn.text import building
 
         how = self.HOW[(data[:1] or b"\0")[0] % len(self.HOW)]
         self.file.write_bytes(data[1:])
@@ -561,11 +561,11 @@ class Corpus:
                 == 0
             )
         settings = resolve([("--", how)])[0].text
-        found = refused(corpus.survey, str(self.file), settings, 1, codes=(3,))
+        found = refused(building.survey, str(self.file), settings, 1, codes=(3,))
         if found is None:
             return False
         refused(count_text, str(self.file), settings, words=number % 2 > 0, codes=(3,))
-        made = refused(corpus.build, found, settings, 1, self.folder / "corpus", codes=(3,))
+        made = refused(building.build, found, settings, 1, self.folder / "corpus", codes=(3,))
         shutil.rmtree(self.folder / "corpus", ignore_errors=True)
         return made is not None
 

@@ -12,7 +12,8 @@ import pytest
 from conftest import COMPILER
 
 from charrnn.layers import shipped, shipped_names
-from charrnn.text.reading import find_source, take_census
+from charrnn.text.census import take_census
+from charrnn.text.reading import find_source
 
 ROOT = Path(__file__).parent.parent
 

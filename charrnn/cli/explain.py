@@ -298,7 +298,7 @@ def _width(text: str) -> int:
 
 def _default_settings(settings: Settings) -> tuple[ModelSettings, int]:
     """The network that `charrnn train` would make for the shipped names, and how many characters they have."""
-    from charrnn.text.corpus import survey
+    from charrnn.text.building import survey
     from charrnn.training import recipe
 
     found = survey(None, settings.text, settings.training.seed)

@@ -33,7 +33,7 @@ from charrnn.storage import (
     write_atomically,
 )
 from charrnn.terminal import one_line
-from charrnn.text import corpus as corpora
+from charrnn.text import building
 from charrnn.training.checkpoint import run_name
 from charrnn.training.loop import Progress
 from charrnn.training.session import SIGNALS, Request, train
@@ -69,7 +69,7 @@ class Stopped(Exception):
 def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -> tuple[Plan, Path]:
     """The plan, as recorded or made now and written, and its directory. Raises SettingsError, CorpusError, Stopped."""
     settings, _ = resolve(asked.layers)
-    found = corpora.survey(asked.corpus, settings.text, settings.training.seed)
+    found = building.survey(asked.corpus, settings.text, settings.training.seed)
     identity = json.loads(json_line(asked.to_dict(found.fingerprint)))
     seeds = tuple(range(settings.training.seed, settings.training.seed + asked.seeds))
     place, recorded = _place(folder, runs / f"compare-{run_name(found.name)}", identity)

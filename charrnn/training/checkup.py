@@ -14,8 +14,7 @@ from charrnn.config import Settings
 from charrnn.layout import expected_shapes
 from charrnn.machine import backends, runtime
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
-from charrnn.text import corpus as corpora
-from charrnn.text import doctor
+from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.checkpoint import fresh_run
@@ -42,7 +41,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     """
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
-    found = corpora.survey(corpus, settings.text, settings.training.seed)
+    found = building.survey(corpus, settings.text, settings.training.seed)
     if settings.model.cell == "ngram":
         check_flags(origins)
         planned = _counting(settings, len(found.vocabulary))
@@ -62,7 +61,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         )
     vocabulary = source.vocabulary if source is not None else found.vocabulary
     findings = doctor.examine(found, settings.text, settings.training.seed)
-    train_chars = corpora.training_chars(found, settings.text)
+    train_chars = building.training_chars(found, settings.text)
     if settings.model.cell != "ngram":
         val_chars = (
             found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars

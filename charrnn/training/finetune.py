@@ -20,7 +20,8 @@ from charrnn.layout import GATES, PARAMETERS
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.storage import read_bounded, write_atomically
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, Survey, open_corpus, translate
+from charrnn.text.building import Survey, translate
+from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.novelty import DOUBT, lines_held, read_filter
 from charrnn.text.vocabulary import Vocabulary, describe
 from charrnn.texts import OpenedRun

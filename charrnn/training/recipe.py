@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from charrnn.config import ModelSettings, Settings, TrainingSettings, seconds
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Survey, training_chars
+from charrnn.text.building import Survey, training_chars
 
 DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)

@@ -19,8 +19,8 @@ from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
 from charrnn.terminal import one_line
-from charrnn.text import corpus as corpora
-from charrnn.text import doctor
+from charrnn.text import building, doctor
+from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training import finetune, recipe
 from charrnn.training.checkpoint import (
     Checkpoint,
@@ -84,7 +84,7 @@ def _start(
     )  # before the text is read: a typing error should not cost time
     if settings.model.cell != "ngram":
         candidates(settings.runtime, settings.model.cell, device)
-    found = corpora.survey(request.corpus, settings.text, settings.training.seed)
+    found = building.survey(request.corpus, settings.text, settings.training.seed)
     counts, network, asked = settings.model.cell == "ngram", "", settings
     if counts:
         check_flags(origins)
@@ -101,7 +101,7 @@ def _start(
     vocabulary = source.vocabulary if source is not None else found.vocabulary
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
-        corpus, notes = corpora.build(
+        corpus, notes = building.build(
             found, settings.text, settings.training.seed, path / "corpus", vocabulary
         )
         mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
@@ -252,11 +252,11 @@ def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict
 
 def _same_corpus(
     checkpoint: Checkpoint, settings: Settings, request: Request, path: Path, progress: Progress
-) -> corpora.Corpus:
+) -> Corpus:
     """The text of the checkpoint: from the run's own copy, after a look at whether the given one has changed."""
     folder, fingerprint = path / "corpus", checkpoint.fingerprint
     if request.corpus is not None:
-        found = corpora.survey(request.corpus, settings.text, settings.training.seed)
+        found = building.survey(request.corpus, settings.text, settings.training.seed)
         if found.fingerprint != fingerprint:
             if not request.allow_corpus_change:
                 raise CorpusError(
@@ -267,23 +267,23 @@ def _same_corpus(
                 raise CorpusError(
                     f"{one_line(request.corpus)} would be read as {found.mode}, the run as {checkpoint.model.mode}; pass --mode"
                 )
-            made, notes = corpora.build(
+            made, notes = building.build(
                 found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
             )
             for note in ("the text has changed: this resume is not exact to the bit", *notes):
                 progress.say(f"note: {note}")
             return made
         try:
-            opened = corpora.open_corpus(folder, fingerprint)
+            opened = open_corpus(folder, fingerprint)
         except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
-            opened, _ = corpora.build(
+            opened, _ = building.build(
                 found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
             )
             progress.say(
                 f"note: {one_line(str(folder))} was damaged and is made anew from {one_line(request.corpus)}"
             )
     else:
-        opened = corpora.open_corpus(folder, fingerprint)
+        opened = open_corpus(folder, fingerprint)
     if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
         raise CheckpointError(
             f"{one_line(str(folder))} does not belong to this run's checkpoint; start the run anew with its text"

@@ -16,7 +16,7 @@ from charrnn.modelfile import MODEL_FILE, model_meta
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load
 from charrnn.storage import write_tensors
-from charrnn.text.corpus import build, survey
+from charrnn.text.building import build, survey
 from charrnn.text.vocabulary import Vocabulary
 
 LINES = "anna\nanne\nben\nbea\nabe\nnan\neb\nbab\nnena\nbeb\n"

@@ -19,7 +19,7 @@ from charrnn.insight.nearest import MAX_LENGTH, Lines, edit_distances
 from charrnn.insight.structure import functions, paired, shares
 from charrnn.modelfile import read_model
 from charrnn.sampling.codec import Sample
-from charrnn.text.corpus import build, survey
+from charrnn.text.building import build, survey
 from charrnn.texts import OpenedRun
 
 

@@ -21,7 +21,8 @@ from charrnn.lab.variants import Variant, count, matched_hidden_size, sized, var
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import read_model
 from charrnn.scoring.counting import counted_for_training
-from charrnn.text.corpus import open_corpus, survey
+from charrnn.text.building import survey
+from charrnn.text.corpus import open_corpus
 from charrnn.training import session
 
 # Intervals

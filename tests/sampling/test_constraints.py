@@ -29,7 +29,7 @@ from charrnn.sampling.constraints import (
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.storage import read_tensors, write_tensors
-from charrnn.text.corpus import build, survey
+from charrnn.text.building import build, survey
 from charrnn.text.novelty import write_filter
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.texts import Novelty, OpenedRun

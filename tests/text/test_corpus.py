@@ -16,7 +16,9 @@ from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, StorageError, VocabularyError
 from charrnn.text import mode as mode_module
 from charrnn.text import reading
-from charrnn.text.corpus import SPLITS, Corpus, build, open_corpus, survey
+from charrnn.text.building import build, survey
+from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
 
 STREAM = TextSettings(mode="stream", split="0.5,0.25,0.25")

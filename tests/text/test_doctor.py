@@ -14,9 +14,11 @@ from hypothesis import strategies as st
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.text import corpus, doctor, linehash, reading
-from charrnn.text.corpus import build, survey
-from charrnn.text.reading import Source, take_census
+from charrnn.text import characters, doctor, linehash, reading
+from charrnn.text.building import build, survey
+from charrnn.text.census import take_census
+from charrnn.text.reading import Source
+from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
 
 STREAM, LINES = TextSettings(mode="stream"), TextSettings(mode="lines")
@@ -146,7 +148,7 @@ def test_line_ends_are_told_apart_across_pieces(monkeypatch):
     monkeypatch.setattr(reading, "PIECE_BYTES", 3)
     census = take_census(Source("t", "t", spooled=io.BytesIO(b"a\r\nb\nc\rd\r\n\r\n\re")), STREAM)
     assert (census.crlf, census.carriage_returns, census.lines) == (3, 5, 5)
-    assert doctor.line_ends_of(census) == "mixed line ends (1 LF, 3 CRLF, 2 CR)"
+    assert characters.line_ends_of(census) == "mixed line ends (1 LF, 3 CRLF, 2 CR)"
 
 
 def test_the_report_has_bytes_characters_lines_and_marks(examined):
@@ -187,12 +189,12 @@ composing = st.text(
 @given(composing, st.integers(1, 5))
 def test_what_normalisation_would_change_is_counted_across_pieces(text, cut):
     after = unicodedata.normalize("NFC", text)
-    watcher = doctor._Composed()
+    changes = characters.NfcChanges()
     codes = array(text)
     for at in range(0, len(codes), cut):
-        watcher.look(codes[at : at + cut])
+        changes.add(codes[at : at + cut])
     census = take_census(Source("t", "t", spooled=io.BytesIO(text.encode())), STREAM)
-    assert watcher.result(census) == ((Counter(text) - Counter(after)).total(), len(set(after)))
+    assert changes.result(census) == ((Counter(text) - Counter(after)).total(), len(set(after)))
 
 
 def test_the_most_frequent_lines_are_shown(examined):
@@ -250,9 +252,7 @@ def test_without_deduplication_the_very_split_is_looked_at(examined, tmp_path, s
     made, _ = build(
         survey(str(tmp_path / "text.txt"), options, seed), options, seed, tmp_path / "out"
     )
-    train, val, test = (
-        made.vocabulary.decode(made.split(name)).splitlines() for name in corpus.SPLITS
-    )
+    train, val, test = (made.vocabulary.decode(made.split(name)).splitlines() for name in SPLITS)
     assert (leak.lines, leak.known) == (len(val + test), sum(line in train for line in val + test))
 
 

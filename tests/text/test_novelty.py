@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from charrnn.config import TextSettings
 from charrnn.text import corpus as corpus_module
 from charrnn.text import novelty
-from charrnn.text.corpus import build, open_corpus, survey
+from charrnn.text.building import build, survey
+from charrnn.text.corpus import open_corpus
 from charrnn.text.novelty import WINDOW, NoveltyFilter, make_filter, read_filter, write_filter
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.checkpoint import RunDirectory
@@ -160,7 +161,7 @@ def test_one_other_text_in_a_hundred_looks_like_an_entry(mode):
             np.zeros(40_000 * novelty.BITS_PER_ENTRY // 64, np.uint64), mode, "0" * 64
         )
         for text in texts[:40_000]:
-            found._add(novelty._hashes(*novelty._windows(np.frombuffer(text, np.uint8))))
+            found._add(novelty._window_hashes(np.frombuffer(text, np.uint8)))
     assert all(found.may_hold(text) for text in texts[:40_000])
     assert 0 < sum(found.may_hold(text) for text in texts[40_000:]) < 480
 

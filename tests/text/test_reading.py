@@ -18,7 +18,8 @@ from hypothesis import strategies as st
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text import reading
-from charrnn.text.reading import Source, find_source, pieces, prepare, take_census
+from charrnn.text.census import take_census
+from charrnn.text.reading import Source, find_source, pieces, prepare
 
 PLAIN = TextSettings()
 CORPORA = Path(__file__).parent.parent.parent / "corpora"
