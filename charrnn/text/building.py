@@ -62,12 +62,13 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
     notes = [note] if note else []
     notes += notes_of(censuses, vocabulary)
 
-    # 3. Digest all that the ids depend on. The seed matters only where lines are shuffled.
+    # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
     for key in NOT_IN_FINGERPRINT:
         del options[key]
     digests = {name: census.sha256 for name, census in censuses.items()}
-    identity = [FORMAT, digests, options, mode, seed if mode == "lines" else 0]
+    shuffle_seed = seed if mode == "lines" else 0
+    identity = [FORMAT, digests, options, mode, shuffle_seed]
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Survey(
         source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint

@@ -103,7 +103,8 @@ class Orders:
                 else:
                     codes, counts, before = self._line_beginning(n, codes, counts, before)
                 self._before.append(before)
-            place = np.searchsorted(contexts, codes // base) if n > 1 else 0
+            # (M,) the context of each n-gram; the codes of single characters have none: 0.
+            place = np.searchsorted(contexts, codes // base)
             self._grams.append(place * base + codes % base)
             self._counts.append(counts)
             contexts = codes
@@ -220,10 +221,9 @@ def next_top(top: int, vocabulary_size: int, chars: int) -> int:
 
     8 at first (6 in large texts, for memory), then two more each time.
     """
+    longer = 8 if chars < LARGE else 6
     if top:
         longer = top + 2
-    else:
-        longer = 8 if chars < LARGE else 6
     return min(most_orders(vocabulary_size), longer)
 
 

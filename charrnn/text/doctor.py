@@ -98,7 +98,9 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
     source = survey.sources["train"]
 
     # 1. One pass for its lines and for what NFC would change.
-    nfc = NfcChanges() if settings.normalize == "none" and settings.unit == "char" else None
+    nfc = None
+    if settings.normalize == "none" and settings.unit == "char":
+        nfc = NfcChanges()
     edge = training_part(census.chars, survey, settings)
     lines = linehash.hash_lines(_watched(pieces(source, settings), nfc), census.lines, edge)
     distinct = int(np.count_nonzero(census.counts))
@@ -208,7 +210,9 @@ def _watched(texts: Iterator[np.ndarray], nfc: NfcChanges | None) -> Iterator[np
 def _heading_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters, or bytes, of the headings put before the files of a directory."""
     headings = "".join(survey.sources["train"].separators)
-    return len(headings.encode() if settings.unit == "byte" else headings)
+    if settings.unit == "byte":
+        return len(headings.encode())
+    return len(headings)
 
 
 def _size_and_mark(survey: Survey) -> tuple[int, str]:

@@ -11,7 +11,7 @@ depend on an alphabet.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -76,8 +76,9 @@ class NoveltyFilter:
 
     def _may_hold_line(self, text: str | bytes) -> bool:
         """Compute _hashes and _places of one line in plain numbers: 10x faster than arrays."""
+        codes: Iterable[int] = map(ord, reversed(text)) if isinstance(text, str) else reversed(text)
         total = 0
-        for code in map(ord, reversed(text)) if isinstance(text, str) else reversed(text):
+        for code in codes:
             total = (total * _BASE + code + 1) & _ALL
         total ^= total >> 32
         total = total * _MIX & _ALL

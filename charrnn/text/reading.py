@@ -67,10 +67,12 @@ def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str
     """
     if corpus == "-":
         return _spool(sys.stdin.buffer, "standard input", settings.max_bytes, "stdin"), ""
-    path = Path("names" if corpus is None else corpus)
+    if corpus is None:
+        return _shipped_source(Path("names"), None)
+    path = Path(corpus)
     shown = one_line(str(path))
     try:
-        mode = 0 if corpus is None else os.stat(path).st_mode
+        mode = os.stat(path).st_mode
     except (FileNotFoundError, NotADirectoryError):
         mode = 0
     except (OSError, ValueError) as error:
@@ -209,11 +211,11 @@ def _directory(path: Path, pattern: str) -> Source:
         raise CorpusError(
             f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it"
         )
-    separators: list[str] = []
+    headings: list[str] = []
     for file in files:
         name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
-        heading = f"==> {name} <==\n"
-        separators.append(f"\n{heading}" if separators else heading)
+        headings.append(f"==> {name} <==\n")
+    separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
     return Source(
         path.resolve().name or "corpus",
         f"{shown} ({len(files)} files)",
