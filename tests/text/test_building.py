@@ -100,6 +100,13 @@ def test_byte_unit_keeps_every_byte(make):
     assert corpus.vocabulary.to_bytes(corpus.ids) == data
 
 
+@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
+def test_an_empty_text_is_refused(data, surveyed):
+    with pytest.raises(CorpusError, match="empty") as caught:
+        surveyed(data)
+    assert caught.value.exit_code == 3
+
+
 # Lines
 
 
@@ -152,7 +159,8 @@ def test_one_line_without_a_newline_gets_a_boundary(make):
 
 @pytest.mark.parametrize(("length", "fits"), [(4096, True), (4097, False)])
 def test_lines_mode_takes_lines_up_to_its_limit(length, fits, make):
-    text, options = "é" * length + "\n", replace(LINES, split="1,0")
+    text = "é" * length + "\n"
+    options = replace(LINES, split="1,0")
     if fits:
         assert len(make(text, options)[0].ids) == length + 1
     else:
@@ -258,36 +266,36 @@ def test_the_seed_matters_only_where_lines_are_shuffled(surveyed):
 def test_a_file_that_changes_between_the_two_passes_is_refused_and_leaves_nothing(
     after, options, surveyed, tmp_path
 ):
-    found = surveyed(b"abcdefgh", replace(options, split="1,0"))
+    text_survey = surveyed(b"abcdefgh", replace(options, split="1,0"))
     (tmp_path / "text.txt").write_bytes(after)
     with pytest.raises(CorpusError):
-        build(found, replace(options, split="1,0"), 1, tmp_path / "out")
+        build(text_survey, replace(options, split="1,0"), 1, tmp_path / "out")
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_file_that_changes_to_the_same_characters_is_refused_as_changed(surveyed, tmp_path):
-    found = surveyed(b"abcdefgh")
+    text_survey = surveyed(b"abcdefgh")
     (tmp_path / "text.txt").write_bytes(b"hgfedcba")
     with pytest.raises(CorpusError, match="changed while it was read"):
-        build(found, STREAM, 1, tmp_path / "out")
+        build(text_survey, STREAM, 1, tmp_path / "out")
 
 
 def test_a_full_disk_is_a_storage_error_and_leaves_nothing(surveyed, tmp_path, monkeypatch):
     def full(path):
         raise OSError(28, "No space left on device")
 
-    found = surveyed(b"abcdefgh")
+    text_survey = surveyed(b"abcdefgh")
     monkeypatch.setattr(storage.disk, "sync", full)
     with pytest.raises(StorageError, match="No space left on device") as caught:
-        build(found, STREAM, 1, tmp_path / "out")
+        build(text_survey, STREAM, 1, tmp_path / "out")
     assert caught.value.exit_code == 5
     assert list((tmp_path / "out").iterdir()) == []
 
 
 def test_a_folder_below_a_file_is_a_storage_error(surveyed, tmp_path):
-    found = surveyed(b"abcdefgh")
+    text_survey = surveyed(b"abcdefgh")
     with pytest.raises(StorageError):
-        build(found, STREAM, 1, tmp_path / "text.txt" / "corpus")
+        build(text_survey, STREAM, 1, tmp_path / "text.txt" / "corpus")
 
 
 def test_standard_input_becomes_a_corpus_though_it_can_be_read_only_once(tmp_path, monkeypatch):

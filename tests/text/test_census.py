@@ -22,9 +22,9 @@ def census(data, **options):
 
 
 def test_census_counts_characters_lines_and_carriage_returns():
-    found = census("aé\r\n\n  b\n😀".encode())
-    assert (found.chars, found.lines, found.carriage_returns, found.indented) == (10, 4, 1, 1)
-    assert found.counts[[ord("a"), ord("é"), 10, 0x1F600, ord(" ")]].tolist() == [1, 1, 3, 1, 2]
+    tally = census("aé\r\n\n  b\n😀".encode())
+    assert (tally.chars, tally.lines, tally.carriage_returns, tally.indented) == (10, 4, 1, 1)
+    assert tally.counts[[ord("a"), ord("é"), 10, 0x1F600, ord(" ")]].tolist() == [1, 1, 3, 1, 2]
 
 
 @settings(
@@ -38,18 +38,18 @@ def test_census_equals_a_naive_count_however_the_text_is_cut(text, piece_bytes, 
     lengths = [
         len(line) - (index < ended and line.endswith("\r")) for index, line in enumerate(lines)
     ]
-    found = census(text.encode())
-    assert found.lines == len(lines)
-    assert found.indented == sum(line[:1] in ("\t", " ") and line != "" for line in lines)
-    assert found.line_lengths.tolist() == np.bincount(lengths, minlength=1025).tolist()
-    assert found.chars == len(text)
+    tally = census(text.encode())
+    assert tally.lines == len(lines)
+    assert tally.indented == sum(line[:1] in ("\t", " ") and line != "" for line in lines)
+    assert tally.line_lengths.tolist() == np.bincount(lengths, minlength=1025).tolist()
+    assert tally.chars == len(text)
 
 
 def test_census_of_a_long_line_counts_it_as_long():
-    found = census(b"x" * 3000 + b"\n" + b"ab\n" * 3)
-    assert found.long_share == 0.25
-    assert found.median_line == 2
-    assert found.line_lengths[-1] == 1
+    tally = census(b"x" * 3000 + b"\n" + b"ab\n" * 3)
+    assert tally.long_share == 0.25
+    assert tally.median_line == 2
+    assert tally.line_lengths[-1] == 1
 
 
 def test_sha256_is_that_of_the_bytes():

@@ -60,16 +60,19 @@ def test_line_ends_are_told_apart_across_pieces(monkeypatch):
 
 
 def test_the_report_has_bytes_characters_lines_and_marks(examined):
-    found = examined(b"\xef\xbb\xbfab \r\n\r\n\nc\xc3\xa9")
-    assert (found.size_bytes, found.byte_order_mark, found.encoding) == (14, "UTF-8", "UTF-8")
-    assert (found.chars, found.distinct, found.lines, found.blank_lines) == (10, 7, 4, 2)
-    assert (found.lf, found.crlf, found.lone_cr, found.ends_with_newline) == (1, 2, 0, False)
-    assert (found.trailing_spaces, found.longest_line) == (1, 3)
+    findings = examined(b"\xef\xbb\xbfab \r\n\r\n\nc\xc3\xa9")
+    assert findings.size_bytes == 14
+    assert (findings.byte_order_mark, findings.encoding) == ("UTF-8", "UTF-8")
+    assert (findings.chars, findings.distinct) == (10, 7)
+    assert (findings.lines, findings.blank_lines) == (4, 2)
+    assert (findings.lf, findings.crlf, findings.lone_cr) == (1, 2, 0)
+    assert not findings.ends_with_newline
+    assert (findings.trailing_spaces, findings.longest_line) == (1, 3)
 
 
 def test_odd_characters_are_sorted_by_kind(examined):
-    found = examined("a\tb\0\x07\x07\x9b\u202e\u200b\ufeff\xa0\ufffd\ue000 \n")
-    assert [(each.kind, each.code, each.count) for each in found.odd] == [
+    findings = examined("a\tb\0\x07\x07\x9b\u202e\u200b\ufeff\xa0\ufffd\ue000 \n")
+    assert [(symbol.kind, symbol.code, symbol.count) for symbol in findings.odd] == [
         ("bidi", 0x202E, 1),
         ("control", 0, 1),
         ("control", 7, 2),
@@ -83,9 +86,10 @@ def test_odd_characters_are_sorted_by_kind(examined):
 
 
 def test_rare_characters_are_those_seen_under_five_times(examined):
-    found = examined("aaaaabbbbcc")
-    assert [(each.code, each.count) for each in found.rare] == [(ord("c"), 2), (ord("b"), 4)]
-    assert found.rare_share == pytest.approx(6 / 11)
+    findings = examined("aaaaabbbbcc")
+    rare = [(symbol.code, symbol.count) for symbol in findings.rare]
+    assert rare == [(ord("c"), 2), (ord("b"), 4)]
+    assert findings.rare_share == pytest.approx(6 / 11)
 
 
 composing = st.text(
@@ -106,36 +110,39 @@ def test_what_normalisation_would_change_is_counted_across_pieces(text, cut):
 
 
 def test_the_most_frequent_lines_are_shown(examined):
-    found = examined("one\ntwo\none\n\n\nthree\none\ntwo\n")
-    assert found.repeated_lines == 3
-    assert [(each.text, each.count) for each in found.repeated] == [("one", 3), ("two", 2)]
+    findings = examined("one\ntwo\none\n\n\nthree\none\ntwo\n")
+    assert findings.repeated_lines == 3
+    assert [(line.text, line.count) for line in findings.repeated] == [("one", 3), ("two", 2)]
 
 
 # Leakage
 
 
 def test_lines_that_are_in_training_and_in_what_the_split_holds_out(examined):
-    """Ten equal lengths, half for training: lines 0 to 4; the last five repeat two of them, and one is short."""
+    """Half of ten equal lengths is for training: lines 0 to 4.
+
+    The last five repeat two of them, and one is short.
+    """
     lines = [*LONG[:5], LONG[0], LONG[1], LONG[0], LONG[7], "x" * len(LONG[0])]
-    found = examined("\n".join(lines) + "\n", replace(STREAM, split="0.5,0.5,0"))
-    (leak,) = found.leaks
+    findings = examined("\n".join(lines) + "\n", replace(STREAM, split="0.5,0.5,0"))
+    (leak,) = findings.leaks
     assert (leak.lines, leak.known, leak.least) == (5, 3, 20)
     assert set(leak.examples) == {LONG[0], LONG[1]}
-    assert any("what --split holds out" in line for line in found.advice)
+    assert any("what --split holds out" in line for line in findings.advice)
 
 
 def test_short_lines_of_a_stream_are_no_leak(examined):
-    found = examined("short\n" * 100)
-    assert found.leaks == ()
+    findings = examined("short\n" * 100)
+    assert findings.leaks == ()
 
 
 def test_files_of_their_own_are_compared_with_the_training_text(examined):
-    found = examined(
+    findings = examined(
         "\n".join(LONG),
         val=f"{LONG[3]}\r\nshort\nsomething else that is long enough\n",
         test="xyz\n" * 9,
     )
-    val, test = found.leaks
+    val, test = findings.leaks
     assert (val.where, val.lines, val.known, val.examples) == ("--val", 2, 1, (LONG[3],))
     assert (test.where, test.lines, test.known) == ("--test", 0, 0)
 
@@ -146,8 +153,8 @@ def test_whole_lines_count_however_short_in_lines_mode(examined):
 
 
 def test_lines_that_are_made_distinct_do_not_leak(examined):
-    found = examined("ann\nbob\n" * 50, LINES)
-    assert (found.leaks, found.used_once, found.repeated_lines) == ((), True, 98)
+    findings = examined("ann\nbob\n" * 50, LINES)
+    assert (findings.leaks, findings.used_once, findings.repeated_lines) == ((), True, 98)
 
 
 @pytest.mark.parametrize("seed", [1, 2, 3])
@@ -210,8 +217,8 @@ def test_what_an_option_has_mended_is_not_found(data, options, examined):
 def test_the_line_at_the_start(begun):
     line, warnings = begun("once\nonce\nonce\nagain: é \x07\n")
     assert line == (
-        "UTF-8, LF; 12 distinct characters, 12 of them rare (seen under 5 times); control characters: 1; "
-        "50% of the lines repeat"
+        "UTF-8, LF; 12 distinct characters, 12 of them rare (seen under 5 times); "
+        "control characters: 1; 50% of the lines repeat"
     )
     assert warnings == []
 
@@ -225,7 +232,8 @@ def test_a_start_warns_of_lines_of_the_test_text(begun):
         "\n".join(LONG), test=f"{LONG[0]}\n{LONG[1]}\na line that nobody has ever seen\n"
     )
     assert warnings == [
-        "2 of 3 lines of 20 characters or more of --test are in the training text: scores on them flatter"
+        "2 of 3 lines of 20 characters or more of --test are in the training text: "
+        "scores on them flatter"
     ]
 
 

@@ -31,7 +31,8 @@ some_lines = st.text(st.sampled_from("ab \r\n\n\0é"), max_size=60)
 @settings(max_examples=200, deadline=None)
 @given(some_lines, st.integers(1, 7), st.integers(0, 60))
 def test_lines_are_the_same_however_the_text_is_cut(text, cut, edge):
-    whole, cut_up = hashed(text, edge=edge), hashed(text, cut, edge)
+    whole = hashed(text, edge=edge)
+    cut_up = hashed(text, cut, edge)
     assert cut_up.hashes.tolist() == whole.hashes.tolist()
     assert (cut_up.trailing, cut_up.longest, cut_up.before) == (
         whole.trailing,
@@ -43,17 +44,19 @@ def test_lines_are_the_same_however_the_text_is_cut(text, cut, edge):
 @settings(max_examples=200, deadline=None)
 @given(some_lines)
 def test_hashes_are_equal_where_lines_are(text):
-    lines, found = lines_of(text), hashed(text)
-    assert len(found.hashes) == len(lines)
-    assert [a == b for a in found.hashes for b in found.hashes] == [
+    lines = lines_of(text)
+    hashed_lines = hashed(text)
+    assert len(hashed_lines.hashes) == len(lines)
+    assert [a == b for a in hashed_lines.hashes for b in hashed_lines.hashes] == [
         a == b for a in lines for b in lines
     ]
-    assert found.trailing == sum(line[-1] in " \t" for line in lines)
-    assert found.longest == max(map(len, lines), default=0)
+    assert hashed_lines.trailing == sum(line[-1] in " \t" for line in lines)
+    assert hashed_lines.longest == max(map(len, lines), default=0)
 
 
 def test_a_line_has_its_hash_wherever_it_stands():
-    alone, later = hashed("abc\n").hashes, hashed("x\n\nyy\nabc").hashes
+    alone = hashed("abc\n").hashes
+    later = hashed("x\n\nyy\nabc").hashes
     assert alone[0] == later[2]
 
 
@@ -77,9 +80,9 @@ def test_lines_before_an_edge_are_those_that_begin_before_it():
 
 
 def test_repeats_are_counted_beside_the_first_of_each():
-    found = hashed("b\na\nb\nc\nb\na\n")
-    found.hashes.sort()
-    again, most = linehash.repeats(found.hashes, 5)
+    hashed_lines = hashed("b\na\nb\nc\nb\na\n")
+    hashed_lines.hashes.sort()
+    again, most = linehash.repeats(hashed_lines.hashes, 5)
     assert (again, sorted(count for _, count in most)) == (3, [2, 3])
     assert linehash.show_lines([array("x\nb\na")], [line for line, _ in most]) == ["b", "a"]
 

@@ -58,9 +58,9 @@ CODE = ("int f(int x)\n{\n    return x;\n}\n" * 20).encode()
     ],
 )
 def test_auto_mode_chooses_with_a_reason(data, mode, reason, surveyed):
-    found = surveyed(data, replace(STREAM, mode="auto"))
-    assert found.mode == mode
-    assert reason in found.reason
+    text_survey = surveyed(data, replace(STREAM, mode="auto"))
+    assert text_survey.mode == mode
+    assert reason in text_survey.reason
 
 
 def test_auto_mode_takes_the_shipped_names_as_lines():
@@ -70,14 +70,14 @@ def test_auto_mode_takes_the_shipped_names_as_lines():
 
 def test_auto_mode_takes_a_large_text_as_a_stream(surveyed, monkeypatch):
     monkeypatch.setattr(mode_module, "AUTO_LINES_BYTES", 100)
-    found = surveyed(NAMES, replace(STREAM, mode="auto"))
-    assert (found.mode, found.reason) == ("stream", "the text is large")
+    text_survey = surveyed(NAMES, replace(STREAM, mode="auto"))
+    assert (text_survey.mode, text_survey.reason) == ("stream", "the text is large")
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_a_mode_that_was_asked_for_is_taken(mode, surveyed):
-    found = surveyed(PROSE, replace(STREAM, mode=mode))
-    assert (found.mode, found.reason) == (mode, "as asked")
+    text_survey = surveyed(PROSE, replace(STREAM, mode=mode))
+    assert (text_survey.mode, text_survey.reason) == (mode, "as asked")
 
 
 # Notes

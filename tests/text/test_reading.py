@@ -1,4 +1,4 @@
-"""Text files -> codes, in pieces: every odd file gets what inputs.md promises, wherever the pieces are cut."""
+"""Text files -> codes: odd files get what inputs.md promises, wherever the pieces are cut."""
 
 import io
 import os
@@ -98,7 +98,8 @@ def test_pieces_of_any_size_decode_as_the_whole_does(text, piece_bytes, monkeypa
 # Marks that reorder and compose, spaces and newlines where pieces are cut, Hangul, carriage returns
 nasty = st.text(
     st.sampled_from(
-        " \n\r\tae\u0301\u0323\u0308\u00e9\u1e69\uac00\u1100\u1161\u11a8\u0f71\u0f72\u212b😀\ufeff\u0344\u3000\u00a0"
+        " \n\r\tae\u0301\u0323\u0308\u00e9\u1e69\uac00\u1100\u1161\u11a8"
+        "\u0f71\u0f72\u212b😀\ufeff\u0344\u3000\u00a0"
     )
     | st.characters(codec="utf-8"),
     max_size=40,
@@ -132,9 +133,11 @@ def test_any_text_in_tiny_pieces_equals_the_text_in_one_go(
 def test_any_bytes_in_tiny_pieces_fail_where_the_whole_fails(data, piece_bytes, monkeypatch):
     monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
     try:
-        expected, start = data.decode("utf-8").removeprefix("\ufeff"), -1
+        expected = data.decode("utf-8").removeprefix("\ufeff")
+        start = -1
     except UnicodeDecodeError as error:
-        expected, start = "", error.start
+        expected = ""
+        start = error.start
     if start < 0:
         assert codes(data) == expected
     else:

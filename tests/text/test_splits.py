@@ -34,7 +34,9 @@ def test_a_short_text_is_refused_with_a_minimum_that_then_suffices(options, unit
     def text(count):
         return "x" * count if unit == "x" else "".join(f"line {index}\n" for index in range(count))
 
-    options, count, refused = replace(options, split=split), 1, False
+    options = replace(options, split=split)
+    count = 1
+    refused = False
     for _ in range(3):
         try:
             make(text(count), options)
@@ -54,13 +56,6 @@ def test_one_character_is_too_short_for_a_stream(make):
         CorpusError, match=r"the text has 1 characters, 1 of them for train: too few; .* at least 2"
     ):
         make("a", replace(STREAM, split="1,0"))
-
-
-@pytest.mark.parametrize("data", [b"", b"\xef\xbb\xbf"])
-def test_an_empty_text_is_refused(data, surveyed):
-    with pytest.raises(CorpusError, match="empty") as caught:
-        surveyed(data)
-    assert caught.value.exit_code == 3
 
 
 def test_an_empty_validation_file_is_refused(make):

@@ -34,14 +34,14 @@ def test_check_reports_and_writes_nothing_even_where_it_could_not(charrnn, tmp_p
     assert sorted(path.name for path in tmp_path.rglob("*")) == ["evil.txt", "sealed"]
     assert "\x1b" not in done.stdout
     if json_asked:
-        found = json.loads(done.stdout, parse_constant=pytest.fail)
-        assert (found["schema"], found["crlf"], found["repeated_lines"], found["mode"]) == (
+        about = json.loads(done.stdout, parse_constant=pytest.fail)
+        assert (about["schema"], about["crlf"], about["repeated_lines"], about["mode"]) == (
             1,
             40,
             39,
             "lines",
         )
-        assert found["expected_memory_bytes"] > 8 * found["parameters"] > 0
+        assert about["expected_memory_bytes"] > 8 * about["parameters"] > 0
     else:
         assert "line ends: 40 CRLF" in done.stdout
         assert "- evil.txt has 40 carriage returns, kept; --newlines lf" in done.stdout
@@ -81,18 +81,18 @@ def test_a_check_counts_the_parameters_that_a_network_has(tmp_path):
         "cell": "gru",
         "embedding_size": 3,
     }
-    found = check(str(tmp_path / "a.txt"), (("--", chosen),))
+    about = check(str(tmp_path / "a.txt"), (("--", chosen),))
     filled, _ = resolve([("--", {**chosen, "dropout": 0.0})])
-    assert found["parameters"] == CharModel(filled.model, 8, "func").parameter_count()
+    assert about["parameters"] == CharModel(filled.model, 8, "func").parameter_count()
 
 
 def test_the_vocabulary_of_a_report_is_the_trainings(tmp_path):
     from charrnn.training.checkup import check
 
     (tmp_path / "a.txt").write_text("ab" * 40)
-    found = check(str(tmp_path / "a.txt"), (("--", {"mode": "lines"}),))
-    assert (found["distinct"], found["vocabulary"]) == (2, 3)  # and the newline
-    assert len(Vocabulary("char", (10, 97, 98))) == found["vocabulary"]
+    about = check(str(tmp_path / "a.txt"), (("--", {"mode": "lines"}),))
+    assert (about["distinct"], about["vocabulary"]) == (2, 3)  # and the newline
+    assert len(Vocabulary("char", (10, 97, 98))) == about["vocabulary"]
 
 
 @pytest.mark.medium
@@ -111,8 +111,10 @@ def test_a_training_says_what_its_text_is_like_and_what_leaks(tmp_path, watcher)
     seen = watcher()
     train(Request(str(tmp_path / "a.txt"), (("--", chosen),), run=tmp_path / "run"), seen)
     assert [line for line in seen.said if line.startswith(("corpus:", "warning:"))] == [
-        "warning: 1 of 2 lines of 20 characters or more of --test is in the training text: scores on them flatter",
-        "corpus: ASCII, LF; 31 distinct characters, 10 of them rare (seen under 5 times); 42% of the lines repeat",
+        "warning: 1 of 2 lines of 20 characters or more of --test is in the training text: "
+        "scores on them flatter",
+        "corpus: ASCII, LF; 31 distinct characters, 10 of them rare (seen under 5 times); "
+        "42% of the lines repeat",
     ]
 
 
@@ -144,11 +146,11 @@ def test_a_check_of_fine_tuning_is_of_the_earlier_network_with_its_alphabet_exte
     from charrnn.modelfile import read_model
 
     before = sorted(earlier.rglob("*"))
-    found = checked("new.txt", init_from="old")
+    about = checked("new.txt", init_from="old")
     model = read_model(earlier / "old").settings.model
-    assert (found["vocabulary"], found["num_layers"]) == (5, 2)
-    assert found["parameters"] == CharModel(model, 5, "func").parameter_count()
-    assert found["fine_tuning"].startswith("starting from old: 2 characters ('ç' U+00E7")
+    assert (about["vocabulary"], about["num_layers"]) == (5, 2)
+    assert about["parameters"] == CharModel(model, 5, "func").parameter_count()
+    assert about["fine_tuning"].startswith("starting from old: 2 characters ('ç' U+00E7")
     assert sorted(earlier.rglob("*")) == before
 
 
@@ -190,10 +192,10 @@ def test_a_check_refuses_what_a_start_refuses(chosen, message):
 
 def test_a_check_for_counting_is_of_the_counting(charrnn):
     done = charrnn("train", "names", "--check", "--cell", "ngram", "--json")
-    found = json.loads(done.stdout)
-    assert (found["cell"], found["order"], found["longest_order"]) == ("ngram", "auto", 10)
+    about = json.loads(done.stdout)
+    assert (about["cell"], about["order"], about["longest_order"]) == ("ngram", "auto", 10)
     assert {
-        found[key] for key in ("network", "parameters", "hidden_size", "expected_memory_bytes")
+        about[key] for key in ("network", "parameters", "hidden_size", "expected_memory_bytes")
     } == {None}
 
 
@@ -215,11 +217,11 @@ def test_the_report_says_how_much_of_a_directory_is_headings(tmp_path, unit, hea
     for name in ("a", "bé"):
         (tmp_path / "d").mkdir(exist_ok=True)
         (tmp_path / "d" / name).write_text("xyz")
-    found = checked(
+    about = checked(
         str(tmp_path / "d"), unit=unit
     )  # ==> a <==, newline, xyz, newline, ==> bé <==, newline, xyz
-    assert (found["chars"], found["heading_chars"]) == (headings + 6, headings)
+    assert (about["chars"], about["heading_chars"]) == (headings + 6, headings)
     assert any(
         f"{headings + 6} ({headings} of them are headings put before its files)" in line
-        for line in report(found)
+        for line in report(about)
     )
