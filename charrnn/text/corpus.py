@@ -199,21 +199,21 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
         RecursionError,
     ):
         raise CheckpointError(
-            f"{shown} is missing or damaged; start the run anew with its text"
+            f"{shown} is missing or damaged; start a new run with its text"
         ) from None
     if corpus.fingerprint != fingerprint or not _fits_size(corpus, size):
         raise CheckpointError(
-            f"{shown} does not fit its description; start the run anew with its text"
+            f"{shown} does not fit its description; start a new run with its text"
         )
 
     # 3. Its ids.
     if verify and _file_sha256(path) != ids_sha256:
         raise CheckpointError(
-            f"{shown} is damaged (its SHA-256 differs); start the run anew with its text"
+            f"{shown} is damaged (its SHA-256 differs); start a new run with its text"
         )
     if verify and not _makes_sense(corpus):
         raise CheckpointError(
-            f"{shown} does not fit its alphabet; start the run anew with its text"
+            f"{shown} does not fit its alphabet; start a new run with its text"
         )
     return corpus
 

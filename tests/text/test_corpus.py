@@ -152,7 +152,7 @@ def test_every_flipped_bit_of_the_ids_is_seen(make):
 def test_another_length_of_the_ids_is_seen_even_without_verification(change, verify, make):
     corpus, _ = make("abcdefgh")
     corpus.path.write_bytes(change(corpus.path.read_bytes()))
-    with pytest.raises(CheckpointError, match="start the run anew"):
+    with pytest.raises(CheckpointError, match="start a new run"):
         open_corpus(corpus.path.parent, corpus.fingerprint, verify=verify)
 
 
