@@ -1,8 +1,11 @@
 """Corpus: the ids of a text, split into train, val and test, in a memory-mapped file of a run.
 
-One uint8, uint16 or uint32 per character (.ids). The file's name is a digest of content and
-options, so that it is found again and never confused. Beside it lie its description (.json) and a
-filter of the training split (.novel, see novelty.py). building.py makes the ids from a text.
+    3d1acd1cbd0a86f2.ids      train | val | test: one uint8, uint16 or uint32 a character
+    3d1acd1cbd0a86f2.json     the description: alphabet, bounds of the splits, digests
+    3d1acd1cbd0a86f2.novel    a filter of the training split, see novelty.py
+
+The name is the beginning of the fingerprint, a digest of content and options: a text is found again
+and never confused with another. building.py makes the ids from a text.
 """
 
 from __future__ import annotations
@@ -212,9 +215,7 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
             f"{shown} is damaged (its SHA-256 differs); start a new run with its text"
         )
     if verify and not _makes_sense(corpus):
-        raise CheckpointError(
-            f"{shown} does not fit its alphabet; start a new run with its text"
-        )
+        raise CheckpointError(f"{shown} does not fit its alphabet; start a new run with its text")
     return corpus
 
 

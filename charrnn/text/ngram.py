@@ -31,6 +31,12 @@ PIECE = 1 << 22  # characters counted or scored at a time
 FALLBACK = (0.5, 1.0, 1.5)
 
 
+# "abab" with a = 0, b = 1, V = 2 and plain counts:
+#
+#   level 0    grams 0 1 (a, b)      counts 2 2
+#   level 1    grams 1 2 (ab, ba)    counts 2 1    ab: context a is in place 0, so 0 * 2 + 1
+
+
 @dataclass(frozen=True)
 class Level:
     """All n-grams of one length, in ascending order.

@@ -92,6 +92,8 @@ class NoveltyFilter:
     def _view(self) -> memoryview:
         return np.ascontiguousarray(self.words).data
 
+    #   hash    [ 32 bits: which word | 2 unused | 5 x 6 bits: which bits of the word ]
+
     def _places(self, hashes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the word of each hash (by its high half) and the bits in it (by its low half)."""
         index = (((hashes >> 32) * len(self.words)) >> 32).astype(np.intp)
