@@ -694,7 +694,7 @@ def test_the_kernel_samples_where_it_is_there():
 
 
 def test_asking_for_a_kernel_that_is_not_there_is_a_message(monkeypatch):
-    monkeypatch.setattr("charrnn.sampling.engine.library", lambda: None)
+    monkeypatch.setattr("charrnn.sampling.choice.library", lambda: None)
     with pytest.raises(SettingsError, match="C compiler"):
         Sampler(random_model(), engine="compiled")
 
