@@ -31,7 +31,7 @@ _int = ctypes.c_int64
 _pointer = ctypes.c_void_p
 
 
-# The structures of kernel/sampling.c, field by field.
+# The structures of kernel/sampling.h, field by field.
 
 
 class _Matrix(ctypes.Structure):

@@ -31,7 +31,7 @@ _pointer = ctypes.c_void_p
 
 
 class _Job(ctypes.Structure):
-    """What charrnn_write does: struct job of kernel/sampling.c, field by field."""
+    """What charrnn_write does: Job of kernel/sampling.h, field by field."""
 
     _fields_ = [
         # How a character is drawn

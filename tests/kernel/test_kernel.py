@@ -694,7 +694,7 @@ def test_the_kernel_samples_where_it_is_there():
 
 
 def test_asking_for_a_kernel_that_is_not_there_is_a_message(monkeypatch):
-    monkeypatch.setattr("charrnn.sampling.engine.library", lambda: None)
+    monkeypatch.setattr("charrnn.sampling.choice.library", lambda: None)
     with pytest.raises(SettingsError, match="C compiler"):
         Sampler(random_model(), engine="compiled")
 
@@ -846,13 +846,26 @@ def test_the_kernel_is_clean_under_the_sanitizers(tmp_path):
 
 # Each is one too many of something: what the sanitizers must see, or their silence says nothing.
 ONE_TOO_MANY = {
-    "weights": (r"for \(int64_t k = 0; k < inputs;", "for (int64_t k = 0; k <= inputs;"),
-    "until": (r"matched \+= j->until\[matched\] == id;", "matched += j->until[matched + 1] == id;"),
+    "weights": (
+        "panels.inc.h",
+        r"for \(int64_t k = 0; k < inputs;",
+        "for (int64_t k = 0; k <= inputs;",
+    ),
+    "until": (
+        "sampling.c",
+        r"matched \+= job->until\[matched\] == id;",
+        "matched += job->until[matched + 1] == id;",
+    ),
     "rows": (
-        r"static void begin_sample\(const model \*m, job \*j, int64_t row\) \{",
+        "sampling.c",
+        r"static void begin_sample\(const Model \*m, Job \*job, int64_t row\) \{",
         r"\g<0>\n    row++;",
     ),
-    "call arrays": (r"w->sums = part\(&at, n \* 8\);", "w->sums = part(&at, n * 8 - 8);"),
+    "call arrays": (
+        "sampling.c",
+        r"work->sums = part\(&at, n \* 8\);",
+        "work->sums = part(&at, n * 8 - 8);",
+    ),
 }
 
 
@@ -860,7 +873,8 @@ ONE_TOO_MANY = {
 @pytest.mark.parametrize("name", ONE_TOO_MANY)
 def test_the_sanitizers_see_one_element_too_many(name, tmp_path):
     code = "import test_kernel as t; t.use_the_kernel(12, 1)"
-    done = sanitized(tmp_path, ADDRESSES, code, changed(*ONE_TOO_MANY[name]))
+    file, pattern, replacement = ONE_TOO_MANY[name]
+    done = sanitized(tmp_path, ADDRESSES, code, changed(pattern, replacement), file)
     assert done.returncode == 99, done.stdout + done.stderr[-2000:]
     assert "AddressSanitizer" in done.stderr
 
@@ -892,7 +906,7 @@ def test_the_threads_of_a_row_do_not_race(tmp_path):
 @pytest.mark.slow
 def test_the_sanitizer_sees_a_race(tmp_path):
     # Without the meeting between the update gate and the candidate, one thread reads what the other writes.
-    unmet = changed(r"meet\(&w->place\);(\s+NAME\(share\)\(candidate)", r"\1")
-    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()", unmet)
+    unmet = changed(r"meet\(&work->place\);( /\* a candidate reads)", r"\1")
+    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()", unmet, "step.inc.h")
     assert done.returncode == 99
     assert "data race" in done.stderr
