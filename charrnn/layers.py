@@ -8,9 +8,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import FIELDS, checked, flatten, nearest
+from charrnn.config import FIELDS, flatten
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
+from charrnn.values import checked, nearest
 
 NOT_SETTINGS = {"CHARRNN_DEBUG", "CHARRNN_KERNEL"}  # CHARRNN_* variables that something else reads
 MAX_TOML_BYTES = 64 << 10

@@ -9,21 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import layers as layers_module
-from charrnn.config import (
-    FIELDS,
-    SECTIONS,
-    Settings,
-    finite,
-    flag,
-    flatten,
-    interval,
-    resolve,
-    seconds,
-    settings_from_dict,
-    shares,
-)
+from charrnn.config import FIELDS, SECTIONS, Settings, flag, flatten, resolve, settings_from_dict
 from charrnn.errors import SettingsError
 from charrnn.layers import environment_layer, set_layer, shipped, shipped_names, toml_layer
+from charrnn.values import finite, interval, seconds, shares
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 KINDS = {key: item.metadata["kind"] for key, (_, item) in FIELDS.items()}

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import finite, resolve
+from charrnn.config import resolve
 from charrnn.errors import SettingsError
+from charrnn.values import finite
 
 
 def _what(help: str) -> Any:

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.config import FIELDS, ModelSettings, Settings, flag, nearest, resolve
+from charrnn.config import FIELDS, ModelSettings, Settings, flag, resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, visible, write_stdout
+from charrnn.values import nearest
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,10 +7,10 @@ from typing import Annotated
 import typer
 
 from charrnn.cli.result_view import Csv, Json, Plot, Quiet, Run, Seed, check_outputs, note, show
-from charrnn.config import nearest
 from charrnn.errors import SettingsError
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
+from charrnn.values import nearest
 
 lab = typer.Typer(
     help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import FIELDS, LENGTHS, checked, flag, nearest, resolve
+from charrnn.config import FIELDS, LENGTHS, flag, resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
+from charrnn.values import checked, nearest
 
 EQUALS = ("params", "time", "steps")
 MOST_SEEDS = 1000
