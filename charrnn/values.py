@@ -97,11 +97,17 @@ def _check_grammar(key: str, value: Any, where: str) -> None:
         interval(value, where)
     elif key == "split":
         shares(value, where)
-    elif key == "order" and value != "auto":
-        if not re.fullmatch(r"[1-9]\d?", value) or int(value) > MAX_ORDER:
-            raise SettingsError(
-                f"{where}: {one_line(value)!r} is neither auto nor a number from 1 to {MAX_ORDER}"
-            )
+    elif key == "order":
+        _check_order(value, where)
+
+
+def _check_order(text: str, where: str) -> None:
+    if text == "auto":
+        return
+    if not re.fullmatch(r"[1-9]\d?", text) or int(text) > MAX_ORDER:
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is neither auto nor a number from 1 to {MAX_ORDER}"
+        )
 
 
 def seconds(text: str, where: str) -> float:
