@@ -113,11 +113,13 @@ class ModelSettings:
         below=1.0,
     )
     order: str = setting(
-        "auto", "ngram: characters in an n-gram; auto takes the best on the validation text"
+        "auto",
+        "With --cell ngram: characters in an n-gram; auto takes the best on the validation text",
     )
     smoothing: str = setting(
         "kneser-ney",
-        "ngram: how unseen n-grams get their probability (kneser-ney: modified, interpolated)",
+        "With --cell ngram: how unseen n-grams get their probability (kneser-ney: modified, "
+        "interpolated)",
         choices=("kneser-ney", "witten-bell"),
     )
 
