@@ -82,7 +82,9 @@ def _check_limits(limits: Mapping[str, Any], value: Any, where: str, typed: str)
         raise SettingsError(f"{where}: {typed!r} is not one of {choices}{hint}")
     if "min" in limits and value < limits["min"]:
         raise SettingsError(f"{where}: {typed} is below {limits['min']}")
-    most = limits.get("max", MAX_WHOLE if limits["kind"] is int else None)
+    most = limits.get("max")
+    if most is None and limits["kind"] is int:
+        most = MAX_WHOLE
     if most is not None and value > most:
         raise SettingsError(f"{where}: {typed} is above {most}")
     if "below" in limits and value >= limits["below"]:

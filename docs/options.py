@@ -106,7 +106,9 @@ def _entry(path: str, param: Any, context: Any) -> list[str]:
     if param.param_type_name == "argument":
         names = f"`{param.metavar}`"
     else:
-        names = ", ".join(f"`{name}`" for name in [*param.opts, *param.secondary_opts])
+        # Click gives --help and -h in any order.
+        opts = sorted(param.opts, key=lambda name: not name.startswith("--"))
+        names = ", ".join(f"`{name}`" for name in [*opts, *param.secondary_opts])
         if not param.is_flag:
             names += f" {param.make_metavar(context)}"
     if path == "train" and param.name in FIELDS:

@@ -129,11 +129,12 @@ def compare(
     decides how many steps there are.
     """
     check_outputs(plot, csv, json)
-    layers = (
-        *([toml_layer(config_file)] if config_file is not None else []),
+    layers: tuple[tuple[str, Any], ...] = (
         ("environment", environment_layer(os.environ)),
         ("--set", set_layer(assignments or [])),
     )
+    if config_file is not None:
+        layers = (toml_layer(config_file), *layers)
     if run is not None and run.exists() and not run.is_dir():
         raise SettingsError(f"--run {one_line(str(run))} is a file; name a directory")
 

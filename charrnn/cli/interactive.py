@@ -90,7 +90,8 @@ def converse(
         except KeyboardInterrupt:
             if not is_terminal:
                 raise
-            print(file=sys.stdout if sys.stdout.isatty() else sys.stderr)
+            out = sys.stdout if sys.stdout.isatty() else sys.stderr
+            print(file=out)
             is_idle = line is None and not line_so_far()
             if is_idle and is_hinted:
                 raise
@@ -120,8 +121,9 @@ class Session:
         self.sampler = sampler
         self.is_lines = sampler.mode == "lines"
         self.decoding = decoding
-        default_length = LINE_LENGTH if self.is_lines else STREAM_LENGTH
-        self.length = _length(default_length if length is None else length)
+        if length is None:
+            length = LINE_LENGTH if self.is_lines else STREAM_LENGTH
+        self.length = _length(length)
         self.until = until
         self.prime = prime
         self.unknown = unknown
@@ -173,16 +175,14 @@ class Session:
             writer.reseed(self.seed)
             self.seed = (self.seed + 1) % (MAX_SEED + 1)
         self.takes_seed = self.is_lines
-        how: dict[str, Any] = {
-            "decoding": self.decoding,
-            "until": self.until,
-            "threads": self.threads,
-        }
 
         def pieces(is_stopped: Callable[[], bool]) -> Iterator[bytes]:
             if self.is_lines and point.text and sys.stdout.isatty():
                 yield point.text[1]
-            for piece in writer.write(self.length, **how):
+            continuation = writer.write(
+                self.length, decoding=self.decoding, until=self.until, threads=self.threads
+            )
+            for piece in continuation:
                 written.append(piece)
                 yield piece
                 if is_stopped():
@@ -205,8 +205,10 @@ class Session:
 
     def _as_read(self, text: str) -> bytes:
         """Return the text as the model reads it. Raises SettingsError if it cannot."""
-        how: dict[str, Any] = {"prime": text, "until": self.until, "unknown": self.unknown}
-        return next(self.sampler.generate(1, length=0, seed=0, **how)).data
+        samples = self.sampler.generate(
+            1, length=0, seed=0, prime=text, until=self.until, unknown=self.unknown
+        )
+        return next(samples).data
 
     def _whole(self, line: str) -> str:
         """Return the text that begins with this line.
@@ -267,7 +269,8 @@ class Session:
         if argument:
             self.seed = checked_seed(_number("seed", int, argument))
             self.takes_seed = True
-        say(f"seed {self.seed if self.takes_seed else self.now.writer.seed}")
+        seed = self.seed if self.takes_seed else self.now.writer.seed
+        say(f"seed {seed}")
 
     def fork(self, name: str) -> None:
         """Mark this point."""

@@ -73,6 +73,8 @@ def edit_lines(words_after: Callable[[str], list[str]]) -> Callable[[], str]:
 
     readline.set_completer_delims(" ")
     readline.set_completer(complete)
-    is_libedit = "libedit" in (readline.__doc__ or "")
-    readline.parse_and_bind("bind ^I rl_complete" if is_libedit else "tab: complete")
+    if "libedit" in (readline.__doc__ or ""):
+        readline.parse_and_bind("bind ^I rl_complete")
+    else:
+        readline.parse_and_bind("tab: complete")
     return readline.get_line_buffer

@@ -135,7 +135,8 @@ def main() -> NoReturn:
     except typer.TyperException as error:
         _complain(error.format_message())
         _leave(error.exit_code)
-    _leave(result if isinstance(result, int) else 0)
+    code = result if isinstance(result, int) else 0
+    _leave(code)
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

@@ -367,7 +367,8 @@ def sample(
     elif rank:
         pieces = sample_view.as_ranking(ranked(samples))
     elif is_lines:
-        pieces = sample_view.as_lines(samples, None if novel else known, verdicts)
+        asked = None if novel else known  # with --novel all are
+        pieces = sample_view.as_lines(samples, asked, verdicts)
     else:
         pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)
     write_stdout(pieces, raw=raw)

@@ -27,15 +27,18 @@ def as_objects(
     from charrnn.sampling.constraints import bits_per_char, ranked
     from charrnn.storage import json_line
 
-    for place, sample in enumerate(ranked(samples) if rank else samples, 1):
+    if rank:
+        samples = ranked(samples)
+    for place, sample in enumerate(samples, 1):
         is_novel = known.is_novel(sample.data) if known and not novel else None
+        place_of = {"rank": place} if rank else {}
         values = {
             "schema": 1,
             "text": sample.text,
             "nats": sample.nats,
             "chars": sample.chars,
             "bits_per_char": bits_per_char(sample),
-            **({"rank": place} if rank else {}),
+            **place_of,
             "novel": novel or is_novel,
             "seed": seed,
             "index": sample.index,

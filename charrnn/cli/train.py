@@ -113,10 +113,11 @@ def setting_option(key: str, panel: str, default: str = "") -> Any:
 def setting_switch(key: str, panel: str) -> Any:
     """Declare an option for a setting that is on or off."""
     item = config.FIELDS[key][1]
+    default = "on" if item.default else "off"
     return switch(
         f"{config.flag(key)}/--no-{key.replace('_', '-')}",
         help=item.metadata["help"],
-        default="on" if item.default else "off",
+        default=default,
         panel=panel,
     )
 
@@ -284,7 +285,9 @@ def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
         print_line(f"[{section}]")
         for key, value in values.items():
             line = _toml_line(key, value)
-            print_line(f"{line}  # {origins[key]}" if key in origins else line)
+            if key in origins:
+                line += f"  # {origins[key]}"
+            print_line(line)
     return 0
 
 
@@ -326,7 +329,11 @@ def _print_json(path: Path, outcome: Any) -> None:
     from charrnn.storage import json_line
 
     place = outcome.place
-    ngram = outcome.ngram
+    ngram_nats = None
+    ngram_order = None
+    if outcome.ngram:
+        ngram_nats = outcome.ngram.score.nats_per_char
+        ngram_order = outcome.ngram.order
     line = {
         "schema": 1,
         "run": str(path),
@@ -342,8 +349,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "val_bits_per_char": place.val_nats / math.log(2),
         "best_val_nats_per_char": place.best_nats,
         "best_step": place.best_step,
-        "ngram_nats_per_char": ngram.score.nats_per_char if ngram else None,
-        "ngram_order": ngram.order if ngram else None,
+        "ngram_nats_per_char": ngram_nats,
+        "ngram_order": ngram_order,
         "clip_rate": place.clipped_steps / max(1, place.step),
         "skipped_steps": place.skipped_steps,
         "rollbacks": place.rollbacks,
