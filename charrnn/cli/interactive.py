@@ -358,9 +358,7 @@ COMMANDS = {
     "seed": Command("X", Session.set_seed, "draw from this seed on"),
     "fork": Command("[NAME]", Session.fork, "mark this point"),
     "back": Command(
-        "[NAME]",
-        Session.back,
-        "return to a mark (the newest), or without any to before the last turn",
+        "[NAME]", Session.back, "return to a mark (the newest), or before the last turn"
     ),
     "again": Command(
         "", Session.again, "write the last turn differently (as after /back: from the next seed)"
