@@ -24,13 +24,13 @@ INTRODUCTION = """\
 
 Written by `python docs/options.py` from the commands themselves: change those, not this page.
 
-`--help` or `-h` after a command shows the same for that command. `charrnn train --help` shows what most people need,
-and `charrnn train --help-all` all options.
+`--help` or `-h` after a command shows the same for that command.
+`charrnn train --help` shows what most people need, and `charrnn train --help-all` all options.
 
 ## Settings
 
-The options of `train` with a name in parentheses, such as `model.hidden_size`, are settings. A setting has five places.
-A later one wins:
+The options of `train` with a name in parentheses, such as `model.hidden_size`, are settings.
+A setting has five places. A later one wins:
 
 1. the default
 2. a TOML file or a preset: `--config names`, with `hidden_size = 64` below `[model]`
@@ -52,7 +52,7 @@ def page() -> str:
 
 
 def commands_of(group: Any, path: str = "") -> list[tuple[str, Any]]:
-    """Return ("lab vanish", command) for every command that can be run, in the order of the help."""
+    """Return ("lab vanish", command) for every command that can be run, in order of the help."""
     commands = []
     for name, command in group.commands.items():
         full_name = f"{path} {name}".strip()

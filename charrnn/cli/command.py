@@ -12,7 +12,10 @@ from charrnn.cli.examples import EXAMPLES
 
 
 class Command(TyperCommand):
-    """A command in the style of this program. Subclasses name the options that --help leaves out."""
+    """A command in the style of this program.
+
+    Subclasses name the options that --help leaves out.
+    """
 
     rare: ClassVar[frozenset[str]] = frozenset()  # names of parameters, as in hidden_size
     shows_rare = False
@@ -69,6 +72,6 @@ def show_help_all(ctx: typer.Context, is_wanted: bool) -> None:
 
 def epilogue(name: str) -> str:
     """The examples of a command, as the end of its help."""
-    # Typer takes away the indentation of an epilogue: it looks at what begins a line, which is markup here.
-    lines = [f"[dim] [/]{line}" for line in EXAMPLES[name]]
+    # Typer takes away the spaces that begin the lines of an epilogue, but not those within markup.
+    lines = [f"[dim]  [/]{line}" for line in EXAMPLES[name]]
     return "\n".join(["Examples:", *lines])

@@ -1,4 +1,4 @@
-"""How options are declared: one style of help for every command, and the options that several commands share."""
+"""How options are declared, in one style for every command, and the options that several share."""
 
 from __future__ import annotations
 
