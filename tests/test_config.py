@@ -1,4 +1,4 @@
-"""Settings: precedence, every limit of every setting, and configuration files made by accident or malice."""
+"""Settings: precedence, the limits of every setting, and files made by accident or malice."""
 
 import dataclasses
 import time
@@ -51,7 +51,7 @@ def toml(tmp_path):
 
 @pytest.fixture
 def refused(toml):
-    """text or bytes -> the message about a file that holds them, given at once (in processor time) and in one line."""
+    """text or bytes -> the message about a file of them: at once (processor time), in one line."""
 
     def message(text):
         start = time.process_time()

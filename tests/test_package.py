@@ -1,4 +1,4 @@
-"""What is installed: a wheel that holds corpora, presets and the compiled kernel, and works from any directory."""
+"""What is installed: a wheel with corpora, presets and the kernel, that works from anywhere."""
 
 import os
 import subprocess
@@ -19,7 +19,7 @@ ROOT = Path(__file__).parent.parent
 
 
 def built(folder, call, **changes):
-    """What setuptools makes of a copy of the project: it writes build/ and egg-info beside what it packs."""
+    """Build a copy of the project: setuptools writes build/ and egg-info beside what it packs."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True)
     if files.returncode:

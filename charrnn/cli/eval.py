@@ -23,6 +23,7 @@ from charrnn.cli.options import (
 from charrnn.config import resolve
 from charrnn.errors import SettingsError
 from charrnn.values import finite
+
 HOW = "How"
 NOVELTY = "Novelty"
 

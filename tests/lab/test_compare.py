@@ -1,4 +1,4 @@
-"""charrnn compare: the statistics against tables and hand-worked numbers, the trainings against trainings by hand."""
+"""charrnn compare: statistics against tables and hand-worked numbers, trainings against others."""
 
 import json
 import math
@@ -93,7 +93,7 @@ def test_pairs_cancel_what_a_seed_does_to_both():
     ],
 )
 def test_verdicts(apart, words):
-    """By hand: s = 0.11547 and 0.05774, and 4.3027 / sqrt(3) = 2.4841 times that is 0.2868 and 0.1434."""
+    """By hand: s = 0.11547 and 0.05774; 4.3027 / sqrt(3) = 2.4841 times that: 0.2868, 0.1434."""
     others = (2.1, 3.0, 4.1)
     assert (
         verdict("gru", "lstm", [a + b for a, b in zip(apart, others, strict=True)], others) == words
