@@ -339,7 +339,7 @@ class Terminal:
         os.write(self.leader, text.encode())
 
     def interrupt_the_prompt(self):
-        # Python loses a signal between showing the prompt and waiting for a key, until there is one.
+        # Between the prompt and the wait for a key, Python loses a signal until a key comes.
         time.sleep(0.3)
         self.type("\x03")
 
