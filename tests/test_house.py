@@ -11,7 +11,17 @@ PACKAGE = Path(__file__).parent.parent / "charrnn"
 
 # The ground belongs to no room and may be used by all of them. A file that loads a module by its name at run time
 # (charrnn/__init__.py) is a door, not an arrow.
-GROUND = ("charrnn", "errors", "terminal", "config", "layers", "storage", "layout", "kernel")
+GROUND = (
+    "charrnn",
+    "errors",
+    "terminal",
+    "values",
+    "config",
+    "layers",
+    "storage",
+    "layout",
+    "kernel",
+)
 # Who may know whom, from left to right. A room that is not named on a line is not known there.
 MAY_IMPORT = {
     "text": (),

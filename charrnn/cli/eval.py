@@ -8,99 +8,210 @@ from typing import Annotated, Any
 
 import typer
 
-from charrnn.config import finite, resolve
+from charrnn.cli.options import (
+    FLOAT,
+    INTEGER,
+    OUTPUT,
+    PATH,
+    TEXT,
+    WHAT,
+    Json,
+    Run,
+    option,
+    switch,
+)
+from charrnn.config import resolve
 from charrnn.errors import SettingsError
+from charrnn.values import finite
 
-
-def _what(help: str) -> Any:
-    return typer.Option(help=help, rich_help_panel="What", show_default=False)
-
-
-def _how(help: str, metavar: str | None = None) -> Any:
-    return typer.Option(help=help, metavar=metavar, rich_help_panel="How", show_default=False)
-
-
-def _show_option(name: str, help: str) -> Any:
-    return typer.Option(name, help=help, rich_help_panel="Output")
-
-
-def _novelty(help: str, metavar: str) -> Any:
-    return typer.Option(help=help, metavar=metavar, rich_help_panel="Novelty", show_default=False)
-
-
-Run = Annotated[
-    Path | None,
-    typer.Argument(
-        help="A run directory, a model or a checkpoint (default: the newest under runs/).",
-        show_default=False,
-    ),
-]
+HOW = "How"
+NOVELTY = "Novelty"
 
 
 def evaluate(
     run: Run = None,
-    file: Annotated[Path | None, _what("Score this file; - is standard input.")] = None,
-    text: Annotated[str | None, _what("Score this text.")] = None,
+    file: Annotated[
+        Path | None,
+        option(
+            "--file",
+            help="Score this file, or standard input with -",
+            metavar=PATH,
+            default="none",
+            panel=WHAT,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        option("--text", help="Score this text", metavar=TEXT, default="none", panel=WHAT),
+    ] = None,
     split: Annotated[
-        str | None, _what("Score train, val or test (default: test if there is one, else val).")
+        str | None,
+        option(
+            "--split",
+            help="Score a part of the run's text",
+            choices=("train", "val", "test"),
+            metavar=TEXT,
+            default="test, or val if there is no test text",
+            panel=WHAT,
+        ),
     ] = None,
     protocol: Annotated[
         str | None,
-        _how(
-            "stateful (one stream) or windowed (each window from an empty state); default: stateful."
+        option(
+            "--protocol",
+            help="Score one stream (stateful), or each window from an empty state (windowed)",
+            choices=("stateful", "windowed"),
+            metavar=TEXT,
+            default="stateful",
+            panel=HOW,
         ),
     ] = None,
-    window: Annotated[int | None, _how("Characters of a window (default: 256).")] = None,
+    window: Annotated[
+        int | None,
+        option(
+            "--window",
+            help="Characters in a window",
+            metavar=INTEGER,
+            default="256",
+            panel=HOW,
+        ),
+    ] = None,
     cache: Annotated[
         int,
-        _how("Beside it: the model looks back on the last N characters, e.g. 2000 (streams).", "N"),
+        option(
+            "--cache",
+            help="Score a second time with a cache of this many last characters, such as 2000 "
+            "(streams)",
+            metavar=INTEGER,
+            default="0, off",
+            panel=HOW,
+        ),
     ] = 0,
     dynamic: Annotated[
         bool,
-        typer.Option(
+        switch(
             "--dynamic",
-            help="Beside it: the model learns on as it reads (streams).",
-            rich_help_panel="How",
+            help="Score a second time while the model adapts to the text: dynamic evaluation "
+            "(streams)",
+            panel=HOW,
         ),
     ] = False,
-    dynamic_lr: Annotated[float | None, _how("Its learning rate (default: 0.2).")] = None,
+    dynamic_lr: Annotated[
+        float | None,
+        option(
+            "--dynamic-lr",
+            help="Learning rate of --dynamic; giving it turns --dynamic on",
+            metavar=FLOAT,
+            default="0.2",
+            panel=HOW,
+        ),
+    ] = None,
     unknown: Annotated[
         str | None,
-        _how("Characters the model does not know: error, skip or replace (default: error)."),
+        option(
+            "--unknown",
+            help="Characters of the text that the model does not know",
+            choices=("error", "skip", "replace"),
+            metavar=TEXT,
+            default="error",
+            panel=HOW,
+        ),
     ] = None,
-    encoding: Annotated[str | None, _how("Encoding of --file (default: the corpus's).")] = None,
+    encoding: Annotated[
+        str | None,
+        option(
+            "--encoding",
+            help="Encoding of --file",
+            metavar=TEXT,
+            default="as the run's text",
+            panel=HOW,
+        ),
+    ] = None,
     errors: Annotated[
-        str | None, _how("Bytes of --file that do not decode: strict or replace (default: strict).")
+        str | None,
+        option(
+            "--errors",
+            help="Refuse bytes of --file that cannot be decoded, or replace them",
+            choices=("strict", "replace"),
+            metavar=TEXT,
+            default="strict",
+            panel=HOW,
+        ),
     ] = None,
     baselines: Annotated[
         bool | None,
-        typer.Option(
+        switch(
             "--baselines/--no-baselines",
-            help="Score counting and compressors too (default: yes).",
-            rich_help_panel="How",
-            show_default=False,
+            help="Score counting and compressors too",
+            default="on",
+            panel=HOW,
         ),
     ] = None,
-    device: Annotated[str | None, _how("auto, cpu, cuda, cuda:N or mps (default: auto).")] = None,
+    device: Annotated[
+        str | None,
+        option(
+            "--device",
+            help="Where to compute: auto, cpu, cuda, cuda:N or mps",
+            metavar=TEXT,
+            default="auto",
+            panel=HOW,
+        ),
+    ] = None,
     samples: Annotated[
-        int | None, _novelty("Draw N samples: what is new, what was copied?", "N")
+        int | None,
+        option(
+            "--samples",
+            help="Draw this many samples and say what is new in them and what is copied",
+            metavar=INTEGER,
+            default="none",
+            panel=NOVELTY,
+        ),
     ] = None,
-    temp: Annotated[float | None, _novelty("Of the samples (default: 0.8).", "X")] = None,
+    temp: Annotated[
+        float | None,
+        option(
+            "--temp",
+            help="Temperature of the samples",
+            metavar=FLOAT,
+            default="0.8",
+            panel=NOVELTY,
+        ),
+    ] = None,
     length: Annotated[
-        int | None, _novelty("Characters of a sample (default: 500; a line: up to 1000).", "N")
+        int | None,
+        option(
+            "--length",
+            help="Most characters of a sample",
+            metavar=INTEGER,
+            default="500; for a line 1000",
+            panel=NOVELTY,
+        ),
     ] = None,
-    seed: Annotated[int | None, _novelty("Of the samples (default: 1).", "N")] = None,
+    seed: Annotated[
+        int | None,
+        option("--seed", help="Seed of the samples", metavar=INTEGER, default="1", panel=NOVELTY),
+    ] = None,
     per_char: Annotated[
-        bool, _show_option("--per-char", "What each character cost, its rank, and the first guess.")
+        bool,
+        switch(
+            "--per-char",
+            help="Show the bits of each character, its rank, and the first guess",
+            panel=OUTPUT,
+        ),
     ] = False,
     rank: Annotated[
-        bool, _show_option("--rank", "Each line from an empty state, the likeliest first.")
+        bool,
+        switch(
+            "--rank", help="Show each line from an empty state, the likeliest first", panel=OUTPUT
+        ),
     ] = False,
-    json: Annotated[
-        bool, _show_option("--json", "Strict JSON, one object a line, on standard output.")
-    ] = False,
+    json: Json = False,
 ) -> None:
-    """Bits per character of a run on its test text, a file or a text, beside counting and compressors; or what it copies."""
+    """Measure a model in bits per character
+
+    On the test text of its run, on a file or on a text, beside counting and compressors. With
+    --samples, measure how much the model copies.
+    """
     if dynamic_lr is not None:
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True

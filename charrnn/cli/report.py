@@ -7,29 +7,30 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli.options import PATH, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.terminal import one_line, print_line, write_stdout
 
 
 def report(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A run directory or a checkpoint in it (default: the newest under runs/).",
-            show_default=False,
-        ),
-    ] = None,
+    run: Run = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the page to this file (default: RUN/report.html).", show_default=False
+        option(
+            "--out",
+            help="Write the page to this file",
+            metavar=PATH,
+            default="report.html in the run",
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output.")
+        bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
 ) -> None:
-    """One page about a run: how it learnt, what it reaches, what it wrote, what its cells follow. Works offline."""
+    """Write one HTML page about a run
+
+    How it learnt, what it reaches, what it wrote and what its cells follow. The page works offline.
+    """
     if out is not None:
         check_place("--out", out)
 

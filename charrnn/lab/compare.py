@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import flatten, resolve, seconds
+from charrnn.config import flatten, resolve
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.lab.asked import Asked
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
@@ -37,6 +37,7 @@ from charrnn.text import building
 from charrnn.training.checkpoint import run_name
 from charrnn.training.loop import Progress
 from charrnn.training.session import SIGNALS, Request, train
+from charrnn.values import seconds
 
 PLAN = "compare.json"
 PROBE_S = 3.0  # in which the first variant shows its pace

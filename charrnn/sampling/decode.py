@@ -13,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.config import finite
 from charrnn.errors import SettingsError
+from charrnn.values import finite
 
 WINDOW = 64  # generated characters that the repetition penalty looks back on
 MAX_SEED = (1 << 63) - 1

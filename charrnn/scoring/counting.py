@@ -10,11 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.config import MAX_ORDER
 from charrnn.scoring.score import Predictions, Score, tallied
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import GramCounter, Orders, most_orders, pick_order
 from charrnn.text.ngram import NGram
+from charrnn.values import MAX_ORDER
 
 MAX_VALIDATION_CHARS = 1 << 18  # of a stream are looked at during training
 # Training counts no more characters for its baseline: memory stays flat, and it takes seconds.

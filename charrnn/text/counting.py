@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.config import MAX_ORDER
 from charrnn.text.ngram import UNSEEN, Level, NGram, padded, pieces_of, weigh
+from charrnn.values import MAX_ORDER
 
 LARGE = 8_000_000
 

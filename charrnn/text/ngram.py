@@ -21,7 +21,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.config import MAX_ORDER
+from charrnn.values import MAX_ORDER
 
 UNSEEN = -1
 SMOOTHINGS = ("kneser-ney", "witten-bell")

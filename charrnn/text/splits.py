@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Collection
 
-from charrnn.config import TextSettings, shares
+from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
+from charrnn.values import shares
 
 SPLITS = ("train", "val", "test")
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from charrnn.config import Settings, interval
+from charrnn.config import Settings
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
@@ -24,6 +24,7 @@ from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.loop import MakeSamples, Progress, run_meta
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
+from charrnn.values import interval
 
 NOT_FOR_COUNTING = (
     "hidden_size",

@@ -17,7 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
-from charrnn.config import Settings, seconds
+from charrnn.config import Settings
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
@@ -38,6 +38,7 @@ from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, verd
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 from charrnn.training.recovery import BAD_STEPS, Diverging
 from charrnn.training.step import some_emptied
+from charrnn.values import seconds
 
 TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one

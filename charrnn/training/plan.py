@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import LENGTHS, TrainingSettings, interval, seconds
+from charrnn.config import LENGTHS, TrainingSettings
 from charrnn.errors import SettingsError
+from charrnn.values import interval, seconds
 
 EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
 FEWEST_EVALUATIONS = 3  # a run, however much they cost

@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Collection
 from typing import Any, NamedTuple
 
-from charrnn.config import ModelSettings, Settings, TrainingSettings, seconds
+from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
 from charrnn.text.building import Survey, training_chars
+from charrnn.values import seconds
 
 DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)

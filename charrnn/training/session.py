@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
+from charrnn.config import LENGTHS, Settings, flag, resolve
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.kernel.library import build
 from charrnn.machine import runtime
@@ -34,6 +34,7 @@ from charrnn.training.checkpoint import (
 from charrnn.training.counted import CountingTrainer, check_flags
 from charrnn.training.loop import MakeSamples, Progress, Trainer
 from charrnn.training.outcome import Outcome
+from charrnn.values import seconds
 
 FREE_TO_CHANGE = {
     "save_every",

@@ -1,4 +1,4 @@
-"""charrnn cells at the command line: a table, JSON and CSV of what was found, and a text shaded by one cell."""
+"""charrnn cells: a table, JSON and CSV of the cells it finds, and a text shaded by one cell."""
 
 import contextlib
 import csv
