@@ -38,8 +38,11 @@ def choose_device(name: str) -> torch.device:
     """
     names = available_devices()
     if name == "auto":
-        return torch.device("cuda:0" if "cuda:0" in names else "cpu")
-    wanted = "cuda:0" if name == "cuda" else name
+        wanted = "cuda:0" if "cuda:0" in names else "cpu"
+    elif name == "cuda":
+        wanted = "cuda:0"
+    else:
+        wanted = name
     if wanted not in names:
         raise SettingsError(
             f"--device {one_line(name)!r} is not here; this machine has {', '.join(names)}"
@@ -60,9 +63,10 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
         lacking = _lacking(runtime.precision, device)
         if lacking:
             raise SettingsError(f"--precision {runtime.precision} needs {lacking}; use float32")
-    is_tf32 = runtime.precision == "tf32"
-    torch.set_float32_matmul_precision("high" if is_tf32 else "highest")
-    torch.backends.cudnn.allow_tf32 = is_tf32
+    allows_tf32 = runtime.precision == "tf32"
+    matmul_precision = "high" if allows_tf32 else "highest"
+    torch.set_float32_matmul_precision(matmul_precision)
+    torch.backends.cudnn.allow_tf32 = allows_tf32
     return device
 
 
@@ -142,11 +146,14 @@ def surroundings(device: torch.device, backend: str, precision: str) -> dict[str
 
     A resume where one of these differs is declared not exact.
     """
-    is_cuda = device.type == "cuda"
+    device_name = device.type
+    if device.type == "cuda":
+        device_name = torch.cuda.get_device_name(device)
+    kernel_build = build() if backend == "kernel" else None
     return {
-        "device": torch.cuda.get_device_name(device) if is_cuda else device.type,
+        "device": device_name,
         "backend": backend,
-        "kernel": build() if backend == "kernel" else None,
+        "kernel": kernel_build,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),

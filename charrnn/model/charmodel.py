@@ -315,7 +315,6 @@ class CharModel(nn.Module):
         matrix and so is drawn small, with a standard deviation of 0.1 instead of 1.
         """
         bound = 1 / math.sqrt(self.hidden_size)
-        is_tied = self.settings.tie_weights
         is_lstm = self.settings.cell == "lstm"
         with torch.no_grad():
             for name, parameter in self.recurrent.named_parameters():
@@ -324,8 +323,10 @@ class CharModel(nn.Module):
                     # b_ih and b_hh add up: the whole forget bias goes into b_ih.
                     forget = self.settings.forget_bias if name.startswith("bias_ih") else 0.0
                     parameter[self.hidden_size : 2 * self.hidden_size].fill_(forget)
-            self.embedding.weight.normal_(0.0, 0.1 if is_tied else 1.0)
-            if not is_tied:
+            if self.settings.tie_weights:
+                self.embedding.weight.normal_(0.0, 0.1)
+            else:
+                self.embedding.weight.normal_(0.0, 1.0)
                 head_bound = 1 / math.sqrt(self.head.in_features)
                 self.head.weight.uniform_(-head_bound, head_bound)
             self.head.bias.zero_()
