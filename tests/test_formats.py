@@ -1,4 +1,4 @@
-"""The version contract: files of every released format load for ever, those of a later one are refused by name.
+"""The version contract: files of every release load, those of a later format are refused.
 
 The files were made by those versions (tests/fixtures/README.md).
 """
@@ -79,7 +79,8 @@ def test_a_model_and_a_checkpoint_are_sampled_and_known_texts_are_known(name):
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_a_run_goes_on_from_its_checkpoint_and_says_that_this_is_not_exact(name, copied):
-    run, watcher = copied(name), Watcher()
+    run = copied(name)
+    watcher = Watcher()
     metrics = (run / "metrics.jsonl").read_bytes()
     _, outcome = train(Request(run=run, resume=True, layers=(("--", {"steps": 8}),)), watcher)
     assert outcome.place.step == 8

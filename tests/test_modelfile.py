@@ -333,14 +333,14 @@ def test_checkpoints_are_listed_by_step_oldest_first_and_nothing_else_is(tmp_pat
     ):
         (tmp_path / f"{name}.safetensors").touch()
     (tmp_path / ".step-00000099.safetensors.tmp").touch()
-    found = checkpoint_files(tmp_path)
-    assert [path.name for path in found] == [
+    checkpoints = checkpoint_files(tmp_path)
+    assert [path.name for path in checkpoints] == [
         "step-00000009.safetensors",
         "step-00000010.safetensors",
         "step-99999999.safetensors",
         "step-100000000.safetensors",
     ]
-    assert [step_of(path) for path in found] == [9, 10, 99_999_999, 100_000_000]
+    assert [step_of(path) for path in checkpoints] == [9, 10, 99_999_999, 100_000_000]
 
 
 def test_a_missing_folder_has_no_checkpoints(tmp_path):

@@ -57,7 +57,7 @@ def random_model(settings, backend="func", dtype=torch.float32):
 
 
 def naive(model, ids, state):
-    """Return logits and last state of the stack, layer by layer, from equations.py, for any skip."""
+    """Return logits and last state of the stack, layer by layer, from equations.py."""
     settings = model.settings
     seen = [model.embedding.weight[ids].transpose(0, 1)]
     last = []
