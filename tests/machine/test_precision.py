@@ -1,4 +1,4 @@
-"""Training in bfloat16: close to float32, state and weights in float32, refused where impossible."""
+"""Training in bfloat16: close to float32, state and weights in float32, refused where it lacks."""
 
 import math
 
