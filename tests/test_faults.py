@@ -21,7 +21,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Killed, Watcher
 from faults import (
     Straight,
     acknowledge,
@@ -34,6 +33,7 @@ from faults import (
     without_times,
 )
 from loaded import loaded_after
+from support import Killed, Watcher
 
 from charrnn import storage
 from charrnn.cli import main

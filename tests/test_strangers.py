@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Watcher
 from fuzz import FIXTURES, TARGETS, one_input, typed
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import Watcher
 
 from charrnn import storage
 from charrnn.errors import CheckpointError, SettingsError, StorageError

@@ -111,7 +111,7 @@ TRAIN = ["--hidden-size", 8, "--steps", 12, "--batch-size", 4, "--threads", 1]
 
 @pytest.fixture
 def few(tmp_path):
-    from conftest import FEW
+    from support import FEW
 
     (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
     return "few.txt"

@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMPILER, needs_kernel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support import COMPILER, needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError

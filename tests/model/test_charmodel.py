@@ -6,7 +6,7 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
+from support import needs_kernel
 from torch import nn
 
 from charrnn.config import ModelSettings

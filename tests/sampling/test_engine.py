@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
+from support import needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError, VocabularyError
