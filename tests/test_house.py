@@ -242,7 +242,7 @@ def test_only_picture_knows_matplotlib():
 
 
 def test_only_storage_changes_a_disk():
-    """So that a fault can be planted at every call (tests/test_faults.py). Directories made in vain are removed whole."""
+    """So that a fault can be planted at every call (tests/fault_matrix). Directories made in vain are removed whole."""
     changing = {
         "write_bytes",
         "write_text",

@@ -1,6 +1,6 @@
 """The compiled kernel: equal to numpy, to itself however the work is cut up, and clean under the sanitizers.
 
-What both engines must do for a caller is in test_engine.py.
+What both engines must do for a caller is in sampling/engine.
 """
 
 import dataclasses
