@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from fuzz import CONTROL, FIXTURES, typed
+from fuzz_files import typed
+from fuzz_inputs import CONTROL, FIXTURES
 
 LINES, STREAM, NGRAM = (
     FIXTURES / "0.2.0" / name for name in ("lstm-lines", "gru-before-stream", "ngram-lines")

@@ -5,7 +5,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fuzz import typed
+from fuzz_files import typed
 from inputs_support import FEW, TINY, refuses, works, write
 
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -4,7 +4,7 @@ import json
 import tracemalloc
 
 import pytest
-from fuzz import typed
+from fuzz_files import typed
 from inputs_support import FEW, LINES, NGRAM, STREAM, TINY, refuses, works, write
 
 from charrnn.sampling.engine import load

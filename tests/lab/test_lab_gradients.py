@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from fuzz import FIXTURES
+from fuzz_inputs import FIXTURES
 from support import needs_kernel
 from torch import nn
 

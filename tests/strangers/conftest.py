@@ -4,7 +4,8 @@ import shutil
 from pathlib import Path
 
 import pytest
-from fuzz import FIXTURES, TARGETS
+from fuzz_inputs import FIXTURES
+from fuzz_words import TARGETS
 from strangers_support import STREAM
 
 from charrnn.sampling import constraints

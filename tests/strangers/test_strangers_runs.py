@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from fuzz import FIXTURES
+from fuzz_inputs import FIXTURES
 from strangers_support import LINES, STREAM
 from support import Watcher
 

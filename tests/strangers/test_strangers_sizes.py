@@ -8,7 +8,9 @@ import threading
 
 import numpy as np
 import pytest
-from fuzz import TARGETS, one_input, typed
+from fuzz import one_input
+from fuzz_files import typed
+from fuzz_words import TARGETS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
