@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import Watcher
+from support import Watcher
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError

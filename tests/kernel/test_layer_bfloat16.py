@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
+from support import needs_kernel
 from test_kernel import LEVELS
 from test_layer_kernel import (
     GATES,

@@ -11,9 +11,9 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import needs_kernel
 from test_kernel import ADDRESSES, LEVELS, changed, races, sanitized
 from torch import Tensor, nn
 from torch.func import functional_call

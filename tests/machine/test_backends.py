@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import needs_kernel
+from support import needs_kernel
 
 from charrnn.config import resolve
 from charrnn.machine import backends

@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from conftest import FEW, Watcher
+from support import FEW, Watcher
 from torch.nn import functional as F
 
 from charrnn.config import ModelSettings, RuntimeSettings, Settings

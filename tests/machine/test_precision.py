@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 from torch.nn import functional as F
 
 from charrnn.config import ModelSettings, RuntimeSettings, Settings

@@ -5,7 +5,6 @@ import dataclasses
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
 from networks import (
     BACKENDS,
     EXACT,
@@ -22,6 +21,7 @@ from networks import (
     some_ids,
     some_state,
 )
+from support import needs_kernel
 from torch import nn
 
 from charrnn.config import ModelSettings

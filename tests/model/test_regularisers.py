@@ -5,7 +5,7 @@ import struct
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Watcher, needs_kernel
+from support import FEW, Watcher, needs_kernel
 
 from charrnn.config import ModelSettings, Settings
 from charrnn.errors import CheckpointError
