@@ -3,9 +3,8 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from support import needs_kernel
-from test_kernel import LEVELS
-from test_layer_kernel import (
+from kernel_support import LEVELS
+from layer_support import (
     GATES,
     assert_close,
     assert_equal,
@@ -16,6 +15,7 @@ from test_layer_kernel import (
     looked_up,
     some_layer,
 )
+from support import needs_kernel
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
