@@ -17,7 +17,8 @@ pytest.register_assert_rewrite("faults")
 settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("no clock")
 
-# A shell that starts the tests in the background has SIGINT ignored, and every process they start would inherit that.
+# A shell that starts the tests in the background has SIGINT ignored, and every process they start
+# would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
@@ -93,7 +94,7 @@ def pytest_terminal_summary(terminalreporter):
 
 @pytest.fixture(scope="module")
 def no_waiting_for_the_disk():
-    """These tests model what a disk has and loses; that it really syncs is tested in test_storage."""
+    """Model what a disk has and loses; that it really syncs is tested in test_storage."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda descriptor: None)
         yield

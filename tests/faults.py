@@ -1,4 +1,5 @@
-"""Planting faults: small trainings that begin anywhere, and what happens to the disk or the process while they run.
+"""Planting faults: small trainings that begin anywhere, and what happens to the disk or the process
+while they run.
 
 Faults are planted in storage.disk, the one object through which everything is written.
 """
@@ -23,8 +24,8 @@ from charrnn.training.session import Request, train
 
 NAMES = "".join(f"{name}\n" for name in FEW[:20])
 PROSE = (
-    "A text of two lines,\n\nthat is a stream, a hundred characters long or so, and then some more.\n\n"
-    * 2
+    "A text of two lines,\n\nthat is a stream, a hundred characters long or so, "
+    "and then some more.\n\n" * 2
 )
 CALLS = (
     "open",
@@ -44,7 +45,10 @@ def samples(weights, meta):
 
 @dataclass(frozen=True)
 class Training:
-    """A training of few.txt in a folder, in its run r. source: the run it starts from (--init-from), made when missing."""
+    """A training of few.txt in a folder, in its run r.
+
+    source: the run it starts from (--init-from), made when missing.
+    """
 
     settings: dict[str, Any]
     source: "tuple[Path, Training] | None" = None
@@ -133,7 +137,9 @@ def acknowledge(patch, told):
 
 
 class Straight:
-    """The undisturbed training: its end, the weights of every checkpoint, how many calls of the seam it took."""
+    """The undisturbed training: its end, the weights of every checkpoint, how many calls of the
+    seam it took.
+    """
 
     def __init__(self, folder, training):
         self.training, self.folder = training, training.put_text(folder)
@@ -174,7 +180,9 @@ def without_times(run):
 
 
 def recover(folder, straight, acknowledged):
-    """What is on disk is a checkpoint of the undisturbed training, none older than was acknowledged; and it ends alike."""
+    """What is on disk is a checkpoint of the undisturbed training, none older than was
+    acknowledged; and it ends alike.
+    """
     if not checkpoint_files(folder / "r/checkpoints"):
         assert acknowledged is None, "an acknowledged checkpoint is lost"
         outcome = straight.training.start(folder)
@@ -195,7 +203,10 @@ def every(straight, stride):
 
 
 def die(folder, nth, when, work):
-    """Die at the nth call; a dead process changes nothing more. Returns the step acknowledged last."""
+    """Die at the nth call; a dead process changes nothing more.
+
+    Returns the step acknowledged last.
+    """
     calls, dead, told, appended = 0, False, [], []
     with pytest.MonkeyPatch.context() as patch:
 

@@ -1,11 +1,13 @@
-"""Fuzzing: files, settings and texts of a stranger, altered at random, given to the program as a person would.
+"""Fuzzing: files, settings and texts of a stranger, altered at random, given to the program as a
+person would.
 
-    python tests/fuzz.py model pattern --minutes 10     # targets side by side, a process each; "all" is every one
-    python tests/fuzz.py run --only 4711                # one input again, with its traceback
+    python tests/fuzz.py model pattern --minutes 10   # targets side by side, a process each; or all
+    python tests/fuzz.py run --only 4711              # one input again, with its traceback
 
-Every input must be refused with one line and exit code 2 or 3, or work: no traceback, no hang, no crash of the process,
-no memory to speak of, no control character to a terminal. Input n of a seed is always the same. Where atheris is
-installed, `--atheris` lets coverage choose what is altered further; the mutations are the same.
+Every input must be refused with one line and exit code 2 or 3, or work: no traceback, no hang, no
+crash of the process, no memory to speak of, no control character to a terminal. Input n of a seed
+is always the same. Where atheris is installed, `--atheris` lets coverage choose what is altered
+further; the mutations are the same.
 """
 
 from __future__ import annotations
@@ -39,7 +41,9 @@ def one_input(target, seeds: list[bytes], seed: int, number: int) -> bytes:
 
 
 def work(name: str, seed: int, seconds: float, first: int, report: Path, inputs: int) -> None:
-    """Give a target its inputs until the time is over; after each, what has been found is in report."""
+    """Give a target its inputs until the time is over; after each, what has been found is in
+    report.
+    """
     import torch
 
     torch.set_num_threads(1)
@@ -91,7 +95,9 @@ def peak_mb() -> float:
 
 
 def supervise(names: list[str], seed: int, seconds: float, inputs: int) -> int:
-    """A process for each target; one that dies is counted, and another goes on behind the input that killed it."""
+    """A process for each target; one that dies is counted, and another goes on behind the input
+    that killed it.
+    """
     until, total, code = time.monotonic() + seconds, {name: Counter() for name in names}, 0
     faults: dict[str, list] = {name: [] for name in names}
     with tempfile.TemporaryDirectory(prefix="fuzz-") as folder:

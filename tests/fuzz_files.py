@@ -57,7 +57,10 @@ class Typed(NamedTuple):
 def typed(
     *arguments: object, stdin: bytes = b"", encoding: str = "utf-8", terminal: bool = True
 ) -> Typed:
-    """`charrnn ARGUMENTS` in this process, at a terminal. Raises what the program would have shown as a traceback."""
+    """`charrnn ARGUMENTS` in this process, at a terminal.
+
+    Raises what the program would have shown as a traceback.
+    """
     from charrnn.cli import main
 
     before, out, err = (
@@ -73,12 +76,15 @@ def typed(
         code = done.code
     finally:
         sys.argv, sys.stdin, sys.stdout, sys.stderr = before
-    # What the bar draws is its own: back to the line's beginning, a line up. The name of a file in a message is not.
+    # What the bar draws is its own: back to the line's beginning, a line up. The name of a file in
+    # a message is not.
     return Typed(code, out.text(), re.sub("\r[^\r\n]*?\r|\r|\x1b\\[A", "", err.text()))
 
 
 def command(*arguments: object, stdin: bytes = b"", allowed: tuple[int, ...] = (0, 2, 3)) -> int:
-    """The exit code, if it is an allowed one, with one line of complaint or none, and no control character shown."""
+    """The exit code, if it is an allowed one, with one line of complaint or none, and no control
+    character shown.
+    """
     code, out, err = typed(*arguments, stdin=stdin)
     for shown in (out, err):
         assert not CONTROL.search(shown), (

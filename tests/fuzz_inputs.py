@@ -1,4 +1,4 @@
-"""How the inputs of fuzz.py are altered: bytes, JSON, tensor files, and the runs they are made of."""
+"""How the inputs of fuzz.py are altered: bytes, JSON, tensor files; and the runs they come from."""
 
 from __future__ import annotations
 
@@ -181,7 +181,9 @@ def altered_json(value, chance: random.Random):
 
 
 def altered_tensors(data: bytes, chance: random.Random) -> bytes:
-    """A safetensors file: bytes anywhere, or header, metadata and numbers each in their own way, mostly with a right digest."""
+    """A safetensors file: bytes anywhere, or header, metadata and numbers each in their own way,
+    mostly with a right digest.
+    """
     if chance.random() < 0.2:
         return altered(data, chance)
     try:

@@ -52,10 +52,8 @@ class Corpus:
 
     @staticmethod
     def seeds() -> list[bytes]:
-        names = b"".join(
-            b"%s\n" % name
-            for name in b"Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia".split()
-        )
+        names = b"Ada Ali Ann Ben Bob Cal Dan Eva Fay Gus Ian Ida Jan Joe Kim Lea Leo Lou Max Mia "
+        names = names.replace(b" ", b"\n")
         return [
             b"\0" + text
             for text in (
@@ -107,7 +105,10 @@ class Corpus:
 
 
 class Prompt:
-    """What is typed after --prime, --until, --text, or lies in a --prime-file. The first byte chooses."""
+    """What is typed after --prime, --until, --text, or lies in a --prime-file.
+
+    The first byte chooses.
+    """
 
     seeds = staticmethod(
         lambda: [

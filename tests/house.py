@@ -45,7 +45,9 @@ MAY_IMPORT = {
 
 
 def imports_of(path: Path, *, top_level: bool = False) -> set[str]:
-    """Every module and name that a file imports: at its top, inside functions and under TYPE_CHECKING."""
+    """Every module and name that a file imports: at its top, inside functions and under
+    TYPE_CHECKING.
+    """
     tree = ast.parse(path.read_text())
     nodes = tree.body if top_level else ast.walk(tree)
     imported = set()

@@ -9,7 +9,9 @@ def loaded_after(arguments: list[str], modules: tuple[str, ...], cwd: Path) -> s
     """Which of these modules a command has loaded by its end."""
     code = (
         "import sys, atexit\n"
-        f"atexit.register(lambda: print('LOADED', *[m for m in {modules!r} if m in sys.modules], file=sys.stderr))\n"
+        f"modules = {modules!r}\n"
+        "def tell(): print('LOADED', *[m for m in modules if m in sys.modules], file=sys.stderr)\n"
+        "atexit.register(tell)\n"
         f"sys.argv = ['charrnn', *{arguments!r}]\n"
         "from charrnn.cli.main import main\nmain()"
     )

@@ -83,7 +83,9 @@ def sanitized(folder, flags, code, change=str, of="sampling.c"):
         # new memory is full of NaN: what is read before it is written is seen in the results
         ASAN_OPTIONS="detect_leaks=0:exitcode=99:max_malloc_fill_size=1000000000:malloc_fill_byte=255",
     )
-    code = f"import charrnn.kernel.library as l; assert l.library()._name == {str(folder / 'k.so')!r}; {code}"
+    path = str(folder / "k.so")
+    check = f"import charrnn.kernel.library as l; assert l.library()._name == {path!r}"
+    code = f"{check}; {code}"
     return subprocess.run(
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=900
     )

@@ -11,7 +11,9 @@ from charrnn.kernel.library import library
 
 
 def find_compiler():
-    """A C compiler that works, as pip looks for one: $CC, if that is set (CC=/bin/false hides it), else the usual names."""
+    """A C compiler that works, as pip looks for one: $CC, if that is set (CC=/bin/false hides it),
+    else the usual names.
+    """
     names = (os.environ["CC"],) if os.environ.get("CC") else ("cc", "gcc", "clang")
     found = filter(None, map(shutil.which, names))
     return next(
@@ -34,7 +36,10 @@ needs_kernel = pytest.mark.skipif(
 
 
 class Killed(BaseException):
-    """Stands for SIGKILL inside one process: nothing is saved after it. (Files are closed; a real kill is tested too.)"""
+    """Stands for SIGKILL inside one process: nothing is saved after it.
+
+    (Files are closed; a real kill is tested too.)
+    """
 
 
 @dataclass
@@ -60,5 +65,8 @@ class Watcher:
         self.samples.append(text)
 
 
-FEW = """Ada Alan Alma Ann Anna Bea Ben Bob Cara Carl Clara Dana Dora Edda Edna Elena Ella Emma Eva Finn Flora Gina Hanna
-Hugo Ida Ina Iris Jana Kara Lara Lena Lina Mara Mia Nina Nora Olga Otto Paula Rosa Sara Tina Vera Zora""".split()
+FEW = """
+Ada Alan Alma Ann Anna Bea Ben Bob Cara Carl Clara Dana Dora Edda Edna Elena Ella Emma Eva Finn
+Flora Gina Hanna Hugo Ida Ina Iris Jana Kara Lara Lena Lina Mara Mia Nina Nora Olga Otto Paula
+Rosa Sara Tina Vera Zora
+""".split()

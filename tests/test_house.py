@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from house import MAY_IMPORT, PACKAGE, imports_of, is_under
 
-# The ground belongs to no room and may be used by all of them. A file that loads a module by its name at run time
-# (charrnn/__init__.py) is a door, not an arrow.
+# The ground belongs to no room and may be used by all of them. A file that loads a module by its
+# name at run time (charrnn/__init__.py) is a door, not an arrow.
 GROUND = (
     "charrnn",
     "errors",
@@ -69,7 +69,9 @@ def test_the_ground_knows_no_room(room):
 
 
 def circle_of(arrows: dict[str, frozenset[str]]) -> list[str]:
-    """A circle of imports, if there is one: what is left when whatever imports nothing that is left is taken away."""
+    """A circle of imports, if there is one: what is left when whatever imports nothing that is left
+    is taken away.
+    """
     left = dict(arrows)
     while left:
         ends = [name for name, others in left.items() if not others & left.keys()]

@@ -48,7 +48,10 @@ def test_only_picture_knows_matplotlib():
 
 
 def test_only_storage_changes_a_disk():
-    """So that a fault can be planted at every call (tests/fault_matrix). Directories made in vain are removed whole."""
+    """So that a fault can be planted at every call (tests/fault_matrix).
+
+    Directories made in vain are removed whole.
+    """
     changing = {
         "write_bytes",
         "write_text",
@@ -125,7 +128,9 @@ RUNS_CODE = {
 
 
 def used_in(source: str) -> set[str]:
-    """Every dotted name that a source imports or looks up, under its real name: np.load is numpy.load."""
+    """Every dotted name that a source imports or looks up, under its real name: np.load is
+    numpy.load.
+    """
     tree = ast.parse(source)
     real, found = {}, set()
     for node in ast.walk(tree):

@@ -22,7 +22,9 @@ def straight(tmp_path_factory):
     scope="module", params=[name for name in trainings(Path("nowhere")) if name != "lines"]
 )
 def other(request, tmp_path_factory):
-    """The undisturbed training of a stream, by counting, or of a network that learnt another text before."""
+    """The undisturbed training of a stream, by counting, or of a network that learnt another text
+    before.
+    """
     folder = tmp_path_factory.mktemp("other")
     return Straight(folder / "straight", trainings(folder)[request.param])
 

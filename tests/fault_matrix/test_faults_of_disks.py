@@ -1,8 +1,8 @@
 """The fault matrix: power failures and damage (F4, F5).
 
-Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the one
-object through which everything is written. Each test counts what it tried; the figures are printed at
-the end. The fast slice takes a sample of each row, `slow` all of it.
+Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the
+one object through which everything is written. Each test counts what it tried; the figures are
+printed at the end. The fast slice takes a sample of each row, `slow` all of it.
 """
 
 import errno
@@ -85,7 +85,9 @@ class Ledger:
         self.acknowledged = step
 
     def states(self):
-        """Every set of {path: contents} that a power failure now may leave, of those that the model knows."""
+        """Every set of {path: contents} that a power failure now may leave, of those that the model
+        knows.
+        """
         now, kept = self.names, self.durable_names
         removed = {
             path: number for path, number in kept.items() if path in now
@@ -122,7 +124,9 @@ class Ledger:
 
 
 def check_after_power_failure(folder, files, straight, acknowledged):
-    """The run is the old or the new one: a checkpoint that is whole, with its text and all of its metrics."""
+    """The run is the old or the new one: a checkpoint that is whole, with its text and all of its
+    metrics.
+    """
     shutil.rmtree(folder, ignore_errors=True)
     for path, data in files.items():
         target = folder / path.relative_to(straight.folder)
@@ -188,7 +192,9 @@ def mutations(data, bits):
 
 
 def damage(straight, tmp_path, tally, bits, stride):
-    """Every kind of file that a training reads, each byte: refused in one line, or (a description) read as what it was."""
+    """Every kind of file that a training reads, each byte: refused in one line, or (a description)
+    read as what it was.
+    """
     run = tmp_path / "r"
     shutil.copytree(straight.folder / "r", run)
     newest = checkpoint_files(run / "checkpoints")[-1]

@@ -1,8 +1,8 @@
 """The fault matrix: second trainers, signals, memory, changed texts (F8, F9, F12, F14, F15).
 
-Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the one
-object through which everything is written. Each test counts what it tried; the figures are printed at
-the end. The fast slice takes a sample of each row, `slow` all of it.
+Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the
+one object through which everything is written. Each test counts what it tried; the figures are
+printed at the end. The fast slice takes a sample of each row, `slow` all of it.
 """
 
 import errno
@@ -39,7 +39,10 @@ pytestmark = pytest.mark.usefixtures("one_thread", "no_waiting_for_the_disk")
 # F8: one trainer in a run
 
 
-HOLD = "import sys, time\nfrom pathlib import Path\nfrom charrnn.training.checkpoint import RunDirectory\n"
+HOLD = (
+    "import sys, time\nfrom pathlib import Path\n"
+    "from charrnn.training.checkpoint import RunDirectory\n"
+)
 
 
 HOLD += (

@@ -1,8 +1,8 @@
 """The fault matrix: kills, failing calls, full disks (F2, F3, F6, F7).
 
-Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the one
-object through which everything is written. Each test counts what it tried; the figures are printed at
-the end. The fast slice takes a sample of each row, `slow` all of it.
+Whatever happens, the old or the new checkpoint is there. Faults are planted in storage.disk, the
+one object through which everything is written. Each test counts what it tried; the figures are
+printed at the end. The fast slice takes a sample of each row, `slow` all of it.
 """
 
 import errno
@@ -36,7 +36,9 @@ ERRORS = (errno.ENOSPC, errno.EIO, errno.EDQUOT, errno.EROFS, errno.EINTR)
 
 
 def damaged(straight, folder):
-    """A finished run whose newest checkpoint is damaged: a resume goes back, cuts the metrics and sets files aside."""
+    """A finished run whose newest checkpoint is damaged: a resume goes back, cuts the metrics and
+    sets files aside.
+    """
     shutil.copytree(straight.folder / "r", put_text(folder) / "r")
     newest = checkpoint_files(folder / "r/checkpoints")[-1]
     newest.write_bytes(newest.read_bytes()[:-1])
@@ -93,7 +95,7 @@ with RunDirectory(Path(sys.argv[2])) as run:
 
 
 def kill_while_saving(tmp_path, straight, tally, kills):
-    """SIGKILL to a process that does nothing but save, after some saves and some rounds of a loop."""
+    """Kill a process that does nothing but save, after some saves and some rounds of a loop."""
     chance, run, step = np.random.default_rng(0), tmp_path / "r", 0
     source = checkpoint_files(straight.folder / "r/checkpoints")[-1]
     shutil.copytree(straight.folder / "r/corpus", run / "corpus")
@@ -230,7 +232,9 @@ def test_a_resume_that_sets_damage_aside_may_itself_be_killed_or_fail(
 def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_they_may(
     tmp_path, tally, longer, limit
 ):
-    """As `ulimit -f`: in the middle of a write, at the first save, or later, when the metrics have grown beyond it."""
+    """As `ulimit -f`: in the middle of a write, at the first save, or later, when the metrics have
+    grown beyond it.
+    """
     told, message, before = [], "", resource.getrlimit(resource.RLIMIT_FSIZE)
     folder = put_text(tmp_path)
     with tally("F6 the kernel refuses to write on"):
@@ -256,7 +260,9 @@ def test_files_that_may_not_grow_further_end_with_5_and_the_run_goes_on_when_the
 def test_a_disk_that_is_full_ends_with_5_and_the_run_goes_on_when_there_is_room(
     small_disk, tally, longer
 ):
-    """With ever more room, from none to enough: it fails before the first save, at later ones, and at the last."""
+    """With ever more room, from none to enough: it fails before the first save, at later ones, and
+    at the last.
+    """
     ends = []
     for room in range(0, 1 << 20, 20480):
         told, message = [], ""

@@ -63,7 +63,8 @@ def text(count, seed=0):
 def plain(sampler, ids, length, given=None):
     """P (T, V) of what comes after each id, by the formula, one pair and one character at a time.
 
-    given: how many of the ids were given to read; the others the model has written (None: all were).
+    given: how many of the ids were given to read; the others the model has written (None: all
+    were).
     """
     state, pairs, found = sampler.zero_state(1), [], []
     for place, char in enumerate(ids):

@@ -84,7 +84,8 @@ def test_penalty_divides_positive_and_multiplies_negative_logits_of_recent_chara
 
 def test_filters_apply_in_their_documented_order():
     probabilities = np.array([[0.4, 0.3, 0.2, 0.1]])
-    # top-k 3: 4/9, 3/9, 2/9; top-p 0.5 of those keeps two; min-p 0.8 of 4/9 drops the second (3/4 of the first).
+    # top-k 3: 4/9, 3/9, 2/9; top-p 0.5 of those keeps two; min-p 0.8 of 4/9 drops the second (3/4
+    # of the first).
     decoding = Decoding(top_k=3, top_p=0.5)
     np.testing.assert_allclose(
         distribution(np.log(probabilities), decoding), [[4 / 7, 3 / 7, 0, 0]]
@@ -186,7 +187,9 @@ def test_draw_never_gives_an_id_of_probability_zero(weights, numerator):
 
 
 def splitmix64(state, position):
-    """The published generator, in whole numbers: advance the state position + 1 times, mix the last."""
+    """The published generator, in whole numbers: advance the state position + 1 times, mix the
+    last.
+    """
     mask = 2**64 - 1
     z = (state + (position + 1) * 0x9E3779B97F4A7C15) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask

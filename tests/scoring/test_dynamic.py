@@ -30,7 +30,10 @@ def model(one_thread):
 
 
 def plain(model, ids, lr, decay):
-    """The same by hand: torch.nn's GRU, one logit row at a time, weights as a dictionary. Nats of all but the first."""
+    """The same by hand: torch.nn's GRU, one logit row at a time, weights as a dictionary.
+
+    Nats of all but the first.
+    """
     stored = {name: value.detach().clone() for name, value in model.state_dict().items()}
     weights, nats = dict(stored), 0.0
     state = torch.zeros(2, 1, 5)

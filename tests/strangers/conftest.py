@@ -21,7 +21,10 @@ def run(tmp_path):
 
 @pytest.fixture(scope="module")
 def targets(tmp_path_factory):
-    """One of each, so that a sampler is loaded once. An example is a number: the same input as of tests/fuzz.py --only."""
+    """One of each, so that a sampler is loaded once.
+
+    An example is a number: the same input as of tests/fuzz.py --only.
+    """
     patch = pytest.MonkeyPatch()
     patch.setenv("TERM", "dumb")  # rich writes no escapes of its own
     patch.setattr(constraints, "PATTERN_S", 0.2)

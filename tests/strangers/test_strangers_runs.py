@@ -1,4 +1,4 @@
-"""Runs of a stranger, each file with a right SHA-256: what they say is checked before it is used."""
+"""Runs of a stranger, each file with a right SHA-256: all they say is checked before use."""
 
 import hashlib
 import json

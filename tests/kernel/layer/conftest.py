@@ -25,7 +25,9 @@ def level(request, monkeypatch):
 
 @pytest.fixture(params=["own", "lent"])
 def team(request, monkeypatch):
-    """Every thread gets some work, however little there is: threads of the kernel's own, and those that PyTorch has."""
+    """Every thread gets some work, however little there is: threads of the kernel's own, and those
+    that PyTorch has.
+    """
     monkeypatch.setattr(kernel, "WORK_PER_THREAD", 1)
     lend_openmp.cache_clear()
     if request.param == "own":

@@ -68,7 +68,10 @@ class Layer:
 def some_layer(
     cell, hidden=17, batch=3, time=4, inputs=5, *, ids=False, vocabulary=VOCABULARY, seed=0
 ):
-    """Sums of inputs and sums of states are of size 1: gates neither idle nor stuck. No first state is zero."""
+    """Sums of inputs and sums of states are of size 1: gates neither idle nor stuck.
+
+    No first state is zero.
+    """
     generator = torch.Generator().manual_seed(seed)
 
     def normal(*shape, scale=1.0):
@@ -112,7 +115,9 @@ def independent(layer):
 
 
 def readings(outputs, last):
-    """One number that depends on every output and on every part of the last state, each with its own weight."""
+    """One number that depends on every output and on every part of the last state, each with its
+    own weight.
+    """
     generator = torch.Generator().manual_seed(99)
     return sum(
         (part * torch.randn(part.shape, generator=generator)).sum() for part in (outputs, *last)
@@ -133,8 +138,10 @@ def assert_equal(found, expected, message=""):
 
 
 def assert_close(found, expected, message="", tolerance=1e-5):
-    """float32 against float64: to 1e-5 of the size of a tensor's values, some 100 roundings of 2^-24; sums have up to 850
-    terms, steps build on each other. 5.6e-6 was the largest in the sizes below (rnn), 2.2e-6 in the other cells."""
+    """float32 against float64: to 1e-5 of the size of a tensor's values, some 100 roundings of
+    2^-24; sums have up to 850 terms, steps build on each other. 5.6e-6 was the largest in the sizes
+    below (rnn), 2.2e-6 in the other cells.
+    """
     assert len(found) == len(expected)
     for index, (one, other) in enumerate(zip(found, expected, strict=True)):
         assert one.shape == other.shape

@@ -1,4 +1,6 @@
-"""The compiled layer with products of bfloat16: the equations with every factor rounded, and float32 in all else."""
+"""The compiled layer with products of bfloat16: the equations with every factor rounded, and
+float32 in all else.
+"""
 
 import pytest
 import torch
@@ -74,7 +76,9 @@ def by_the_equations(layer):
 )
 @cells
 def test_everything_is_that_of_the_equations_with_rounded_factors(cell, sizes):
-    """To 2e-3 of the largest: where a sum is otherwise in its last bit, a state may fall to the next bfloat16."""
+    """To 2e-3 of the largest: where a sum is otherwise in its last bit, a state may fall to the
+    next bfloat16.
+    """
     hidden, batch, time, inputs = sizes
     layer = some_layer(cell, hidden, batch, time, inputs)
     assert_close(everything(compiled, layer), everything(by_the_equations, layer), tolerance=2e-3)

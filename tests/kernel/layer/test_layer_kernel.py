@@ -1,5 +1,5 @@
-"""The compiled layer: equal to torch.nn and to the equations, to itself however the work is cut up, and clean under the
-sanitizers. test_recurrent.py asks the same of the cells in PyTorch.
+"""The compiled layer: equal to torch.nn and to the equations, to itself however the work is cut up,
+and clean under the sanitizers. test_recurrent.py asks the same of the cells in PyTorch.
 """
 
 import itertools
@@ -99,8 +99,10 @@ def layers(draw):
 
 
 def assert_kernel_is_func(layer, level, threads):
-    """Weights may be such that small differences grow from step to step: 16 times what float32 loses in PyTorch is let
-    (seen: 6, where a state of one unit is multiplied by -1.77 eight times; kernel/level.h allows its tanh 3e-7)."""
+    """Weights may be such that small differences grow from step to step: 16 times what float32
+    loses in PyTorch is let (seen: 6, where a state of one unit is multiplied by -1.77 eight times;
+    kernel/level.h allows its tanh 3e-7).
+    """
     expected = everything(in_pytorch, layer.leaves(torch.float64))
     lost = [
         (one - other).abs().max().item() / max(1.0, other.abs().max().item())
@@ -148,7 +150,9 @@ def test_any_number_of_threads_gives_the_same_bits(cell, ids, level, team):
 @pytest.mark.parametrize("kept", [True, False])
 @cells
 def test_more_threads_than_a_team_may_have_give_the_same_bits(cell, kept, ids, team, monkeypatch):
-    """A team has 64 at most: each then has more rows than it would have had among 150, and needs room for them."""
+    """A team has 64 at most: each then has more rows than it would have had among 150, and needs
+    room for them.
+    """
     layer = some_layer(cell, 16, 600, time=3, ids=ids)
     with torch.set_grad_enabled(kept):
         alone = everything(compiled, layer) if kept else compiled(layer)[0]

@@ -52,7 +52,8 @@ def test_products_are_numpys(size, level):
     plain = a.double().numpy() @ b.double().numpy()
     for left, right in itertools.product((a, a.t().contiguous().t()), (b, b.t().contiguous().t())):
         for added, expected in ((None, plain), (bias, plain + bias.double().numpy())):
-            # as assert_close; a sum of 600 products of size 1 moves by some 600 2^-24 in the worst order
+            # as assert_close; a sum of 600 products of size 1 moves by some 600 2^-24 in the worst
+            # order
             found = kernel_scores.product(left, right, added).numpy()
             np.testing.assert_allclose(
                 found, expected, rtol=0, atol=1e-5 * max(1.0, abs(expected).max())

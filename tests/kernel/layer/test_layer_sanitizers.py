@@ -31,9 +31,11 @@ pytestmark = needs_kernel
 
 
 def use_the_layers(count, seed):
-    """Layers and heads of random sizes at every level, forward and backward: run in a process with the sanitizers.
+    """Layers and heads of random sizes at every level, forward and backward: run in a process with
+    the sanitizers.
 
-    torch's memory comes from the allocator that they watch, in exact sizes; new memory is full of NaN.
+    torch's memory comes from the allocator that they watch, in exact sizes; new memory is full of
+    NaN.
     """
     torch.set_num_threads(1)
     use_own_threads()  # of libgomp's the sanitizers know nothing
@@ -118,7 +120,10 @@ def test_the_sanitizers_see_one_too_many_in_a_layer(name, tmp_path):
 
 
 def split_the_layers():
-    """Layers and heads that several threads share. 100: more than a team has, so that each has more to do."""
+    """Layers and heads that several threads share.
+
+    100: more than a team has, so that each has more to do.
+    """
     torch.set_num_threads(1)
     use_own_threads()  # of libgomp's the sanitizers know nothing
     highest = all_levels()[-2:]

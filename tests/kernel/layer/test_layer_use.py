@@ -241,7 +241,9 @@ def test_nan_reaches_the_outputs_it_reaches_in_torch(cell, part, level):
 @pytest.mark.parametrize("size", [1e4, 1e30])
 @cells
 def test_gates_far_out_give_the_numbers_of_torch_and_no_nan(cell, size, level):
-    """Gates are 0 or 1 there to 1e-8, so that nearly all gradients vanish, but none by way of infinity."""
+    """Gates are 0 or 1 there to 1e-8, so that nearly all gradients vanish, but none by way of
+    infinity.
+    """
     layer = some_layer(cell)
     generator = torch.Generator().manual_seed(3)
     with torch.no_grad():
@@ -305,7 +307,9 @@ def test_an_id_without_a_row_is_refused(bad):
 
 @cells
 def test_too_little_memory_is_a_memory_error(cell, monkeypatch):
-    """Scratch for 2^40 threads is more than any address space; the arrays are not touched before it is there."""
+    """Scratch for 2^40 threads is more than any address space; the arrays are not touched before it
+    is there.
+    """
     layer = some_layer(cell)
     outputs, _ = compiled(layer)
     monkeypatch.setattr(kernel, "threads_for", lambda work, rows: 1 << 40)

@@ -48,7 +48,9 @@ def test_the_kernel_is_c99_without_a_warning(compiler, tmp_path):
 
 
 def test_the_kernel_is_built_without_fast_math():
-    """-ffast-math breaks the rounding tricks, and linking with it changes arithmetic in the whole process."""
+    """-ffast-math breaks the rounding tricks, and linking with it changes arithmetic in the whole
+    process.
+    """
     assert "-std=c99" in FLAGS
     assert not {
         "-ffast-math",

@@ -22,7 +22,9 @@ def exact(self, count, dtype):
 
 
 def use_the_kernel(count, seed):
-    """Every cell, skip, level and call on `count` models of random sizes: run in a process with the sanitizers."""
+    """Every cell, skip, level and call on `count` models of random sizes: run in a process with the
+    sanitizers.
+    """
     packed._Memory.take = exact
     generator = np.random.default_rng(seed)
 
@@ -137,7 +139,8 @@ def test_the_threads_of_a_row_do_not_race(tmp_path):
 
 @pytest.mark.slow
 def test_the_sanitizer_sees_a_race(tmp_path):
-    # Without the meeting between the update gate and the candidate, one thread reads what the other writes.
+    # Without the meeting between the update gate and the candidate, one thread reads what the other
+    # writes.
     unmet = changed(r"meet\(&work->place\);( /\* a candidate reads)", r"\1")
     done = races(
         tmp_path, "import test_kernel_sanitizers as t; t.split_the_kernel()", unmet, "step.inc.h"

@@ -48,8 +48,9 @@ def assert_steps_are_equal(model, weights, level, count):
         ids = generator.integers(0, len(network.embedding), count)
         expected, after = network.step(ids, state)
         found, reached = kernel.step(ids, state)
-        # float32: a sum of 650 products of size 1/25, summed in another order, moves by a few 2^-24 of its terms; two
-        # layers below multiply that by their weights. 3.4e-6 was the largest in 3,000 models.
+        # float32: a sum of 650 products of size 1/25, summed in another order, moves by a few 2^-24
+        # of its terms; two layers below multiply that by their weights. 3.4e-6 was the largest in
+        # 3,000 models.
         for one, other in zip((found, *reached), (expected, *after), strict=True):
             np.testing.assert_allclose(one, other, atol=1e-5, rtol=0)
         state = after

@@ -37,7 +37,8 @@ from charrnn.sampling.network import Network
 pytestmark = needs_kernel
 
 
-# Multiples of 1/8, so that scores tie and sums of weights differ by more than rounding; and what exploded weights give.
+# Multiples of 1/8, so that scores tie and sums of weights differ by more than rounding; and what
+# exploded weights give.
 SCORES = st.one_of(
     st.integers(-40, 40).map(lambda n: n / 8),
     st.sampled_from([0.0, 3e38, -3e38, np.inf, -np.inf, np.nan, 1e-45]),
@@ -129,7 +130,9 @@ def test_an_alphabet_so_large_that_one_row_is_left_writes_the_same(monkeypatch):
 
 @pytest.mark.timeout(60)
 def test_samples_that_outgrow_every_array_are_their_draws():
-    """Lines of 20,000 beside lines of one: what a row has written and what has ended must both grow."""
+    """Lines of 20,000 beside lines of one: what a row has written and what has ended must both
+    grow.
+    """
     sampler = compiled_sampler(bias_model([-9.0, 0.0, 0.0]))  # a newline about once in 16,000
     sampler._codec = dataclasses.replace(sampler._codec, mode="lines", newline=0)
     numbers = uniforms(2, np.repeat(np.arange(30), 20_000), np.tile(np.arange(20_000), 30)).reshape(

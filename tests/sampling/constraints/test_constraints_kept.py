@@ -212,5 +212,6 @@ def test_reasons_are_counted_in_words():
     tally = Tally(10)
     tally.refused.update({"known": 1, "unlike": 9120, "repeat": 2})
     assert tally.reasons() == (
-        "9,120 do not match --matching, 2 are repeats (--unique), 1 is in the training text (--novel)"
+        "9,120 do not match --matching, 2 are repeats (--unique), "
+        "1 is in the training text (--novel)"
     )

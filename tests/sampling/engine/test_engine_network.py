@@ -64,9 +64,9 @@ def test_logits_equal_the_torch_model_with_square_embedding_and_tied_weights(
     )
 
 
-# Small random networks fall into short cycles. Of 36 of each cell, with recurrent and input weights of these sizes, the
-# seeds are ones whose text goes on changing while rounding does not grow: chaotic ones part after a few hundred
-# characters, between torch and numpy as well.
+# Small random networks fall into short cycles. Of 36 of each cell, with recurrent and input weights
+# of these sizes, the seeds are ones whose text goes on changing while rounding does not grow:
+# chaotic ones part after a few hundred characters, between torch and numpy as well.
 VARIED = [
     ("rnn", "torch", 2, 2, 2),
     ("lstm", "torch", 2, 5, 8),
@@ -77,7 +77,9 @@ VARIED = [
 
 @functools.cache
 def varied_model(cell, backend, seed, recurrent, inputs):
-    """Settings, tensors and the 2,000 ids that torch finds likeliest, one after the other, from id 0 on."""
+    """Settings, tensors and the 2,000 ids that torch finds likeliest, one after the other, from id
+    0 on.
+    """
     settings = Settings().with_values(
         "model", cell=cell, hidden_size=48, num_layers=2, embedding_size=8
     )

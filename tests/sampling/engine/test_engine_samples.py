@@ -107,7 +107,8 @@ def test_engines_write_the_same_number_of_nats():
         )
         means.append(nats.mean())
         variances.append(nats.var(ddof=1) / len(nats))
-    # Samples are independent: 4.4 standard errors of the difference are exceeded once in 100,000 pairs of seeds.
+    # Samples are independent: 4.4 standard errors of the difference are exceeded once in 100,000
+    # pairs of seeds.
     assert abs(means[0] - means[1]) < 4.4 * sum(variances) ** 0.5
     assert sum(variances) ** 0.5 < 0.02 * means[0]  # and a difference of a tenth would be seen
 

@@ -46,7 +46,8 @@ def test_pieces_of_a_stream_are_whole_characters(make_sampler):
 
 
 def test_pieces_of_a_byte_stream_are_whole_where_the_bytes_are_utf8(make_sampler):
-    # Two lead bytes and two continuation bytes: random text has whole characters, broken ones and an open end.
+    # Two lead bytes and two continuation bytes: random text has whole characters, broken ones and
+    # an open end.
     sampler = make_sampler(unit="byte", symbols=(0x61, 0x81, 0xA9, 0xC3, 0xE2))
     [sample] = sampler.generate(length=400, seed=2, prime="é")
     pieces = list(sampler.stream(length=400, seed=2, prime="é"))

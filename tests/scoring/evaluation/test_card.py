@@ -135,7 +135,8 @@ def test_scores_add_up():
 
 
 def test_the_gain_over_counting_is_paired():
-    # Both find block k as hard as k: alone their figures vary a lot, their difference by a hundredth.
+    # Both find block k as hard as k: alone their figures vary a lot, their difference by a
+    # hundredth.
     random = np.random.default_rng(11)
     hard = random.normal(1500, 300, 200)
     tally, other = (Tally(np.zeros(200_001, np.uint8), None) for _ in range(2))

@@ -116,7 +116,8 @@ def test_the_split_rule_says_how_to_repeat_it():
     assert rule() == "characters in their order, cuts rounded down: train 0.9, val 0.05, test 0.05"
     assert rule(unit="byte", split="val").startswith("bytes in their order")
     assert rule("lines") == (
-        "distinct lines shuffled with seed 1337 (numpy default_rng), in turn: train 0.9, val 0.05, test 0.05"
+        "distinct lines shuffled with seed 1337 (numpy default_rng), "
+        "in turn: train 0.9, val 0.05, test 0.05"
     )
     assert rule("lines", deduplicate=False).startswith("lines shuffled")
     assert rule(test="/far/away/t.txt") == "a file of its own: t.txt"
