@@ -1,4 +1,4 @@
-"""What the labs look at: a run's model and the text held out from it, or small networks, fresh and briefly trained."""
+"""What the labs look at: a run and its held-out text, or small, briefly trained networks."""
 
 from __future__ import annotations
 
@@ -22,23 +22,27 @@ from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 
 HELD_OUT = 0.1  # of the names
-BATCH, LENGTH, LR = 32, 32, 0.005  # lanes, characters of truncated BPTT, learning rate
+BATCH = 32  # lanes
+LENGTH = 32  # characters of truncated BPTT
+LR = 0.005  # learning rate
 
 
 def read_run(run: Path) -> tuple[ModelFile, np.ndarray]:
-    """A network and the ids (N,) of its test text, or else its validation text.
+    """Read a network and the ids (N,) of its test text, or else its validation text.
 
     Raises CheckpointError, CorpusError; SettingsError if the model counts.
     """
     model_file = read_model(run)
     refuse_counting(model_file)
-    return model_file, text_of_split(
-        OpenedRun(model_file), None, advice="labs need text held out: train with --split or --val"
-    ).ids
+    advice = "labs need text held out: train with --split or --val"
+    return model_file, text_of_split(OpenedRun(model_file), None, advice=advice).ids
 
 
 def names_stream(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
-    """Ids to train on, ids held out, and how many distinct ones there are: the shipped names, shuffled, one after the other."""
+    """Read the shipped names, shuffled, as one stream.
+
+    Returns the ids to train on, the ids held out, and how many distinct ones there are.
+    """
     settings = TextSettings()
     codes = np.concatenate(list(pieces(find_source(None, settings)[0], settings)))
     symbols, ids = np.unique(codes, return_inverse=True)
@@ -50,7 +54,7 @@ def names_stream(seed: int) -> tuple[np.ndarray, np.ndarray, int]:
 
 
 def fresh(settings: ModelSettings, vocabulary_size: int, seed: int) -> CharModel:
-    """A model with its first weights; torch's own generator is left as it was. Dropout off."""
+    """Make a model with its first weights, dropout off. torch's own generator does not move."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         whole = dataclasses.replace(settings, dropout=0.0, weight_drop=0.0)
@@ -59,11 +63,8 @@ def fresh(settings: ModelSettings, vocabulary_size: int, seed: int) -> CharModel
 
 
 def train_briefly(model: CharModel, ids: np.ndarray, steps: int) -> None:
-    """AdamW without decay at a constant rate, clipping at 1, over lanes of the text from its start."""
-    settings = Settings(model=model.settings)
-    settings = dataclasses.replace(
-        settings, training=dataclasses.replace(settings.training, weight_decay=0.0)
-    )
+    """Train over lanes of a text: AdamW without decay, a constant rate, clipping at 1."""
+    settings = Settings(model=model.settings).with_values("training", weight_decay=0.0)
     step = TrainStep(model, make_optimizer(model, settings.training), settings)
     state = model.zero_state(BATCH)
     model.train()
@@ -73,7 +74,7 @@ def train_briefly(model: CharModel, ids: np.ndarray, steps: int) -> None:
 
 
 def _lanes(ids: np.ndarray) -> Iterator[Batch]:
-    """BATCH lanes, LENGTH characters at a time, round and round."""
+    """Yield BATCH lanes, LENGTH characters at a time, over and over."""
     lane = (len(ids) - 1) // BATCH
     rows = np.stack([ids[row * lane : (row + 1) * lane + 1] for row in range(BATCH)])
     text = torch.from_numpy(rows.astype(np.int64))

@@ -1,6 +1,9 @@
-"""A network unrolled over time by the textbook's equations, in float64, with every state at hand: slow and exact.
+"""A network unrolled over time by the textbook's equations, in float64: slow and exact.
 
-It is what CharModel computes (dropout off), whatever backend trained it; autograd sees each h and c by itself.
+It computes what CharModel computes (dropout off), whatever backend trained the model. autograd sees
+every h and every c as a node of its own.
+
+Shapes: B rows, T characters, H hidden units, W the width of what the head sees.
 """
 
 from __future__ import annotations
@@ -23,14 +26,14 @@ Step = Callable[[str, Tensor, State, equations.Weights], State]
 
 
 class Unrolled(NamedTuple):
-    """hidden: what the head sees after each character, T of (B, W). states[layer][time]: (h,) or (h, c), each (B, H)."""
+    """What a text makes of a network, character by character."""
 
-    hidden: list[Tensor]
-    states: list[list[State]]
+    hidden: list[Tensor]  # what the head sees after each character: T of (B, W)
+    states: list[list[State]]  # [layer][time]: (h,) or (h, c), each (B, H)
 
 
 def tensors_of(model: CharModel) -> dict[str, Tensor]:
-    """A copy of a model's weights in float64, outside its graph."""
+    """Copy a model's weights in float64, outside its graph."""
     return {
         name: value.detach().to("cpu", torch.float64, copy=True)
         for name, value in model.tensors().items()
@@ -38,7 +41,10 @@ def tensors_of(model: CharModel) -> dict[str, Tensor]:
 
 
 def linear_step(cell: str, x: Tensor, state: State, w: equations.Weights) -> State:
-    """The rnn with the identity for tanh: h' = W_hh h + W_ih x + b, so that dh_t/dh_{t-k} is the k-th power of W_hh."""
+    """Advance the rnn with the identity for tanh: h' = W_hh h + W_ih x + b.
+
+    Its dh_t/dh_{t-k} is the k-th power of W_hh.
+    """
     return (x @ w["weight_ih"].T + w["bias_ih"] + state[0] @ w["weight_hh"].T + w["bias_hh"],)
 
 
@@ -53,46 +59,48 @@ def unroll(
 ) -> Unrolled:
     """Read ids (B, T), each row from the zero state.
 
-    starts (B,): a row's text begins there, from the zero state; what stands before is padding. removed: layers
-    left out. What they would have been given takes the place of what they would have made; with dense skips, where
-    all above see it anyway, zeros do.
+    starts (B,): the text of a row begins there, from the zero state; what stands before is padding.
+    removed: layers left out. The input of such a layer takes the place of its output; with dense
+    skips, where all layers above see that input anyway, zeros do.
     """
     hidden_size, layers, _ = sizes(settings)
-    dense, residual = settings.skip == "dense", settings.skip == "residual"
+    is_dense = settings.skip == "dense"
     embedded = tensors["embedding.weight"][ids.T]
-    carried = (
-        None
-        if starts is None
-        else (torch.arange(ids.shape[1])[:, None] > starts).to(embedded)[:, :, None]
-    )
-    seen = [list(embedded)]
-    below = seen[0]
+    carried = None  # (T, B, 1): 0 where a row's state is emptied, else 1
+    if starts is not None:
+        is_inside = torch.arange(ids.shape[1])[:, None] > starts
+        carried = is_inside.to(embedded)[:, :, None]
+    below = list(embedded)
+    seen = [below]  # what every layer so far gave, [layer][time]
     states: list[list[State]] = []
     for k in range(layers):
-        inputs = [torch.cat(parts, 1) for parts in zip(*seen, strict=True)] if dense else below
+        inputs = _side_by_side(seen) if is_dense else below
         if k in removed:
-            outputs = [x.new_zeros(len(x), hidden_size) for x in inputs] if dense else inputs
             states.append([])
+            outputs = inputs
+            if is_dense:
+                outputs = [x.new_zeros(len(x), hidden_size) for x in inputs]
         else:
             states.append(_run_layer(settings.cell, k, inputs, hidden_size, tensors, carried, step))
             outputs = [state[0] for state in states[k]]
-            if residual and below[0].shape == outputs[0].shape:
+            if settings.skip == "residual" and below[0].shape == outputs[0].shape:
                 outputs = [after + before for after, before in zip(outputs, below, strict=True)]
         below = outputs
         seen.append(below)
-    return Unrolled(
-        [torch.cat(parts, 1) for parts in zip(*seen, strict=True)] if dense else below, states
-    )
+    return Unrolled(_side_by_side(seen) if is_dense else below, states)
+
+
+def _side_by_side(seen: list[list[Tensor]]) -> list[Tensor]:
+    """Join what the layers gave, at each time."""
+    return [torch.cat(parts, 1) for parts in zip(*seen, strict=True)]
 
 
 def nats(tensors: Tensors, hidden: Tensor, targets: Tensor) -> Tensor:
-    """-ln P(target) of what the head makes of hidden (..., W). targets (...) -> (...)."""
-    logits = (
-        hidden @ tensors.get("head.weight", tensors["embedding.weight"]).T + tensors["head.bias"]
-    )
-    return F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none").view(
-        targets.shape
-    )
+    """Return -ln P(target), (...), of what the head makes of hidden (..., W). targets (...)."""
+    weight = tensors.get("head.weight", tensors["embedding.weight"])
+    logits = hidden @ weight.T + tensors["head.bias"]
+    losses = F.cross_entropy(logits.flatten(0, -2), targets.flatten(), reduction="none")
+    return losses.view(targets.shape)
 
 
 def _run_layer(
@@ -104,17 +112,17 @@ def _run_layer(
     carried: Tensor | None,
     step: Step,
 ) -> list[State]:
+    """Run layer k over its inputs, T of (B, W). Returns the state after each."""
     weights = {name: tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS}
-    # What needs a gradient is the state, not the weights: half the work.
+    # The state needs a gradient, the weights do not: half the work.
     zeros = torch.zeros(
         len(inputs[0]), hidden_size, dtype=inputs[0].dtype, requires_grad=torch.is_grad_enabled()
     )
     state: State = (zeros, zeros) if cell == "lstm" else (zeros,)
     states = []
     for time, x in enumerate(inputs):
-        if (
-            carried is not None
-        ):  # before the step: what it makes is then itself a node, and c lies on the way to h
+        if carried is not None:
+            # Before the step: what the step gives is then a node, and c lies on the way to h.
             state = tuple(part * carried[time] for part in state)
         state = step(cell, x, state, weights)
         states.append(state)
