@@ -1,10 +1,11 @@
-"""Settings against each other: the same trainings but for what is varied, over several seeds, by training.session itself.
+"""Settings against each other: trainings that differ in what is varied alone, over several seeds.
 
-    DIR/compare.json            what was asked, and the settings of each variant: written before the first training
-    DIR/<variant>-seed-<n>/     one run each, as any other
+    DIR/compare.json            what was asked, and the settings of each variant
+    DIR/<variant>-seed-<n>/     one run each, written by training.session
 
-A comparison that was stopped goes on from these: finished runs are read, an unfinished one resumes exactly. Seeds are the
-outer loop and each begins with another variant, so that a machine that grows slower or warmer does so for all alike.
+compare.json is written before the first training. A comparison that was stopped goes on from these
+files: finished runs are read, an unfinished one resumes exactly. Seeds are the outer loop and each
+begins with another variant: a machine that grows slower or warmer does so for all alike.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import flatten, resolve
+from charrnn.config import Settings, flatten, resolve
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.lab.asked import Asked
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
@@ -34,6 +35,7 @@ from charrnn.storage import (
 )
 from charrnn.terminal import one_line
 from charrnn.text import building
+from charrnn.text.building import Survey
 from charrnn.training.checkpoint import run_name
 from charrnn.training.loop import Progress
 from charrnn.training.session import SIGNALS, Request, train
@@ -45,116 +47,139 @@ PROBE_S = 3.0  # in which the first variant shows its pace
 
 @dataclass(frozen=True)
 class Plan:
-    """variants, the first of which is the reference; parameters of each; equal: in words, what was made so."""
+    """All trainings of a comparison."""
 
     corpus: str | None
     name: str  # of the text
-    variants: tuple[Variant, ...]
-    parameters: tuple[int, ...]
+    variants: tuple[Variant, ...]  # the first is the reference
+    parameters: tuple[int, ...]  # of each variant
     seeds: tuple[int, ...]
-    equal: str
+    equal: str  # in words, what was made equal
 
     def runs(self) -> Iterator[tuple[Variant, int]]:
-        """Every training, in the order in which they are done."""
+        """Yield every training, in the order of their turns."""
         for place, seed in enumerate(self.seeds):
             first = place % len(self.variants)
-            yield from (
-                (variant, seed) for variant in self.variants[first:] + self.variants[:first]
-            )
+            for variant in self.variants[first:] + self.variants[:first]:
+                yield variant, seed
 
 
 class Stopped(Exception):
-    """A signal ended the comparison; its name is the argument. What was trained is saved."""
+    """A signal, named by the argument, ended the comparison. What was trained is saved."""
 
 
 def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -> tuple[Plan, Path]:
-    """The plan, as recorded or made now and written, and its directory. Raises SettingsError, CorpusError, Stopped."""
+    """Read the recorded plan, or make one and record it. Returns it and its directory.
+
+    Raises SettingsError, CorpusError, Stopped.
+    """
     settings, _ = resolve(asked.layers)
-    found = building.survey(asked.corpus, settings.text, settings.training.seed)
-    identity = json.loads(json_line(asked.to_dict(found.fingerprint)))
-    seeds = tuple(range(settings.training.seed, settings.training.seed + asked.seeds))
-    place, recorded = _place(folder, runs / f"compare-{run_name(found.name)}", identity)
+    survey = building.survey(asked.corpus, settings.text, settings.training.seed)
+    identity = json.loads(json_line(asked.to_dict(survey.fingerprint)))
+    usual = runs / f"compare-{run_name(survey.name)}"
+    place, recorded = _place(folder, usual, identity)
     if recorded is None:
-        made, parameters = variants_of(
-            asked, found, lambda each: training_rate(each, runtime.prepare(each.runtime))
-        )
-        made, equal = _equalised(made, asked, progress)
-        recorded = {
-            "schema": 1,
-            "asked": identity,
-            "equal": equal,
-            "parameters": parameters,
-            "variants": [{"name": each.name, "settings": each.settings.to_dict()} for each in made],
-        }
+        recorded = _planned(asked, survey, identity, progress)
         try:
             make_directories(place)
         except OSError as error:
             raise storage_error(error, place) from error
         write_atomically(place / PLAN, json.dumps(recorded, indent=1, allow_nan=False).encode())
+    first_seed = settings.training.seed
+    seeds = tuple(range(first_seed, first_seed + asked.seeds))
+    return _plan(recorded, asked.corpus, survey.name, seeds, place / PLAN), place
+
+
+def _planned(
+    asked: Asked, survey: Survey, identity: dict[str, Any], progress: Progress
+) -> dict[str, Any]:
+    """Decide the settings of every variant. Returns the content of compare.json."""
+
+    def rate(settings: Settings) -> float:
+        return training_rate(settings, runtime.prepare(settings.runtime))
+
+    variants, parameters = variants_of(asked, survey, rate)
+    variants, equal = _equalised(variants, asked, progress)
+    listed = [
+        {"name": variant.name, "settings": variant.settings.to_dict()} for variant in variants
+    ]
+    return {
+        "schema": 1,
+        "asked": identity,
+        "equal": equal,
+        "parameters": parameters,
+        "variants": listed,
+    }
+
+
+def _plan(
+    recorded: dict[str, Any], corpus: str | None, name: str, seeds: tuple[int, ...], path: Path
+) -> Plan:
+    """Make the plan from what compare.json holds. Raises CheckpointError where it holds no plan."""
     try:
-        variants = [
-            Variant(str(each["name"]), resolve([(PLAN, flatten(each["settings"], PLAN))])[0])
-            for each in recorded["variants"]
-        ]
-        plan = Plan(
-            asked.corpus,
-            found.name,
-            tuple(variants),
-            tuple(map(int, recorded["parameters"])),
-            seeds,
-            str(recorded["equal"]),
-        )
-        if not variants or len(plan.parameters) != len(variants):
+        variants = []
+        for entry in recorded["variants"]:
+            settings, _ = resolve([(PLAN, flatten(entry["settings"], PLAN))])
+            variants.append(Variant(str(entry["name"]), settings))
+        parameters = tuple(map(int, recorded["parameters"]))
+        if not variants or len(parameters) != len(variants):
             raise ValueError
+        return Plan(corpus, name, tuple(variants), parameters, seeds, str(recorded["equal"]))
     except (KeyError, TypeError, ValueError, SettingsError):
-        raise CheckpointError(
-            f"{one_line(str(place / PLAN))} makes no sense; compare anew in another --run"
-        ) from None
-    return plan, place
+        raise _senseless(path) from None
 
 
 def train_all(
     plan: Plan, folder: Path, progress_of: Callable[[], Any], say: Callable[[str], None]
 ) -> dict[tuple[str, int], str]:
-    """Train what is not trained yet. Returns why a run has no figure, for those that diverged. Raises Stopped.
+    """Train what is not trained yet. Raises Stopped.
 
-    progress_of: a Progress with close() for each training.
+    Returns why a run has no figure, for those that diverged. progress_of: gives a Progress with
+    close() for each training.
     """
-    total, told = len(plan.variants) * len(plan.seeds), set[str]()
+    total = len(plan.variants) * len(plan.seeds)
+    repeated: set[str] = set()
     failed: dict[tuple[str, int], str] = {}
     for number, (variant, seed) in enumerate(plan.runs(), 1):
+        # 1. A training from the beginning, or from where it was stopped
         path = variant.run(folder, seed)
-        going_on = bool(checkpoint_files(path / "checkpoints"))
-        layers = () if going_on else ((PLAN, as_layer(variant.with_seed(seed))),)
+        if checkpoint_files(path / "checkpoints"):
+            request = Request(None, (), run=path, resume=True)
+        else:
+            layers = ((PLAN, as_layer(variant.with_seed(seed))),)
+            request = Request(plan.corpus, layers, run=path)
+        title = f"{number}/{total}  {variant.name}, seed {seed}"
         progress = progress_of()
-        request = Request(plan.corpus if not going_on else None, layers, run=path, resume=going_on)
         try:
-            _, outcome = train(request, _Quiet(progress, told))
+            _, outcome = train(request, _Quiet(progress, repeated))
         except DivergedError as error:
             failed[variant.name, seed] = str(error)
-            say(f"{number}/{total}  {variant.name}, seed {seed}: diverged")
+            say(f"{title}: diverged")
             continue
         finally:
             progress.close()
+
+        # 2. What became of it
         if outcome.reason in SIGNALS:
             raise Stopped(outcome.reason)
         if outcome.reason != "already done":
             bits = outcome.place.best_nats / math.log(2)
-            say(
-                f"{number}/{total}  {variant.name}, seed {seed}: {bits:.3f} bits/char after {outcome.place.elapsed_s:.1f} s"
-            )
+            say(f"{title}: {bits:.3f} bits/char after {outcome.place.elapsed_s:.1f} s")
     return failed
 
 
 class _Quiet:
-    """A training inside a comparison: its bar, and each of its warnings once; what it learns is told in one line."""
+    """The progress of a training inside a comparison: its bar, and each warning once."""
 
-    def __init__(self, progress: Progress, told: set[str]) -> None:
-        self._progress, self._told = progress, told
+    def __init__(self, progress: Progress, repeated: set[str]) -> None:
+        """repeated: the warnings given so far, of all trainings."""
+        self._progress = progress
+        self._repeated = repeated
 
     def say(self, text: str) -> None:
-        if text.startswith(("note:", "warning:")) and text not in self._told:
-            self._told.add(text)
+        """Pass on notes and warnings that nobody has seen yet."""
+        if text.startswith(("note:", "warning:")) and text not in self._repeated:
+            self._repeated.add(text)
             self._progress.say(text)
 
     def step(
@@ -165,22 +190,25 @@ class _Quiet:
         bits_per_char: float,
         seconds_left: float | None,
     ) -> None:
+        """Move the bar."""
         self._progress.step(step, total, chars, bits_per_char, seconds_left)
 
     def evaluated(self, *_: Any) -> None:
-        pass
+        """Say nothing: the comparison has a line for the whole training."""
 
     def sampled(self, *_: Any) -> None:
-        pass
+        """Say nothing: samples are no part of a comparison."""
 
 
 def _equalised(
     variants: list[Variant], asked: Asked, progress: Progress
 ) -> tuple[list[Variant], str]:
-    """The variants with as many steps each, if that was asked for, and in words what is equal. Raises Stopped.
+    """Give the variants equal steps, if that was asked for. Returns in words what is equal.
 
-    A budget becomes the passes over the text that the first variant makes in it, timed on a training that is thrown away.
+    A budget becomes the passes over the text that the first variant makes in it, timed on a
+    training that is thrown away. Raises Stopped.
     """
+    # 1. The words
     words = {"params": "parameters", "time": "time", "steps": "steps"}
     if READS & {key for key, _ in asked.vary}:
         words["steps"] = "passes over the text"
@@ -188,35 +216,35 @@ def _equalised(
     budget = variants[0].settings.training.budget
     if "steps" not in asked.equal or budget is None:
         return variants, equal
+
+    # 2. The pace of the first variant
     wanted_s = seconds(budget, "--budget")
     probe = variants[0].settings.with_values("training", budget=f"{min(PROBE_S, wanted_s):g}s")
     with tempfile.TemporaryDirectory(prefix="charrnn-compare-") as folder:
         request = Request(asked.corpus, (("compare", as_layer(probe)),), run=Path(folder) / "pace")
-        outcome = train(request, _Quiet(progress, set()))[1]
+        _, outcome = train(request, _Quiet(progress, set()))
     if outcome.reason in SIGNALS:
         raise Stopped(outcome.reason)
-    epochs = float(f"{outcome.epochs * wanted_s / max(1e-3, outcome.place.elapsed_s):.3g}")
-    return [
-        Variant(each.name, each.settings.with_values("training", budget=None, epochs=epochs))
-        for each in variants
-    ], equal
+
+    # 3. The passes that it makes in the budget, for all
+    passes = outcome.epochs * wanted_s / max(1e-3, outcome.place.elapsed_s)
+    epochs = float(f"{passes:.3g}")
+    equalised = []
+    for variant in variants:
+        settings = variant.settings.with_values("training", budget=None, epochs=epochs)
+        equalised.append(Variant(variant.name, settings))
+    return equalised, equal
 
 
 def _place(
     folder: Path | None, usual: Path, identity: dict[str, Any]
 ) -> tuple[Path, dict[str, Any] | None]:
-    """The directory and what is recorded there: --run, or the first of NAME, NAME-2 ... that is this comparison's or free."""
+    """Choose the directory. Returns it and what is recorded there.
+
+    It is --run, or the first of NAME, NAME-2 ... that is free or holds this comparison.
+    """
     if folder is not None:
-        recorded = _recorded(folder)
-        if recorded is not None and recorded.get("asked") != identity:
-            raise SettingsError(
-                f"--run {one_line(str(folder))} holds another comparison{_what_differs(recorded, identity)}; name another"
-            )
-        if recorded is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise SettingsError(
-                f"--run {one_line(str(folder))} holds no comparison; name a new directory"
-            )
-        return folder, recorded
+        return folder, _recorded_in_run(folder, identity)
     for number in itertools.count(1):
         place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
         recorded = _recorded(place)
@@ -225,8 +253,23 @@ def _place(
     raise AssertionError
 
 
+def _recorded_in_run(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
+    """Read the plan in --run, if there is one. Raises SettingsError if something else is there."""
+    recorded = _recorded(folder)
+    if recorded is not None and recorded.get("asked") != identity:
+        raise SettingsError(
+            f"--run {one_line(str(folder))} holds another comparison"
+            f"{_what_differs(recorded, identity)}; name another"
+        )
+    if recorded is None and folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+        raise SettingsError(
+            f"--run {one_line(str(folder))} holds no comparison; name a new directory"
+        )
+    return recorded
+
+
 def _recorded(folder: Path) -> dict[str, Any] | None:
-    """Raises CheckpointError for a plan that cannot be read."""
+    """Read the plan in a directory, if there is one. Raises CheckpointError if it is damaged."""
     if not (folder / PLAN).is_file():
         return None
     try:
@@ -235,17 +278,18 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
             raise ValueError
         return recorded
     except (ValueError, RecursionError):
-        raise CheckpointError(
-            f"{one_line(str(folder / PLAN))} makes no sense; compare anew in another --run"
-        ) from None
+        raise _senseless(folder / PLAN) from None
+
+
+def _senseless(path: Path) -> CheckpointError:
+    return CheckpointError(f"{one_line(str(path))} makes no sense; compare anew in another --run")
 
 
 def _what_differs(recorded: dict[str, Any], identity: dict[str, Any]) -> str:
+    """Say in which words two comparisons differ, in brackets."""
     before = recorded.get("asked")
-    keys = [
-        key for key in identity if not isinstance(before, dict) or before.get(key) != identity[key]
-    ]
+    if not isinstance(before, dict):
+        return ""
     words = {"text": "the text", "vary": "--vary", "equal": "--equal", "settings": "the settings"}
-    return (
-        f" ({' and '.join(words[key] for key in keys)} differ)" if isinstance(before, dict) else ""
-    )
+    different = [words[key] for key in identity if before.get(key) != identity[key]]
+    return f" ({' and '.join(different)} differ)"

@@ -1,4 +1,4 @@
-"""What a comparison found: the runs' own metrics.jsonl as a table with intervals, verdicts and curves."""
+"""The result of a comparison: metrics.jsonl of its runs as a table, verdicts and curves."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from statistics import fmean
 
@@ -31,193 +30,224 @@ COLUMNS = (
 )
 COUNTING = "counting"
 MANY = 3  # comparisons from which on chance deserves a word
-SHOWN = (
-    ("num_layers", "embedding_size", "dropout"),
-    ("batch_size", "seq_length", "lr", "weight_decay", "optimizer"),
-)
+UNIT = "bits per character"
+
+# The settings that are named under the table, where they are the same for all
+OF_MODEL = ("num_layers", "embedding_size", "dropout")
+OF_TRAINING = ("batch_size", "seq_length", "lr", "weight_decay", "optimizer")
+LENGTHS = ("budget", "epochs", "steps")
 
 
 @dataclass(frozen=True)
 class Trained:
-    """One run. Evaluations: steps, seconds since it began, bits per character of the validation text; best: the least."""
+    """The evaluations of one run, and its end."""
 
     steps: tuple[int, ...]
-    seconds: tuple[float, ...]
-    bits: tuple[float, ...]
-    end: tuple[int, float]  # steps and seconds
-    counting: float  # bits per character of the best n-gram; NaN if the text is too long to count in passing
+    seconds: tuple[float, ...]  # since it began
+    bits: tuple[float, ...]  # per character of the validation text
+    last_step: int
+    last_second: float
+    counting: float  # bits of the best n-gram; NaN if the text is too long to count in passing
 
     @property
     def best(self) -> float:
+        """The least bits per character of all evaluations; NaN if none is finite."""
         return min(filter(math.isfinite, self.bits), default=math.nan)
 
 
 def read_run(path: Path) -> Trained:
-    """Raises CheckpointError where metrics.jsonl is missing or no record of a training."""
-    steps, times, bits, elapsed, step, counting = [], [], [], 0.0, 0, math.nan
+    """Read metrics.jsonl of a run. Raises CheckpointError where it is missing or damaged."""
+    steps: list[int] = []
+    times: list[float] = []
+    bits: list[float] = []
+    step = 0
+    elapsed_s = 0.0
+    counting = math.nan
     try:
         with open(path / "metrics.jsonl", "rb") as file:
             for line in file:
                 record = json.loads(line)
                 if record.get("event") == "eval":
                     steps.append(int(record["step"]))
-                    times.append(elapsed)
+                    times.append(elapsed_s)
                     bits.append(_bits(record["val_nats_per_char"]))
                     counting = _bits(record["ngram_nats_per_char"])
                 elif "event" not in record:
-                    step, elapsed = int(record["step"]), float(record["elapsed_s"])
+                    step = int(record["step"])
+                    elapsed_s = float(record["elapsed_s"])
     except OSError as error:
         raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(
             f"{one_line(str(path / 'metrics.jsonl'))} makes no sense; remove that run and go on"
         ) from None
-    return Trained(tuple(steps), tuple(times), tuple(bits), (step, elapsed), counting)
+    return Trained(tuple(steps), tuple(times), tuple(bits), step, elapsed_s, counting)
 
 
 def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) -> Result:
-    """The table, the curves and the verdicts of runs that are all trained, or diverged. Raises CheckpointError."""
-    found = {
-        variant.name: [read_run(variant.run(folder, seed)) for seed in plan.seeds]
-        for variant in plan.variants
-    }
-    values = {
-        name: [
-            math.nan if (name, seed) in failed else run.best
-            for seed, run in zip(plan.seeds, runs, strict=True)
-        ]
-        for name, runs in found.items()
-    }
+    """Read runs that are all trained, or diverged. Returns table, curves and verdicts.
+
+    Raises CheckpointError.
+    """
+    # 1. What was measured: the runs of each variant, and the best score of each run
+    runs: dict[str, list[Trained]] = {}
+    scores: dict[str, list[float]] = {}
+    for variant in plan.variants:
+        name = variant.name
+        runs[name] = [read_run(variant.run(folder, seed)) for seed in plan.seeds]
+        by_seed = zip(plan.seeds, runs[name], strict=True)
+        scores[name] = [math.nan if (name, seed) in failed else run.best for seed, run in by_seed]
+
+    # 2. The table, with counting beside the networks
     reference = plan.variants[0].name
-    rows = [
-        _row(variant, numbers, found[variant.name], values[variant.name], values[reference])
-        for variant, numbers in zip(plan.variants, plan.parameters, strict=True)
-    ]
-    counting = [run.counting for run in found[reference]]
+    rows = []
+    for variant, parameters in zip(plan.variants, plan.parameters, strict=True):
+        against = None if variant.name == reference else scores[reference]
+        own = scores[variant.name]
+        rows.append(_row(variant, parameters, runs[variant.name], own, against))
+    counting = [run.counting for run in runs[reference]]
     if math.isfinite(fmean(counting)):
-        rows.append((COUNTING, None, None, None, None, *_figures(counting, values[reference])))
+        rows.append((COUNTING, None, None, None, None, *_figures(counting, scores[reference])))
+
+    # 3. The whole
+    equal = f" at equal {plan.equal}" if plan.equal else ""
+    names = ", ".join(variant.name for variant in plan.variants)
+    seeds = "one seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
+    title = (
+        f"{one_line(plan.name)}: {names}{equal}; best validation, {seeds}, "
+        f"differences to {reference}"
+    )
+    return Result(
+        title,
+        COLUMNS,
+        tuple(rows),
+        _panels(plan, runs, scores, counting),
+        _sentence(plan, scores, failed),
+        _settings(plan),
+    )
+
+
+def _sentence(
+    plan: Plan, scores: Mapping[str, Sequence[float]], failed: Mapping[tuple[str, int], str]
+) -> str:
+    """Say which variant is better, if the seeds can tell."""
+    reference = plan.variants[0].name
     verdicts = [
-        verdict(each.name, reference, values[each.name], values[reference])
-        for each in plan.variants[1:]
+        verdict(variant.name, reference, scores[variant.name], scores[reference])
+        for variant in plan.variants[1:]
     ]
     sentence = "; ".join(verdicts) + "."
     if len(verdicts) >= MANY and len(plan.seeds) > 1:
         sentence += f" Of {len(verdicts)} comparisons at 95 % each, some may be wrong by chance."
     for (name, seed), why in failed.items():
         sentence += f" {name} with seed {seed}: {why}."
-    equal = f" at equal {plan.equal}" if plan.equal else ""
-    names = ", ".join(each.name for each in plan.variants)
-    return Result(
-        f"{one_line(plan.name)}: {names}{equal}; best validation, {_seeds(len(plan.seeds))}, differences to {reference}",
-        COLUMNS,
-        tuple(rows),
-        _panels(plan, found, values, counting),
-        sentence,
-        _settings(plan),
-    )
+    return sentence
 
 
 def _row(
     variant: Variant,
     parameters: int,
     runs: Sequence[Trained],
-    values: Sequence[float],
-    reference: Sequence[float],
+    scores: Sequence[float],
+    reference: Sequence[float] | None,
 ) -> tuple[Cell, ...]:
-    steps, seconds = (fmean(run.end[place] for run in runs) for place in (0, 1))
-    figures = _figures(values, None if values is reference else reference)
     return (
         variant.name,
         variant.settings.model.hidden_size,
         parameters,
-        round(steps),
-        seconds,
-        *figures,
+        round(fmean(run.last_step for run in runs)),
+        fmean(run.last_second for run in runs),
+        *_figures(scores, reference),
     )
 
 
-def _figures(values: Sequence[float], reference: Sequence[float] | None) -> tuple[Cell, ...]:
-    """Mean, half of its interval; the paired difference to the reference, its low and high. What is not known is None."""
-    own = interval(values)
-    found = [own.mean, own.half]
+def _figures(scores: Sequence[float], reference: Sequence[float] | None) -> tuple[Cell, ...]:
+    """Return mean, half of its interval, the paired difference to the reference, its low and high.
+
+    What is not known is None.
+    """
+    own = interval(scores)
+    figures = [own.mean, own.half]
     if reference is not None:
-        apart = difference(values, reference)
-        found += [apart.mean, apart.low, apart.high]
-    cells = [value if math.isfinite(value) else None for value in found]
+        gap = difference(scores, reference)
+        figures += [gap.mean, gap.low, gap.high]
+    cells = [value if math.isfinite(value) else None for value in figures]
     return tuple([*cells, None, None, None][:5])
 
 
 def _panels(
     plan: Plan,
-    found: Mapping[str, Sequence[Trained]],
-    values: Mapping[str, Sequence[float]],
+    runs: Mapping[str, Sequence[Trained]],
+    scores: Mapping[str, Sequence[float]],
     counting: Sequence[float],
 ) -> tuple[Panel, ...]:
-    by_steps = [_curve(name, [run.steps for run in runs], runs) for name, runs in found.items()]
-    by_time = [_curve(name, [run.seconds for run in runs], runs) for name, runs in found.items()]
+    # 1. The curves of training, by steps and by time, with counting as a level line
+    by_steps = [
+        _curve(name, [run.steps for run in of_name], of_name) for name, of_name in runs.items()
+    ]
+    by_time = [
+        _curve(name, [run.seconds for run in of_name], of_name) for name, of_name in runs.items()
+    ]
+    intervals = ", with 95 % intervals" if len(plan.seeds) > 1 else ""
+    level = fmean(counting)
     panels = []
     for title, label, curves in (
-        ("by steps", "optimiser updates", by_steps),
-        ("by time", "seconds", by_time),
+        ("validation by steps", "optimiser updates", by_steps),
+        ("validation by time", "seconds", by_time),
     ):
-        longest, level = max((x for curve in curves for x in curve.x), default=0.0), fmean(counting)
-        line = [Series(COUNTING, (0.0, longest), (level, level))] if math.isfinite(level) else []
-        title = (
-            f"validation {title}, with 95 % intervals"
-            if len(plan.seeds) > 1
-            else f"validation {title}"
-        )
-        panels.append(Panel(title, label, "bits per character", (*curves, *line)))
+        if math.isfinite(level):
+            longest = max((x for curve in curves for x in curve.x), default=0.0)
+            curves.append(Series(COUNTING, (0.0, longest), (level, level)))
+        panels.append(Panel(title + intervals, label, UNIT, tuple(curves)))
+
+    # 2. The score of each run, by seed
     if len(plan.seeds) > 1:
         seeds = tuple(map(float, plan.seeds))
-        dots = tuple(Series(name, seeds, tuple(each)) for name, each in values.items())
-        panels.append(Panel("best validation of each run", "seed", "bits per character", dots))
+        by_seed = tuple(Series(name, seeds, tuple(values)) for name, values in scores.items())
+        panels.append(Panel("best validation of each run", "seed", UNIT, by_seed))
     return tuple(panels)
 
 
 def _curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> Series:
-    """The mean over seeds, evaluation by evaluation: where the lengths differ, so do the places, and their mean is taken.
+    """Draw the mean over seeds, evaluation by evaluation.
 
-    Without the first, of the network that has learnt nothing: it would dwarf the rest.
+    Where the lengths of the trainings differ, so do the places of evaluation, and their mean is
+    taken. The first evaluation, of a network that has learnt nothing, is left out: it would dwarf
+    the rest.
     """
-    places = [fmean(each) for each in zip(*x, strict=False)][1:]
-    means = [interval(each) for each in zip(*(run.bits for run in runs), strict=False)][1:]
-    bands = (
-        (tuple(each.low for each in means), tuple(each.high for each in means))
-        if len(runs) > 1
-        else (None, None)
-    )
-    return Series(name, tuple(places), tuple(each.mean for each in means), *bands)
+    places = [fmean(of_evaluation) for of_evaluation in zip(*x, strict=False)][1:]
+    bits = zip(*(run.bits for run in runs), strict=False)
+    means = [interval(of_evaluation) for of_evaluation in bits][1:]
+    mean = tuple(value.mean for value in means)
+    if len(runs) == 1:
+        return Series(name, tuple(places), mean)
+    low = tuple(value.low for value in means)
+    high = tuple(value.high for value in means)
+    return Series(name, tuple(places), mean, low, high)
 
 
 def _settings(plan: Plan) -> dict[str, Cell]:
-    """What the figures depend on, where it is the same for all."""
-    first = plan.variants[0].settings
-    model, training = (
-        [getattr(each.settings, part) for each in plan.variants] for part in ("model", "training")
-    )
-    shown: dict[str, Cell] = {"seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}"}
-    for keys, parts, own in ((SHOWN[0], model, first.model), (SHOWN[1], training, first.training)):
-        shown |= {
-            key: getattr(own, key)
-            for key in keys
-            if not any(_differ(key, *two) for two in pairwise(parts))
-        }
-    for key in ("budget", "epochs", "steps"):
-        if (value := getattr(first.training, key)) is not None and not any(
-            _differ(key, *two) for two in pairwise(training)
-        ):
-            shown[key] = value
-    return shown
+    """Return what the figures depend on, where it is the same for all."""
+    models = [variant.settings.model for variant in plan.variants]
+    trainings = [variant.settings.training for variant in plan.variants]
+    lengths = [key for key in LENGTHS if getattr(trainings[0], key) is not None]
+    return {
+        "seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}",
+        **_shared(models, OF_MODEL),
+        **_shared(trainings, OF_TRAINING),
+        **_shared(trainings, lengths),
+    }
 
 
-def _differ(key: str, first: object, second: object) -> bool:
-    return bool(getattr(first, key) != getattr(second, key))
+def _shared(sections: Sequence[object], keys: Sequence[str]) -> dict[str, Cell]:
+    """Return the values that all sections have in common."""
+    first = sections[0]
+    return {
+        key: getattr(first, key)
+        for key in keys
+        if all(getattr(section, key) == getattr(first, key) for section in sections)
+    }
 
 
 def _bits(nats: float | None) -> float:
     return math.nan if nats is None else float(nats) / math.log(2)
-
-
-def _seeds(number: int) -> str:
-    return f"{number} seeds" if number != 1 else "one seed"

@@ -44,8 +44,14 @@ CLIPPED = "clip_grad_norm_"
 RADIUS = 1.3  # spectral radius of the first weight_hh
 INPUTS = 0.1  # what the first embedding is multiplied by
 LAST = 20  # steps whose mean is the loss at the end
-MODEL = {"cell": "rnn", "hidden_size": 64, "num_layers": 1, "embedding_size": 16, "dropout": 0.0}
-TRAINING = {
+MODEL: dict[str, Any] = {
+    "cell": "rnn",
+    "hidden_size": 64,
+    "num_layers": 1,
+    "embedding_size": 16,
+    "dropout": 0.0,
+}
+TRAINING: dict[str, Any] = {
     "steps": 300,
     "batch_size": 16,
     "seq_length": 100,

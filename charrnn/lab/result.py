@@ -1,6 +1,6 @@
-"""What a lab found, as plain data: a table, a sentence that says what to see, and curves. Drawn by insight/picture.py.
+"""The result of a lab as plain data: a table, a sentence that says what to see, and curves.
 
-No torch, no numpy, no disk: numbers are Python's own.
+picture.py draws it. Neither torch, numpy nor the disk is known here: numbers are Python's own.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import io
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 Cell = str | int | float | None
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take for a formula
@@ -18,7 +17,7 @@ FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")  # what a spreadsheet may take 
 
 @dataclass(frozen=True)
 class Series:
-    """One curve. x, y and, for a band around it, low and high: all of one length; a NaN is a gap."""
+    """One curve, with a band around it if low and high are given. A NaN is a gap."""
 
     name: str
     x: tuple[float, ...]
@@ -27,11 +26,8 @@ class Series:
     high: tuple[float, ...] | None = None
 
     def __post_init__(self) -> None:
-        if any(
-            len(values) != len(self.x)
-            for values in (self.y, self.low, self.high)
-            if values is not None
-        ):
+        given = [values for values in (self.y, self.low, self.high) if values is not None]
+        if any(len(values) != len(self.x) for values in given):
             raise ValueError(f"series {self.name!r}: x, y, low and high must have one length")
 
 
@@ -49,14 +45,14 @@ class Panel:
 
 @dataclass(frozen=True)
 class Result:
-    """sentence: what to see, with its figures. settings: what the figures depend on; strict JSON, as the rows."""
+    """What a lab measured. All of it can be written as strict JSON."""
 
     title: str
     columns: tuple[str, ...]
     rows: tuple[tuple[Cell, ...], ...]
     panels: tuple[Panel, ...]
-    sentence: str
-    settings: dict[str, Any] = field(default_factory=dict)
+    sentence: str  # what to see, with its figures
+    settings: dict[str, Cell] = field(default_factory=dict)  # what the figures depend on
 
     def __post_init__(self) -> None:
         if any(len(row) != len(self.columns) for row in self.rows):
@@ -64,34 +60,38 @@ class Result:
 
 
 def shown(cell: Cell) -> str:
-    """A cell of the table for people: four significant digits."""
+    """Write a cell of the table for people, with four significant digits."""
     if cell is None or (isinstance(cell, float) and math.isnan(cell)):
         return "–"
     if isinstance(cell, float):
         return f"{cell:.4g}"
-    return f"{cell:,}" if isinstance(cell, int) else cell
+    if isinstance(cell, int):
+        return f"{cell:,}"
+    return cell
 
 
 def to_csv(result: Result) -> bytes:
-    """Every point of every curve, one a row: panel, series, x, y, low, high. What is not finite is left empty."""
+    """Write every point of every curve in a row: panel, series, x, y, low, high.
+
+    What is not finite is left empty.
+    """
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["panel", "series", "x", "y", "low", "high"])
     for panel in result.panels:
         for series in panel.series:
             names = [_no_formula(panel.title), _no_formula(series.name)]
-            none = (math.nan,) * len(series.x)
-            for point in zip(
-                series.x, series.y, series.low or none, series.high or none, strict=True
-            ):
-                writer.writerow(
-                    [*names, *(repr(value) if math.isfinite(value) else "" for value in point)]
-                )
+            gaps = (math.nan,) * len(series.x)
+            low = series.low or gaps
+            high = series.high or gaps
+            for point in zip(series.x, series.y, low, high, strict=True):
+                numbers = (repr(value) if math.isfinite(value) else "" for value in point)
+                writer.writerow([*names, *numbers])
     return out.getvalue().encode()
 
 
-def json_objects(result: Result) -> Iterator[dict[str, Any]]:
-    """The table, then each curve: one object a line of --json."""
+def json_objects(result: Result) -> Iterator[dict[str, object]]:
+    """Yield the table, then each curve: one object for each line of --json."""
     yield {
         "kind": "result",
         "title": result.title,
@@ -102,8 +102,15 @@ def json_objects(result: Result) -> Iterator[dict[str, Any]]:
     }
     for panel in result.panels:
         for series in panel.series:
-            curve = {name: getattr(series, name) for name in ("x", "y", "low", "high")}
-            yield {"kind": "series", "panel": panel.title, "series": series.name} | curve
+            yield {
+                "kind": "series",
+                "panel": panel.title,
+                "series": series.name,
+                "x": series.x,
+                "y": series.y,
+                "low": series.low,
+                "high": series.high,
+            }
 
 
 def _no_formula(text: str) -> str:
