@@ -105,7 +105,7 @@ def curves(result: Result, format: str) -> bytes:
     rows = -(-len(panels) // columns)
     looks = _looks(panels)
     with matplotlib.rc_context(STYLE | INK):
-        size = (8.4, 4.4) if columns == 1 else (6.2 * columns, 4.2 * rows + 0.6)
+        size = (7.2, 4.0) if columns == 1 else (6.2 * columns, 4.2 * rows + 0.6)
         figure = Figure(figsize=size, layout="constrained")
         first_of: dict[tuple[str, bool], Axes] = {}
         drawn: list[tuple[Axes, Panel]] = []
@@ -115,7 +115,7 @@ def curves(result: Result, format: str) -> bytes:
             first_of.setdefault(scale, axes)
             _draw_panel(axes, panel, looks)
             drawn.append((axes, panel))
-        title = _wrapped(result.title, 84 if columns == 1 else 70 * columns)
+        title = _wrapped(result.title, 72 if columns == 1 else 70 * columns)
         figure.suptitle(title, fontsize=12, parse_math=False)
 
         # Names are placed once the layout is known: how far apart they must be depends on it.

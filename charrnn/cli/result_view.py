@@ -79,7 +79,7 @@ def check_picture(plot: Path) -> None:
         )
     if find_spec("matplotlib") is None:
         raise SettingsError(
-            "--plot needs matplotlib: pip install 'charrnn-torch[plot]' (in a clone: '.[plot]')"
+            "--plot needs matplotlib; in the clone: pip install -c constraints.txt -e '.[plot]'"
         )
 
 

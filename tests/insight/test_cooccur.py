@@ -245,7 +245,7 @@ def test_without_matplotlib_plot_says_how_to_install_it_before_any_work(tmp_path
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=120
     )
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
-    assert "pip install 'charrnn-torch[plot]'" in done.stderr
+    assert "pip install -c constraints.txt -e '.[plot]'" in done.stderr
 
 
 def test_without_plot_matplotlib_is_not_loaded(tmp_path):
