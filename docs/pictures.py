@@ -89,7 +89,7 @@ TRAINED = "norm, after 400 updates"
 LOSSES = "The same network, the same seed"
 DESCENT = "Descent on the cliff, from w = 6 with rate 0.3"
 RECALL = "Recall of a symbol after a delay"
-RESET = "State reset every so many characters"
+ONLY = "Only so many characters read"
 
 CHOSEN = {
     "vanish": Chosen(
@@ -102,7 +102,7 @@ CHOSEN = {
         x_label="characters back",
     ),
     "cliff": Chosen(
-        "One unit, one weight: the loss has a cliff",
+        "One recurrent unit: its loss has a cliff",
         "explode",
         {("The cliff of one unit: its loss", "loss at b = -2.5"): "loss"},
         x_label="recurrent weight w",
@@ -174,11 +174,11 @@ CHOSEN = {
         "In names, little context is enough",
         "memory",
         {
-            (RESET, "rnn"): "RNN",
-            (RESET, "lstm, bias 1"): "LSTM",
-            (RESET, "gru"): "GRU",
+            (ONLY, "rnn"): "RNN",
+            (ONLY, "lstm, bias 1"): "LSTM",
+            (ONLY, "gru"): "GRU",
         },
-        x_label="state emptied every so many characters",
+        x_label="characters read before the one that is predicted",
     ),
 }
 

@@ -110,3 +110,35 @@ def test_a_place_that_will_not_do_is_told_before_any_work(tmp_path, monkeypatch,
     csv_file = result_view.Path(given["csv"]) if "csv" in given else None
     with pytest.raises(error):
         result_view.check_outputs(plot, csv_file, given.get("json", False), given.get("seed", 1))
+
+
+def test_names_are_spread_as_little_as_needed():
+    pytest.importorskip("matplotlib")
+    from charrnn.picture import spread
+
+    assert spread([0.2, 0.5, 0.9], 0.1) == pytest.approx([0.2, 0.5, 0.9])
+    assert spread([0.5, 0.5, 0.9], 0.1) == pytest.approx([0.45, 0.55, 0.9])
+    assert spread([0.4, 0.45, 0.5], 0.1) == pytest.approx([0.35, 0.45, 0.55])
+    assert spread([1.0, 1.0], 0.1) == pytest.approx([0.9, 1.0])
+    assert spread([0.0, 0.0], 0.1) == pytest.approx([0.0, 0.1])
+
+
+def test_every_curve_of_a_panel_is_named_beside_it(monkeypatch):
+    """One curve alone needs no name; a curve without a point that can be drawn is named too."""
+    pytest.importorskip("matplotlib")
+    from charrnn import picture
+
+    names = []
+    write = picture._write_name
+
+    def write_and_count(axes, name, looks, place):
+        names.append((name, place[0] > 1))
+        write(axes, name, looks, place)
+
+    monkeypatch.setattr(picture, "_write_name", write_and_count)
+    long = Series("long", (1, 2, 3), (1.0, 2.0, 3.0))
+    short = Series("short", (1, 2), (2.0, 1.0))
+    gone = Series("gone", (1, 2, 3), (math.nan,) * 3)
+    panels = (Panel("a", "x", "y", (long, short, gone)), Panel("b", "x", "z", (long,)))
+    picture.curves(Result("t", (), (), panels, "s"), "svg")
+    assert sorted(names) == [("gone", True), ("long", True), ("short", False)]
