@@ -266,13 +266,14 @@ def _glyphs() -> frozenset[int]:
 
 
 def _written(figure: Figure, format: str, dpi: int) -> bytes:
-    """Return the bytes of a picture: without a date, and an SVG without more digits than needed."""
+    """Return the bytes of a picture; of an SVG without a date and without needless digits."""
     out = io.BytesIO()
     if format != "svg":
         figure.savefig(out, format=format, dpi=dpi)
         return out.getvalue()
     figure.patch.set_alpha(0)
-    figure.savefig(out, format=format, metadata={"Date": None})
+    nothing = dict.fromkeys(("Creator", "Date", "Format", "Type"))
+    figure.savefig(out, format=format, metadata=nothing)
     return re.sub(rb' d="[^"]*"', _rounded, out.getvalue())
 
 

@@ -2,6 +2,7 @@
 
 import importlib.util
 import re
+import sys
 from pathlib import Path
 
 import pytest
@@ -16,8 +17,10 @@ def pictures():
     pytest.importorskip("matplotlib")
     spec = importlib.util.spec_from_file_location("pictures", ROOT / "docs/pictures.py")
     module = importlib.util.module_from_spec(spec)
+    sys.modules["pictures"] = module  # dataclasses look their module up
     spec.loader.exec_module(module)
-    return module
+    yield module
+    del sys.modules["pictures"]
 
 
 def test_every_picture_is_shown_once_and_can_be_drawn_again(pictures):
