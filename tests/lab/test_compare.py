@@ -51,7 +51,8 @@ def test_quantiles_are_those_of_the_printed_table(share, freedom, value):
 
 def test_the_quantile_of_two_degrees_in_closed_form_and_of_many_the_normal():
     assert t_quantile(0.95, 2) == pytest.approx(0.95 * math.sqrt(2 / (1 - 0.95**2)), rel=1e-12)
-    z, freedom = NormalDist().inv_cdf(0.975), 2001
+    z = NormalDist().inv_cdf(0.975)
+    freedom = 2001
     assert t_quantile(0.95, freedom) == pytest.approx(z + (z**3 + z) / 4 / freedom, abs=1e-5)
 
 
@@ -67,8 +68,8 @@ def test_probabilities_are_the_integral_of_the_density(freedom):
 
 def test_an_interval_by_hand():
     """1, 2, 3: s = 1, and 4.3027 / sqrt(3) = 2.4841."""
-    found = interval([1.0, 2.0, 3.0])
-    assert (found.mean, found.low, found.high) == pytest.approx(
+    mean = interval([1.0, 2.0, 3.0])
+    assert (mean.mean, mean.low, mean.high) == pytest.approx(
         (2.0, 2 - 2.4841, 2 + 2.4841), abs=1e-4
     )
     assert math.isnan(interval([1.0]).low) and interval([1.0]).mean == 1.0
@@ -76,8 +77,8 @@ def test_an_interval_by_hand():
 
 def test_pairs_cancel_what_a_seed_does_to_both():
     """Differences 0.1, 0.1, 0.2: s = 0.05774, so 0.13333 ± 4.3027 x 0.05774 / sqrt(3) = 0.1434."""
-    found = difference([1.1, 5.1, 9.2], [1.0, 5.0, 9.0])
-    assert (found.mean, found.half) == pytest.approx((0.13333, 0.14342), abs=1e-4)
+    gap = difference([1.1, 5.1, 9.2], [1.0, 5.0, 9.0])
+    assert (gap.mean, gap.half) == pytest.approx((0.13333, 0.14342), abs=1e-4)
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,8 @@ def stack(cell, layers, skip):
 
 
 def test_layer_norms_are_those_of_the_weights_gradients():
-    model, text = stack("gru", 3, "dense"), torch.randint(V, (N, 5))
+    model = stack("gru", 3, "dense")
+    text = torch.randint(V, (N, 5))
     logits, _ = model(text[:, :-1], model.zero_state(N))
     F.cross_entropy(logits.flatten(0, 1), text[:, 1:].flatten()).backward()
     expected = [
@@ -54,14 +55,15 @@ def test_layer_norms_are_those_of_the_weights_gradients():
 @pytest.mark.parametrize("skip", ["residual", "dense"])
 @pytest.mark.parametrize("k", [0, 1, 2])
 def test_a_removed_layer_with_a_skip_is_one_that_makes_zeros(skip, k):
-    model, text = stack("rnn", 3, skip), torch.randint(V, (N, 5))
-    found = lab.bits_without(model, text, (k,))
-    assert found != lab.bits_without(model, text)
+    model = stack("rnn", 3, skip)
+    text = torch.randint(V, (N, 5))
+    bits = lab.bits_without(model, text, (k,))
+    assert bits != lab.bits_without(model, text)
     with torch.no_grad():
         for name, weight in model.named_parameters():
             if name.endswith(f"_l{k}"):
                 weight.zero_()
-    assert found == pytest.approx(lab.bits_without(model, text), rel=1e-12)
+    assert bits == pytest.approx(lab.bits_without(model, text), rel=1e-12)
 
 
 @pytest.mark.parametrize("k", [0, 1])
@@ -91,7 +93,8 @@ def test_without_a_layer_there_are_no_states_of_it():
 
 
 def test_bits_are_those_of_the_model():
-    model, text = stack("lstm", 2, "residual"), torch.randint(V, (N, 5))
+    model = stack("lstm", 2, "residual")
+    text = torch.randint(V, (N, 5))
     nats, _ = model.nats(text[:, :-1], text[:, 1:], model.zero_state(N))
     assert lab.bits_without(model, text) == pytest.approx(
         float(nats.detach()) / (N * 4) / math.log(2), rel=1e-6

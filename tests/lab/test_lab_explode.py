@@ -1,4 +1,4 @@
-"""The explosion lab: the cliff by its formulas, clipping by its norms, the trainings by their losses."""
+"""The explosion lab: the cliff by its formulas, clipping by norms, trainings by losses."""
 
 import math
 
@@ -29,8 +29,9 @@ def test_the_gradient_of_the_cliff_is_autograds():
 
 
 def test_at_the_cliff_the_gradient_is_a_geometric_series():
-    """There x stays at x_0, so that every step multiplies by the same slope: dx/db = 1 + g + ... + g^49."""
-    out, g = 1 / (1 + math.exp(-0.5)), cliff.growth()
+    """There x stays at x_0 and every step has one slope g: dx/db = 1 + g + ... + g^49."""
+    out = 1 / (1 + math.exp(-0.5))
+    g = cliff.growth()
     outer = 2 * (out - 0.7) * out * (1 - out)
     assert g > 1
     assert cliff.cliff(np.array([cliff.edge()]), cliff.BIAS)[2][0] == pytest.approx(
@@ -48,7 +49,8 @@ def test_the_loss_falls_off_the_cliff_within_a_thousandth():
 
 
 def test_clipped_descent_stays_near_the_cliff_and_plain_descent_is_thrown_away():
-    plain, clipped = cliff.descent(0.0), cliff.descent(1.0)
+    plain = cliff.descent(0.0)
+    clipped = cliff.descent(1.0)
     assert cliff.longest_step(clipped) == pytest.approx(cliff.LR * 1.0, rel=1e-12)
     assert cliff.longest_step(plain) == pytest.approx(
         cliff.LR * max(place.norm for place in plain), rel=1e-9
@@ -58,7 +60,7 @@ def test_clipped_descent_stays_near_the_cliff_and_plain_descent_is_thrown_away()
 
 
 def test_clip_grad_norm_leaves_a_millionth_less_than_algorithm_1():
-    """threshold - threshold n / (n + 1e-6) = 1e-6 / (n + 1e-6), and nothing for norms below the threshold."""
+    """It leaves 1e-6 / (n + 1e-6) less for a norm n, and nothing less below the threshold."""
     panel = explode.shortfall_panel()
     exact, torchs = panel.series
     norms = np.array(exact.x)
@@ -79,7 +81,7 @@ def test_first_weights_have_the_radius_and_depend_on_the_seed():
 
 
 @pytest.fixture(scope="module")
-def found():
+def outcome():
     said = []
     return explode.explode(1, said.append), said
 
@@ -89,9 +91,9 @@ def figures(result):
 
 
 @pytest.mark.medium
-def test_without_clipping_the_network_explodes_and_with_it_learns(found):
+def test_without_clipping_the_network_explodes_and_with_it_learns(outcome):
     """Figures of a chaotic training differ between processors; what they mean does not."""
-    table = figures(found[0])
+    table = figures(outcome[0])
     blind = math.log(len(set(explode.SENTENCE)))
     assert table["highest loss, nats/char"]["no clipping"] > 2 * blind
     assert table["loss of the last 20 steps"]["no clipping"] > 0.1
@@ -102,15 +104,15 @@ def test_without_clipping_the_network_explodes_and_with_it_learns(found):
 
 
 @pytest.mark.medium
-def test_the_norm_after_clipping_is_what_each_rule_says(found):
-    """Algorithm 1 misses the threshold by float32's rounding alone, clip_grad_norm_ by up to 1e-6."""
-    below = figures(found[0])["most below the threshold"]
+def test_the_norm_after_clipping_is_what_each_rule_says(outcome):
+    """Algorithm 1 misses the threshold by float32's rounding, clip_grad_norm_ by up to 1e-6."""
+    below = figures(outcome[0])["most below the threshold"]
     assert abs(below["Algorithm 1"]) < 2e-7 < below["clip_grad_norm_"] < 1.3e-6
 
 
 @pytest.mark.medium
-def test_going_back_is_seen_and_shortens_what_is_lost(found):
-    result, said = found
+def test_going_back_is_seen_and_shortens_what_is_lost(outcome):
+    result, said = outcome
     table = figures(result)
     assert table["times gone back"]["going back"] >= 1
     assert (
@@ -123,7 +125,7 @@ def test_going_back_is_seen_and_shortens_what_is_lost(found):
 
 
 @pytest.mark.medium
-def test_all_four_begin_with_the_same_loss_and_the_result_is_strict_json(found):
-    losses = next(panel for panel in found[0].panels if "same seed" in panel.title)
+def test_all_four_begin_with_the_same_loss_and_the_result_is_strict_json(outcome):
+    losses = next(panel for panel in outcome[0].panels if "same seed" in panel.title)
     assert len({series.y[0] for series in losses.series}) == 1
-    assert all(json_line(each) for each in json_objects(found[0]))
+    assert all(json_line(each) for each in json_objects(outcome[0]))

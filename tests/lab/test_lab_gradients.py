@@ -1,4 +1,4 @@
-"""The gradient lab against plain autograd, products of Jacobians, powers of a matrix, and what theory says."""
+"""The gradient lab against plain autograd, products of Jacobians, powers of a matrix, theory."""
 
 import dataclasses
 import json
@@ -61,8 +61,12 @@ def windows(read=LAGS + 3):
 
 
 def by_plain_autograd(model, ids):
-    """[h, c][lag - 1] of one text: states passed from character to character, each kept by autograd. From lag 1."""
-    state, states = model.zero_state(1), []
+    """Return norms [h, c][lag - 1] of one text, from lag 1.
+
+    States are passed from character to character; autograd keeps the gradient of each.
+    """
+    state = model.zero_state(1)
+    states = []
     for char in ids[:-1]:
         logits, state = model(char.view(1, 1), state)
         for part in state:
@@ -70,14 +74,14 @@ def by_plain_autograd(model, ids):
             part.retain_grad()
         states.append(state)
     F.cross_entropy(logits[0], ids[-1:]).backward()
-    found = []
+    norms = []
     for h, *c in states[-2 : -LAGS - 2 : -1]:
         total = [h.grad[0, 0]]
         for cell in c:  # a state's c is passed on by itself; h = o tanh(c) follows from it too
             tanh = cell[0, 0].tanh()
             total.append(cell.grad[0, 0] + h.grad[0, 0] * (h[0, 0] / tanh) * (1 - tanh**2))
-        found.append([float(each.detach().norm()) for each in total])
-    return np.array(found).T
+        norms.append([float(gradient.detach().norm()) for gradient in total])
+    return np.array(norms).T
 
 
 @pytest.mark.parametrize(("cell", "backend"), BACKENDS)
@@ -116,7 +120,8 @@ def test_norms_of_two_layers_are_those_of_torch_cells_by_hand(cell):
         )
     texts = windows()
     norms = gradient_norms(model.settings, tensors_of(model), texts)
-    states, kept = [None, None], [[], []]
+    states = [None, None]
+    kept = [[], []]
     for ids in texts.ids[1, :-1]:
         below = model.embedding(ids[None])
         for k, each in enumerate(cells):
@@ -128,22 +133,24 @@ def test_norms_of_two_layers_are_those_of_torch_cells_by_hand(cell):
                 part.retain_grad()
     F.cross_entropy(model.head(below), texts.ids[1, -1:]).backward()
     for k in (0, 1):
-        for part, found in enumerate(norms[k]):
+        for part, of_part in enumerate(norms[k]):
             expected = [float(state[part].grad.norm()) for state in kept[k][: -LAGS - 2 : -1]]
-            np.testing.assert_allclose(found[1], expected, rtol=1e-9)
+            np.testing.assert_allclose(of_part[1], expected, rtol=1e-9)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "gru", "gru-before"])
 def test_norms_are_the_lectures_product_of_jacobians(cell):
     model = CharModel(small(cell), V, "func").double()
-    tensors, texts = tensors_of(model), windows()
+    tensors = tensors_of(model)
+    texts = windows()
     weights = {
         name: tensors[f"recurrent.{name}_l0"]
         for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
     }
     (layer,) = gradient_norms(model.settings, tensors, texts)
     ids = texts.ids[2]
-    h, jacobians = torch.zeros(H, dtype=torch.float64), []
+    h = torch.zeros(H, dtype=torch.float64)
+    jacobians = []
     for char in ids[:-1]:
         x = tensors["embedding.weight"][char][None]
         jacobians.append(
@@ -161,7 +168,8 @@ def test_norms_are_the_lectures_product_of_jacobians(cell):
 
 def test_a_linear_rnns_norms_are_powers_of_its_matrix():
     model = CharModel(small("rnn"), V, "func").double()
-    tensors, texts = tensors_of(model), windows()
+    tensors = tensors_of(model)
+    texts = windows()
     (layer,) = gradient_norms(model.settings, tensors, texts, linear_step)
     at_zero = unroll(model.settings, tensors, texts.ids[:, :-1], step=linear_step).hidden[-1]
     logits = at_zero @ tensors["head.weight"].T + tensors["head.bias"]
@@ -199,7 +207,8 @@ def test_untrained_the_rnn_falls_exponentially_and_the_lstm_with_forget_bias_slo
         means[name] = gradient_norms(settings, tensors, texts)[0][-1].mean(0)
         if cell == "rnn":
             radius = gradients.spectral_radius(tensors["recurrent.weight_hh_l0"])
-    lags, logs = np.arange(65), np.log(means["rnn"])
+    lags = np.arange(65)
+    logs = np.log(means["rnn"])
     assert np.corrcoef(lags, logs)[0, 1] < -0.999
     rates = {name: fitted_rate(mean) for name, mean in means.items()}
     assert rates["rnn"] < radius < 1
@@ -230,9 +239,9 @@ def test_tied_weights_are_the_embedding():
     model = CharModel(settings, V, "func").double()
     ids = torch.randint(V, (N, 2))
     tensors = tensors_of(model)
-    found = nats(tensors, unroll(settings, tensors, ids[:, :1]).hidden[0], ids[:, 1])
+    losses = nats(tensors, unroll(settings, tensors, ids[:, :1]).hidden[0], ids[:, 1])
     logits, _ = model(ids[:, :1], model.zero_state(N))
-    torch.testing.assert_close(found, F.cross_entropy(logits[:, 0], ids[:, 1], reduction="none"))
+    torch.testing.assert_close(losses, F.cross_entropy(logits[:, 0], ids[:, 1], reduction="none"))
 
 
 @pytest.mark.parametrize("cell", CELLS)
@@ -244,13 +253,14 @@ def test_what_stands_before_a_start_changes_nothing(cell):
     starts = torch.tensor([2, 0, 1])
     padded = gradient_norms(settings, tensors, texts._replace(starts=starts, lags=5))
     alone = Windows(texts.ids[:1, 2:], torch.zeros(1, dtype=torch.int64), 5)
-    for found, expected in zip(padded[0], gradient_norms(settings, tensors, alone)[0], strict=True):
-        np.testing.assert_allclose(found[0], expected[0], rtol=1e-12)
+    for norms, expected in zip(padded[0], gradient_norms(settings, tensors, alone)[0], strict=True):
+        np.testing.assert_allclose(norms[0], expected[0], rtol=1e-12)
 
 
 def test_a_graph_made_in_pieces_gives_the_same(monkeypatch):
     settings = small("lstm", layers=2)
-    tensors, texts = tensors_of(fresh(settings, V, 1)), windows()
+    tensors = tensors_of(fresh(settings, V, 1))
+    texts = windows()
     whole = gradient_norms(settings, tensors, texts)
     monkeypatch.setattr(gradients, "MAX_BYTES", 1)
     for layer, expected in zip(gradient_norms(settings, tensors, texts), whole, strict=True):
@@ -264,16 +274,16 @@ def test_places_of_a_line_do_not_look_beyond_its_start():
     lines = ["ab", "abcdefgh", "cdefghijkl", "b", "defghijk"]
     text = "".join(line + "\n" for line in lines)
     ids = np.frombuffer(text.encode(), np.uint8)
-    found = line_windows(ids, 10, 64, 1)
+    texts = line_windows(ids, 10, 64, 1)
     assert (
-        found.lags == 3
+        texts.lags == 3
     )  # of which there are fewer places than asked for, so that nothing deeper is chosen
-    for row, start in zip(found.ids.numpy(), found.starts.numpy(), strict=True):
+    for row, start in zip(texts.ids.numpy(), texts.starts.numpy(), strict=True):
         read = bytes(row[start:].astype(np.uint8)).decode()
         assert (
             read[0] == "\n"
             and read.count("\n") == 1 + (read[-1] == "\n")
-            and len(read) >= found.lags + 2
+            and len(read) >= texts.lags + 2
         )
         assert any((line + "\n").startswith(read[1:]) for line in lines)
 
@@ -288,8 +298,8 @@ def test_lines_get_as_many_lags_as_enough_places_have():
 
 def test_a_short_stream_gives_fewer_places_and_a_shorter_one_none():
     ids = np.arange(40) % V
-    found = stream_windows(ids, 64, 1)
-    assert (found.lags, len(found.ids)) == (3, 4)
+    texts = stream_windows(ids, 64, 1)
+    assert (texts.lags, len(texts.ids)) == (3, 4)
     with pytest.raises(CorpusError, match="needs 37"):
         stream_windows(ids[:36], 64, 1)
     with pytest.raises(CorpusError, match="no line"):
@@ -312,11 +322,11 @@ def test_vanish_gives_the_same_figures_for_a_seed(monkeypatch):
     monkeypatch.setattr(gradients, "STEPS", 3)
     result = gradients.vanish(None, 16, 1, lambda text: None)
     rate = result.columns.index("rate")
-    found = {(row[0], row[1], row[2]): row[rate] for row in result.rows}
-    assert found["rnn", "untrained", "h"] == pytest.approx(GOLDEN["rnn"], rel=1e-6)
+    rates = {(row[0], row[1], row[2]): row[rate] for row in result.rows}
+    assert rates["rnn", "untrained", "h"] == pytest.approx(GOLDEN["rnn"], rel=1e-6)
     for cell in ("lstm", "lstm, bias 0"):
-        assert found[cell, "untrained", "c"] == pytest.approx(GOLDEN[cell], rel=1e-6)
-    assert found["gru", "trained", "h"] == pytest.approx(GOLDEN["gru, trained"], rel=1e-3)
+        assert rates[cell, "untrained", "c"] == pytest.approx(GOLDEN[cell], rel=1e-6)
+    assert rates["gru", "trained", "h"] == pytest.approx(GOLDEN["gru, trained"], rel=1e-3)
     assert len(result.rows) == 13 and [len(panel.series) for panel in result.panels] == [8, 5, 8, 5]
     assert (
         len({panel.title for panel in result.panels}) == 4

@@ -1,4 +1,4 @@
-"""The memory lab: each loss against a naive loop over the textbook's equations; recall as the theory says."""
+"""The memory lab: each loss against a naive loop over the textbook's equations; recall."""
 
 import math
 
@@ -39,7 +39,7 @@ def model_of(cell="lstm"):
 
 
 def naive_nats(model, read, wanted):
-    """-ln P(wanted) after the ids of `read` from the zero state, one character at a time, in float64."""
+    """Return -ln P(wanted) after the ids of `read`, one at a time from zero, in float64."""
     tensors = {name: value.double() for name, value in model.tensors().items()}
     state = [
         [torch.zeros(1, 5, dtype=torch.float64)] * (1 + (model.settings.cell == "lstm"))
@@ -66,25 +66,27 @@ def lines_of(ids):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
 @pytest.mark.parametrize("k", [1, 3, 16, 64])
 def test_a_stream_reset_every_k_characters_is_a_naive_loop(cell, k):
-    model, nats = model_of(cell), []
+    model = model_of(cell)
+    nats = []
     for place in range(1, len(STREAM)):
         since = (place - 1) // k * k
         nats.append(naive_nats(model, STREAM[since:place], STREAM[place]))
-    found = reset_score(model, STREAM, k, None)
-    assert found.chars == len(STREAM) - 1
-    assert found.nats_per_char == pytest.approx(np.mean(nats), abs=1e-6)
+    score = reset_score(model, STREAM, k, None)
+    assert score.chars == len(STREAM) - 1
+    assert score.nats_per_char == pytest.approx(np.mean(nats), abs=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 2, 4, 8])
 def test_lines_reset_every_k_characters_are_a_naive_loop(k):
-    model, nats = model_of(), []
+    model = model_of()
+    nats = []
     for line in lines_of(LINES):
         nats += [
             naive_nats(model, line[(p - 1) // k * k : p], line[p]) for p in range(1, len(line))
         ]
-    found = reset_score(model, LINES, k, NEWLINE)
-    assert found.chars == len(nats) == 16
-    assert found.nats_per_char == pytest.approx(np.mean(nats), abs=1e-6)
+    score = reset_score(model, LINES, k, NEWLINE)
+    assert score.chars == len(nats) == 16
+    assert score.nats_per_char == pytest.approx(np.mean(nats), abs=1e-6)
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])
@@ -101,25 +103,27 @@ def test_places_of_a_stream_are_pieces_of_it_and_differ():
 
 
 def test_places_of_lines_are_every_beginning_of_each():
-    found = sorted(
+    texts = sorted(
         text for group in places_of(LINES, NEWLINE, 8, 1000, seed=1) for text in group.tolist()
     )
-    assert found == sorted(
+    assert texts == sorted(
         line[:end] for line in lines_of(LINES) for end in range(2, len(line) + 1)
     )
 
 
 @pytest.mark.parametrize("keeps_first", [False, True])
 def test_shuffling_moves_only_what_lies_farther_back(monkeypatch, keeps_first):
-    """Seen at what the model is given: the same characters, the last k in place, and a line's first newline too."""
-    seen, model = [], model_of()
+    """The model is given the same characters, the last k (and a line's newline) in place."""
+    seen = []
+    model = model_of()
     original = model.advance
     monkeypatch.setattr(
         model, "advance", lambda ids, state: seen.append(ids.clone()) or original(ids, state)
     )
     (texts,) = places_of(STREAM, None, 16, 5, seed=1)
     nats = place_nats(model, [texts], 4, keeps_first, shuffle=3)
-    given, before = seen[0].numpy(), texts[:, :-1]
+    given = seen[0].numpy()
+    before = texts[:, :-1]
     assert given.shape == (5, 15)  # the last character is read by itself
     assert (given[:, -3:] == before[:, -4:-1]).all()
     assert (np.sort(given[:, :12], 1) == np.sort(before[:, :12], 1)).all()
@@ -131,34 +135,34 @@ def test_shuffling_moves_only_what_lies_farther_back(monkeypatch, keeps_first):
 
 
 def test_with_all_the_context_shuffled_only_and_whole_are_one():
-    found = context_of(model_of(), np.random.default_rng(0).integers(0, V, 300), None, seed=1)
-    assert found.lengths == (1, 2, 4, 8, 16, 32)
-    assert found.only.nats[-1] == found.shuffled.nats[-1]
-    assert found.only.errors[-1] == found.shuffled.errors[-1] == 0
-    assert (found.chars, found.places) == (299, 256)
+    figures = context_of(model_of(), np.random.default_rng(0).integers(0, V, 300), None, seed=1)
+    assert figures.lengths == (1, 2, 4, 8, 16, 32)
+    assert figures.only.nats[-1] == figures.shuffled.nats[-1]
+    assert figures.only.errors[-1] == figures.shuffled.errors[-1] == 0
+    assert (figures.chars, figures.places) == (299, 256)
 
 
 def test_the_standard_error_is_that_of_paired_differences():
     nats = np.array([[1.0, 2.0, 6.0], [0.0, 1.0, 2.0]])
-    found = context._means(nats, nats[1])
-    assert found.nats == (3.0, 1.0)
-    assert found.errors[0] == pytest.approx(
+    means = context._means(nats, nats[1])
+    assert means.nats == (3.0, 1.0)
+    assert means.errors[0] == pytest.approx(
         math.sqrt(((1 - 2) ** 2 + (1 - 2) ** 2 + (4 - 2) ** 2) / 3) / math.sqrt(3)
     )
 
 
 def test_usable_context_has_95_percent_of_the_gain():
     nothing = Means((), ())
-    found = Context((1, 2, 4, 8), (), Means((4.0, 3.0, 2.04, 2.0), ()), nothing, 0, 0)
-    assert found.usable == 4
+    figures = Context((1, 2, 4, 8), (), Means((4.0, 3.0, 2.04, 2.0), ()), nothing, 0, 0)
+    assert figures.usable == 4
     assert Context((1, 2, 4, 8), (), Means((4.0, 3.0, 2.2, 2.0), ()), nothing, 0, 0).usable == 8
 
 
 def test_the_sentence_says_how_far_order_matters_or_that_nothing_is_gained():
     """Two standard errors count; all the context itself does not."""
     only = Means((4.0, 3.0, 2.0), (0.1, 0.1, 0.0))
-    found = Context((1, 2, 4), (), only, Means((4.0, 2.3, 2.0), (0.5, 0.1, 0.0)), 0, 0)
-    assert "farther back than 2 shuffled" in memory.about("lstm", found)
+    figures = Context((1, 2, 4), (), only, Means((4.0, 2.3, 2.0), (0.5, 0.1, 0.0)), 0, 0)
+    assert "farther back than 2 shuffled" in memory.about("lstm", figures)
     unclear = Context((1, 2, 4), (), only, Means((2.9, 2.1, 2.0), (0.5, 0.1, 0.0)), 0, 0)
     assert "makes no difference" in memory.about("lstm", unclear)
     assert "gains nothing" in memory.about(
@@ -190,8 +194,8 @@ def test_a_recall_batch_asks_for_its_first_symbol_after_the_cue():
 
 @pytest.mark.medium
 def test_what_cells_recall_is_as_theory_says():
-    """tanh's gradient is gone after 10 characters; half a forget gate's after 20, an open one's is not."""
-    found = {
+    """tanh's gradient is gone after 10 characters, half a forget gate's after 20."""
+    far = {
         name: memory.recall(ModelSettings(**memory.CELLS[name]), 20, seed=1)
         for name in memory.CELLS
     }
@@ -200,8 +204,8 @@ def test_what_cells_recall_is_as_theory_says():
     }
     assert min(near.values()) > 0.95
     guessing = 1 / memory.SYMBOLS
-    assert max(found["rnn"], found["lstm, bias 0"]) < 2 * guessing
-    assert min(found["gru"], found["lstm, bias 3"]) > 0.7
+    assert max(far["rnn"], far["lstm, bias 0"]) < 2 * guessing
+    assert min(far["gru"], far["lstm, bias 3"]) > 0.7
 
 
 def test_reach_is_the_longest_delay_that_is_recalled():
