@@ -42,7 +42,8 @@ INK: dict[Any, Any] = {
     "xtick.color": GREY,
     "ytick.color": GREY,
 }
-MOST_LETTERS = 16  # of a label
+MOST_LETTERS = 16  # of a label of a table
+MOST_NAME_LETTERS = 40  # of a curve's name
 
 # Told apart by every eye (after Okabe & Ito 2008, "Color Universal Design"), each of middle
 # brightness: the yellow and the black of theirs are lost on white or on black.
@@ -53,10 +54,11 @@ COLOURS = (
     "#c2649b",
     "#b58900",
     "#8a7be0",
-    "#3aa3b8",
+    "#3399ae",
     GREY,
 )
 LINES = ("-", "--", ":", "-.")  # the next one when the colours are used up
+COLUMNS = ((1, 1), (4, 2), (math.inf, 3))  # up to so many panels: columns
 MARKED_POINTS = 16  # curves of up to so many points show them
 NAME_SIZE = 9  # points; a line of names is 1.25 times as high
 MARGIN = 0.02  # of the width, left and right of the curves
@@ -68,8 +70,8 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
     size = len(labels)
     inches = min(40.0, max(4.0, 0.28 * size))
     dpi = min(160, int(6000 / (inches + 2.5)))
-    names = [drawable(_shortened(label)) for label in labels]
-    with matplotlib.rc_context(STYLE):
+    names = [drawable(_shortened(label, MOST_LETTERS)) for label in labels]
+    with matplotlib.rc_context(STYLE | INK):
         figure = Figure(figsize=(inches + 2.5, inches + 1.5), layout="constrained")
         axes = figure.add_subplot()
 
@@ -91,8 +93,8 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         return _written(figure, format, dpi=dpi)
 
 
-def _shortened(label: str) -> str:
-    return label if len(label) <= MOST_LETTERS else label[: MOST_LETTERS - 1] + "…"
+def _shortened(text: str, most: int) -> str:
+    return text if len(text) <= most else text[: most - 1] + "…"
 
 
 def curves(result: Result, format: str) -> bytes:
@@ -101,11 +103,14 @@ def curves(result: Result, format: str) -> bytes:
     A name has one colour in all panels; panels with one label of y have one range.
     """
     panels = result.panels
-    columns = 1 if len(panels) == 1 else 2 if len(panels) <= 4 else 3
+    columns = next(columns for most, columns in COLUMNS if len(panels) <= most)
     rows = -(-len(panels) // columns)
+    size = (6.2 * columns, 4.2 * rows + 0.6)
+    letters = 70 * columns  # of the title, in a line
+    if len(panels) == 1:
+        size = (7.2, 4.0)
     looks = _looks(panels)
     with matplotlib.rc_context(STYLE | INK):
-        size = (7.2, 4.0) if columns == 1 else (6.2 * columns, 4.2 * rows + 0.6)
         figure = Figure(figsize=size, layout="constrained")
         first_of: dict[tuple[str, bool], Axes] = {}
         drawn: list[tuple[Axes, Panel]] = []
@@ -115,8 +120,7 @@ def curves(result: Result, format: str) -> bytes:
             first_of.setdefault(scale, axes)
             _draw_panel(axes, panel, looks)
             drawn.append((axes, panel))
-        title = _wrapped(result.title, 72 if columns == 1 else 70 * columns)
-        figure.suptitle(title, fontsize=12, parse_math=False)
+        figure.suptitle(_wrapped(result.title, letters), fontsize=12, parse_math=False)
 
         # Names are placed once the layout is known: how far apart they must be depends on it.
         figure.draw_without_rendering()
@@ -197,6 +201,7 @@ def _name_curves(
     # 2. Those at the right, from the lowest to the highest
     ends.sort()
     gap = 1.25 * NAME_SIZE / 72 * figure.dpi / axes.bbox.height
+    gap = min(gap, 1 / max(1, len(ends)))  # too many for the height stand closer
     places = spread([height for height, _, _ in ends], gap)
     for (height, _, name), place in zip(ends, places, strict=True):
         _write_name(axes, name, looks, (1.05, place))
@@ -215,7 +220,7 @@ def _write_name(
 ) -> None:
     axes.text(
         *place,
-        drawable(name),
+        drawable(_shortened(name, MOST_NAME_LETTERS)),
         color=looks[name][0],
         fontsize=NAME_SIZE,
         transform=axes.transAxes,
