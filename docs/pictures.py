@@ -1,6 +1,6 @@
 """Draw the pictures of docs/lecture.md from the labs: one idea a picture.
 
-    python docs/pictures.py                 # all of them, in a minute or two
+    python docs/pictures.py                 # all of them, in two minutes
     python docs/pictures.py vanish lstm     # these alone
     python docs/pictures.py --list          # their names
 
