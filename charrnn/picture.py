@@ -86,7 +86,8 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         axes.set_yticks(range(size), names, fontsize=font_size, parse_math=False)
         axes.xaxis.tick_top()
         for tick, name in zip(axes.get_xticklabels(), names, strict=True):
-            tick.set_rotation(90 if len(name) > 2 else 0)
+            if len(name) > 2:
+                tick.set_rotation(90)
         axes.tick_params(length=0)
         axes.set_title(_wrapped(title, int(12 * inches)), fontsize=10, parse_math=False)
         figure.colorbar(image, ax=axes, shrink=0.8, label="count", format="{x:,.0f}")

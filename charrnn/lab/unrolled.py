@@ -87,7 +87,8 @@ def unroll(
                 outputs = [after + before for after, before in zip(outputs, below, strict=True)]
         below = outputs
         seen.append(below)
-    return Unrolled(_side_by_side(seen) if is_dense else below, states)
+    hidden = _side_by_side(seen) if is_dense else below
+    return Unrolled(hidden, states)
 
 
 def _side_by_side(seen: list[list[Tensor]]) -> list[Tensor]:
