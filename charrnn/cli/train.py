@@ -152,7 +152,8 @@ def train(
     config.resolve(
         layers
     )  # a wrong option is told before torch is loaded, and that somebody else is at it
-    from charrnn.training.checkpoint import check_free, run_to_resume
+    from charrnn.training.checkpoint import check_free
+    from charrnn.training.naming import run_to_resume
 
     if run is not None or (resume and not overwrite):
         check_free(run or run_to_resume(corpus, Path("runs")))

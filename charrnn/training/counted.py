@@ -20,8 +20,8 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
 from charrnn.text.ngram import Level, NGram
-from charrnn.training.checkpoint import Checkpoint, RunDirectory
-from charrnn.training.loop import MakeSamples, Progress, run_meta
+from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
+from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 

@@ -67,7 +67,32 @@ class Place:
     clipped_steps: int = 0
     val_nats: float = math.nan
     train_nats: float = math.nan  # over the steps since the evaluation before the last
-    recent: Recent = field(default_factory=lambda: Recent())
+    recent: Recent = field(default_factory=Recent)
+
+    def count_update(self, score: Score, norm: float, is_clipped: bool) -> None:
+        """Count a step that updated the weights."""
+        self.bad_steps = 0
+        self.clipped_steps += is_clipped
+        self.recent = self.recent.with_step(score, norm, is_clipped)
+
+    def count_bad_step(self) -> None:
+        """Count a step that updated nothing: its loss or gradient was not finite."""
+        self.bad_steps += 1
+        self.skipped_steps += 1
+
+    def count_evaluation(self, val: Score) -> bool:
+        """Take in a score on validation. Returns whether it is the best so far."""
+        self.val_nats = val.nats_per_char
+        if self.recent.steps:
+            self.train_nats = self.recent.score.nats_per_char
+        is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
+        if is_best:
+            self.best_nats = self.val_nats
+            self.best_step = self.step
+            self.evaluations_since_best = 0
+        else:
+            self.evaluations_since_best += 1
+        return is_best
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,34 @@ def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan 
     return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
 
 
+def is_same_length(now: TrainingSettings, before: TrainingSettings) -> bool:
+    """Return whether a resume asks for the length that the run had before."""
+    return all(getattr(now, key) == getattr(before, key) for key in LENGTHS)
+
+
+def resumed_plan(
+    plan: Plan,
+    now: TrainingSettings,
+    before: TrainingSettings,
+    steps_per_epoch: int,
+    step: int,
+    elapsed_s: float,
+    evaluation_steps: float,
+) -> Plan:
+    """Return the plan of a run that goes on: as recorded, unless something else is asked for now.
+
+    Raises SettingsError if what is asked for is shorter.
+    """
+    wanted = first_plan(now, steps_per_epoch, evaluation_steps)
+    if now.save_every != before.save_every:
+        plan = plan.with_interval("save", wanted.save_steps)
+    if now.sample_every != before.sample_every:
+        plan = plan.with_interval("sample", wanted.sample_steps)
+    if not is_same_length(now, before):
+        plan = extended_plan(plan, now, steps_per_epoch, step, elapsed_s, evaluation_steps)
+    return plan
+
+
 def extended_plan(
     plan: Plan,
     settings: TrainingSettings,

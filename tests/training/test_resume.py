@@ -17,7 +17,7 @@ from charrnn.model import kernel
 from charrnn.modelfile import KINDS, checkpoint_files
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.training.checkpoint import RunDirectory, load_newest
-from charrnn.training.loop import Trainer
+from charrnn.training.pacing import Pace
 from charrnn.training.session import Request, train
 
 SETTINGS = {
@@ -178,7 +178,7 @@ def test_samples_stand_once_too(tmp_path, corpus, one_thread):
 def test_a_run_with_a_budget_follows_its_recorded_plan(tmp_path, corpus, one_thread, monkeypatch):
     """Two resumes from one checkpoint made after the plan: no clock decides the weights any more."""
     monkeypatch.setattr(
-        Trainer, "_replan", lambda trainer: None
+        Pace, "correct", lambda pace, step: False
     )  # a change of the machine's speed, made impossible
     first = {
         "budget": "3s",
