@@ -344,7 +344,7 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
             Place(best_nats=1.5, val_nats=1.9, train_nats=0.9, best_step=70),
             "done",
             2.0,
-            "validation was best at step 70",
+            "best at step 70, which is kept",
         ),
         (
             Place(best_nats=2.5, val_nats=2.5, train_nats=2.5, best_step=9),
