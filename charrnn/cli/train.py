@@ -149,9 +149,8 @@ def train(
         return _print_config(layers)
     if check:
         return _check(corpus, layers, json)
-    config.resolve(
-        layers
-    )  # a wrong option is told before torch is loaded, and that somebody else is at it
+    # A wrong option is told before torch is loaded, and that somebody else is at it.
+    _, origins = config.resolve(layers)
     from charrnn.training.checkpoint import check_free
     from charrnn.training.naming import run_to_resume
 
@@ -162,7 +161,8 @@ def train(
     from charrnn.training import session
     from charrnn.training.session import Request
 
-    progress = TrainingProgress(quiet=quiet)
+    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
+    progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
     request = Request(
         corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
@@ -172,19 +172,18 @@ def train(
         progress.close()
     place = outcome.place
     bits = place.best_nats / math.log(2)
-    against = (
-        f"; counting ({outcome.ngram}): {outcome.ngram.score.bits_per_char:.3f}"
-        if outcome.ngram is not None
-        else ""
-    )
+    against = ""
+    if outcome.ngram is not None:
+        against = f"; counting {outcome.ngram.score.bits_per_char:.3f}"
     if outcome.reason == "already done":
         if json:
             _print_json(path, outcome)
         return 0
-    progress.say(f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}{against}")
     progress.say(
-        f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: {outcome.verdict}"
+        f"{outcome.reason} after {duration(place.elapsed_s)}, {round(outcome.epochs, 1):g} epochs: "
+        f"best {bits:.3f} bits/char at step {place.best_step:,}{against}"
     )
+    progress.say(outcome.verdict)
     stopped = session.SIGNALS.get(outcome.reason)
     if stopped:
         progress.say(f"saved. To go on: charrnn train --resume --run {path}")

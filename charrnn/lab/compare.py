@@ -34,8 +34,8 @@ from charrnn.storage import (
 )
 from charrnn.terminal import one_line
 from charrnn.text import corpus as corpora
-from charrnn.training.naming import run_name
 from charrnn.training.listener import Progress
+from charrnn.training.naming import run_name
 from charrnn.training.session import SIGNALS, Request, train
 
 PLAN = "compare.json"
