@@ -8,7 +8,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 
 names: $(VENV)/.installed  ## train on the shipped names for half a minute, then print ten
 	$(VENV)/bin/charrnn train names --config names --run runs/make-names --overwrite
-	$(VENV)/bin/charrnn sample runs/make-names --count 10
+	@$(VENV)/bin/charrnn sample runs/make-names --count 10
 
 test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile

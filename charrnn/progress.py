@@ -1,6 +1,8 @@
-"""What a person watches: a bar on a terminal, one plain line per interval elsewhere. The only file with rich and tqdm.
+"""What a person watches: a bar on a terminal, one plain line per interval elsewhere.
 
-Everything goes to stderr. Text that a model made is escaped before it gets here or in here; no markup is read from it.
+The only file with rich and tqdm.
+Everything goes to stderr. Text that a model made is escaped before it gets here or in here; no
+markup is read from it.
 """
 
 from __future__ import annotations
@@ -29,6 +31,8 @@ SMOOTHING = 0.98  # of the training score that is shown between evaluations
 SHOWN_EVALUATIONS = 5  # a run, without --verbose
 NOT_A_TERMINAL_COLUMNS = 100
 LEAST_COLUMNS = 20
+BLUE = (110, 150, 255)
+GREEN = (70, 200, 90)
 MOST_ROW_CHARS = (
     120  # of samples that are shown in a row: what lines write, not a piece of a stream
 )
@@ -37,12 +41,15 @@ MOST_ROW_CHARS = (
 class TrainingProgress:
     """The view of one training; fulfils training.listener.Progress.
 
-    Without `every`, evaluations and samples are shown at a few points of a run: a line for both, if they fit one.
-    The run's metrics.jsonl and samples.txt hold them all.
+    Without `every`, evaluations and samples are shown at a few points of a run: a line for both, if
+    they fit one. The run's metrics.jsonl and samples.txt hold them all.
     """
 
     def __init__(self, *, quiet: bool = False, every: bool = False) -> None:
-        """quiet: only notes and warnings. every: each evaluation with its gradients, each sample whole."""
+        """quiet: only notes and warnings.
+
+        every: each evaluation with its gradients, each sample whole.
+        """
         self._quiet = quiet
         self._every = every
         self._is_terminal = sys.stderr.isatty()
@@ -137,7 +144,7 @@ class TrainingProgress:
             self._bar = None
 
     def _is_point(self, step: int, total: int | None) -> bool:
-        """Return whether an evaluation is one of the few that are shown: after each fifth of a run."""
+        """Return whether an evaluation is one of the few shown: after each fifth of a run."""
         if total is None or step >= total:
             return True
         points = SHOWN_EVALUATIONS * step // total
@@ -226,7 +233,7 @@ def _width(text: str) -> int:
 
 
 def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table on stdout, for people. Cells are shown as they are, without markup."""
+    """Print a table. Cells are shown as they are, without markup."""
     from rich.table import Table
     from rich.text import Text
 
@@ -235,74 +242,90 @@ def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         table.add_column(Text(column), justify="left" if index == 0 else "right")
     for row in rows:
         table.add_row(*(Text(visible(cell)) for cell in row))
-    out = _stdout()
-    console = _console(width=None if out.isatty() else 100)
-    console.print(Text(visible(title)), table)
+    width = None if _stdout().isatty() else NOT_A_TERMINAL_COLUMNS
+    _console(width=width).print(Text(visible(title)), table)
 
 
 def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None:
-    """A square table on stdout, as many columns of it as fit a line."""
+    """Print a square table, as many columns of it as fit a line."""
     from rich.cells import cell_len
     from rich.console import Console
 
-    shown = [visible(label) for label in labels]
+    # 1. How many columns fit?
+    labels = [visible(label) for label in labels]
     out = _stdout()
-    left = (Console(file=out).width if out.isatty() else 100) - max(map(cell_len, shown), default=0)
+    width = Console(file=out).width if out.isatty() else NOT_A_TERMINAL_COLUMNS
+    left = width - max(map(cell_len, labels), default=0)
     columns = 0
-    for index, label in enumerate(shown):
-        left -= 2 + max(cell_len(label), max(len(f"{row[index]:,}") for row in values))
+    for index, label in enumerate(labels):
+        widest = max(len(f"{row[index]:,}") for row in values)
+        left -= 2 + max(cell_len(label), widest)
         if left < 0:
             break
         columns += 1
-    rest = (
-        f"; {columns} of {len(labels)} columns, the rest with --csv or --json"
-        if columns < len(labels)
-        else ""
-    )
+
+    # 2. Print them.
+    if columns < len(labels):
+        title += f"; {columns} of {len(labels)} columns, the rest with --csv or --json"
     rows = [
         [label, *(f"{value:,}" for value in row[:columns])]
-        for label, row in zip(shown, values, strict=True)
+        for label, row in zip(labels, values, strict=True)
     ]
-    print_table(title + rest, ["", *shown[:columns]], rows)
+    print_table(title, ["", *labels[:columns]], rows)
 
 
 def print_facts(facts: list[tuple[str, str]]) -> None:
-    """Lines of a word and what it stands for, on stdout, for people; long ones are wrapped beneath themselves."""
+    """Print lines of a word and what it stands for; long ones go on under themselves."""
     width = max((len(word) for word, _ in facts), default=0) + 2
-    columns = shutil.get_terminal_size().columns if _stdout().isatty() else 100
+    columns = NOT_A_TERMINAL_COLUMNS
+    if _stdout().isatty():
+        columns = shutil.get_terminal_size().columns
     for word, text in facts:
-        lines = textwrap.wrap(visible(text), max(20, columns - width)) or [""]
-        for index, line in enumerate(lines):
-            print_line(f"{'' if index else visible(word):{width}}{line}".rstrip())
+        margin = visible(word)
+        for line in textwrap.wrap(visible(text), max(LEAST_COLUMNS, columns - width)) or [""]:
+            print_line(f"{margin:{width}}{line}".rstrip())
+            margin = ""
 
 
 def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
-    """A text on stdout, each piece of it on a colour for its value: blue for -1, white for 0, green for 1.
+    """Print a text, each piece on a colour for its value: blue for -1, white for 0, green for 1.
 
-    Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands beneath each character.
+    Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands
+    under each character.
     """
     from rich.cells import cell_len
     from rich.text import Text
 
+    # 1. Lines of coloured text, and of digits
     console = _console(soft_wrap=True)
     has_colours = console.color_system is not None and not console.no_color
-    console.print(Text(visible(title)))
-    lines: list[tuple[Text, str]] = [(Text(), "")]
+    texts = [Text()]
+    digits = [""]
     for piece, value in pieces:
-        text, digits = lines[-1]
         shown = "    " if piece == "\t" else one_line(piece)
-        text.append(shown, f"rgb(0,0,0) on {_shade(value)}" if has_colours else "")
-        lines[-1] = text, digits + str(min(9, int(5 * (value + 1)))) * cell_len(shown)
+        style = f"rgb(0,0,0) on {_shade(value)}" if has_colours else ""
+        digit = str(min(9, int(5 * (value + 1))))
+        texts[-1].append(shown, style)
+        digits[-1] += digit * cell_len(shown)
         if piece == "\n":
-            lines.append((Text(), ""))
-    for text, digits in lines if lines[-1][1] else lines[:-1]:
+            texts.append(Text())
+            digits.append("")
+    if not digits[-1]:
+        texts.pop()
+
+    # 2. Print them.
+    console.print(Text(visible(title)))
+    for text, line_digits in zip(texts, digits, strict=False):
         console.print(text)
         if not has_colours:
-            console.print(digits)
+            console.print(line_digits)
 
 
 def _console(**options: Any) -> Console:
-    """On stdout. When its reader has left (| head), it says no more, as write_stdout: rich's own would exit with 1."""
+    """Return a console on stdout that falls silent when its reader has left (| head).
+
+    Rich's own would exit with 1.
+    """
     from rich.console import Console
 
     class Quiet(Console):
@@ -314,14 +337,15 @@ def _console(**options: Any) -> Console:
 
 
 def _shade(value: float) -> str:
-    """White with ever less of what is not blue, or not green: black letters are read on all of them."""
-    red, green, blue = (110, 150, 255) if value < 0 else (70, 200, 90)
+    """Return blue (-1) over white (0) to green (1), light enough for black letters."""
+    colour = BLUE if value < 0 else GREEN
     share = abs(value)
-    return f"rgb({','.join(str(round(255 + share * (part - 255))) for part in (red, green, blue))})"
+    parts = [str(round(255 + share * (part - 255))) for part in colour]
+    return f"rgb({','.join(parts)})"
 
 
 def _stdout() -> TextIO:
-    """Raises StorageError where there is none."""
+    """Return stdout. Raises StorageError where there is none."""
     if sys.stdout is None:  # the shell's >&-
         raise StorageError("cannot write to standard output: it is closed")
     return sys.stdout
@@ -330,8 +354,13 @@ def _stdout() -> TextIO:
 def duration(value_s: float) -> str:
     """75 -> '1m15s'."""
     whole = round(value_s)
-    hours, minutes, rest = whole // 3600, whole % 3600 // 60, whole % 60
-    return f"{hours}h{minutes:02}m" if hours else f"{minutes}m{rest:02}s" if minutes else f"{rest}s"
+    hours = whole // 3600
+    minutes = whole % 3600 // 60
+    if hours:
+        return f"{hours}h{minutes:02}m"
+    if minutes:
+        return f"{minutes}m{whole % 60:02}s"
+    return f"{whole}s"
 
 
 def _of(total: int | None) -> str:

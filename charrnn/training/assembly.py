@@ -1,7 +1,8 @@
-"""The parts of a training: settings, a corpus and a checkpoint -> device, batches, network, optimiser, step."""
+"""The parts of a training: settings and corpus -> device, batches, network, optimiser, step."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -55,6 +56,12 @@ class Parts:
         """Return the model's tensors on the CPU, float32."""
         return to_numpy(self.model.tensors())
 
+    def lift(self, lift: Sequence[tuple[int, float]]) -> None:
+        """Raise the biases of characters: (id, nats) each."""
+        with torch.no_grad():
+            for index, nats in lift:
+                self.model.head.bias[index] += nats
+
     def score_validation(self, corpus: Corpus) -> Score:
         """Return the score of the weights as they are on the validation text."""
         return validation(self.model, corpus, "val", self.device)
@@ -99,7 +106,8 @@ def assemble(
 ) -> Parts:
     """Make the parts of a training; settings must be filled (recipe.fill).
 
-    mixed: an older text for a share of each batch. weights: begin with these instead of random ones.
+    mixed: an older text for a share of each batch. weights: begin with these instead of random
+    ones.
     recorded_backend: the one that an earlier part of this training used.
     Raises SettingsError: nothing to validate on, or too large for the memory.
     """
@@ -114,7 +122,8 @@ def assemble(
     )
     if training.checkpoint_every_chars and corpus.mode == "lines":
         raise SettingsError(
-            "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
+            "--checkpoint-every-chars is for long windows of a stream; "
+            "lines are short: leave it out"
         )
 
     # 2. Memory and backend: refused before anything is allocated, measured only if it may fit.

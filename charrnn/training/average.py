@@ -17,7 +17,8 @@ class WeightAverage:
 
         a <- d a + (1 - d) w,    d = min(decay, (1 + n) / (10 + n))  after n updates
 
-    The rising d forgets the first weights (as TensorFlow's ExponentialMovingAverage). decay 0: w itself.
+    The rising d forgets the first weights (as TensorFlow's ExponentialMovingAverage). decay 0: w
+    itself.
     """
 
     def __init__(self, model: CharModel, decay: float) -> None:

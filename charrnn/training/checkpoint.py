@@ -48,7 +48,8 @@ from charrnn.text.corpus import Corpus
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
 
-# The files of a run: what an overwritten training leaves, and what a killed write may leave half done.
+# The files of a run: what an overwritten training leaves, and what a killed write may leave half
+# done.
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
 CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
 CHECKPOINTS = ("step-*.safetensors",)
@@ -152,7 +153,10 @@ class RunDirectory:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Release the lock. A directory that we made and that holds no checkpoint after a fault is removed."""
+        """Release the lock.
+
+        A directory that we made and that holds no checkpoint after a fault is removed.
+        """
         if self._metrics:
             with suppress(OSError):
                 self._metrics.close()
@@ -166,7 +170,7 @@ class RunDirectory:
                 self._lock.close()
 
     def clear(self, keep_corpora: Collection[str]) -> None:
-        """Remove an earlier training: only files that are ours, and not the corpora of these names."""
+        """Remove an earlier training: only our files, and not the corpora of these names."""
         try:
             for name in OURS:
                 disk.remove(self.path / name)
@@ -180,7 +184,10 @@ class RunDirectory:
     def save(
         self, step: int, tensors: dict[str, np.ndarray], meta: dict[str, Any], keep: int
     ) -> Path:
-        """Write the checkpoint of a step and remove the oldest beyond `keep`. Raises StorageError."""
+        """Write the checkpoint of a step and remove the oldest beyond `keep`.
+
+        Raises StorageError.
+        """
         path = self.checkpoints / f"step-{step:08d}.safetensors"
         sizes = {
             "metrics_bytes": self._sync_metrics(),
@@ -200,7 +207,10 @@ class RunDirectory:
         write_tensors(self.path / MODEL_FILE, tensors, meta)
 
     def log(self, record: dict[str, Any]) -> None:
-        """Write a line of metrics.jsonl. It reaches the disk with the next checkpoint at the latest."""
+        """Write a line of metrics.jsonl.
+
+        It reaches the disk with the next checkpoint at the latest.
+        """
         try:
             if self._metrics is None:
                 self._metrics = append(self.path / "metrics.jsonl")
@@ -222,7 +232,7 @@ class RunDirectory:
         write_atomically(self.path / "run.json", json.dumps(about, indent=2, default=str).encode())
 
     def rewind(self, checkpoint: Checkpoint) -> None:
-        """Cut metrics and samples back to what they were at the checkpoint, so that each step stands there once.
+        """Cut metrics and samples back to the checkpoint, so that each step stands there once.
 
         Later checkpoints are damaged: they are set aside under another name. Raises StorageError.
         """
@@ -278,7 +288,8 @@ def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict
 def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
     """Read the newest good checkpoint of a run.
 
-    Returns it and a message for each damaged one passed over. Raises CheckpointError if there is none.
+    Returns it and a message for each damaged one passed over. Raises CheckpointError if there is
+    none.
     """
     messages: list[str] = []
     for path in reversed(checkpoint_files(run / "checkpoints")):
@@ -314,8 +325,8 @@ def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarr
 def check_free(path: Path) -> None:
     """Raise StorageError, naming the holder, if a process trains in this directory. Writes nothing.
 
-    So that a person is told at once, before torch is loaded. Where the lock cannot be read there is no run,
-    or taking the lock will tell.
+    So that a person is told at once, before torch is loaded. Where the lock cannot be read there is
+    no run, or taking the lock will tell.
     """
     with suppress(OSError), open(path / ".lock", "rb", opener=no_wait) as file:
         _flock(file, path, is_exclusive=False)
@@ -332,7 +343,8 @@ def _lock(file: BinaryIO, path: Path) -> None:
 def _flock(file: BinaryIO, path: Path, *, is_exclusive: bool) -> bool:
     """Lock a file until it is closed; the kernel frees it when the holder dies, however it dies.
 
-    Returns False where the system has no such locks. Raises StorageError if another process holds it.
+    Returns False where the system has no such locks. Raises StorageError if another process holds
+    it.
     """
     try:
         import fcntl

@@ -21,7 +21,7 @@ from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.text.counting import most_orders
 from charrnn.training import finetune, memory, recipe
-from charrnn.training.counted import check_flags, order_asked
+from charrnn.training.counting_flags import check_flags, order_asked
 from charrnn.training.naming import fresh_run
 
 NETWORK = (
@@ -62,7 +62,8 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         )
         planned = {"network": f"{filled.network} ({filled.reason})"}
         if old is not None:
-            # Into a run that is not there yet: --overwrite could remove the old one, and is not for a check.
+            # Into a run that is not there yet: --overwrite could remove the old one, and is not for
+            # a check.
             path = fresh_run(survey.name, Path("runs"))
             source = finetune.prepare(old, filled.settings, survey, path)
             vocabulary = source.vocabulary
@@ -122,7 +123,10 @@ def _training(
 
 
 def _counting(settings: Settings, vocabulary_size: int) -> dict[str, Any]:
-    """Return the sizes of a counting. Raises SettingsError for an order that CountingTrainer would refuse."""
+    """Return the sizes of a counting.
+
+    Raises SettingsError for an order that CountingTrainer would refuse.
+    """
     order_asked(settings, vocabulary_size)
     model = settings.model
     return {

@@ -1,7 +1,8 @@
-"""Training by counting: `--cell ngram`. From outside like loop.Trainer: steps, evaluations, checkpoints, signals.
+"""Training by counting: `--cell ngram`.
 
-A step counts a piece of the text. `--order auto` counts long n-grams, scores the models of all orders up to them on
-the validation text, and counts longer ones as long as the longest is the best.
+From outside like loop.Trainer: steps, evaluations, checkpoints, signals.
+A step counts a piece of the text. `--order auto` counts long n-grams, scores the models of all
+orders up to them on the validation text, and counts longer ones as long as the longest is the best.
 Nothing depends on a clock or on chance.
 """
 
@@ -14,7 +15,7 @@ import time
 import numpy as np
 
 from charrnn.config import Settings, interval
-from charrnn.errors import CheckpointError, SettingsError
+from charrnn.errors import CheckpointError
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
@@ -22,74 +23,12 @@ from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_ord
 from charrnn.text.ngram import Level, NGram
 from charrnn.training.assembly import check_validation
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
+from charrnn.training.counting_flags import order_asked
 from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 
-NOT_FOR_COUNTING = (
-    "hidden_size",
-    "num_layers",
-    "embedding_size",
-    "dropout",
-    "weight_drop",
-    "skip",
-    "tie_weights",
-    "forget_bias",
-    "budget",
-    "epochs",
-    "steps",
-    "batch_size",
-    "seq_length",
-    "checkpoint_every_chars",
-    "lr",
-    "clip",
-    "optimizer",
-    "schedule",
-    "warmup",
-    "weight_decay",
-    "ema",
-    "init_from",
-    "freeze",
-    "mix",
-    "patience",
-    "eval_every",
-    "backend",
-    "precision",
-    "watch",
-)
-
-
 SMOOTHING = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
-
-
-def check_flags(origins: dict[str, str]) -> None:
-    """Raise SettingsError for a flag that only a network has.
-
-    A preset's settings for networks are passed over.
-    """
-    for key in NOT_FOR_COUNTING:
-        origin = origins.get(key, "")
-        if origin.startswith("--") and origin != "--set":
-            raise SettingsError(
-                f"{origin} is for networks; --cell ngram counts the text once: leave it out"
-            )
-
-
-def order_asked(settings: Settings, vocabulary_size: int) -> int | None:
-    """Return the order that was asked for; None: it is to be picked.
-
-    Raises SettingsError where the alphabet is too large for it.
-    """
-    if settings.model.order == "auto":
-        return None
-    order = int(settings.model.order)
-    longest = most_orders(vocabulary_size)
-    if order > longest:
-        raise SettingsError(
-            f"--order {order}: with {vocabulary_size:,} different characters "
-            f"n-grams of at most {longest} can be counted"
-        )
-    return order
 
 
 class CountingTrainer:
@@ -241,7 +180,10 @@ class CountingTrainer:
         self.progress.step(place.step, self.plan.total_steps, chars, math.nan, None)
 
     def _is_save_due(self, saved_at: float) -> bool:
-        """Return whether --save-every, in steps or seconds, has passed since time.perf_counter() was saved_at."""
+        """Return whether --save-every, in steps or seconds, has passed.
+
+        saved_at: time.perf_counter() at the last checkpoint.
+        """
         steps, every_s = interval(self.settings.training.save_every, "--save-every")
         if steps:
             return self.place.step % steps == 0

@@ -1,7 +1,8 @@
-"""Fine-tuning (--init-from): the network and weights of an earlier model as the start of a training on another text.
+"""Fine-tuning (--init-from): an earlier model as the start of a training on another text.
 
-Its alphabet is extended by the characters that are new, parts of it may stay as they are (--freeze), and its own text
-may be mixed in (--mix). Nothing of the earlier run is needed once the new one has begun.
+Its alphabet is extended by the characters that are new, parts of it may stay as they are
+(--freeze), and its own text may be mixed in (--mix). Nothing of the earlier run is needed once the
+new one has begun.
 """
 
 from __future__ import annotations
@@ -54,7 +55,8 @@ class Source:
     def move_in(self, corpus: Corpus) -> tuple[Corpus | None, set[str]]:
         """Write into the new run, beside its corpus, what it needs of the old. Raises StorageError.
 
-        Returns the text to mix in, in the new ids, and the names, without ending, of all files of texts.
+        Returns the text to mix in, in the new ids, and the names, without ending, of all files of
+        texts.
         """
         folder = corpus.path.parent
         names = {corpus.path.stem}
@@ -87,8 +89,8 @@ def leaks(source: Source, corpus: Corpus) -> list[str]:
         held, lines = lines_held(filters, corpus.split(name), vocabulary, corpus.mode)
         if lines and held > DOUBT * lines:
             warnings.append(
-                f"{held:,} of {lines:,} lines of the {name} text seem to be in what the earlier model "
-                "learnt: scores on them flatter; with the same text, use the same --seed"
+                f"{held:,} of {lines:,} lines of the {name} text seem to be in what the earlier "
+                "model learnt: scores on them flatter; with the same text, use the same --seed"
             )
     return warnings
 
@@ -97,7 +99,8 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
     """Resolve settings, with the network of the model of --init-from, if there is one.
 
     Returns the settings, where each comes from (config.resolve), and that model.
-    Raises SettingsError where another network was asked for, CheckpointError where there is no such model.
+    Raises SettingsError where another network was asked for, CheckpointError where there is no such
+    model.
     """
     # 1. Without an earlier model
     layers = tuple(layers)
@@ -182,18 +185,19 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
 
 
 def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """Return the old model's tensors with a row for each symbol of a vocabulary that holds all of its own.
+    """Return the old model's tensors with a row for each symbol of a larger vocabulary.
 
     counts (V,): how often each old symbol occurs; q are their shares.
 
-    A new character begins as the average of the old ones: its rows of embedding and head are q's means of theirs,
-    so that its logit is q's mean of the old logits, plus a constant. For every q (Gibbs),
+    A new character begins as the average of the old ones: its rows of embedding and head are q's
+    means of theirs, so that its logit is q's mean of the old logits, plus a constant. For every q
+    (Gibbs),
 
         log sum_v exp(logit_v) >= sum_v q_v logit_v + H(q)
 
-    so that a constant of H(q) + ln(share) gives it at most `share` of the probability after any text:
-    none has to be scored to know. With q as in the text it gets about as much as that bound allows,
-    and has the less to learn.
+    so that a constant of H(q) + ln(share) gives it at most `share` of the probability after any
+    text: none has to be scored to know. With q as in the text it gets about as much as that bound
+    allows, and has the less to learn.
     """
     places = vocabulary.lookup(np.array(old.vocabulary.symbols))
     if counts.sum():
@@ -217,10 +221,10 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
 def lift_to_shares(
     old: ModelFile, vocabulary: Vocabulary, shares: np.ndarray
 ) -> list[tuple[int, float]]:
-    """Return (id, nats) for each new character that is to be learnt: what its bias lacks of its share of the text.
+    """Return (id, nats) for each new character to learn: what its bias lacks of its share.
 
-    shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of new), Adam would
-    need hundreds of steps to get there.
+    shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of
+    new), Adam would need hundreds of steps to get there.
     """
     new = np.flatnonzero(old.vocabulary.lookup(np.array(vocabulary.symbols)) < 0)
     lift = []
@@ -256,7 +260,10 @@ def frozen_tensors(settings: Settings) -> set[str]:
 
 
 def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus | None:
-    """Return the text that a resumed run mixes in, from the run's own copy. Raises CheckpointError."""
+    """Return the text that a resumed run mixes in, from the run's own copy.
+
+    Raises CheckpointError.
+    """
     if not checkpoint.model.settings.training.mix:
         return None
     fingerprint = checkpoint.meta.get("mixed")
@@ -272,7 +279,10 @@ def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus
 
 
 def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
-    """Return the text that the earlier model learnt, for --mix. Raises CheckpointError, SettingsError."""
+    """Return the text that the earlier model learnt, for --mix.
+
+    Raises CheckpointError, SettingsError.
+    """
     try:
         if old.run is None:
             raise CheckpointError("it lies in no run")
@@ -311,7 +321,7 @@ def _note(old: ModelFile, survey: Survey, settings: Settings, vocabulary: Vocabu
 
 
 def _named(old: Vocabulary, vocabulary: Vocabulary) -> str:
-    """Return `3 characters ('é' U+00E9 LATIN SMALL LETTER E WITH ACUTE, ...)`, those that are new."""
+    """Return `3 characters ('é' U+00E9 LATIN SMALL LETTER E WITH ACUTE, ...)`: the new ones."""
     known = set(old.symbols)
     added = [code for code in vocabulary.symbols if code not in known]
     if not added:

@@ -1,7 +1,8 @@
-"""A training step as one CUDA graph: recorded once, then launched whole, where every batch has the same shape.
+"""A training step as one CUDA graph, for batches of one shape: recorded once, launched whole.
 
-An RNN's step is thousands of short kernels, and a host that launches them one by one takes longer than the GPU needs
-to run them. What differs from step to step lies in tensors that stay where they are: ids, state, learning rate.
+An RNN's step is thousands of short kernels, and a host that launches them one by one takes longer
+than the GPU needs to run them. What differs from step to step lies in tensors that stay where they
+are: ids, state, learning rate.
 
 Shapes: B lanes, T characters, L layers, H hidden units.
 """
@@ -36,10 +37,11 @@ def make_step(
     device: torch.device,
     say: Say,
 ) -> Step:
-    """Return the step for a training: a graph on CUDA where shapes are static, else kernels one by one.
+    """Return the step for a training: a graph on CUDA where shapes are static.
 
     Shapes are static where a stream is computed at once, not in pieces.
-    mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on without.
+    mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on
+    without.
     """
     one_by_one = TrainStep(model, optimizer, settings)
     is_static = mode == "stream" and not settings.training.checkpoint_every_chars
@@ -96,14 +98,16 @@ class GraphedStep:
         self._state = model.zero_state(shape[0])  # (L, B, H) each, written too
         self._lr = torch.zeros((), device=device)
 
-        # What a replay writes. figures (2,): mean nats per character; gradient norm before clipping.
+        # What a replay writes. figures (2,): mean nats per character; gradient norm before
+        # clipping.
         self._gradients: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
         self._figures = torch.zeros(2, device=device)
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
         """Make the update of one batch.
 
-        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is seeded with.
+        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is
+        seeded with.
         """
         if batch.inputs.shape != self._inputs.shape or not self._record():
             return self._one_by_one(batch, state, lr, step)
@@ -130,7 +134,10 @@ class GraphedStep:
                 part.copy_(before)
 
     def _record(self) -> bool:
-        """Record the work if that was not tried yet, changing nothing. Returns whether there is a graph."""
+        """Record the work if that was not tried yet, changing nothing.
+
+        Returns whether there is a graph.
+        """
         if self._is_recorded is not None:
             return self._is_recorded
         self._lr.zero_()  # so that the runs of the warm-up change moments only
@@ -166,7 +173,8 @@ class GraphedStep:
 def _reason(error: BaseException) -> str:
     """Return an exception's message on one line.
 
-    In a function of its own: a frame that keeps an exception keeps, through its traceback, all that a step allocated.
+    In a function of its own: a frame that keeps an exception keeps, through its traceback, all that
+    a step allocated.
     """
     cause = error.__context__ or error  # a capture that cannot be ended hides what spoilt it
     return one_line(str(cause).split("\n")[0]) or type(cause).__name__

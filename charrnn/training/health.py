@@ -1,6 +1,7 @@
-"""How healthy a training is, measured at every EVERY-th step with --watch: gradients, updates, gates.
+"""How healthy a training is: gradients, updates and gates at every EVERY-th step (--watch).
 
-Measuring changes nothing: no weight, no state, no random number. What it costs is a copy of the weights, a few norms
+Measuring changes nothing: no weight, no state, no random number. What it costs is a copy of the
+weights, a few norms
 and a small part of the batch read once more: `python benchmarks/watch.py`.
 
 Shapes: T characters, B lanes, K inputs of a layer, H hidden units.
@@ -25,7 +26,8 @@ EVERY = 100
 # Of the batch, at most so many rows and characters are looked at.
 ROWS = 8
 CHARS = 32
-# A gate beyond is saturated (Karpathy et al. 2015, "Visualizing and Understanding Recurrent Networks").
+# A gate beyond is saturated (Karpathy et al. 2015, "Visualizing and Understanding Recurrent
+# Networks").
 CLOSED = 0.1
 OPEN = 0.9
 CONSTANT = 0.01  # a unit whose output stays within so narrow a range, out of 2, tells nothing
@@ -39,8 +41,8 @@ class Health:
 
     grad_norm: of each group, before clipping.
     update_ratio: of each group, norm of the update over norm of the weights; around 0.001 is usual.
-    saturated: share of the values of each gate of each layer that lie below CLOSED or above OPEN (layer0.f);
-        for an RNN, of the outputs beyond OPEN in size (layer0.h).
+    saturated: share of the values of each gate of each layer that lie below CLOSED or above OPEN
+        (layer0.f); for an RNN, of the outputs beyond OPEN in size (layer0.h).
     constant_units: of each layer, out of `units`.
     """
 
@@ -57,7 +59,7 @@ class Health:
         return {"event": "health"} | {name: getattr(self, name) for name in names}
 
     def line(self) -> str:
-        """Return a line for a person: each part's gradient and gates, and the extremes of the rest."""
+        """Return a line for a person: each part's gradient and gates, extremes of the rest."""
         norms: dict[str, float] = {}
         for name, norm in self.grad_norm.items():
             part = name.split(".")[0]
@@ -112,7 +114,10 @@ class Watch:
         return Before([parameter.detach().clone() for parameter in self._parameters], state)
 
     def after(self, before: Before, batch: Batch, norm: float, step: int) -> Health:
-        """Measure after the update. norm: of the whole gradient before clipping. step: its number, from 1."""
+        """Measure after the update.
+
+        norm: of the whole gradient before clipping. step: its number, from 1.
+        """
         # 1. Norms of gradient (clipped by now), update and weights, in one transfer
         with torch.no_grad():
             weights = [parameter.detach() for parameter in self._parameters]
@@ -151,7 +156,10 @@ class Watch:
         return {group: square**0.5 for group, square in squares.items()}
 
     def _gates(self, batch: Batch, state: State) -> tuple[dict[str, float], dict[str, int]]:
-        """Read a part of the batch once more, without dropout. Returns saturated shares and constant units."""
+        """Read a part of the batch once more, without dropout.
+
+        Returns saturated shares and constant units.
+        """
         # 1. Read
         rows = state[0].shape[1]
         device = self._model.head.bias.device

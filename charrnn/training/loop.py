@@ -1,8 +1,9 @@
-"""Batches -> weights: step, evaluate, sample, save, until the plan is over; and what happens when that fails.
+"""Batches -> weights: step, evaluate, sample, save, until the plan is over.
 
-The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation, samples, checkpoint.
-A step is a function of (weights, optimiser, carried state, step number): nothing else has to be kept for an exact
-resume, and nothing else is.
+The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation,
+samples, checkpoint.
+A step is a function of (weights, optimiser, carried state, step number): nothing else has to be
+kept for an exact resume, and nothing else is.
 """
 
 from __future__ import annotations
@@ -54,7 +55,7 @@ class Trainer:
 
         weights: begin with these instead of random ones.
         mixed: an older text for a share of each batch (--mix).
-        lift: (id, nats) by which the bias of a character rises as training begins, after the first evaluation.
+        lift: (id, nats) by which a character's bias rises at the first step.
         """
         self.settings = settings
         self.corpus = corpus
@@ -100,8 +101,9 @@ class Trainer:
     def fit(self) -> Outcome:
         """Train to the plan's end.
 
-        Raises DivergedError, StorageError, SettingsError where a GPU's memory is too small, or CheckpointError where
-        the run's copy of the text was damaged under it; the last checkpoint stays good.
+        Raises DivergedError, StorageError, SettingsError where a GPU's memory is too small, or
+        CheckpointError where the run's copy of the text was damaged under it; the last checkpoint
+        stays good.
         """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
@@ -119,7 +121,10 @@ class Trainer:
                 raise
 
     def _run(self) -> str:
-        """Train from here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
+        """Train from here to the plan's end.
+
+        Returns why it ended. Raises Diverging: go back, and run again.
+        """
         place = self.place
         is_best = self._begin()
         while not self._is_over:
@@ -155,7 +160,10 @@ class Trainer:
         return self._end(is_best)
 
     def _begin(self) -> bool:
-        """Score and keep the untrained network, if this is a new training. Returns whether it was."""
+        """Score and keep the untrained network, if this is a new training.
+
+        Returns whether it was.
+        """
         self._sampled_at = NEVER
         self._judged_at = NEVER
         is_best = False
@@ -184,9 +192,9 @@ class Trainer:
         return "stopped improving" if self._is_out_of_patience else "done"
 
     def train_step(self, batch: Batch) -> dict[str, float]:
-        """Make one optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics.
+        """Make one optimiser update, or none if loss or gradient is not finite.
 
-        Raises Diverging after a few of the latter in a row.
+        Returns the step's line of metrics. Raises Diverging after a few without update in a row.
         """
         # 1. What goes into the step
         self.pace.begin_step()
@@ -196,7 +204,7 @@ class Trainer:
         peak = (training.lr or 0.0) * recovery.lr_factor(place.rollbacks)
         rate = optim.learning_rate(place.step, self.plan, training, peak)
         if place.step == 0:
-            self._lift_new_characters()
+            self.parts.lift(self._lift)
         share = 0.0 if batch.fresh else training.state_reset or 0.0
         carried = some_emptied(self.state, len(batch.inputs), share, training.seed, place.step)
         before = watch.before(batch, carried, place.step) if watch is not None else None
@@ -234,13 +242,11 @@ class Trainer:
                 raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
 
-    def _lift_new_characters(self) -> None:
-        with torch.no_grad():
-            for index, nats in self._lift:
-                self.model.head.bias[index] += nats
-
     def _evaluate(self) -> bool:
-        """Score the validation text. Returns whether these are the best weights so far. Raises Diverging if it jumped."""
+        """Score the validation text.
+
+        Returns whether these are the best weights so far. Raises Diverging if it jumped.
+        """
         # 1. Score
         place = self.place
         with self.parts.average.in_place():
@@ -248,23 +254,10 @@ class Trainer:
         self._judge(val)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
-
         is_best = place.count_evaluation(val)
 
         # 2. Record and show
-        record = {
-            "event": "eval",
-            "step": place.step,
-            "val_nats_per_char": val.nats_per_char,
-            "val_bits_per_char": val.bits_per_char,
-            "val_chars": val.chars,
-            "train_nats_per_char": place.train_nats,
-            "best": is_best,
-            "grad_norm": place.recent.grad_norm,
-            "clip_rate": place.recent.clip_rate,
-            "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
-        }
-        self.records.log(record)
+        self.records.log_evaluation(place, val, is_best, self._ngram)
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
         news = self.parts.watch.news() if self.parts.watch is not None else None
         if news is not None:
@@ -279,7 +272,10 @@ class Trainer:
             self.progress.sampled(self.place.step, text)
 
     def _keep(self, is_best: bool, is_due: bool) -> None:
-        """Save what is due. While steps are not finite nothing is, unless it scored best. Raises Diverging."""
+        """Save what is due.
+
+        While steps are not finite nothing is, unless it scored best. Raises Diverging.
+        """
         if is_best or (is_due and not self.place.bad_steps):
             if self._judged_at != self.place.step:
                 self._judge(None)
@@ -288,7 +284,10 @@ class Trainer:
             self.records.save_best(self.place)
 
     def save(self) -> None:
-        """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""
+        """Write a checkpoint of this very moment.
+
+        Raises Diverging rather than keep numbers that are not finite.
+        """
         self.place.elapsed_s = self.pace.elapsed_s()
         self.records.save(self.place, self.plan, self.state, self._lift)
 
@@ -321,7 +320,7 @@ class Trainer:
     def _go_back(self, why: str) -> None:
         """Stand where the last good checkpoint stood, with half the learning rate, and record that.
 
-        The checkpoint is written again with the count, so that neither a kill nor a resume gives another try.
+        The checkpoint is written again with the count: no kill or resume gives another try.
         Raises DivergedError when all tries are spent; CheckpointError if a damaged text is why.
         """
         recovery.check_texts(self.corpus, self._mixed)
@@ -334,7 +333,10 @@ class Trainer:
         self.save()
 
     def _judge(self, val: Score | None) -> None:
-        """Raise Diverging if the weights are ruined. val: their validation score, if it was measured."""
+        """Raise Diverging if the weights are ruined.
+
+        val: their validation score, if it was measured.
+        """
         recovery.judge(
             self.place,
             len(self.corpus.vocabulary),
@@ -344,7 +346,7 @@ class Trainer:
         )
 
     def _too_large(self) -> str:
-        """Say what did not fit: an evaluation computes in the mode for it, a step in the mode for training."""
+        """Say what did not fit: a step (the model is in the mode for it) or an evaluation."""
         shape = None
         if self.model.training:
             shape = (self.settings.training.batch_size, self.parts.batches.longest)

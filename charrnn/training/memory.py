@@ -15,8 +15,8 @@ from charrnn.errors import SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.scoring.validation import CHUNK, LANES, MAX_SCORES
 
-# Numbers per character and hidden unit, measured (tests/training/test_memory.py): what each layer keeps
-# for its backward pass, and what one layer at a time needs beside that.
+# Numbers per character and hidden unit, measured (tests/training/test_memory.py): what each layer
+# keeps for its backward pass, and what one layer at a time needs beside that.
 KEPT_AND_WORKING = {
     ("kernel", "rnn"): (2, 2),
     ("kernel", "lstm"): (7, 7),
@@ -45,7 +45,10 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Expected:
-    """Bytes that a training takes beyond the program. weights: with gradients. optimizer: its moments."""
+    """Bytes that a training takes beyond the program.
+
+    weights: with gradients. optimizer: its moments.
+    """
 
     weights: int
     optimizer: int
@@ -82,7 +85,8 @@ def expected_memory(
     training = batch_size * piece * ((layers * kept + working) * hidden + scores)
     training += 2 * layers * batch_size * hidden * (length // piece)
 
-    # 3. Validation takes turns with training. It has no backward pass, and no more than MAX_SCORES at once.
+    # 3. Validation takes turns with training. It has no backward pass, and no more than MAX_SCORES
+    # at once.
     chars = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size)
     validation = chars * (working * hidden + scores) // 2
 
@@ -100,7 +104,10 @@ def expected_memory(
 def check_memory(
     expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device
 ) -> None:
-    """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size."""
+    """Refuse a training that cannot fit, before anything is allocated.
+
+    Raises SettingsError with a smaller size.
+    """
     free = free_memory_bytes(device)
     if free is None or expected.total <= free:
         return
@@ -117,14 +124,16 @@ def check_memory(
 def too_large(shape: tuple[int | None, int] | None, device: torch.device, is_kept: bool) -> str:
     """Return what to say when memory ran out.
 
-    shape: of the batches, at a step or its recording; None: at an evaluation. is_kept: whether there is a checkpoint.
+    shape: of the batches, at a step or its recording; None: at an evaluation. is_kept: whether
+    there is a checkpoint.
     """
     kept = "; the last checkpoint is kept" if is_kept else ""
     if shape is None:
         return f"validation does not fit the memory of {device}{kept}: try a smaller --hidden-size"
     return (
         f"batches of {shape[0]} x {shape[1]} do not fit the memory of {device}{kept}: "
-        "try a smaller --batch-size, --precision bfloat16 or, for a stream, --checkpoint-every-chars"
+        "try a smaller --batch-size, --precision bfloat16 or, for a stream, "
+        "--checkpoint-every-chars"
     )
 
 
@@ -137,7 +146,7 @@ def _copies(settings: Settings) -> int:
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Return the memory this process could still take on a device, or None where the system does not tell."""
+    """Return the memory this process could still take on a device; None: unknown."""
     if device.type == "cuda":
         free_on_gpu, _ = torch.cuda.mem_get_info(device)
         return int(free_on_gpu)

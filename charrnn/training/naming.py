@@ -32,7 +32,7 @@ def fresh_run(corpus_name: str, runs: Path) -> Path:
 
 
 def runs_of(corpus_name: str, runs: Path) -> list[Path]:
-    """Return the directories of a corpus (names, names-2, ...) that have a checkpoint, oldest first."""
+    """Return a corpus's runs (names, names-2, ...) that have a checkpoint, oldest first."""
     pattern = re.compile(re.escape(run_name(corpus_name)) + r"(-\d+)?")
     newest_files = [
         files[-1]
@@ -61,7 +61,7 @@ def run_to_resume(corpus: str | None, runs: Path) -> Path:
 
 
 def check_new(path: Path, overwrite: bool) -> None:
-    """Raise SettingsError or StorageError unless a directory is new, empty, or a run's to overwrite."""
+    """Raise SettingsError or StorageError unless a directory is new, empty, or to overwrite."""
     shown = one_line(str(path))
     if path.exists() and not path.is_dir():
         raise StorageError(f"--run {shown} is a file; name a directory")

@@ -1,7 +1,8 @@
 """Optimiser, learning-rate schedule, clipping.
 
-On the CPU everything an optimiser touches lies in one piece of memory: zeroing, the norm, clipping and the update are
-one call each. Elsewhere torch.optim does it. Both write the same checkpoint, so that a run moves between devices.
+On the CPU everything an optimiser touches lies in one piece of memory: zeroing, the norm, clipping
+and the update are one call each. Elsewhere torch.optim does it. Both write the same checkpoint, so
+that a run moves between devices.
 """
 
 from __future__ import annotations
@@ -48,7 +49,10 @@ class Optimizer(Protocol):
         ...
 
     def clip(self, threshold: float) -> float:
-        """Clip by the total norm (0: do not). Returns that norm, before clipping; if not finite, do not step."""
+        """Clip by the total norm (0: do not).
+
+        Returns that norm, before clipping; if not finite, do not step.
+        """
         ...
 
     def step(self, lr: float) -> None:
@@ -65,7 +69,7 @@ class Optimizer(Protocol):
 
 
 def make_optimizer(model: nn.Module, settings: TrainingSettings) -> Optimizer:
-    """Return AdamW (Loshchilov & Hutter 2019) or plain SGD, for a model that is already on its device.
+    """Return AdamW (Loshchilov & Hutter 2019) or plain SGD, for a model on its device.
 
     Matrices decay; biases do not.
     """
@@ -90,12 +94,13 @@ class FlatOptimizer:
         | weight_ih_l0 | weight_hh_l0 | ... | head.weight |  biases ...  |
         '------------- weight decay ----------------------'--- none -----'
 
-    From here on the model's parameters must be written in place (copy_), never replaced. Without torch.optim, whose
-    construction imports torch._dynamo: seconds of every start.
+    From here on the model's parameters must be written in place (copy_), never replaced. Without
+    torch.optim, whose construction imports torch._dynamo: seconds of every start.
     """
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
-        # 1. Where each parameter lies: matrices first. A gap stays 0: it changes no norm and no weight.
+        # 1. Where each parameter lies: matrices first. A gap stays 0: it changes no norm and no
+        # weight.
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         trained.sort(key=lambda pair: pair[1].dim() < 2)
         starts = []
@@ -204,7 +209,7 @@ class FlatOptimizer:
 
 
 class TorchOptimizer:
-    """torch.optim's AdamW or SGD, fused, for a device where kernels want each parameter in its own layout.
+    """torch.optim's AdamW or SGD, fused, for a device that wants each parameter by itself.
 
     clip_on_device and step_on_device read nothing on the host, so that a CUDA graph can hold them.
     """
@@ -245,7 +250,10 @@ class TorchOptimizer:
         self._optimizer.step()
 
     def step_on_device(self, lr: Tensor, skip: Tensor) -> None:
-        """Update with the rate in a tensor () of the device. skip (): 1.0 leaves everything as it was, 0.0 does not."""
+        """Update with the rate in a tensor () of the device.
+
+        skip (): 1.0 leaves everything as it was, 0.0 does not.
+        """
         is_captured = torch.cuda.is_available() and torch.cuda.is_current_stream_capturing()
         for group in self._optimizer.param_groups:
             group["lr"] = lr
@@ -290,8 +298,9 @@ class TorchOptimizer:
 def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
     """Clip in place: if |g| >= threshold then g <- threshold / |g| * g. Returns |g|.
 
-    Source: Algorithm 1 of Pascanu et al. 2013, "On the difficulty of training recurrent neural networks".
-    Equal to torch.nn.utils.clip_grad_norm_ up to the 1e-6 that it adds to the norm; training clips as that does.
+    Source: Algorithm 1 of Pascanu et al. 2013, "On the difficulty of training recurrent neural
+    networks". Equal to torch.nn.utils.clip_grad_norm_ up to the 1e-6 that it adds to the norm;
+    training clips as that does.
     """
     gradients = list(gradients)
     norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
@@ -302,7 +311,7 @@ def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
 
 
 def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:
-    """Move a parameter into its part of the buffers (values, gradients, moments); its values stay what they are."""
+    """Move a parameter, with its values, into its part of the buffers."""
     value, grad, *moments = (part.view(parameter.shape) for part in flat)
     value.copy_(parameter.detach())
     parameter.data = value
@@ -312,7 +321,10 @@ def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:
 
 
 def _adamw(buffers: list[Tensor], steps: Tensor, lr: float, decay: float) -> None:
-    """Update in place by what torch.optim.AdamW(fused=True) calls. buffers: values, gradients, both moments."""
+    """Update in place by what torch.optim.AdamW(fused=True) calls.
+
+    buffers: values, gradients, both moments.
+    """
     values, grads, exp_avg, exp_avg_sq = ([buffer] for buffer in buffers)
     torch._fused_adamw_(
         values,
@@ -332,7 +344,10 @@ def _adamw(buffers: list[Tensor], steps: Tensor, lr: float, decay: float) -> Non
 
 
 def _sgd(buffers: list[Tensor], lr: float, decay: float) -> None:
-    """Update p <- p - lr (g + decay p), as torch.optim.SGD: decay is coupled. buffers: values and gradients."""
+    """Update p <- p - lr (g + decay p), as torch.optim.SGD: decay is coupled.
+
+    buffers: values and gradients.
+    """
     values, grads = buffers
     if decay:
         grads = grads.add(values, alpha=decay)

@@ -20,7 +20,7 @@ MOST_NUMBER = 1e300
 
 @dataclass(frozen=True)
 class Recent:
-    """The updates since the last evaluation: their score, their gradient norms, how many were clipped."""
+    """The updates since the last evaluation: their score, gradient norms, how many were clipped."""
 
     nats: float = 0.0
     chars: int = 0
@@ -100,7 +100,10 @@ class Place:
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a training ended. reason: "done", "stopped improving", "already done" or the name of a signal."""
+    """How a training ended.
+
+    reason: "done", "stopped improving", "already done" or the name of a signal.
+    """
 
     reason: str
     place: Place
@@ -124,7 +127,10 @@ def place_to_dict(place: Place) -> dict[str, Any]:
 
 
 def place_from_dict(values: Any) -> Place:
-    """Return the place that place_to_dict wrote. Raises ValueError for anything else: a file may hold it."""
+    """Return the place that place_to_dict wrote.
+
+    Raises ValueError for anything else: a file may hold it.
+    """
     fresh = Place()
     if not isinstance(values, dict) or not isinstance(values.get("recent"), dict):
         raise ValueError("no place of a training")
@@ -134,7 +140,7 @@ def place_from_dict(values: Any) -> Place:
 
 
 def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
-    """Return the values, of the types that fresh has: counts, and finite numbers, where null is the fresh one.
+    """Return the values: counts and finite numbers, as in fresh, whose value null stands for.
 
     Raises ValueError for others.
     """
@@ -195,7 +201,7 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | Non
 
 
 def weights_sha256(tensors: dict[str, np.ndarray]) -> str:
-    """Return the SHA-256 of a model's tensors in name order, so that two trainings can be compared."""
+    """Return the SHA-256 of a model's tensors in name order, to compare two trainings."""
     digest = hashlib.sha256()
     for name in sorted(tensors):
         digest.update(np.ascontiguousarray(tensors[name]).tobytes())

@@ -121,7 +121,10 @@ class Pace:
         return True
 
     def correct(self, step: int) -> bool:
-        """Look, at an evaluation, whether the budget will be met. Returns whether the plan changed."""
+        """Look, at an evaluation, whether the budget will be met.
+
+        Returns whether the plan changed.
+        """
         last_step, last_s = self._last_look
         now_s = self.elapsed_s()
         self._last_look = (step, now_s)

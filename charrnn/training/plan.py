@@ -1,4 +1,4 @@
-"""The plan that turns a budget and durations into steps: made once, recorded, and then free of any clock.
+"""The plan that turns a budget and durations into steps: made once, and then free of clocks.
 
 Everything here is a function of what was measured elsewhere: no clock is read, nothing is written.
 """
@@ -24,9 +24,10 @@ MOST_COUNT = 1 << 53  # in a file: what a float holds exactly
 class Plan:
     """How many steps, and how often to look, save and sample. Recorded in every checkpoint.
 
-    None: not decided yet, because a budget or a duration waits for the first timed steps. From the moment that
-    everything is decided the weights depend on no clock. The schedule's progress runs from start_progress at
-    start_step to 1 at total_steps, so that a plan made anew goes on without a jump.
+    None: not decided yet, because a budget or a duration waits for the first timed steps. From the
+    moment that everything is decided the weights depend on no clock. The schedule's progress runs
+    from start_progress at start_step to 1 at total_steps, so that a plan made anew goes on without
+    a jump.
     """
 
     total_steps: int | None = None
@@ -42,7 +43,7 @@ class Plan:
         return None not in (self.total_steps, self.eval_steps, self.save_steps, self.sample_steps)
 
     def progress(self, step: int) -> float:
-        """Return the share of the schedule that lies behind, 0 to 1; 0 while the length is not decided."""
+        """Return the share of the schedule that lies behind; 0 while the length is not decided."""
         if self.total_steps is None:
             return 0.0
         span = max(1, self.total_steps - self.start_step)
@@ -52,8 +53,9 @@ class Plan:
     def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
         """Return the plan from this step on, for another length.
 
-        keep_rate: the learning rate goes on from where it is (the machine's speed has changed). Otherwise it
-        becomes what it would be had this length been asked for from the start (a person asked for more).
+        keep_rate: the learning rate goes on from where it is (the machine's speed has changed).
+        Otherwise it becomes what it would be had this length been asked for from the start (a
+        person asked for more).
         """
         progress = self.progress(step) if keep_rate else step / max(1, total_steps)
         return dataclasses.replace(
@@ -61,14 +63,17 @@ class Plan:
         )
 
     def with_interval(self, name: str, steps: float | None) -> Plan:
-        """Return the plan with another interval for "eval", "save" or "sample"; at least one step."""
+        """Return the plan with another interval for "eval", "save" or "sample"."""
         interval_steps = None if steps is None else max(1, round(steps))
         changes: dict[str, Any] = {f"{name}_steps": interval_steps}
         return dataclasses.replace(self, **changes)
 
 
 def plan_from_dict(values: Any) -> Plan:
-    """Return the plan that dataclasses.asdict was given. Raises ValueError for anything else: a file may hold it."""
+    """Return the plan that dataclasses.asdict was given.
+
+    Raises ValueError for anything else: a file may hold it.
+    """
     least = {"total_steps": 0, "eval_steps": 1, "save_steps": 1, "sample_steps": 1, "start_step": 0}
     if not isinstance(values, dict) or not set(values) <= {*least, "start_progress"}:
         raise ValueError("no plan of a training")
@@ -117,7 +122,8 @@ def decided_plan(
     """Decide everything at this step.
 
     step_s, evaluation_s: what a step and an evaluation take. left_s: of the budget.
-    How often to evaluate follows from evaluation_steps, a count of characters: machines that differ decide alike.
+    How often to evaluate follows from evaluation_steps, a count of characters: machines that differ
+    decide alike.
     """
 
     def steps_between(name: str, total: int) -> float:
@@ -187,8 +193,9 @@ def extended_plan(
     elapsed_s: float,
     evaluation_steps: float = 0.0,
 ) -> Plan:
-    """Return the plan of a resumed run that was asked to go on for longer. A budget goes on at the pace so far.
+    """Return the plan of a resumed run that was asked to go on for longer.
 
+    A budget goes on at the pace so far.
     Raises SettingsError if what is asked for is no longer.
     """
     total = first_plan(settings, steps_per_epoch).total_steps
@@ -212,9 +219,10 @@ def extended_plan(
 
 
 def _usual_interval(name: str, total: int, evaluation_steps: float) -> int:
-    """Return the steps between two evaluations, checkpoints or samples of a run of so many, if nobody said.
+    """Return the steps between two evaluations, checkpoints or samples, if nobody said.
 
-    Evaluations get their share of the run's work, the first and the last included, but a few are always made.
+    Evaluations get their share of the run's work, the first and the last included, but a few are
+    always made.
     """
     usual = max(1, total // TIMES[name])
     if name != "eval" or not evaluation_steps:

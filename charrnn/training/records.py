@@ -1,4 +1,4 @@
-"""What a training leaves in its run directory: checkpoints, the best weights, samples, lines of metrics."""
+"""What a training leaves in its run: checkpoints, the best weights, samples, metrics."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 from charrnn.config import Settings
 from charrnn.machine import runtime
 from charrnn.model.recurrent import State
+from charrnn.scoring.counting import Baseline
+from charrnn.scoring.score import Score
 from charrnn.text.corpus import Corpus
 from charrnn.training import recovery
 from charrnn.training.assembly import Parts, to_numpy
@@ -96,6 +98,25 @@ class Records:
 
     def log(self, record: dict[str, Any]) -> None:
         """Write a line of metrics."""
+        self._run.log(record)
+
+    def log_evaluation(
+        self, place: Place, val: Score, is_best: bool, ngram: Baseline | None
+    ) -> None:
+        """Write a line of metrics for an evaluation. ngram: the score to beat, if there is one."""
+        recent = place.recent
+        record = {
+            "event": "eval",
+            "step": place.step,
+            "val_nats_per_char": val.nats_per_char,
+            "val_bits_per_char": val.bits_per_char,
+            "val_chars": val.chars,
+            "train_nats_per_char": place.train_nats,
+            "best": is_best,
+            "grad_norm": recent.grad_norm,
+            "clip_rate": recent.clip_rate,
+            "ngram_nats_per_char": None if ngram is None else ngram.score.nats_per_char,
+        }
         self._run.log(record)
 
     def log_plan(self, step: int, plan: Plan) -> None:

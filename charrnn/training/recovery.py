@@ -1,6 +1,7 @@
-"""When a training diverges: back to its last good checkpoint with half the learning rate, a few times, then the end.
+"""When a training diverges: back to its last good checkpoint with half the learning rate.
 
-A step whose loss or gradient is not finite is skipped (step.py); what is here begins where skipping does not help.
+A step whose loss or gradient is not finite is skipped (step.py); what is here begins where skipping
+does not help.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ MOST_ROLLBACKS = 3
 
 
 class Diverging(Exception):
-    """The weights are ruined, or about to be; the last checkpoint is not. Says how it was noticed."""
+    """The weights are ruined, or about to be; the last checkpoint is not.
+
+    Says how it was noticed.
+    """
 
 
 @dataclass(frozen=True)
@@ -55,7 +59,7 @@ def judge(
     score_learnt: Callable[[], Score],
     score_validation: Callable[[], Score],
 ) -> None:
-    """Raise Diverging if the weights have become much worse on what they have just learnt and on validation.
+    """Raise Diverging if the weights are much worse on what they just learnt and on validation.
 
     Only both together are a divergence: a network that learns a text by heart is worse on
     validation alone, and a batch may be unlike the rest.
@@ -79,7 +83,7 @@ def judge(
 
 
 def check_finite(tensors: Mapping[str, np.ndarray]) -> None:
-    """Raise Diverging if any number is not finite: such weights, moments or states are never written."""
+    """Raise Diverging if any number is not finite: such numbers are never written."""
     for name, value in tensors.items():
         if not np.isfinite(value).all():
             raise Diverging(f"{name.removeprefix('model.')} is no longer finite")

@@ -1,4 +1,4 @@
-"""What a resume goes on with: the newest checkpoint, its settings, its text; and whether it is exact."""
+"""What a resume goes on with: checkpoint, settings, text; and whether it is exact."""
 
 from __future__ import annotations
 
@@ -27,7 +27,8 @@ Layers = Iterable[tuple[str, Mapping[str, Any]]]
 class NewestCheckpoint:
     """The newest good checkpoint of a run, read once.
 
-    It is read before the run's lock is taken: a directory that is no run is left as it is, without even a lock.
+    It is read before the run's lock is taken: a directory that is no run is left as it is, without
+    even a lock.
     """
 
     def __init__(self, run: Path) -> None:
@@ -37,7 +38,7 @@ class NewestCheckpoint:
         self._checkpoint, self._messages = load_newest(run)
 
     def locked(self) -> tuple[Checkpoint, list[str]]:
-        """Return the checkpoint, now that nobody else can write, and a message for each damaged one.
+        """Return the checkpoint, now that nobody else can write, and warnings of damaged ones.
 
         It is read again only if somebody wrote between the reading and the lock.
         """

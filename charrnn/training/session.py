@@ -1,4 +1,4 @@
-"""From what a person asked to a finished run: a new training or one resumed, its directory, its signals, its end."""
+"""From what a person asked to a finished run: a new training or one resumed, and its signals."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from charrnn.text import corpus as corpora
 from charrnn.text import doctor
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.checkpoint import RunDirectory
-from charrnn.training.counted import CountingTrainer, check_flags
+from charrnn.training.counted import CountingTrainer
+from charrnn.training.counting_flags import check_flags
 from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.loop import Trainer
 from charrnn.training.naming import check_new, fresh_run, run_name, run_to_resume
@@ -247,7 +248,8 @@ def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
 def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
     """Let the first signal finish the step and save, and the second leave at once.
 
-    Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay so.
+    Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay
+    so.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -303,7 +305,7 @@ def _say_network(
 
 
 def _say_surroundings(trainer: Trainer, is_verbose: bool, progress: Progress) -> None:
-    """Say what a training runs on and the memory it will take, if asked; large activations unasked."""
+    """Say what a training runs on and its memory, if asked; large activations unasked."""
     parts = trainer.parts
     memory = parts.expected_memory
     piece = trainer.settings.training.checkpoint_every_chars

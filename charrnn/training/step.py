@@ -1,5 +1,6 @@
-"""One training step: forward, loss, backward, clip, check, update. It knows nothing of the loop around it.
+"""One training step: forward, loss, backward, clip, check, update.
 
+It knows nothing of the loop around it.
 Shapes: B rows of a batch, T characters, L layers, H hidden units.
 """
 
@@ -38,7 +39,7 @@ class Stepped(NamedTuple):
 
 
 class Step(Protocol):
-    """Makes one update from a batch, the state carried into it, a learning rate and the step's number."""
+    """Makes one update: from a batch, the carried state, a learning rate, the step's number."""
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped: ...
 
@@ -56,7 +57,8 @@ class TrainStep:
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
         """Make the update of one batch.
 
-        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is seeded with.
+        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is
+        seeded with.
         """
         device = self.model.head.bias.device
         before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
@@ -74,12 +76,14 @@ class TrainStep:
     def _backward(
         self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int
     ) -> tuple[float, State]:
-        """Compute the gradients of the mean nats per character. Returns that mean and the last state.
+        """Compute the gradients of the mean nats per character.
 
+        Returns that mean and the last state.
         inputs, targets (B, T); state (L, B, H) each.
 
-        With pieces, a forward pass keeps only the states between them; then each piece, from the last, is computed
-        again and its backward pass hands the gradient of its state to the one before.
+        With pieces, a forward pass keeps only the states between them; then each piece, from the
+        last, is computed again and its backward pass hands the gradient of its state to the one
+        before.
         Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". By hand, since
         torch.utils.checkpoint imports torch._dynamo, a second of every start.
         """
@@ -92,7 +96,8 @@ class TrainStep:
                 self._seed_dropout(step, k)
                 states.append(self.model.advance(piece, states[-1]))
 
-        # 2. Backward, from the last piece to the first. d_state: gradient of the state behind a piece.
+        # 2. Backward, from the last piece to the first. d_state: gradient of the state behind a
+        # piece.
         losses = []
         last = state
         d_state: State | None = None
@@ -117,9 +122,11 @@ class TrainStep:
         step: int,
         piece: int,
     ) -> tuple[Tensor, State]:
-        """Add a piece's gradients to those there are. d_after: of its last state, from the piece behind it.
+        """Add a piece's gradients to those there are.
 
-        Returns its share of the loss and its last state, both without their graph: that is freed here.
+        d_after: of its last state, from the piece behind it.
+        Returns its share of the loss and its last state, both without their graph: that is freed
+        here.
         """
         nats, after = self._nats(ids, targets, state, step, piece)
         loss = nats / chars
