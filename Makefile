@@ -16,6 +16,7 @@ test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
 check: $(VENV)/.installed-dev  ## lint, format, types and the fast tests
 	$(VENV)/bin/ruff check .
 	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/clang-format --dry-run --Werror $(KERNEL)
 	$(VENV)/bin/mypy
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not medium"
 

@@ -1,10 +1,13 @@
-"""Counting, sampling from counts and verbatim runs: charrnn beside the plain way, interleaved in one process.
+"""Counting, sampling from counts and verbatim runs: charrnn beside the plain way, interleaved.
 
-    python benchmarks/counting.py [TEXT]          ratios, medians of 5 rounds; TEXT: any file (default: Python's own library)
-    python benchmarks/counting.py --large TEXT    the whole command on a large text: seconds and peak memory
+    python benchmarks/counting.py [TEXT]          ratios, medians of 5 rounds; TEXT: any file
+                                                  (default: Python's own library)
+    python benchmarks/counting.py --large TEXT    the whole command on a large text: seconds and
+                                                  peak memory
 
-The plain way is what a person writes in an evening: dictionaries of slices for n-grams (Witten-Bell, whose formula is the
-shorter), sets of slices and bisection for the longest run. Both count, score and find the same, which is checked.
+The plain way is what a person writes in an evening: dictionaries of slices for n-grams
+(Witten-Bell, whose formula is the shorter), sets of slices and bisection for the longest run. Both
+count, score and find the same, which is checked.
 """
 
 from __future__ import annotations
@@ -19,7 +22,9 @@ import sysconfig
 import tempfile
 import time
 from collections import defaultdict
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
 
@@ -31,10 +36,18 @@ from charrnn.text.counting import count
 from charrnn.text.matching import longest_run
 from charrnn.text.vocabulary import Vocabulary
 
-ORDER, ROUNDS, CHARS, DRAWN, SCORED = 5, 5, 1_000_000, 10_000, 20_000
+ORDER = 5
+ROUNDS = 5
+CHARS = 1_000_000
+DRAWN = 10_000
+SCORED = 20_000
+PIECE = 500  # characters of a piece whose longest run is looked for
+
+Levels = list[dict[str, dict[str, int]]]  # by length of the context: context -> next -> count
+Result = TypeVar("Result")
 
 
-def plain_counts(text: str) -> list[dict[str, dict[str, int]]]:
+def plain_counts(text: str) -> Levels:
     levels = []
     for n in range(1, ORDER + 1):
         following: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
@@ -44,73 +57,111 @@ def plain_counts(text: str) -> list[dict[str, dict[str, int]]]:
     return levels
 
 
-def plain_distribution(levels: list[dict[str, dict[str, int]]], context: str, alphabet: str) -> list[float]:
-    found = [1 / len(alphabet)] * len(alphabet)
+def plain_distribution(levels: Levels, context: str, alphabet: str) -> list[float]:
+    probabilities = [1 / len(alphabet)] * len(alphabet)
     for n, following in enumerate(levels):
-        if n > len(context) or not (seen := following.get(context[len(context) - n :])):
+        if n > len(context):
+            break
+        seen = following.get(context[len(context) - n :])
+        if not seen:
             break
         whole = sum(seen.values()) + len(seen)
-        found = [(seen.get(char, 0) + len(seen) * p) / whole for char, p in zip(alphabet, found, strict=True)]
-    return found
+        lower = zip(alphabet, probabilities, strict=True)
+        probabilities = [(seen.get(char, 0) + len(seen) * p) / whole for char, p in lower]
+    return probabilities
 
 
-def plain_score(levels: list[dict[str, dict[str, int]]], text: str, alphabet: str) -> float:
-    found = (plain_distribution(levels, text[max(0, i - ORDER + 1) : i], alphabet) for i in range(len(text)))
-    return -sum(math.log(each[alphabet.index(char)]) for each, char in zip(found, text, strict=True))
+def plain_score(levels: Levels, text: str, alphabet: str) -> float:
+    nats = 0.0
+    for i, char in enumerate(text):
+        context = text[max(0, i - ORDER + 1) : i]
+        probabilities = plain_distribution(levels, context, alphabet)
+        nats -= math.log(probabilities[alphabet.index(char)])
+    return nats
 
 
-def plain_sample(levels: list[dict[str, dict[str, int]]], alphabet: str, length: int) -> str:
-    random, text = np.random.default_rng(1), ""
+def plain_sample(levels: Levels, alphabet: str, length: int) -> str:
+    random = np.random.default_rng(1)
+    text = ""
     for _ in range(length):
-        text += random.choice(list(alphabet), p=plain_distribution(levels, text[-ORDER + 1 :], alphabet))
+        probabilities = plain_distribution(levels, text[-ORDER + 1 :], alphabet)
+        text += random.choice(list(alphabet), p=probabilities)
     return text
 
 
 def plain_longest(pieces: list[str], text: str) -> int:
-    low, high = 0, max(map(len, pieces)) + 1
+    low = 0
+    high = max(map(len, pieces)) + 1
     while low + 1 < high:
         length = (low + high) // 2
         windows = {text[i : i + length] for i in range(len(text) - length + 1)}
-        is_there = any(piece[i : i + length] in windows for piece in pieces for i in range(len(piece) - length + 1))
-        low, high = (length, high) if is_there else (low, length)
+        is_there = any(
+            piece[i : i + length] in windows
+            for piece in pieces
+            for i in range(len(piece) - length + 1)
+        )
+        if is_there:
+            low = length
+        else:
+            high = length
     return low
 
 
-def timed(function, *arguments):
+def timed(function: Callable[..., Result], *arguments: object) -> tuple[Result, float]:
     began = time.perf_counter()
     return function(*arguments), time.perf_counter() - began
 
 
 def compare(path: Path | None) -> None:
-    stdlib = Path(sysconfig.get_paths()["stdlib"])
-    data = path.read_bytes() if path else b"".join(file.read_bytes() for file in sorted(stdlib.glob("*.py")))
+    """Print the seconds of both ways."""
+    # 1. The text, half to count and half to score.
+    if path:
+        data = path.read_bytes()
+    else:
+        files = sorted(Path(sysconfig.get_paths()["stdlib"]).glob("*.py"))
+        data = b"".join(file.read_bytes() for file in files)
     text = data.decode("utf-8", "ignore")[: 2 * CHARS]
     vocabulary = Vocabulary("char", tuple(sorted(set(map(ord, text)))))
     alphabet = "".join(map(chr, vocabulary.symbols))
-    train, held_out = text[: len(text) // 2], text[len(text) // 2 :]
-    ids, held_ids = (vocabulary.encode(part).astype(np.uint8) for part in (train, held_out))
-    print(f"{len(train):,} characters to count, {len(vocabulary)} distinct; medians of {ROUNDS} rounds\n")
+    train = text[: len(text) // 2]
+    held_out = text[len(text) // 2 :]
+    pieces = [held_out[at : at + PIECE] for at in range(0, 200 * PIECE, PIECE)]
+    ids = vocabulary.encode(train).astype(np.uint8)
+    scored_ids = vocabulary.encode(held_out).astype(np.uint8)[:SCORED]
+    print(
+        f"{len(train):,} characters to count, {len(vocabulary)} distinct; "
+        f"medians of {ROUNDS} rounds\n"
+    )
+
+    # 2. The rounds: charrnn's seconds, then those of the plain way.
+    settings = Settings().with_values("model", cell="ngram", smoothing="witten-bell")
+    decoding = Decoding(temperature=1.0)
     times: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for number in range(ROUNDS):
         model, ours = timed(count, ids, len(vocabulary), ORDER, None, "witten-bell")
         levels, theirs = timed(plain_counts, train)
         times[f"count n-grams of 1 to {ORDER} characters"].append((ours, theirs))
-        settings = Settings().with_values("model", cell="ngram", smoothing="witten-bell")
+
         file = ModelFile(Path("none"), settings, vocabulary, "stream", 0, model.tensors(), {})
-        sampler = Sampler(file)
-        stream = sampler.stream(length=DRAWN, decoding=Decoding(temperature=1.0), seed=number)
-        _, ours = timed(lambda stream: b"".join(stream), stream)
+        stream = Sampler(file).stream(length=DRAWN, decoding=decoding, seed=number)
+        _, ours = timed(b"".join, stream)
         _, theirs = timed(plain_sample, levels, alphabet, DRAWN)
         times[f"draw {DRAWN:,} characters"].append((ours, theirs))
-        cost, ours = timed(lambda model=model: float(-np.log(model.probabilities(held_ids[:SCORED])).sum()))
-        plain, theirs = timed(plain_score, levels, held_out[:SCORED], alphabet)
-        assert abs(cost / plain - 1) < 1e-9, (cost, plain)
+
+        began = time.perf_counter()
+        nats = float(-np.log(model.probabilities(scored_ids)).sum())
+        ours = time.perf_counter() - began
+        plain_nats, theirs = timed(plain_score, levels, held_out[:SCORED], alphabet)
+        assert abs(nats / plain_nats - 1) < 1e-9, (nats, plain_nats)
         times[f"score {SCORED:,} characters"].append((ours, theirs))
-        pieces = [held_out[at : at + 500] for at in range(0, 100_000, 500)]
-        run, ours = timed(longest_run, [vocabulary.encode(piece).astype(np.uint8) for piece in pieces], ids)
-        found, theirs = timed(plain_longest, pieces, train)
-        assert (run.length if run else 0) == found
-        times["longest verbatim run of 200 pieces of 500 characters"].append((ours, theirs))
+
+        encoded = [vocabulary.encode(piece).astype(np.uint8) for piece in pieces]
+        run, ours = timed(longest_run, encoded, ids)
+        length, theirs = timed(plain_longest, pieces, train)
+        assert (run.length if run else 0) == length
+        times[f"longest verbatim run of 200 pieces of {PIECE} characters"].append((ours, theirs))
+
+    # 3. The table.
     print(f"{'':54} {'charrnn':>9} {'plain':>9} {'ratio':>7}")
     for name, rounds in times.items():
         ours, theirs = (statistics.median(column) for column in zip(*rounds, strict=True))
@@ -119,20 +170,32 @@ def compare(path: Path | None) -> None:
 
 
 def large(path: Path) -> None:
+    """Print the seconds and the peak memory of the whole command on a large text."""
     for order in ("5", "auto"):
         with tempfile.TemporaryDirectory() as folder:
-            command = [sys.executable, "-m", "charrnn", "train", str(path.resolve()), "--cell", "ngram", "--order", order,
-                       "--run", f"{folder}/run", "--quiet", "--json"]  # fmt: skip
-            done, seconds = timed(
-                lambda command=command: subprocess.run(command, capture_output=True, text=True, check=True)
-            )
+            command = [sys.executable, "-m", "charrnn", "train", str(path.resolve())]
+            command += ["--cell", "ngram", "--order", order, "--run", f"{folder}/run"]
+            command += ["--quiet", "--json"]
+            began = time.perf_counter()
+            result = subprocess.run(command, capture_output=True, text=True, check=True)
+            seconds = time.perf_counter() - began
             peak = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss / 1e3
-            print(f"--order {order}: {seconds:.1f} s, {peak:,.0f} MB at most so far; {done.stdout.strip()[:400]}")
+            output = result.stdout.strip()[:400]
+            print(f"--order {order}: {seconds:.1f} s, {peak:,.0f} MB at most so far; {output}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("text", nargs="?", type=Path)
+    parser.add_argument("--large", action="store_true")
+    options = parser.parse_args()
+    if options.large:
+        large(options.text)
+    else:
+        compare(options.text)
 
 
 if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("text", nargs="?", type=Path)
-    parser.add_argument("--large", action="store_true")
-    asked = parser.parse_args()
-    large(asked.text) if asked.large else compare(asked.text)
+    main()

@@ -1,9 +1,10 @@
-"""Training on a GPU: charrnn's step beside a plain loop over nn.LSTM or nn.GRU, and the batch size at which each saturates.
+"""Training on a GPU: charrnn's step beside a plain loop over nn.LSTM or nn.GRU.
 
     python benchmarks/gpu.py [--quick]
 
-A contender's batches double from 32 lanes of 50 characters until that gains less than 10 %. "in kernels" is the share of
-the wall clock in which the GPU ran kernels (torch.profiler). Not cuda.py: torch would import that for NVIDIA's package.
+It looks for the batch size at which each saturates: a contender's batches double from 32 lanes of
+50 characters until that gains less than 10 %. "in kernels" is the share of the wall clock in which
+the GPU ran kernels (torch.profiler). Not cuda.py: torch would import that for NVIDIA's package.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F
-from torch import nn
+from torch import Tensor, nn
 from torch.profiler import ProfilerActivity, profile
 
 from charrnn.config import RuntimeSettings, Settings
@@ -27,26 +28,39 @@ from charrnn.training.graph import make_step
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 
-T, V, LR, CLIP, GAIN = 50, 65, 1e-3, 1.0, 1.1
+T = 50  # characters of a window
+V = 65  # vocabulary
+LR = 1e-3
+CLIP = 1.0
+GAIN = 1.1  # of a doubled batch, below which it has saturated
 BATCHES = [32 << k for k in range(8)]  # 32 ... 4096
 DEVICE = torch.device("cuda:0")
 
+Step = Callable[[], None]
+
 
 class Plain(nn.Module):
+    """The tutorial's network."""
+
     def __init__(self, cell: str, layers: int, hidden: int) -> None:
         super().__init__()
+        recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
         self.embedding = nn.Embedding(V, hidden)
-        self.recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell](hidden, hidden, layers, batch_first=True)
+        self.recurrent = recurrent(hidden, hidden, layers, batch_first=True)
         self.head = nn.Linear(hidden, V)
 
-    def forward(self, ids, state):
+    def forward(self, ids: Tensor, state):
         outputs, state = self.recurrent(self.embedding(ids), state)
         return self.head(outputs), state
 
 
-def plain(cell: str, layers: int, hidden: int, lanes: int) -> Callable[[], None]:
+def plain(cell: str, layers: int, hidden: int, lanes: int) -> Step:
+    """Return the step of a plain loop with Adam."""
+    runtime.prepare(RuntimeSettings(device="cuda:0"))
     model = Plain(cell, layers, hidden).to(DEVICE)
-    optimizer, ids, state = torch.optim.Adam(model.parameters(), LR), torch.randint(V, (lanes, T + 1)), None
+    optimizer = torch.optim.Adam(model.parameters(), LR)
+    ids = torch.randint(V, (lanes, T + 1))
+    state = None
 
     def step() -> None:
         nonlocal state
@@ -57,24 +71,33 @@ def plain(cell: str, layers: int, hidden: int, lanes: int) -> Callable[[], None]
         nn.utils.clip_grad_norm_(model.parameters(), CLIP)
         optimizer.step()
         loss.item()
-        state = tuple(part.detach() for part in after) if cell == "lstm" else after.detach()
+        if cell == "lstm":
+            state = tuple(part.detach() for part in after)
+        else:
+            state = after.detach()
 
     return step
 
 
-def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool) -> Callable[[], None]:
+def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool) -> Step:
+    """Return charrnn's step."""
     runtime.prepare(RuntimeSettings(device="cuda:0", precision=precision))
-    sized = {"cell": cell, "hidden_size": hidden, "num_layers": layers, "embedding_size": hidden, "dropout": 0.0}
-    settings = Settings().with_values("model", **sized)
+    settings = Settings().with_values(
+        "model",
+        cell=cell,
+        hidden_size=hidden,
+        num_layers=layers,
+        embedding_size=hidden,
+        dropout=0.0,
+    )
     settings = settings.with_values("training", batch_size=lanes, seq_length=T, clip=CLIP)
     model = CharModel(settings.model, V, "torch", precision).to(DEVICE)
-    optimizer, ids, state = (
-        make_optimizer(model, settings.training),
-        torch.randint(V, (lanes, T + 1)),
-        model.zero_state(lanes),
-    )
+    optimizer = make_optimizer(model, settings.training)
+    ids = torch.randint(V, (lanes, T + 1))
+    state = model.zero_state(lanes)
     batch = Batch(ids[:, :-1], ids[:, 1:], fresh=False)
-    update, numbers = TrainStep(model, optimizer, settings), itertools.count()
+    numbers = itertools.count()
+    update = TrainStep(model, optimizer, settings)
     if by_graph:
         update = make_step(model, optimizer, settings, "stream", DEVICE, print)
 
@@ -85,8 +108,8 @@ def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_gra
     return step
 
 
-CONTENDERS: dict[str, Callable[..., Callable[[], None]]] = {
-    "plain nn loop, Adam": lambda *size: (runtime.prepare(RuntimeSettings(device="cuda:0")), plain(*size))[1],
+CONTENDERS: dict[str, Callable[..., Step]] = {
+    "plain nn loop, Adam": plain,
     "charrnn, step by step": lambda *size: ours(*size, "float32", False),
     "charrnn, graph": lambda *size: ours(*size, "float32", True),
     "charrnn, graph, tf32": lambda *size: ours(*size, "tf32", True),
@@ -94,41 +117,59 @@ CONTENDERS: dict[str, Callable[..., Callable[[], None]]] = {
 }
 
 
-def step_s(step: Callable[[], None], least_s: float) -> float:
-    """Seconds a step takes, over at least so many seconds. Every step ends with a look at its loss."""
+def step_s(step: Step, least_s: float) -> float:
+    """Return the seconds of a step, over at least so many seconds.
+
+    Every step ends with a look at its loss, so the GPU has finished it.
+    """
     for _ in range(5):
         step()
     began = time.perf_counter()
-    for steps in itertools.count(1):
+    steps = 0
+    while steps < 10 or time.perf_counter() - began <= least_s:
         step()
-        if steps >= 10 and time.perf_counter() - began > least_s:
-            return (time.perf_counter() - began) / steps
+        steps += 1
+    return (time.perf_counter() - began) / steps
 
 
-def kernel_share(step: Callable[[], None], steps: int = 20) -> float:
+def kernel_share(step: Step, steps: int = 20) -> float:
+    """Return the share of the wall clock in which the GPU ran kernels."""
     with profile(activities=[ProfilerActivity.CUDA]) as profiled:
         began = time.perf_counter()
         for _ in range(steps):
             step()
         torch.cuda.synchronize()
         taken_s = time.perf_counter() - began
-    on_gpu = (event for event in profiled.events() if event.device_type == torch.autograd.DeviceType.CUDA)
-    return sum(event.time_range.elapsed_us() for event in on_gpu if not event.name.startswith("Mem")) / 1e6 / taken_s
+    kernels_us = sum(
+        event.time_range.elapsed_us()
+        for event in profiled.events()
+        if event.device_type == torch.autograd.DeviceType.CUDA and not event.name.startswith("Mem")
+    )
+    return kernels_us / 1e6 / taken_s
 
 
 def measure(name: str, size: tuple[str, int, int], least_s: float) -> str:
-    """Characters per second at the first batch size and at the one that saturates."""
-    first = best = lanes_at_best = share = 0.0
+    """Return the characters a second at the first batch size and at the one that saturates."""
+    first = 0.0
+    best = 0.0
+    lanes_at_best = 0
+    share = 0.0
     try:
         for lanes in BATCHES:
             step = CONTENDERS[name](*size, lanes)
             speed = lanes * T / step_s(step, least_s)
             if speed < GAIN * best:
                 break
-            first, best, lanes_at_best, share = first or speed, speed, lanes, kernel_share(step)
+            first = first or speed
+            best = speed
+            lanes_at_best = lanes
+            share = kernel_share(step)
     except (SettingsError, torch.OutOfMemoryError) as error:
         print(f"  {name}: {str(error).splitlines()[0]}")
-    return f"{first:>12,.0f} at {BATCHES[0]}; {best:>13,.0f} at {lanes_at_best:>4}, {share:4.0%} in kernels"
+    return (
+        f"{first:>12,.0f} at {BATCHES[0]}; {best:>13,.0f} at {lanes_at_best:>4}, "
+        f"{share:4.0%} in kernels"
+    )
 
 
 def main() -> None:
@@ -136,13 +177,13 @@ def main() -> None:
     if not torch.cuda.is_available():
         print("no CUDA device here: nothing to measure")
         return
-    print(
-        f"{torch.cuda.get_device_name(DEVICE)}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; chars/s"
-    )
+    name = torch.cuda.get_device_name(DEVICE)
+    print(f"{name}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; chars/s")
     for cell, (layers, hidden) in itertools.product(("lstm", "gru"), ((2, 128), (3, 512))):
         print(f"{cell} {layers} x {hidden}, T={T}, V={V}")
         for name in CONTENDERS:
-            print(f"  {name:26} {measure(name, (cell, layers, hidden), least_s)}", flush=True)
+            result = measure(name, (cell, layers, hidden), least_s)
+            print(f"  {name:26} {result}", flush=True)
 
 
 if __name__ == "__main__":

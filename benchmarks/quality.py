@@ -1,97 +1,151 @@
-"""Rerun a row of benchmarks/results.md: train as it says, score as it says, print the row as it came out here.
+"""Train and score a row of the record again, and append what came out to benchmarks/results.jsonl.
 
-    python benchmarks/quality.py                                   # the rows there are
-    python benchmarks/quality.py shakespeare-20m --text tinyshakespeare.txt [--threads 2] [--device cpu]
+    python benchmarks/quality.py                                    # list the rows
+    python benchmarks/quality.py shakespeare-20m --text tinyshakespeare.txt
+    python benchmarks/page.py --write                               # print the record as a page
 
-Texts are not part of the project: --text names the file (rows of the shipped names need none), and the SHA-256 in the row
-says whether it is the same. A row can be appended to results.md as it is printed, whatever came out.
+Texts are not part of the project: --text names the file. Rows of the shipped names need none. The
+SHA-256 in the record says whether a text is the same.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import platform
 import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
+from page import RECORD
 
 
 class Row(NamedTuple):
-    """Arguments of charrnn train (after the text) and of charrnn eval."""
+    """A text, the options of charrnn train after it, and those of charrnn eval."""
 
+    text: str
     train: str
     score: str
 
 
 STREAM = "--mode stream --split 0.9,0.1"
 WINDOWS = "--split val --protocol windowed --window 256"
-ROWS = {"names": Row("", "--split val"), "names-1m": Row("--budget 1m", "--split val")}
+CACHE = "--split val --cache 2000"
+ROWS = {
+    "names": Row("names", "", "--split val"),
+    "names-1m": Row("names", "--budget 1m", "--split val"),
+}
 for budget in ("1m", "3m", "5m", "20m", "1h"):
-    ROWS[f"shakespeare-{budget}"] = Row(f"--config shakespeare --budget {budget}", WINDOWS)
-    ROWS[f"latex-{budget}"] = ROWS[f"c-{budget}"] = Row(f"{STREAM} --budget {budget}", "--split val --cache 2000")
-HEAD = (
-    "| row | command | score | commit | text (sha256) | parameters | seconds | machine | nats/char (95 %) "
-    "| best n-gram | gain in bits |"
-)
+    ROWS |= {
+        f"shakespeare-{budget}": Row(
+            "Shakespeare", f"--config shakespeare --budget {budget}", WINDOWS
+        ),
+        f"latex-{budget}": Row("LaTeX", f"{STREAM} --budget {budget}", CACHE),
+        f"c-{budget}": Row("C", f"{STREAM} --budget {budget}", CACHE),
+    }
 
 
-def charrnn(*arguments: str) -> dict:
-    done = subprocess.run(
-        [sys.executable, "-m", "charrnn", *arguments, "--json"], stdout=subprocess.PIPE, text=True, check=True
-    )
-    return json.loads(done.stdout.splitlines()[-1])
+def charrnn(*arguments: str) -> dict[str, Any]:
+    """Run a command of charrnn and return the last object it prints."""
+    command = [sys.executable, "-m", "charrnn", *arguments, "--json"]
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
 def machine() -> str:
-    """The processors or the GPU that it ran on, and torch's version."""
+    """Return the name of the processor and torch's version."""
     name = platform.processor() or platform.machine()
-    for line in Path("/proc/cpuinfo").read_text().splitlines() if Path("/proc/cpuinfo").exists() else ():
-        if line.startswith("model name"):
-            name = line.partition(":")[2].strip()
-            break
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith("model name"):
+                name = line.partition(":")[2].strip()
+                break
     return f"{name}, torch {torch.__version__}"
 
 
+def commit() -> str:
+    """Return the commit that is checked out, marked when files differ from it."""
+    command = ["git", "describe", "--always", "--dirty"]
+    place = Path(__file__).parent
+    return subprocess.run(command, capture_output=True, text=True, cwd=place).stdout.strip()
+
+
+def records(
+    name: str,
+    trained: dict[str, Any],
+    scored: dict[str, Any],
+    *,
+    version: str,
+    place: str,
+    note: str,
+) -> list[dict[str, Any]]:
+    """Return the lines of the record: one for the plain score, one for the score with a cache."""
+    row = ROWS[name]
+    ngram_bits = scored["baselines"]["ngram"]
+    scores = [(scored["protocol"], scored)]
+    if scored["cache"]:
+        scores.append((f"{scored['protocol']}, with a cache", scored["cache"]))
+    return [
+        {
+            "suite": "rows",
+            "row": name,
+            "text": row.text,
+            "text_sha256": scored["data"]["sha256"][:12],
+            "train": row.train,
+            "eval": row.score,
+            "protocol": protocol,
+            "chars": scored["chars"],
+            "commit": version,
+            "parameters": trained["parameters"],
+            "seconds": round(trained["elapsed_s"]),
+            "machine": place,
+            "nats_per_char": round(score["nats_per_char"], 4),
+            "interval": [round(bound, 3) for bound in score["interval"]["nats_per_char"]],
+            "ngram_order": scored["ngram"]["order"],
+            "ngram_nats_per_char": round(ngram_bits * math.log(2), 4),
+            "gain": round(score["gain_over_ngram"]["bits_per_char"] / ngram_bits, 4),
+            "note": note,
+        }
+        for protocol, score in scores
+    ]
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("row", nargs="?", choices=[*ROWS, []], default=[])
     parser.add_argument("--text", default="names")
     parser.add_argument("--threads", default="2")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--run", help="keep the run here; one that is there is scored, not trained again")
-    chosen = parser.parse_args()
-    if not chosen.row:
-        print("\n".join(f"{name:18} train TEXT {row.train} ; eval {row.score}" for name, row in ROWS.items()))
+    parser.add_argument("--run", help="keep the run here; one that is there is scored again")
+    parser.add_argument("--out", type=Path, default=RECORD, help="append to this file")
+    parser.add_argument("--note", default="", help="what else ran on the machine, for example")
+    options = parser.parse_args()
+    if not options.row:
+        for name, row in ROWS.items():
+            print(f"{name:18} train TEXT {row.train} ; eval {row.score}")
         return
-    row = ROWS[chosen.row]
-    commit = subprocess.run(
-        ["git", "describe", "--always", "--dirty"], capture_output=True, text=True, cwd=Path(__file__).parent
-    )
+    row = ROWS[options.row]
+    version = commit()
     with tempfile.TemporaryDirectory() as folder:
-        run = chosen.run or folder + "/run"
-        goes_on = ["--resume"] if Path(run).exists() else row.train.split()
-        place = ["--threads", chosen.threads, "--device", chosen.device, "--run", run]
-        trained = charrnn("train", chosen.text, *goes_on, *place)
+        run = options.run or folder + "/run"
+        arguments = ["--resume"] if Path(run).exists() else row.train.split()
+        place = ["--threads", options.threads, "--device", options.device, "--run", run]
+        trained = charrnn("train", options.text, *arguments, *place)
         scored = charrnn("eval", run, *row.score.split())
-    ngram, bits = scored["ngram"]["order"], scored["baselines"]["ngram"]
-    place = f"{machine()}, {chosen.threads} threads, {trained['device']}"
-    ways = [(scored["protocol"], scored)]
-    if scored["cache"]:
-        ways.append((f"{scored['protocol']}, with a cache", scored["cache"]))
-    print(HEAD)
-    for protocol, read in ways:
-        low, high = read["interval"]["nats_per_char"]
-        print(
-            f"| {chosen.row} | `train TEXT {row.train}` | `{row.score}`, {protocol}, {scored['chars']:,} characters | "
-            f"{commit.stdout.strip()} | {scored['data']['sha256'][:12]} | {trained['parameters']:,} | "
-            f"{trained['elapsed_s']:.0f} | {place} | {read['nats_per_char']:.4f} ({low:.3f} to {high:.3f}) | "
-            f"{ngram}-gram {bits * 0.6931472:.4f} | {read['gain_over_ngram']['bits_per_char'] / bits:.1%} |"
-        )
+    where = f"{machine()}, {options.threads} threads, {trained['device']}"
+    runs = records(options.row, trained, scored, version=version, place=where, note=options.note)
+    lines = [json.dumps(run, ensure_ascii=False) for run in runs]
+    with options.out.open("a", encoding="utf-8") as file:
+        file.writelines(line + "\n" for line in lines)
+    print("\n".join(lines))
+    print(f"appended {len(lines)} to {options.out}", file=sys.stderr)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""python -m charrnn: the same program as the command `charrnn`."""
+"""`python -m charrnn` is the same program as the command `charrnn`."""
 
 from charrnn.cli.main import main
 

@@ -1,4 +1,4 @@
-"""What can go wrong that a person can fix: one line, one exit code, no traceback."""
+"""Faults that a person can fix: one line, one exit code, no traceback."""
 
 
 class CharrnnError(Exception):

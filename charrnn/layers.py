@@ -1,4 +1,7 @@
-"""Where settings come from: TOML files and presets, CHARRNN_* variables, `--set`. config.resolve puts them together."""
+"""Where settings come from: TOML files and presets, CHARRNN_* variables, `--set`.
+
+config.resolve puts them together.
+"""
 
 from __future__ import annotations
 
@@ -8,9 +11,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import FIELDS, checked, flatten, nearest
+from charrnn.config import FIELDS, flatten
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
+from charrnn.values import checked, nearest
 
 NOT_SETTINGS = {"CHARRNN_DEBUG", "CHARRNN_KERNEL"}  # CHARRNN_* variables that something else reads
 MAX_TOML_BYTES = 64 << 10
@@ -27,67 +31,86 @@ def environment_layer(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_layer(assignments: Iterable[str]) -> dict[str, str]:
-    """--set section.key=value, each."""
+    """["training.lr=0.01"] -> {"lr": "0.01"}. Raises SettingsError."""
     values: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
         if not equals or not dot:
             raise SettingsError(
-                f"--set {one_line(assignment)!r}: write it as section.key=value, as in training.lr=0.01"
+                f"--set {one_line(assignment)!r}: write it as section.key=value, "
+                "as in training.lr=0.01"
             )
         values |= flatten({section: {key: value}}, f"--set {one_line(name)}")
     return values
 
 
 def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
-    """(origin, values) of a TOML file or of a preset that comes with charrnn. Raises SettingsError."""
+    """Return (origin, values) of a TOML file or of a shipped preset. Raises SettingsError."""
+    path = _toml_path(source)
+    origin = one_line(path.name)
+    text = _toml_text(path, origin)
+    try:
+        values = flatten(tomllib.loads(text), origin)
+    except RecursionError:
+        raise SettingsError(f"--config {origin}: too deeply nested") from None
+    except ValueError as error:  # TOMLDecodeError is one
+        raise SettingsError(f"--config {origin}: {one_line(str(error))}") from None
+    except SettingsError as error:
+        raise SettingsError(f"--config {error}{_line_of(str(error), text)}") from None
+    # Checked here, where the line is known.
+    for key, value in values.items():
+        try:
+            checked(FIELDS[key][1], value, f"--config {origin}: {key}")
+        except SettingsError as error:
+            raise SettingsError(f"{error}{_line_of(key, text)}") from None
+    return origin, values
+
+
+def _toml_path(source: str) -> Path:
+    """Return the file that --config names: a file here, or a shipped preset."""
     path = Path(source)
     try:
-        exists = path.exists()
+        if path.exists():
+            return path
     except OSError as error:
         raise SettingsError(f"--config {one_line(source)}: {error.strerror}") from None
-    if not exists:
-        preset = shipped("configs", f"{source}.toml")
-        if preset is None:
-            known = ", ".join(shipped_names("configs"))
-            hint = nearest(source, shipped_names("configs"))
-            raise SettingsError(
-                f"--config {one_line(source)}: no such file or preset; presets: {known}{hint}"
-            )
-        path = preset
-    shown = one_line(path.name)
+    preset = shipped("configs", f"{source}.toml")
+    if preset is None:
+        known = shipped_names("configs")
+        hint = nearest(source, known)
+        raise SettingsError(
+            f"--config {one_line(source)}: no such file or preset; "
+            f"presets: {', '.join(known)}{hint}"
+        )
+    return preset
+
+
+def _toml_text(path: Path, origin: str) -> str:
     try:
         with open(path, "rb") as file:
             data = file.read(MAX_TOML_BYTES + 1)
         text = data.decode("utf-8-sig")
     except OSError as error:
-        raise SettingsError(f"--config {shown}: {error.strerror}") from None
+        raise SettingsError(f"--config {origin}: {error.strerror}") from None
     except UnicodeDecodeError as error:
         raise SettingsError(
-            f"--config {shown}: byte {error.start} is not UTF-8; save it as UTF-8"
+            f"--config {origin}: byte {error.start} is not UTF-8; save it as UTF-8"
         ) from None
-    if len(data) > MAX_TOML_BYTES or max(map(len, text.split("\n"))) > MAX_TOML_LINE:
+    longest_line = max(map(len, text.split("\n")))
+    if len(data) > MAX_TOML_BYTES or longest_line > MAX_TOML_LINE:
         raise SettingsError(
-            f"--config {shown}: larger than {MAX_TOML_BYTES >> 10} KiB or a line over {MAX_TOML_LINE} characters"
+            f"--config {origin}: larger than {MAX_TOML_BYTES >> 10} KiB "
+            f"or a line over {MAX_TOML_LINE} characters"
         )
-    try:
-        values = flatten(tomllib.loads(text), shown)
-    except (tomllib.TOMLDecodeError, ValueError, RecursionError) as error:
-        reason = "too deeply nested" if isinstance(error, RecursionError) else one_line(str(error))
-        raise SettingsError(f"--config {shown}: {reason}") from None
-    except SettingsError as error:
-        raise SettingsError(f"--config {error}{_line_of(str(error), text)}") from None
-    for key, value in values.items():  # here, where the line is known
-        try:
-            checked(FIELDS[key][1], value, f"--config {shown}: {key}")
-        except SettingsError as error:
-            raise SettingsError(f"{error}{_line_of(key, text)}") from None
-    return shown, values
+    return text
 
 
 def shipped(folder: str, name: str) -> Path | None:
-    """A file of corpora/ or configs/: inside an installed package, or at the top of a source tree."""
+    """Return a file of corpora/ or configs/, or None.
+
+    They stand inside an installed package, or at the top of a source tree.
+    """
     if re.fullmatch(r"[A-Za-z0-9_-]+\.(txt|toml)", name):
         for place in (Path(__file__).parent, Path(__file__).parent.parent):
             if (place / folder / name).is_file():
@@ -96,16 +119,18 @@ def shipped(folder: str, name: str) -> Path | None:
 
 
 def shipped_names(folder: str) -> list[str]:
-    """Names of the files that come in a folder, without their endings."""
+    """Return the names of the files in such a folder, without their endings."""
     here = Path(__file__).parent
     place = here / folder if (here / folder).is_dir() else here.parent / folder
     return sorted(path.stem for path in place.glob("*") if path.suffix in (".txt", ".toml"))
 
 
 def _line_of(key_or_message: str, text: str) -> str:
-    """' (line 5)' of a TOML text, for the key that a message quotes."""
+    """Return ' (line 5)': where a TOML text has the key that a message quotes."""
+    key = key_or_message
     quoted = re.search(r"'([^']+)'|section \[([^]]+)\]", key_or_message)
-    key = (quoted[1] or quoted[2]) if quoted else key_or_message
+    if quoted:
+        key = quoted[1] or quoted[2]
     for number, line in enumerate(text.splitlines(), 1):
         if re.match(rf"\s*\[?\s*[\"']?{re.escape(key)}[\"']?\s*[]=.]", line):
             return f" (line {number})"

@@ -1,27 +1,209 @@
-"""A run that is read: the texts that its model has learnt from. No torch."""
+"""A run that is read: its model, and the texts that the model has learnt from. No torch.
+
+A text is opened, and its SHA-256 computed, when it is first needed, and only once. So
+`charrnn sample` starts without its text, and a report that looks at the text in five places reads
+it one time. Nothing here knows who asks, or why.
+"""
 
 from __future__ import annotations
+
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import CheckpointError
 from charrnn.modelfile import ModelFile
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, described, open_corpus
+from charrnn.text.novelty import NoveltyFilter, read_filter
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from charrnn.text.corpus import Corpus
+
+# A glob: the files of a text are named by the first digits of its fingerprint.
+STEM = "[0-9a-f]" * 16
 
 
-def training_corpora(model: ModelFile) -> list[Corpus]:
-    """The run's text, then others that it has learnt from (--allow-corpus-change). Raises CheckpointError."""
-    fingerprint, shown = model.meta.get("fingerprint"), one_line(str(model.path))
-    if model.run is None or not isinstance(fingerprint, str):
-        raise CheckpointError(
-            f"{shown} lies in no run directory with its text; --samples compares with it: name the run"
-        )
-    folder = model.run / "corpus"
-    found = [open_corpus(folder, fingerprint)]
-    for path in sorted(folder.glob("[0-9a-f]" * 16 + ".json")):
-        if path.stem != fingerprint[:16]:
-            found.append(open_corpus(folder, described(path).get("fingerprint")))
-    if any(corpus.vocabulary != model.vocabulary or corpus.mode != model.mode for corpus in found):
-        raise CheckpointError(
-            f"{one_line(str(folder))} is not the text of {shown}; use another copy of the run"
-        )
-    return found
+class OpenedRun:
+    """A model file, and what lies beside it of the texts that the model has learnt from.
+
+    These are the run's own text, others after --allow-corpus-change and, as filters alone, the
+    texts of the model that a fine-tuning started from.
+    """
+
+    def __init__(self, model: ModelFile) -> None:
+        self.model = model
+        self.fingerprint: Any = model.meta.get("fingerprint")  # of its own text; not checked yet
+        self._corpora: dict[str, Corpus] = {}  # by fingerprint, those opened so far
+
+    def folder(self, advice: str) -> Path:
+        """Where the texts lie.
+
+        Raises CheckpointError, with this advice, for a model that lies in no run.
+        """
+        if self.model.run is None or self.fingerprint is None:
+            shown = one_line(str(self.model.path))
+            raise CheckpointError(f"{shown} lies in no run directory with its text; {advice}")
+        return self.model.run / "corpus"
+
+    def corpus(self, fingerprint: Any) -> Corpus:
+        """The text with this fingerprint. Raises CheckpointError if it is missing or damaged."""
+        from charrnn.text.corpus import open_corpus  # slow to load, and `sample` seldom needs it
+
+        key = str(fingerprint)  # a file may say anything, a list too; open_corpus refuses it
+        if key not in self._corpora:
+            self._corpora[key] = open_corpus(self.folder("name the run"), fingerprint)
+        return self._corpora[key]
+
+    def own_corpus(self, advice: str) -> Corpus:
+        """The run's own text.
+
+        Raises CheckpointError if it is missing, damaged, or, with this advice, not the model's.
+        """
+        folder = self.folder(advice)
+        corpus = self.corpus(self.fingerprint)
+        if corpus.vocabulary != self.model.vocabulary:
+            raise CheckpointError(
+                f"{one_line(str(folder))} is not the text of this model; {advice}"
+            )
+        return corpus
+
+    @cached_property
+    def corpora(self) -> list[Corpus]:
+        """The run's own text first, then the others that are here. Raises CheckpointError."""
+        from charrnn.text.corpus import described
+
+        folder = self.folder("name the run")
+        corpora = [self.corpus(self.fingerprint)]
+        for stem in self._other_stems(folder, ".json"):
+            about = described(folder / f"{stem}.json")
+            corpora.append(self.corpus(about.get("fingerprint")))
+        if not all(self.fits(corpus) for corpus in corpora):
+            shown = one_line(str(self.model.path))
+            raise CheckpointError(
+                f"{one_line(str(folder))} is not the text of {shown}; use another copy of the run"
+            )
+        return corpora
+
+    @cached_property
+    def training_splits(self) -> list[np.ndarray]:
+        """The ids of each text that the model was trained on. Raises CheckpointError."""
+        return [corpus.split("train") for corpus in self.corpora]
+
+    @property
+    def filter_files(self) -> list[Path]:
+        """The filter of every text that the model has learnt from, as far as it is there."""
+        if self.model.run is None:
+            return []
+        return sorted((self.model.run / "corpus").glob(f"{STEM}.novel"))
+
+    @cached_property
+    def inherited_filters(self) -> list[NoveltyFilter]:
+        """The filters of texts that are not here.
+
+        The model that a fine-tuning started from learnt them.
+        """
+        mode = self.model.mode
+        unit = self.model.vocabulary.unit
+        filters = []
+        for file in self.filter_files:
+            if not file.with_suffix(".json").exists():
+                filters.append(read_filter(file, mode, unit))
+        return [readable for readable in filters if readable is not None]
+
+    @cached_property
+    def novelty(self) -> Novelty | None:
+        """The test of novelty; None where a text, and its filter, is missing or damaged."""
+        if self.model.run is None or not isinstance(self.fingerprint, str):
+            return None
+        folder = self.model.run / "corpus"
+        stems = self._other_stems(folder, ".json", ".novel")
+        fingerprints = [self.fingerprint, *(_fingerprint(folder, stem) for stem in stems)]
+        texts = [_LearntText(self, folder, fingerprint) for fingerprint in fingerprints]
+        if not all(text.filter or text.corpus for text in texts):
+            return None
+        return Novelty(texts)
+
+    def fits(self, corpus: Corpus) -> bool:
+        """Whether the model could have learnt from a text."""
+        model = self.model
+        return corpus.vocabulary == model.vocabulary and corpus.mode == model.mode
+
+    def _other_stems(self, folder: Path, *endings: str) -> list[str]:
+        """The names, without endings, of the files of all texts but the run's own."""
+        stems = {file.stem for ending in endings for file in folder.glob(STEM + ending)}
+        return sorted(stems - {str(self.fingerprint)[:16]})
+
+
+class Novelty:
+    """The test of novelty, over all texts that a model has learnt from.
+
+    Each of them is known by its filter, its ids, or both.
+    """
+
+    def __init__(self, texts: list[_LearntText]) -> None:
+        self._texts = texts
+
+    def is_novel(self, data: bytes) -> bool | None:
+        """Whether no training text has these bytes as a whole line or, of a stream, anywhere.
+
+        None: that cannot be told. True is never a guess. An empty text is not novel.
+        """
+        if not data:
+            return False
+        answers = [text.holds(data) for text in self._texts]
+        if True in answers:
+            return False
+        return None if None in answers else True
+
+
+class _LearntText:
+    """One text. Its filter is asked first, and its ids only where the filter is in doubt."""
+
+    def __init__(self, run: OpenedRun, folder: Path, fingerprint: str) -> None:
+        """fingerprint: its first 16 digits where no more is known."""
+        self._run = run
+        self._fingerprint = fingerprint
+        vocabulary = run.model.vocabulary
+        self._is_text = vocabulary.unit == "char"
+        path = folder / f"{fingerprint[:16]}.novel"
+        file = read_filter(path, run.model.mode, vocabulary.unit)
+        is_its_own = file is not None and file.fingerprint.startswith(fingerprint)
+        self.filter = file if is_its_own else None
+
+    @cached_property
+    def corpus(self) -> Corpus | None:
+        """The run's copy, read to its end: a damaged copy must not make a text look new."""
+        try:
+            corpus = self._run.corpus(self._fingerprint)
+        except CheckpointError:
+            return None
+        return corpus if self._run.fits(corpus) else None
+
+    def holds(self, data: bytes) -> bool | None:
+        """Whether the text has these bytes; None where its ids are needed and not here."""
+        if self.filter is not None:
+            text = data.decode() if self._is_text else data
+            if not self.filter.may_hold(text):
+                return False
+        if self.corpus is None:
+            return None
+        vocabulary = self.corpus.vocabulary
+        ids = vocabulary.lookup(vocabulary.codes(data))
+        if not (ids >= 0).all():
+            return False
+        return self.corpus.contains(ids, whole_line=self.corpus.mode == "lines")
+
+
+def _fingerprint(folder: Path, stem: str) -> str:
+    """The fingerprint in a text's description; its beginning, which is the stem, without one."""
+    from charrnn.text.corpus import described
+
+    try:
+        fingerprint = described(folder / f"{stem}.json").get("fingerprint")
+    except CheckpointError:
+        return stem
+    if isinstance(fingerprint, str) and fingerprint[:16] == stem:
+        return fingerprint
+    return stem

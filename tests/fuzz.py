@@ -399,8 +399,8 @@ class Run:
 
     def run(self, data: bytes, number: int) -> bool:
         from charrnn.modelfile import read_model
-        from charrnn.sampling.constraints import training_text
         from charrnn.sampling.engine import Sampler
+        from charrnn.texts import OpenedRun
         from charrnn.training.session import Request, train
 
         if len(data) < 2:
@@ -443,9 +443,9 @@ class Run:
         else:
             model = refused(read_model, run, codes=(3,))
             if model is not None:
-                known = training_text(model)
+                known = OpenedRun(model).novelty
                 for sample in refused(Sampler, model).generate(1, length=9, seed=1):
-                    _ = known and known.is_novel(sample)
+                    _ = known and known.is_novel(sample.data)
             layers = () if "ngram" in str(source) else (("--", {"steps": 8}),)
             code = (
                 refused(
@@ -536,7 +536,7 @@ class Corpus:
     def run(self, data: bytes, number: int) -> bool:
         from charrnn.config import resolve
         from charrnn.insight.cooccur import count_text
-        from charrnn.text import corpus
+        from charrnn.text import building
 
         how = self.HOW[(data[:1] or b"\0")[0] % len(self.HOW)]
         self.file.write_bytes(data[1:])
@@ -561,11 +561,11 @@ class Corpus:
                 == 0
             )
         settings = resolve([("--", how)])[0].text
-        found = refused(corpus.survey, str(self.file), settings, 1, codes=(3,))
+        found = refused(building.survey, str(self.file), settings, 1, codes=(3,))
         if found is None:
             return False
         refused(count_text, str(self.file), settings, words=number % 2 > 0, codes=(3,))
-        made = refused(corpus.build, found, settings, 1, self.folder / "corpus", codes=(3,))
+        made = refused(building.build, found, settings, 1, self.folder / "corpus", codes=(3,))
         shutil.rmtree(self.folder / "corpus", ignore_errors=True)
         return made is not None
 

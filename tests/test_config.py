@@ -1,4 +1,4 @@
-"""Settings: precedence, every limit of every setting, and configuration files made by accident or malice."""
+"""Settings: precedence, the limits of every setting, and files made by accident or malice."""
 
 import dataclasses
 import time
@@ -9,21 +9,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn import layers as layers_module
-from charrnn.config import (
-    FIELDS,
-    SECTIONS,
-    Settings,
-    finite,
-    flag,
-    flatten,
-    interval,
-    resolve,
-    seconds,
-    settings_from_dict,
-    shares,
-)
+from charrnn.config import FIELDS, SECTIONS, Settings, flag, flatten, resolve, settings_from_dict
 from charrnn.errors import SettingsError
 from charrnn.layers import environment_layer, set_layer, shipped, shipped_names, toml_layer
+from charrnn.values import finite, interval, seconds, shares
 
 CONFIGS = sorted((Path(__file__).parent.parent / "configs").glob("*.toml"))
 KINDS = {key: item.metadata["kind"] for key, (_, item) in FIELDS.items()}
@@ -62,7 +51,7 @@ def toml(tmp_path):
 
 @pytest.fixture
 def refused(toml):
-    """text or bytes -> the message about a file that holds them, given at once (in processor time) and in one line."""
+    """text or bytes -> the message about a file of them: at once (processor time), in one line."""
 
     def message(text):
         start = time.process_time()

@@ -14,11 +14,12 @@ from conftest import Watcher
 from charrnn import __version__
 from charrnn.errors import CheckpointError
 from charrnn.modelfile import KINDS, checkpoint_files, read_model
-from charrnn.sampling.constraints import training_text
 from charrnn.sampling.engine import Sampler
-from charrnn.scoring import evaluation as scoring
+from charrnn.scoring.evaluation import How, evaluated
+from charrnn.scoring.text import text_of_split
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.corpus import open_corpus
+from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.session import Request, train
 
@@ -38,10 +39,9 @@ def copied(tmp_path):
 
 
 def nats_per_char(model):
-    scored = scoring.text_of_split(model, "val")
-    return scoring.evaluated(model, scored, scoring.How(), False, lambda note: None)[
-        "nats_per_char"
-    ]
+    run = OpenedRun(model)
+    card = evaluated(run, text_of_split(run, "val"), How(), False, lambda note: None)
+    return card.figures.nats_per_char
 
 
 def test_every_release_has_its_files():
@@ -65,7 +65,7 @@ def test_a_model_and_a_checkpoint_are_sampled_and_known_texts_are_known(name):
         sampler = Sampler(model)
         [sample] = sampler.generate(1, length=5, seed=3)
         assert 1 <= sample.chars <= 5
-        known = training_text(model)
+        known = OpenedRun(model).novelty
         text = open_corpus(model.run / "corpus", model.meta["fingerprint"])
         ids = text.split("train")[:8]
         line = (
@@ -74,7 +74,7 @@ def test_a_model_and_a_checkpoint_are_sampled_and_known_texts_are_known(name):
             else ids
         )
         sample.text = model.vocabulary.decode(line)
-        assert known.is_novel(sample) is False
+        assert known.is_novel(sample.data) is False
 
 
 @pytest.mark.parametrize("name", NETWORKS)
@@ -167,7 +167,7 @@ def test_a_later_checkpoint_stops_a_resume_though_an_earlier_one_would_do(copied
 def test_a_later_filter_is_passed_over_for_the_text_itself(copied):
     run = copied(RUNS[0])
     later(next(run.glob("corpus/*.novel")))
-    assert training_text(read_model(run)) is not None
+    assert OpenedRun(read_model(run)).novelty is not None
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,17 @@ PACKAGE = Path(__file__).parent.parent / "charrnn"
 
 # The ground belongs to no room and may be used by all of them. A file that loads a module by its name at run time
 # (charrnn/__init__.py) is a door, not an arrow.
-GROUND = ("charrnn", "errors", "terminal", "config", "layers", "storage", "layout", "kernel")
+GROUND = (
+    "charrnn",
+    "errors",
+    "terminal",
+    "values",
+    "config",
+    "layers",
+    "storage",
+    "layout",
+    "kernel",
+)
 # Who may know whom, from left to right. A room that is not named on a line is not known there.
 MAY_IMPORT = {
     "text": (),
@@ -166,8 +176,11 @@ def test_no_torch_in_text_sampling_and_on_the_ground(module):
 @pytest.mark.parametrize(
     "module",
     [
-        *(f"scoring.{name}" for name in ("score", "evaluation", "figures", "detail", "counting")),
-        *(f"scoring.{name}" for name in ("compressors", "bootstrap", "overlap")),
+        *(
+            f"scoring.{name}"
+            for name in ("score", "text", "evaluation", "card", "figures", "detail", "counting")
+        ),
+        *(f"scoring.{name}" for name in ("compressors", "bootstrap", "overlap", "baselines")),
         *(f"insight.{name}" for name in ("cells", "features", "search")),
     ],
 )

@@ -635,7 +635,8 @@ def test_no_control_character_of_a_text_reaches_a_terminal_from_any_command():
 
 # Rows that need a process, a kernel's limit or hours, or were at home elsewhere before
 ELSEWHERE = {
-    "a file that changes as it is read": "test_corpus.py::test_a_file_that_changes_to_the_same_characters_is_refused_as_changed",
+    "a file that changes as it is read": "test_building.py::"
+    "test_a_file_that_changes_to_the_same_characters_is_refused_as_changed",
     "a text that changes while it trains": "test_faults.py::test_a_text_that_changes_never_changes_a_training",
     "a text of a gigabyte": "test_training.py::test_a_gigabyte_trains_in_flat_memory_and_starts_within_90_seconds",
     "a full standard output": "test_cli.py::test_a_full_standard_output_is_5",

@@ -1,4 +1,4 @@
-"""What is installed: a wheel that holds corpora, presets and the compiled kernel, and works from any directory."""
+"""What is installed: a wheel with corpora, presets and the kernel, that works from anywhere."""
 
 import os
 import subprocess
@@ -12,13 +12,14 @@ import pytest
 from conftest import COMPILER
 
 from charrnn.layers import shipped, shipped_names
-from charrnn.text.reading import find_source, take_census
+from charrnn.text.census import take_census
+from charrnn.text.reading import find_source
 
 ROOT = Path(__file__).parent.parent
 
 
 def built(folder, call, **changes):
-    """What setuptools makes of a copy of the project: it writes build/ and egg-info beside what it packs."""
+    """Build a copy of the project: setuptools writes build/ and egg-info beside what it packs."""
     listed = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
     files = subprocess.run(listed, cwd=ROOT, capture_output=True, text=True)
     if files.returncode:
@@ -141,3 +142,12 @@ def test_shipped_names_are_found_by_name_and_by_file_name(tmp_path, monkeypatch)
     monkeypatch.chdir(tmp_path)
     for asked in ("names", "names.txt", None):
         assert take_census(find_source(asked, TextSettings())[0], TextSettings()).lines == 5163
+
+
+def test_dir_shows_the_public_names_and_each_of_them_loads():
+    import charrnn
+
+    assert dir(charrnn) == ["CharrnnError", "Decoding", "Sampler", "__version__", "load"]
+    assert all(getattr(charrnn, name) for name in dir(charrnn))
+    with pytest.raises(AttributeError, match="'charrnn' has no attribute 'sampler'"):
+        charrnn.sampler  # noqa: B018

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from charrnn.cli.eval import Run
-from charrnn.cli.result_view import PANEL, Json, check_outputs
+from charrnn.cli.options import INTEGER, TEXT, WHAT, Csv, Json, Run, option
+from charrnn.cli.result_view import check_outputs
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, print_line, write_stdout
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from charrnn.insight.cells import Trace
     from charrnn.insight.search import Found, Search
     from charrnn.modelfile import ModelFile
+    from charrnn.texts import OpenedRun
 
 CHARS, MOST_CHARS = 50_000, 1_000_000
 SHOWN_CHARS, MOST_SHOWN_CHARS = 1000, 20_000  # everything about them is held at once
@@ -27,36 +28,45 @@ MOST_TOP = 100
 SHOWN_BEFORE = 20  # characters of the table's text
 
 
-def _option(help: str, metavar: str) -> Any:
-    return typer.Option(help=help, metavar=metavar, rich_help_panel="What", show_default=False)
-
-
 def cells(
     run: Run = None,
     chars: Annotated[
         int | None,
-        _option(
-            f"Characters of held-out text to read (default: {CHARS:,}; of --show {SHOWN_CHARS:,}).",
-            "N",
+        option(
+            "--chars",
+            help="Characters of held-out text to read",
+            metavar=INTEGER,
+            default=f"{CHARS:,}; with --show {SHOWN_CHARS:,}",
+            panel=WHAT,
         ),
     ] = None,
     top: Annotated[
-        int | None, _option("The best N cells for each feature (default: 1).", "N")
-    ] = None,
-    show: Annotated[
-        str | None, _option("Colour the text by one cell, as in layer0.cell:17.", "CELL")
-    ] = None,
-    csv: Annotated[
-        Path | None,
-        typer.Option(
-            help="Write the figures to this file; - is standard output.",
-            rich_help_panel=PANEL,
-            show_default=False,
+        int | None,
+        option(
+            "--top",
+            help="Show this many of the best cells for each feature",
+            metavar=INTEGER,
+            default="1",
+            panel=WHAT,
         ),
     ] = None,
+    show: Annotated[
+        str | None,
+        option(
+            "--show",
+            help="Colour the text by one cell, such as layer0.cell:17",
+            metavar=TEXT,
+            default="none",
+            panel=WHAT,
+        ),
+    ] = None,
+    csv: Csv = None,
     json: Json = False,
 ) -> None:
-    """Find the cells that track quotes, brackets, comments, the place in a line ...; or show what one of them does."""
+    """Find cells that track quotes, brackets or the place in a line
+
+    With --show, colour a text by what one of them does.
+    """
     most_chars = MOST_CHARS if show is None else MOST_SHOWN_CHARS
     for name, value, most in (("--chars", chars, most_chars), ("--top", top, MOST_TOP)):
         if value is not None and not 1 <= value <= most:
@@ -68,22 +78,23 @@ def cells(
     check_outputs(None, csv, json)
 
     from charrnn.modelfile import newest_run, read_model
+    from charrnn.texts import OpenedRun
 
-    run = run or newest_run(Path("runs"))
-    model, shown = read_model(run), one_line(str(run))
+    place = run or newest_run(Path("runs"))
+    opened = OpenedRun(read_model(place))
+    shown = one_line(str(place))
     if show is None:
-        _search(model, shown, chars or CHARS, top or 1, csv, json)
+        _search(opened, shown, chars or CHARS, top or 1, csv, json)
     else:
-        _show(model, shown, show, chars or SHOWN_CHARS, csv, json)
+        _show(opened, shown, show, chars or SHOWN_CHARS, csv, json)
 
 
-def _search(
-    model: ModelFile, shown: str, chars: int, top: int, csv: Path | None, json: bool
-) -> None:
+def _search(run: OpenedRun, shown: str, chars: int, top: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import held_out
     from charrnn.insight.search import Found, search
 
-    ids = held_out(model, chars)
+    model = run.model
+    ids = held_out(run, chars)
     typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
     found = search(model, ids, top)
     rows = [one._asdict() for one in found.found]
@@ -152,14 +163,13 @@ def row_of(one: Found) -> list[str]:
     ]
 
 
-def _show(
-    model: ModelFile, shown: str, cell: str, chars: int, csv: Path | None, json: bool
-) -> None:
+def _show(run: OpenedRun, shown: str, cell: str, chars: int, csv: Path | None, json: bool) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
+    model = run.model
     name, unit = named(model, cell)
-    ids = held_out(model, chars)
+    ids = held_out(run, chars)
     found = trace(model, ids)
     values = found.activations[name][:, unit]
     rows = _rows(model, found, values)

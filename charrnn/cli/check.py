@@ -8,128 +8,148 @@ from typing import Any
 from charrnn.terminal import one_line
 
 MOST = 8  # characters named; --json names all
+LINE_ENDS = (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR"))
+
+Findings = dict[str, Any]  # what training.checkup.check returns, and --json prints
 
 
-def report(found: dict[str, Any]) -> Iterator[str]:
-    """What training.checkup.check found. Text of the corpus is escaped."""
-    for title, said in (
-        ("text", _text(found)),
-        ("characters", _characters(found)),
-        ("rare", _rare(found)),
-        ("odd", _odd(found)),
-        ("lines", _lines(found)),
-        ("repeated", _repeated(found)),
-        *(("leakage", _leak(leak)) for leak in found["leaks"]),
-        ("mode", _mode(found)),
-        *([("fine-tuning", found["fine_tuning"])] if found["fine_tuning"] else []),
-        ("counting", _counting(found))
-        if found["cell"] == "ngram"
-        else ("network", _network(found)),
-    ):
-        yield f"{title:<12}{one_line(said)}"
-    yield "" if found["advice"] else "nothing to mind"
-    for each in found["advice"]:
-        yield f"- {one_line(each)}"
+def report(findings: Findings) -> Iterator[str]:
+    """Yield the report, a line for each finding and each piece of advice.
+
+    The text of the corpus is escaped.
+    """
+    rows = [
+        ("text", _text(findings)),
+        ("characters", _characters(findings)),
+        ("rare", _rare(findings)),
+        ("odd", _odd(findings)),
+        ("lines", _lines(findings)),
+        ("repeated", _repeated(findings)),
+        *(("leakage", _leak(leak)) for leak in findings["leaks"]),
+        ("mode", f"{findings['mode']}: {findings['mode_reason']}"),
+    ]
+    if findings["fine_tuning"]:
+        rows.append(("fine-tuning", findings["fine_tuning"]))
+    if findings["cell"] == "ngram":
+        rows.append(("counting", _counting(findings)))
+    else:
+        rows.append(("network", _network(findings)))
+    for title, text in rows:
+        yield f"{title:<12}{one_line(text)}"
+    yield "" if findings["advice"] else "nothing to mind"
+    for advice in findings["advice"]:
+        yield f"- {one_line(advice)}"
 
 
-def _text(found: dict[str, Any]) -> str:
-    mark = f", {found['byte_order_mark']} byte order mark" if found["byte_order_mark"] else ""
-    return f"{found['shown']}: {_many(found['size_bytes'], 'byte')}, {found['encoding']}{mark}"
+def _text(findings: Findings) -> str:
+    text = f"{findings['shown']}: {_many(findings['size_bytes'], 'byte')}, {findings['encoding']}"
+    if findings["byte_order_mark"]:
+        text += f", {findings['byte_order_mark']} byte order mark"
+    return text
 
 
-def _characters(found: dict[str, Any]) -> str:
-    changes = found["nfc_changes"]
-    composed = (
-        ""
-        if changes is None
-        else f"; {changes:,} not composed (NFC)"
-        if changes
-        else "; all composed (NFC)"
-    )
-    headings = found["heading_chars"]
-    written = f" ({headings:,} of them are headings put before its files)" if headings else ""
-    return f"{found['chars']:,}{written}, {found['distinct']:,} distinct{composed}"
+def _characters(findings: Findings) -> str:
+    text = f"{findings['chars']:,}"
+    if findings["heading_chars"]:
+        text += f" ({findings['heading_chars']:,} of them are headings put before its files)"
+    text += f", {findings['distinct']:,} distinct"
+    changes = findings["nfc_changes"]
+    if changes is None:
+        return text
+    if changes:
+        return f"{text}; {changes:,} not composed (NFC)"
+    return f"{text}; all composed (NFC)"
 
 
-def _rare(found: dict[str, Any]) -> str:
-    if not found["rare"]:
+def _rare(findings: Findings) -> str:
+    rare = findings["rare"]
+    if not rare:
         return "none seen under 5 times"
-    share = f"{100 * found['rare_share']:.3g} % of the text"
-    return f"{len(found['rare']):,} seen under 5 times, {share}: {_named(found['rare'], found)}"
+    share = f"{100 * findings['rare_share']:.3g} % of the text"
+    return f"{len(rare):,} seen under 5 times, {share}: {_named(rare, findings)}"
 
 
-def _odd(found: dict[str, Any]) -> str:
-    if not found["odd"]:
+def _odd(findings: Findings) -> str:
+    if not findings["odd"]:
         return "no control, bidi or invisible characters, no U+FFFD"
     kinds: dict[str, list[dict[str, Any]]] = {}
-    for each in found["odd"]:
-        kinds.setdefault(each["kind"], []).append(each)
-    return "; ".join(f"{kind}: {_named(symbols, found)}" for kind, symbols in kinds.items())
+    for symbol in findings["odd"]:
+        kinds.setdefault(symbol["kind"], []).append(symbol)
+    return "; ".join(f"{kind}: {_named(symbols, findings)}" for kind, symbols in kinds.items())
 
 
-def _named(symbols: list[dict[str, Any]], found: dict[str, Any]) -> str:
+def _named(symbols: list[dict[str, Any]], findings: Findings) -> str:
     from charrnn.text.vocabulary import describe
 
-    unit = "byte" if found["encoding"] == "bytes" else "char"
-    named = [f"{describe(each['code'], unit)} x{each['count']:,}" for each in symbols[:MOST]]
-    return ", ".join(named) + (f" and {len(symbols) - MOST:,} more" if len(symbols) > MOST else "")
+    unit = "byte" if findings["encoding"] == "bytes" else "char"
+    names = [f"{describe(symbol['code'], unit)} x{symbol['count']:,}" for symbol in symbols[:MOST]]
+    text = ", ".join(names)
+    if len(symbols) > MOST:
+        text += f" and {len(symbols) - MOST:,} more"
+    return text
 
 
-def _lines(found: dict[str, Any]) -> str:
-    ends = [
-        f"{found[key]:,} {name}"
-        for key, name in (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR"))
-        if found[key]
-    ]
-    facts = [f"{found['lines']:,}; line ends: {', '.join(ends) or 'none'}"]
-    for key, words in (
-        ("blank_lines", "blank"),
-        ("trailing_spaces", "ends in spaces" if found["trailing_spaces"] == 1 else "end in spaces"),
-        ("long_lines", "of over 1,000"),
-    ):
-        if found[key]:
-            facts.append(f"{found[key]:,} {words}")
-    facts.append(f"the longest has {_many(found['longest_line'], 'character')}")
-    return ", ".join(facts) + ("" if found["ends_with_newline"] else "; the last has no newline")
+def _lines(findings: Findings) -> str:
+    ends = [f"{findings[key]:,} {name}" for key, name in LINE_ENDS if findings[key]]
+    facts = [f"{findings['lines']:,}; line ends: {', '.join(ends) or 'none'}"]
+    if findings["blank_lines"]:
+        facts.append(f"{findings['blank_lines']:,} blank")
+    if findings["trailing_spaces"]:
+        verb = "ends" if findings["trailing_spaces"] == 1 else "end"
+        facts.append(f"{findings['trailing_spaces']:,} {verb} in spaces")
+    if findings["long_lines"]:
+        facts.append(f"{findings['long_lines']:,} of over 1,000")
+    facts.append(f"the longest has {_many(findings['longest_line'], 'character')}")
+    if not findings["ends_with_newline"]:
+        facts[-1] += "; the last has no newline"
+    return ", ".join(facts)
 
 
-def _repeated(found: dict[str, Any]) -> str:
-    lines = found["lines"] - found["blank_lines"]
-    if not found["repeated_lines"]:
+def _repeated(findings: Findings) -> str:
+    count = findings["repeated_lines"]
+    if not count:
         return "no lines"
-    often = ", ".join(f"'{each['text']}' x{each['count']:,}" for each in found["repeated"])
-    once = " (used once: lines are made distinct before the split)" if found["used_once"] else ""
-    return f"{found['repeated_lines']:,} of {_many(lines, 'line')} ({found['repeated_lines'] / lines:.0%}){once}, such as {often}"
+    lines = findings["lines"] - findings["blank_lines"]
+    text = f"{count:,} of {_many(lines, 'line')} ({count / lines:.0%})"
+    if findings["used_once"]:
+        text += " (used once: lines are made distinct before the split)"
+    examples = [f"'{line['text']}' x{line['count']:,}" for line in findings["repeated"]]
+    return f"{text}, such as {', '.join(examples)}"
 
 
-def _leak(leak: dict[str, Any]) -> str:
+def _leak(leak: Findings) -> str:
     size = f" of {leak['least']} characters or more" if leak["least"] > 1 else ""
-    shown = [f"'{text}'" for text in leak["examples"][:2]]
-    such = f", such as {', '.join(shown)}" if shown else ""
     verb = "is" if leak["known"] == 1 else "are"
-    return f"{leak['known']:,} of {_many(leak['lines'], 'line')}{size} of {leak['where']} {verb} in the training text{such}"
+    text = (
+        f"{leak['known']:,} of {_many(leak['lines'], 'line')}{size} of {leak['where']} "
+        f"{verb} in the training text"
+    )
+    examples = [f"'{line}'" for line in leak["examples"][:2]]
+    if examples:
+        text += f", such as {', '.join(examples)}"
+    return text
 
 
-def _mode(found: dict[str, Any]) -> str:
-    return f"{found['mode']}: {found['mode_reason']}"
-
-
-def _network(found: dict[str, Any]) -> str:
-    share = found["parameters"] / max(1, found["train_chars"])
-    each = f"{share:,.0f}" if share >= 10 else f"{share:.2g}"
+def _network(findings: Findings) -> str:
+    share = findings["parameters"] / max(1, findings["train_chars"])
+    per_char = f"{share:,.0f}" if share >= 10 else f"{share:.2g}"
     return (
-        f"{found['network']}: {found['parameters']:,} parameters, {each} for each of {_many(found['train_chars'], 'character')}; "
-        f"about {found['expected_memory_bytes'] / 1e6:,.0f} MB beyond the program"
+        f"{findings['network']}: {findings['parameters']:,} parameters, {per_char} for each of "
+        f"{_many(findings['train_chars'], 'character')}; "
+        f"about {findings['expected_memory_bytes'] / 1e6:,.0f} MB beyond the program"
     )
 
 
-def _counting(found: dict[str, Any]) -> str:
-    order = "order picked by validation" if found["order"] == "auto" else f"order {found['order']}"
+def _counting(findings: Findings) -> str:
+    order = f"order {findings['order']}"
+    if findings["order"] == "auto":
+        order = "order picked by validation"
     return (
-        f"n-grams, {found['smoothing']}, {order}; {_many(found['vocabulary'], 'different character')} allow orders "
-        f"up to {found['longest_order']}"
+        f"n-grams, {findings['smoothing']}, {order}; "
+        f"{_many(findings['vocabulary'], 'different character')} allow orders "
+        f"up to {findings['longest_order']}"
     )
 
 
 def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" + ("" if count == 1 else "s")
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

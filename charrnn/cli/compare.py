@@ -1,95 +1,146 @@
-"""charrnn compare: words typed by a person -> trainings of lab.compare, a table with intervals and curves."""
+"""charrnn compare: words typed by a person -> trainings of lab.compare, a table with intervals."""
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from charrnn.cli.result_view import PANEL, Csv, Json, Plot, check_outputs, note, show
-from charrnn.cli.train import CORPUS_HELP, with_settings
+from charrnn.cli.command import Command
+from charrnn.cli.options import (
+    INTEGER,
+    PATH,
+    TEXT,
+    WHAT,
+    Assignments,
+    ConfigFile,
+    Corpus,
+    Csv,
+    Json,
+    Plot,
+    Quiet,
+    option,
+)
+from charrnn.cli.result_view import check_outputs, note, show
+from charrnn.config import FIELDS, dotted
 from charrnn.errors import SettingsError
 from charrnn.layers import environment_layer, set_layer, toml_layer
 from charrnn.terminal import one_line
 
-WHAT = "What"
+
+class CompareCommand(Command):
+    """charrnn compare, which had an option for every setting once and answers those in one line."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        """Parse the words. Raises SettingsError for options that belong to train."""
+        words = tuple(args)
+        try:
+            return super().parse_args(ctx, args)
+        except typer.TyperException:
+            assignments = assignments_of(words, ctx.token_normalize_func)
+            if not assignments:
+                raise
+            settings = " ".join(f"--set {one_line(text)}" for text in assignments)
+            raise SettingsError(f"compare takes settings by --set: {settings}") from None
 
 
-@with_settings
+def assignments_of(words: Sequence[str], real_name: Any) -> list[str]:
+    """Options of train among these words, as --set takes them: model.hidden_size=64.
+
+    real_name: gives the name behind an alias such as rnn-size.
+    """
+    assignments = []
+    for place, word in enumerate(words):
+        name, equals, value = word.partition("=")
+        key = real_name(name.removeprefix("--")).replace("-", "_")
+        is_off = key.removeprefix("no_") in FIELDS and key.startswith("no_")
+        if is_off:
+            key = key.removeprefix("no_")
+        if (
+            not word.startswith("--")
+            or key not in FIELDS
+            or words[place - 1 : place] == ("--vary",)
+        ):
+            continue
+        if FIELDS[key][1].metadata["kind"] is bool:
+            value = "false" if is_off else "true"
+        elif not equals:
+            value = "".join(words[place + 1 : place + 2])
+        assignments.append(f"{dotted(key)}={value}")
+    return assignments
+
+
 def compare(
-    corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
+    corpus: Corpus = None,
     vary: Annotated[
         list[str] | None,
-        typer.Option(
-            help="A setting and its values, the first is what the others are compared with, as cell=lstm,gru; given twice, "
-            "every combination. (default: cell=lstm,gru,rnn)",
-            metavar="SETTING=A,B",
-            rich_help_panel=WHAT,
+        option(
+            "--vary",
+            help="A setting and its values, as dropout=0,0.5; the first value is the reference; "
+            "repeated: every combination",
+            metavar=TEXT,
+            default="cell=lstm,gru,rnn",
+            panel=WHAT,
         ),
     ] = None,
+    assignments: Assignments = None,
+    config_file: Annotated[str | None, ConfigFile] = None,
     seeds: Annotated[
         int,
-        typer.Option(
-            help="Runs of each, with --seed and the seeds after it.", rich_help_panel=WHAT
+        option(
+            "--seeds",
+            help="Runs of each variant, from training.seed on",
+            metavar=INTEGER,
+            default="3",
+            panel=WHAT,
         ),
     ] = 3,
     equal: Annotated[
         str | None,
-        typer.Option(
-            help="params (the hidden sizes are chosen to fit the first), time, steps; or params,time. "
-            "(default: params,steps; with --vary hidden-size steps)",
-            metavar="WHAT",
-            rich_help_panel=WHAT,
+        option(
+            "--equal",
+            help="What all variants share: params (hidden sizes are fitted to the first), time, "
+            "steps or params,time",
+            metavar=TEXT,
+            default="params,steps; with --vary hidden-size steps",
+            panel=WHAT,
         ),
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Option(
-            help="Directory of the runs (default: runs/compare-<corpus>).", rich_help_panel=WHAT
-        ),
-    ] = None,
-    config_file: Annotated[
-        str | None,
-        typer.Option(
-            "--config", help="TOML file, or a preset.", metavar="FILE", rich_help_panel=WHAT
-        ),
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option(
-            "--set",
-            help="One setting, as section.key=value.",
-            metavar="KEY=VALUE",
-            rich_help_panel=WHAT,
+        option(
+            "--run",
+            help="Directory of the runs",
+            metavar=PATH,
+            default="runs/compare- and the name of the corpus",
         ),
     ] = None,
     plot: Plot = None,
     csv: Csv = None,
     json: Json = False,
-    quiet: Annotated[
-        bool, typer.Option("--quiet", "-q", help="Say nothing on the way.", rich_help_panel=PANEL)
-    ] = False,
-    **chosen: Any,
+    quiet: Quiet = False,
 ) -> int:
-    """Train the same network in several ways, over several seeds; tell which is better, if the seeds can tell.
+    """Compare settings over several seeds, with confidence intervals
 
-    Equal steps and a budget: the first variant's pace decides. Stopped, the same command goes on.
+    Stopped, the same command goes on. With a budget and equal steps, the pace of the first variant
+    decides how many steps there are.
     """
     check_outputs(plot, csv, json)
-    layers = (
-        *([toml_layer(config_file)] if config_file is not None else []),
+    layers: tuple[tuple[str, Any], ...] = (
         ("environment", environment_layer(os.environ)),
         ("--set", set_layer(assignments or [])),
-        ("--", chosen),
     )
+    if config_file is not None:
+        layers = (toml_layer(config_file), *layers)
     if run is not None and run.exists() and not run.is_dir():
         raise SettingsError(f"--run {one_line(str(run))} is a file; name a directory")
 
     from charrnn.lab.asked import ask
 
-    asked = ask(corpus, layers, vary or [], equal, seeds)
+    request = ask(corpus, layers, vary or [], equal, seeds)
 
     from charrnn.lab.compare import Stopped, prepare, train_all
     from charrnn.lab.compared import compared
@@ -98,17 +149,12 @@ def compare(
 
     progress = TrainingProgress(quiet=quiet)
     try:
-        plan, folder = prepare(asked, run, Path("runs"), progress)
-        for variant, numbers in zip(plan.variants, plan.parameters, strict=True):
-            note(
-                quiet,
-                f"{variant.name}: {variant.settings.model.hidden_size} units, {numbers:,} parameters",
-            )
-        note(
-            quiet,
-            f"{len(plan.variants) * seeds} trainings in {folder}"
-            + (f", equal {plan.equal}" if plan.equal else ""),
-        )
+        plan, folder = prepare(request, run, Path("runs"), progress)
+        for variant, parameters in zip(plan.variants, plan.parameters, strict=True):
+            units = variant.settings.model.hidden_size
+            note(quiet, f"{variant.name}: {units} units, {parameters:,} parameters")
+        equal_words = f", equal {plan.equal}" if plan.equal else ""
+        note(quiet, f"{len(plan.variants) * seeds} trainings in {folder}{equal_words}")
         failed = train_all(plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say)
     except Stopped as signal:
         note(quiet, "stopped; what was trained is saved. The same command goes on")

@@ -5,10 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from charrnn.cli.options import (
+    INTEGER,
+    OUTPUT,
+    PATH,
+    TEXT,
+    WHAT,
+    Corpus,
+    Csv,
+    Json,
+    option,
+    switch,
+)
 from charrnn.cli.result_view import check_picture, check_place
-from charrnn.cli.train import CORPUS_HELP
 from charrnn.config import resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import write_stdout
@@ -16,39 +25,84 @@ from charrnn.terminal import write_stdout
 MOST_SYMBOLS, MOST_PLACES = 1000, 1000
 
 
-def _what(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel="What", **more)
-
-
-def _how(help: str, **more: Any) -> Any:
-    return typer.Option(help=help, rich_help_panel="Output", show_default=False, **more)
-
-
 def cooccur(
-    corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
-    window: Annotated[int, _what("Count neighbours up to so many places away, on both sides.")] = 2,
+    corpus: Corpus = None,
+    window: Annotated[
+        int,
+        option(
+            "--window",
+            help="Count neighbours up to this many places away, on both sides",
+            metavar=INTEGER,
+            default="2",
+            panel=WHAT,
+        ),
+    ] = 2,
     words: Annotated[
         bool,
-        typer.Option(
-            "--words", help="Words and punctuation marks, as they are.", rich_help_panel="What"
+        switch("--words", help="Count words and punctuation marks, not characters", panel=WHAT),
+    ] = False,
+    top: Annotated[
+        int,
+        option(
+            "--top",
+            help="Show this many of the most frequent symbols",
+            metavar=INTEGER,
+            default="20",
+            panel=WHAT,
         ),
-    ] = False,
-    top: Annotated[int, _what("The so many most frequent ones.")] = 20,
+    ] = 20,
     mode: Annotated[
-        str, _what("lines: no window crosses a line's end; stream: it does; auto: as in training.")
+        str,
+        option(
+            "--mode",
+            help="With lines, no window crosses the end of a line; auto decides as training does",
+            choices=("auto", "lines", "stream"),
+            metavar=TEXT,
+            default="auto",
+            panel=WHAT,
+        ),
     ] = "auto",
-    encoding: Annotated[str, _what("Encoding of the text.")] = "utf-8",
-    errors: Annotated[str, _what("Bytes that do not decode: strict or replace.")] = "strict",
-    glob: Annotated[str, _what("Which files of a directory.")] = "*",
-    csv: Annotated[
-        Path | None, _how("Write the counts to this file; - is standard output.")
+    encoding: Annotated[
+        str,
+        option(
+            "--encoding", help="Encoding of the text", metavar=TEXT, default="utf-8", panel=WHAT
+        ),
+    ] = "utf-8",
+    errors: Annotated[
+        str,
+        option(
+            "--errors",
+            help="Refuse bytes that cannot be decoded, or replace them",
+            choices=("strict", "replace"),
+            metavar=TEXT,
+            default="strict",
+            panel=WHAT,
+        ),
+    ] = "strict",
+    glob: Annotated[
+        str,
+        option(
+            "--glob",
+            help="Files to read from a directory, such as '**/*.c'",
+            metavar=TEXT,
+            default="*",
+            panel=WHAT,
+        ),
+    ] = "*",
+    csv: Csv = None,
+    plot: Annotated[
+        Path | None,
+        option(
+            "--plot",
+            help="Draw a heat map to a .png or .svg file (needs matplotlib)",
+            metavar=PATH,
+            default="none",
+            panel=OUTPUT,
+        ),
     ] = None,
-    plot: Annotated[Path | None, _how("Draw a heat map, .png or .svg (needs matplotlib).")] = None,
-    json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output.")
-    ] = False,
+    json: Json = False,
 ) -> None:
-    """Count which characters or words stand near each other in a text."""
+    """Count which characters or words stand near each other in a text"""
     for name, value, most in (("--window", window, MOST_PLACES), ("--top", top, MOST_SYMBOLS)):
         if not 1 <= value <= most:
             raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")

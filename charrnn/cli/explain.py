@@ -8,11 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
-from charrnn.config import FIELDS, ModelSettings, Settings, flag, nearest, resolve
+from charrnn.cli.options import TEXT, argument, option, switch
+from charrnn.cli.train import setting_option
+from charrnn.config import FIELDS, ModelSettings, Settings, flag, resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, visible, write_stdout
+from charrnn.values import nearest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,50 +23,47 @@ if TYPE_CHECKING:
 
 CELLS = ("rnn", "lstm", "gru", "gru-before")
 COLUMNS = 80
-
-
-def _size(key: str) -> Any:
-    limits = FIELDS[key][1].metadata
-    choices = f": {', '.join(limits['choices'])}" if "choices" in limits else ""
-    metavar = "TEXT" if choices else "N"
-    return typer.Option(
-        flag(key), help=limits["help"] + choices, metavar=metavar, rich_help_panel="Without a run"
-    )
+SIZES = "Without a run"
+FOR_NAMES = "as train chooses for names"
 
 
 def explain(
     what: Annotated[
         str | None,
-        typer.Argument(metavar="[CELL]", help=f"{', '.join(CELLS)}; or a run, whose cell it is."),
+        argument("CELL", f"{', '.join(CELLS)}; or a run, whose cell is explained", "gru"),
     ] = None,
     run: Annotated[
         Path | None,
-        typer.Argument(help="A run directory, a model or a checkpoint: its sizes and weights."),
+        argument("RUN", "A run directory, a model or a checkpoint: its sizes and weights", "none"),
     ] = None,
-    hidden_size: Annotated[str | None, _size("hidden_size")] = None,
-    num_layers: Annotated[str | None, _size("num_layers")] = None,
-    embedding_size: Annotated[str | None, _size("embedding_size")] = None,
-    skip: Annotated[str | None, _size("skip")] = None,
+    hidden_size: Annotated[str | None, setting_option("hidden_size", SIZES, FOR_NAMES)] = None,
+    num_layers: Annotated[str | None, setting_option("num_layers", SIZES, FOR_NAMES)] = None,
+    embedding_size: Annotated[
+        str | None, setting_option("embedding_size", SIZES, FOR_NAMES)
+    ] = None,
+    skip: Annotated[str | None, setting_option("skip", SIZES)] = None,
     tie_weights: Annotated[
         bool,
-        typer.Option(
-            "--tie-weights",
-            help=FIELDS["tie_weights"][1].metadata["help"],
-            rich_help_panel="Without a run",
-        ),
+        switch("--tie-weights", help=FIELDS["tie_weights"][1].metadata["help"], panel=SIZES),
     ] = False,
     text: Annotated[
         str | None,
-        typer.Option(
-            help="With a run: the step on the last character of this text.", show_default=False
+        option(
+            "--text",
+            help="With a run: show the step on the last character of this text",
+            metavar=TEXT,
+            default="what the model writes first",
         ),
     ] = None,
-    latex: Annotated[bool, typer.Option("--latex", help="The equations alone, as LaTeX.")] = False,
+    latex: Annotated[bool, switch("--latex", help="Print only the equations, as LaTeX")] = False,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output.")
+        bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
 ) -> None:
-    """Explain a cell: equations, shapes, parameters, work, PyTorch's names, and one step worked through in numbers."""
+    """Explain a cell by its equations, shapes and one step in numbers
+
+    With its parameters, its work, and the names that PyTorch gives to the matrices.
+    """
     cell, run = _cell_and_run(what, run)
     asked = {
         "hidden_size": hidden_size,
@@ -298,7 +296,7 @@ def _width(text: str) -> int:
 
 def _default_settings(settings: Settings) -> tuple[ModelSettings, int]:
     """The network that `charrnn train` would make for the shipped names, and how many characters they have."""
-    from charrnn.text.corpus import survey
+    from charrnn.text.building import survey
     from charrnn.training import recipe
 
     found = survey(None, settings.text, settings.training.seed)

@@ -1,4 +1,7 @@
-"""charrnn lab: the lecture's pictures, computed here. One function a lab, beneath each other; each returns through `show`."""
+"""charrnn lab: what gradients, depth, memory and clipping do, measured and drawn.
+
+One function a lab; each returns through result_view.show. A further lab is a further function here.
+"""
 
 from __future__ import annotations
 
@@ -6,22 +9,45 @@ from typing import Annotated
 
 import typer
 
-from charrnn.cli.result_view import Csv, Json, Plot, Quiet, Run, Seed, check_outputs, note, show
-from charrnn.config import nearest
+from charrnn.cli.command import Command, Group, epilogue
+from charrnn.cli.options import (
+    INTEGER,
+    TEXT,
+    WHAT,
+    Csv,
+    Json,
+    LabRun,
+    Plot,
+    Quiet,
+    Seed,
+    option,
+)
+from charrnn.cli.result_view import check_outputs, note, show
 from charrnn.errors import SettingsError
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
+from charrnn.values import nearest
 
 lab = typer.Typer(
-    help="What gradients, depth, clipping and memory do, measured and drawn.", no_args_is_help=True
+    help="Measure and draw what gradients, depth, clipping and memory do",
+    epilog=epilogue("lab"),
+    cls=Group,
+    no_args_is_help=True,
 )
 
 
-@lab.command("vanish")
+@lab.command("vanish", cls=Command, epilog=epilogue("lab vanish"))
 def vanish(
-    run: Run = None,
+    run: LabRun = None,
     lags: Annotated[
-        int, typer.Option(help="Look back so many characters, at most.", rich_help_panel="What")
+        int,
+        option(
+            "--lags",
+            help="Look back over at most this many characters",
+            metavar=INTEGER,
+            default="64",
+            panel=WHAT,
+        ),
     ] = 64,
     plot: Plot = None,
     csv: Csv = None,
@@ -29,20 +55,32 @@ def vanish(
     seed: Seed = 1,
     quiet: Quiet = False,
 ) -> None:
-    """How the gradient fades with distance, in a run; or in rnn, lstm and gru, untrained and briefly trained."""
+    """Measure how the gradient fades with distance
+
+    With a run, in its network. Without one, in an rnn, an lstm and a gru, untrained and briefly
+    trained.
+    """
     check_outputs(plot, csv, json, seed)
     if not 3 <= lags <= 1000:
         raise SettingsError(f"--lags {lags}: must be between 3 and 1,000")
 
-    from charrnn.lab.gradients import vanish as find
+    from charrnn.lab.gradients import vanish as measured
 
-    show(find(run, lags, seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(measured(run, lags, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
-@lab.command("depth")
+@lab.command("depth", cls=Command, epilog=epilogue("lab depth"))
 def depth(
     cell: Annotated[
-        str, typer.Option(help="rnn, lstm, gru or gru-before.", rich_help_panel="What")
+        str,
+        option(
+            "--cell",
+            help="Kind of cell",
+            choices=("rnn", "lstm", "gru", "gru-before"),
+            metavar=TEXT,
+            default="rnn",
+            panel=WHAT,
+        ),
     ] = "rnn",
     plot: Plot = None,
     csv: Csv = None,
@@ -50,45 +88,51 @@ def depth(
     seed: Seed = 1,
     quiet: Quiet = False,
 ) -> None:
-    """Gradients by layer in stacks of 1 to 8, plain and with skips; and what leaving out a layer costs."""
+    """Measure gradients by layer in stacks of 1 to 8 layers
+
+    Plain and with skips; and the loss when one layer is left out.
+    """
     check_outputs(plot, csv, json, seed)
     if cell not in GATES:
-        raise SettingsError(
-            f"--cell {one_line(cell)!r} is not one of {', '.join(GATES)}{nearest(cell, GATES)}"
-        )
+        hint = nearest(cell, GATES)
+        raise SettingsError(f"--cell {one_line(cell)!r} is not one of {', '.join(GATES)}{hint}")
 
-    from charrnn.lab.depth import depth as find
+    from charrnn.lab.depth import depth as measured
 
-    show(find(cell, seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(measured(cell, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
-@lab.command("memory")
+@lab.command("memory", cls=Command, epilog=epilogue("lab memory"))
 def memory(
-    run: Run = None,
+    run: LabRun = None,
     seed: Seed = 1,
     plot: Plot = None,
     csv: Csv = None,
     json: Json = False,
     quiet: Quiet = False,
 ) -> None:
-    """What a run's loss owes to its context; without a run, how far rnn, gru and lstm remember."""
+    """Measure how much context a network uses
+
+    With a run, its loss with less and less context. Without one, how far an rnn, a gru and an lstm
+    can remember.
+    """
     check_outputs(plot, csv, json, seed)
 
-    from charrnn.lab.memory import memory as find
+    from charrnn.lab.memory import memory as measured
 
-    show(find(run, seed, lambda text: note(quiet, text)), plot, csv, json)
+    show(measured(run, seed, lambda text: note(quiet, text)), plot, csv, json)
 
 
-@lab.command("explode")
+@lab.command("explode", cls=Command, epilog=epilogue("lab explode"))
 def explode(
     seed: Seed = 1, plot: Plot = None, csv: Csv = None, json: Json = False, quiet: Quiet = False
 ) -> None:
-    """A network that explodes: with clipping, without, and going back to a checkpoint; the cliff behind it."""
+    """Train a network that explodes
+
+    With clipping, without, and going back to a checkpoint; and the cliff in the loss behind it.
+    """
     check_outputs(plot, csv, json, seed)
 
-    from charrnn.lab.explode import explode as find
+    from charrnn.lab.explode import explode as measured
 
-    show(find(seed, lambda text: note(quiet, text)), plot, csv, json)
-
-
-# Further labs: a command as those above, here or in a file of its own that imports `lab` from here.
+    show(measured(seed, lambda text: note(quiet, text)), plot, csv, json)

@@ -1,26 +1,28 @@
-"""The program `charrnn`: its commands, its version, and what a fault looks like. Nothing heavy is imported here."""
+"""The program `charrnn`: its commands, its version, and what a fault looks like."""
 
 from __future__ import annotations
 
 import os
 import sys
-from typing import Annotated, NoReturn
+from collections.abc import Callable
+from typing import Annotated, Any, NoReturn
 
 import typer
 
 from charrnn.cli.cells import cells
-from charrnn.cli.compare import compare
+from charrnn.cli.command import Command, Group, epilogue
+from charrnn.cli.compare import CompareCommand, compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.explain import explain
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
-from charrnn.cli.train import train
+from charrnn.cli.train import TrainCommand, train
 from charrnn.errors import CharrnnError
 from charrnn.terminal import one_line
 
-# Options that hands trained on char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough there.
+# Options that users of char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough.
 ALIASES = {
     "rnn-size": "hidden-size",
     "seq-len": "seq-length",
@@ -33,7 +35,9 @@ ALIASES = {
 
 app = typer.Typer(
     name="charrnn",
-    help="Character-level text generation with recurrent networks.",
+    help="Character-level text generation with recurrent networks",
+    epilog=epilogue(""),
+    cls=Group,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     context_settings={
@@ -41,36 +45,45 @@ app = typer.Typer(
         "token_normalize_func": lambda name: ALIASES.get(name, name),
     },
 )
-app.command("train")(train)
-app.command("sample")(sample)
-app.command("eval")(evaluate)
-app.command("report")(report)
-app.command("cooccur")(cooccur)
-app.command("cells")(cells)
-app.command("explain")(explain)
-app.command("compare")(compare)
+
+
+def _add(name: str, command: Callable[..., Any], kind: type[Command] = Command) -> None:
+    app.command(name, cls=kind, epilog=epilogue(name))(command)
+
+
+_add("train", train, TrainCommand)
+_add("sample", sample)
+_add("eval", evaluate)
+_add("report", report)
+_add("cooccur", cooccur)
+_add("cells", cells)
+_add("explain", explain)
+_add("compare", compare, CompareCommand)
 app.add_typer(lab, name="lab")
 
 
-def _show_version(wanted: bool) -> None:
-    if wanted:
-        from importlib.metadata import PackageNotFoundError, version
+def _show_version(is_wanted: bool) -> None:
+    if not is_wanted:
+        return
+    from charrnn import __version__
+    from charrnn.kernel.library import describe
 
-        def installed(package: str) -> str:
-            try:
-                return version(package)
-            except PackageNotFoundError:
-                return "not installed"
+    python = ".".join(map(str, sys.version_info[:3]))
+    typer.echo(
+        f"charrnn {__version__} (torch {_installed('torch')}, numpy {_installed('numpy')}, "
+        f"Python {python}, sampler: {describe()})"
+    )
+    raise typer.Exit
 
-        from charrnn import __version__
-        from charrnn.kernel.library import describe
 
-        python = ".".join(map(str, sys.version_info[:3]))
-        typer.echo(
-            f"charrnn {__version__} (torch {installed('torch')}, numpy {installed('numpy')}, Python {python}, "
-            f"sampler: {describe()})"
-        )
-        raise typer.Exit
+def _installed(package: str) -> str:
+    """The version of a package, without loading it."""
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"
 
 
 @app.callback()
@@ -78,24 +91,28 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show versions and leave.", callback=_show_version, is_eager=True
+            "--version", help="Show the versions and exit", callback=_show_version, is_eager=True
         ),
     ] = False,
 ) -> None:
-    """Character-level text generation with recurrent networks: train, sample, evaluate, resume exactly."""
+    """Carry the options of the program itself."""
 
 
 def main() -> NoReturn:
-    """Run a command; a person's mistake is one line on stderr and an exit code, ours is a traceback and 1."""
-    # Threads that wait for each other spin only for a moment, then sleep. With other busy programs on two cores,
-    # spinning as long as libgomp does by default made the same training step 2 to 300 times slower; never spinning made
-    # it 2.2 times slower on an idle machine (README, Decisions). Read by libgomp when torch is loaded.
+    """Run a command; a person's mistake is one line on stderr and an exit code.
+
+    A mistake of ours is a traceback and exit code 1.
+    """
+    # Threads that wait for each other spin only for a moment, then sleep. With other busy programs
+    # on two cores, spinning as long as libgomp does by default made the same training step 2 to 300
+    # times slower; never spinning made it 2.2 times slower on an idle machine (README, Decisions).
+    # Read by libgomp when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     try:
         result = app(standalone_mode=False)
-    except typer.Exit as done:
-        _leave(done.exit_code)
+    except typer.Exit as end:
+        _leave(end.exit_code)
     except (typer.Abort, KeyboardInterrupt):
         _complain("stopped")
         _leave(130)
@@ -108,21 +125,24 @@ def main() -> NoReturn:
         _complain(f"{error.filename or 'standard output'}: {error.strerror or error}")
         _leave(5)
     except (MemoryError, RuntimeError) as error:
-        if not (
-            isinstance(error, MemoryError)
-            or "out of memory" in str(error)
-            or "can't allocate memory" in str(error)
-        ):
+        if not _is_out_of_memory(error):
             raise
         _complain(
-            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, or --checkpoint-every-chars; what was "
-            "saved is safe"
+            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, "
+            "or --checkpoint-every-chars; what was saved is safe"
         )
         _leave(2)
     except typer.TyperException as error:
         _complain(error.format_message())
         _leave(error.exit_code)
-    _leave(result if isinstance(result, int) else 0)
+    code = result if isinstance(result, int) else 0
+    _leave(code)
+
+
+def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    if isinstance(error, MemoryError):
+        return True
+    return "out of memory" in str(error) or "can't allocate memory" in str(error)
 
 
 def _complain(message: str) -> None:
@@ -131,7 +151,7 @@ def _complain(message: str) -> None:
 
 
 def _debug() -> None:
-    """With CHARRNN_DEBUG=1, the traceback behind the line that follows."""
+    """With CHARRNN_DEBUG=1, print the traceback behind the line that follows."""
     if os.environ.get("CHARRNN_DEBUG", "0") not in ("", "0"):
         import traceback
 
@@ -139,6 +159,7 @@ def _debug() -> None:
 
 
 def _leave(code: int) -> NoReturn:
+    """Exit; 5 when standard output cannot take what is still in its buffer."""
     try:
         if sys.stdout is not None:  # the shell's >&-
             sys.stdout.flush()

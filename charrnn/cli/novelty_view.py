@@ -16,10 +16,11 @@ def examine_and_show(run: Path | None, asked: dict[str, Any], *, json: bool) -> 
     """asked: the fields of insight.novelty.Question, None where nothing was. Raises CharrnnError."""
     from charrnn.insight.copies import Question, examine
     from charrnn.modelfile import newest_run, read_model
+    from charrnn.texts import OpenedRun
 
     question = Question(**{name: value for name, value in asked.items() if value is not None})
     model = read_model(run or newest_run(Path("runs")))
-    found = examine(model, question, lambda text: typer.echo(text, err=True))
+    found = examine(OpenedRun(model), question, lambda text: typer.echo(text, err=True))
     if json:
         from charrnn.storage import json_line
 

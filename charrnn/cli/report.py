@@ -7,41 +7,43 @@ from typing import Annotated
 
 import typer
 
+from charrnn.cli.options import PATH, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.terminal import one_line, print_line, write_stdout
 
 
 def report(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A run directory or a checkpoint in it (default: the newest under runs/).",
-            show_default=False,
-        ),
-    ] = None,
+    run: Run = None,
     out: Annotated[
         Path | None,
-        typer.Option(
-            help="Write the page to this file (default: RUN/report.html).", show_default=False
+        option(
+            "--out",
+            help="Write the page to this file",
+            metavar=PATH,
+            default="report.html in the run",
         ),
     ] = None,
     json: Annotated[
-        bool, typer.Option("--json", help="One JSON object on standard output.")
+        bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
 ) -> None:
-    """One page about a run: how it learnt, what it reaches, what it wrote, what its cells follow. Works offline."""
+    """Write one HTML page about a run
+
+    How it learnt, what it reaches, what it wrote and what its cells follow. The page works offline.
+    """
     if out is not None:
         check_place("--out", out)
 
     from charrnn.cli.novelty_view import verdict
     from charrnn.modelfile import newest_run, read_model
-    from charrnn.report.contents import gather, run_of
+    from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
     from charrnn.storage import json_line, write_atomically
+    from charrnn.texts import OpenedRun
 
     model = read_model(run or newest_run(Path("runs")))
-    place = out or run_of(model) / "report.html"
-    contents = gather(run_of(model), model, verdict, lambda text: typer.echo(text, err=True))
+    place = out or folder_of(model) / "report.html"
+    contents = gather(OpenedRun(model), verdict, lambda text: typer.echo(text, err=True))
     made = page(contents)
     write_atomically(place, made, "--out")
     if json:

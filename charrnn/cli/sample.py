@@ -1,301 +1,310 @@
-"""charrnn sample: words typed by a person -> calls of sampling.engine and sampling.constraints. Never loads torch."""
+"""charrnn sample: words typed by a person -> calls of sampling.engine and sampling.constraints.
+
+Never loads torch.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
+from charrnn.cli.prompt import check_utf8, read_prime
 from charrnn.errors import CheckpointError, SettingsError
+from charrnn.terminal import one_line, write_stdout
 
-if TYPE_CHECKING:
-    from charrnn.sampling.constraints import TrainingText
-    from charrnn.sampling.engine import Sample
-
-MAX_PRIME_BYTES = 16 << 20
-TEXT, RANDOMNESS, CONSTRAINTS, SPEED, OUTPUT = (
-    "Text",
-    "Randomness",
-    "Constraints",
-    "Speed",
-    "Output",
-)
-
-
-def _option(*names: str, help: str, panel: str, metavar: str | None = None) -> Any:
-    return typer.Option(
-        *names, help=help, metavar=metavar, rich_help_panel=panel, show_default=False
-    )
+TEXTS = "Text"
+RANDOMNESS = "Randomness"
+CONSTRAINTS = "Constraints"
+SPEED = "Speed"
 
 
 def sample(
-    run: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A run directory, a model or a checkpoint (default: newest under runs/).",
-            show_default=False,
-        ),
-    ] = None,
+    run: Run = None,
     count: Annotated[
         int | None,
-        _option(
+        option(
             "--count",
             "-n",
-            help="How many texts (default: 10 lines, 1 stream).",
-            metavar="N",
-            panel=TEXT,
+            help="Number of texts",
+            metavar=INTEGER,
+            default="10 lines or 1 stream",
+            panel=TEXTS,
         ),
     ] = None,
     length: Annotated[
         int | None,
-        _option(
+        option(
             "--length",
             "-l",
-            help="Characters after the prompt (default: 500; a line: up to 1000).",
-            metavar="N",
-            panel=TEXT,
+            help="Most characters after the prompt",
+            metavar=INTEGER,
+            default="500; for a line 1000",
+            panel=TEXTS,
         ),
     ] = None,
     prime: Annotated[
         str | None,
-        _option(
+        option(
             "--prime",
             "--starts-with",
             "-p",
-            help="Begin with this text.",
-            metavar="TEXT",
-            panel=TEXT,
+            help="Begin with this text",
+            metavar=TEXT,
+            default="none",
+            panel=TEXTS,
         ),
     ] = None,
     prime_file: Annotated[
         Path | None,
-        _option(
-            "--prime-file", help="Begin with this file; - is stdin.", metavar="FILE", panel=TEXT
+        option(
+            "--prime-file",
+            help="Begin with the text of this file, or of standard input with -",
+            metavar=PATH,
+            default="none",
+            panel=TEXTS,
         ),
     ] = None,
     until: Annotated[
-        str, _option("--until", help="Stop after this text.", metavar="TEXT", panel=TEXT)
+        str,
+        option("--until", help="Stop after this text", metavar=TEXT, default="none", panel=TEXTS),
     ] = "",
     unknown: Annotated[
         str,
-        _option(
+        option(
             "--unknown",
-            help="Unknown characters of a prompt: skip, replace (default: error).",
-            metavar="WHAT",
-            panel=TEXT,
+            help="Characters of the prompt that the model does not know",
+            choices=("error", "skip", "replace"),
+            metavar=TEXT,
+            default="error",
+            panel=TEXTS,
         ),
     ] = "error",
     cache: Annotated[
         int,
-        _option(
+        option(
             "--cache",
-            help="Keep to the names and words of the prompt's last N characters, e.g. 2000 (streams).",
-            metavar="N",
-            panel=TEXT,
+            help="Reuse names from the prompt: favour what followed similar contexts in its last "
+            "characters, such as 2000 (streams)",
+            metavar=INTEGER,
+            default="0, off",
+            panel=TEXTS,
         ),
     ] = 0,
     temp: Annotated[
         float,
-        _option(
+        option(
             "--temp",
             "-t",
-            help="0: always the likeliest; 1: as learnt (default: 0.8).",
-            metavar="X",
+            help="Temperature: 1 samples as learnt, lower is safer, 0 is always the likeliest",
+            metavar=FLOAT,
+            default="0.8",
             panel=RANDOMNESS,
         ),
     ] = 0.8,
     top_k: Annotated[
         int,
-        _option(
+        option(
             "--top-k",
-            help="Only the K likeliest characters (default: 0: all).",
-            metavar="K",
+            help="Draw from this many of the likeliest characters",
+            metavar=INTEGER,
+            default="0, all",
             panel=RANDOMNESS,
         ),
     ] = 0,
     top_p: Annotated[
         float,
-        _option(
+        option(
             "--top-p",
-            help="Only the fewest that reach this probability (default: 1).",
-            metavar="P",
+            help="Draw from the fewest characters that reach this probability together",
+            metavar=FLOAT,
+            default="1.0, all",
             panel=RANDOMNESS,
         ),
     ] = 1.0,
     min_p: Annotated[
         float,
-        _option(
+        option(
             "--min-p",
-            help="Only those with this share of the likeliest's (default: 0).",
-            metavar="P",
+            help="Draw from characters with at least this share of the likeliest's probability",
+            metavar=FLOAT,
+            default="0.0, all",
             panel=RANDOMNESS,
         ),
     ] = 0.0,
     repetition_penalty: Annotated[
         float,
-        _option(
+        option(
             "--repetition-penalty",
-            help="Above 1: fewer of the last 64 characters (default: 1).",
-            metavar="X",
+            help="Above 1: make the last 64 characters less likely",
+            metavar=FLOAT,
+            default="1.0, off",
             panel=RANDOMNESS,
         ),
     ] = 1.0,
     seed: Annotated[
         int | None,
-        _option(
+        option(
             "--seed",
-            help="Same seed, same text (default: a fresh one, told).",
-            metavar="N",
+            help="Equal seeds write equal texts",
+            metavar=INTEGER,
+            default="random, and shown",
             panel=RANDOMNESS,
         ),
     ] = None,
     novel: Annotated[
         bool,
-        _option(
+        switch(
             "--novel",
-            help="Only texts that are surely not in the training split.",
+            help="Only texts that are surely not in the training text",
             panel=CONSTRAINTS,
         ),
     ] = False,
-    unique: Annotated[bool, _option("--unique", help="No text twice.", panel=CONSTRAINTS)] = False,
+    unique: Annotated[bool, switch("--unique", help="No text twice", panel=CONSTRAINTS)] = False,
     matching: Annotated[
         str | None,
-        _option(
+        option(
             "--matching",
-            help="Only texts in which this is found (a Python pattern; ^ and $: the whole).",
-            metavar="REGEX",
+            help="Only texts in which this Python regular expression is found",
+            metavar=TEXT,
+            default="none",
             panel=CONSTRAINTS,
         ),
     ] = None,
     min_length: Annotated[
         int,
-        _option(
+        option(
             "--min-length",
-            help="At least N characters, with the prompt.",
-            metavar="N",
+            help="Only texts with at least this many characters, the prompt included",
+            metavar=INTEGER,
+            default="0",
             panel=CONSTRAINTS,
         ),
     ] = 0,
     max_length: Annotated[
         int | None,
-        _option(
+        option(
             "--max-length",
-            help="At most N characters, with the prompt.",
-            metavar="N",
+            help="Only texts with at most this many characters, the prompt included",
+            metavar=INTEGER,
+            default="none",
             panel=CONSTRAINTS,
         ),
     ] = None,
     rank: Annotated[
-        bool, _option("--rank", help="Likeliest first, with bits per character.", panel=CONSTRAINTS)
+        bool,
+        switch("--rank", help="The likeliest first, with bits per character", panel=CONSTRAINTS),
     ] = False,
     tries: Annotated[
         int | None,
-        _option(
+        option(
             "--tries",
-            help="Draw so many texts at most (default: 1000 for each wanted, at least 10,000).",
-            metavar="N",
+            help="Most texts to draw for those that pass",
+            metavar=INTEGER,
+            default="1000 for each, at least 10,000",
             panel=CONSTRAINTS,
         ),
     ] = None,
     weights: Annotated[
         str,
-        _option(
+        option(
             "--weights",
-            help="auto, float32 or float16 (default: auto: float16 for streams).",
+            help="How weights are held; auto is float16 for streams",
+            choices=("auto", "float32", "float16"),
+            metavar=TEXT,
+            default="auto",
             panel=SPEED,
         ),
     ] = "auto",
     threads: Annotated[
         int | None,
-        _option(
-            "--threads", help="Default: what pays, up to all processors.", metavar="N", panel=SPEED
+        option(
+            "--threads",
+            help="Processor threads",
+            metavar=INTEGER,
+            default="as many as pay",
+            panel=SPEED,
         ),
     ] = None,
-    device: Annotated[
-        str, _option("--device", help="auto or cpu: sampling needs no other.", panel=SPEED)
-    ] = "auto",
+    # Sampling runs on the processor. Hidden, because it has nothing to choose; still read, because
+    # scripts give it, and a GPU that was asked for must not be ignored in silence.
+    device: Annotated[str, typer.Option("--device", hidden=True)] = "auto",
     interactive: Annotated[
         bool,
-        _option(
-            "--interactive",
-            "-i",
-            help="Read and write by turns; /help there says more.",
-            panel=OUTPUT,
-        ),
+        switch("--interactive", "-i", help="Write a text by turns with the model", panel=OUTPUT),
     ] = False,
     json: Annotated[
-        bool, _option("--json", help="A JSON object a line: text, nats, novelty ...", panel=OUTPUT)
+        bool,
+        switch("--json", help="Print a JSON object for each text: text, nats, novel", panel=OUTPUT),
     ] = False,
     raw: Annotated[
-        bool, _option("--raw", help="Exact bytes on a terminal too.", panel=OUTPUT)
+        bool, switch("--raw", help="Print the exact bytes on a terminal too", panel=OUTPUT)
     ] = False,
 ) -> None:
-    """Write text with a trained model: lines from a model of lines, else one stream as it comes."""
+    """Write text with a trained model
+
+    A model of lines writes lines; any other writes one stream, shown as it comes.
+    """
+    # 1. What can be refused before anything is loaded.
     if prime is not None and prime_file is not None:
         raise SettingsError("--prime and --prime-file both say how to begin; give one")
     if device not in ("auto", "cpu"):
         raise SettingsError(
             f"--device {device!r}: sampling runs on the processor; leave it out, or say cpu"
         )
-    for name, value in (
-        ("--prime", prime or ""),
-        ("--until", until),
-        ("--matching", matching or ""),
-    ):
-        _check_utf8(name, value)
+    check_utf8("--prime", prime or "")
+    check_utf8("--until", until)
+    check_utf8("--matching", matching or "")
 
+    from charrnn.cli import sample_view
     from charrnn.modelfile import newest_run, read_model
     from charrnn.sampling.constraints import (
         Constraints,
         Tally,
         accepted,
         ranked,
-        training_text,
         tries_allowed,
     )
     from charrnn.sampling.decode import Decoding, checked_seed
     from charrnn.sampling.engine import Sampler
-    from charrnn.terminal import one_line, write_stdout
+    from charrnn.texts import OpenedRun
 
+    # 2. The model, and how it is to write.
     decoding = Decoding(temp, top_k, top_p, min_p, repetition_penalty)
     constraints = Constraints(novel, unique, matching, min_length, max_length)
-    numbered = checked_seed(seed)
+    true_seed = checked_seed(seed)
     model = read_model(run or newest_run(Path("runs")))
-    lines = model.mode == "lines"
-    asked_count, count = count, (10 if lines else 1) if count is None else count
-    tries = tries_allowed(tries, count, temp)
+    is_lines = model.mode == "lines"
+    default_count = 10 if is_lines else 1
+    wanted = default_count if count is None else count
+    tries = tries_allowed(tries, wanted, temp)
     if interactive and str(prime_file) == "-":
         raise SettingsError(
             "--interactive reads standard input, and so cannot --prime-file -; name a file"
         )
-    begin = _read_prime(prime_file, lines) if prime_file else prime or ""
+    begin = read_prime(prime_file, is_lines) if prime_file else prime or ""
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
     sampler = Sampler(model, weights=weights, cache=cache)
     if cache and not begin and not interactive:
         raise SettingsError(
-            "--cache keeps to what stands in a prompt, and there is none: add --prime or --prime-file, or leave --cache out"
+            "--cache keeps to what stands in a prompt, and there is none: "
+            "add --prime or --prime-file, or leave --cache out"
         )
-    how: dict[str, Any] = {
-        "decoding": decoding,
-        "length": length,
-        "prime": begin,
-        "until": until,
-        "seed": numbered,
-        "unknown": unknown,
-        "threads": threads,
-    }
+
+    # 3. By turns with a person.
     if interactive:
-        if json or rank or constraints or asked_count is not None:
+        if json or rank or constraints or count is not None:
             raise SettingsError(
-                "--interactive writes one text by turns; leave out --count, --json and the constraints"
+                "--interactive writes one text by turns; "
+                "leave out --count, --json and the constraints"
             )
         from charrnn.cli.interactive import converse
 
-        converse(
+        return converse(
             sampler,
             decoding=decoding,
             length=length,
@@ -306,33 +315,44 @@ def sample(
             raw=raw,
             threads=threads,
         )
-        return
-    samples = sampler.generate(count, **how)  # says at once what is wrong with the rest
+
+    # 4. What is drawn, and what it has to pass.
+    how: dict[str, Any] = {
+        "decoding": decoding,
+        "length": length,
+        "prime": begin,
+        "until": until,
+        "seed": true_seed,
+        "unknown": unknown,
+        "threads": threads,
+    }
+    samples = sampler.generate(wanted, **how)  # says at once what is wrong with the rest
     if constraints:
         [prompt] = sampler.generate(1, **how | {"length": 0})
         how["length"] = constraints.length(model.mode, model.vocabulary.unit, prompt, until, length)
-    as_it_comes = not (lines or json or rank or constraints)
-    known = None if as_it_comes else training_text(model)
+    as_it_comes = not (is_lines or json or rank or constraints)
+    known = None if as_it_comes else OpenedRun(model).novelty
     if novel and known is None:
         place = one_line(str(model.path))
         raise CheckpointError(
             f"--novel: the training text of {place} is not beside it; sample from its run directory"
         )
-    if count == 0:
+    if wanted == 0:
         return
     if top_k > len(model.vocabulary):
-        typer.echo(
-            f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept",
-            err=True,
+        _note(
+            f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept"
         )
     if seed is None and temp > 0:
-        typer.echo(f"seed {numbered} (--seed {numbered} writes this again)", err=True)
+        _note(f"seed {true_seed} (--seed {true_seed} writes this again)")
+
+    # 5. Drawing and writing.
     end_line = sys.stdout is not None and sys.stdout.isatty()
     if as_it_comes:
-        streams = (sampler.stream(first=number, **how) for number in range(count))
-        write_stdout(_divided(streams, end_line=end_line), raw=raw)
+        streams = (sampler.stream(first=number, **how) for number in range(wanted))
+        write_stdout(sample_view.divided(streams, end_line=end_line), raw=raw)
         return
-    tally = Tally(count)
+    tally = Tally(wanted)
     if constraints:
         samples = accepted(
             lambda first, n: sampler.generate(n, first=first, **how),
@@ -343,121 +363,28 @@ def sample(
         )
     verdicts: list[bool | None] = []
     if json:
-        pieces = _objects(samples, known, numbered, rank=rank, novel=novel)
+        pieces = sample_view.as_objects(samples, known, true_seed, rank=rank, novel=novel)
     elif rank:
-        pieces = _table(ranked(samples))
-    elif lines:
-        pieces = _lines(samples, None if novel else known, verdicts)
+        pieces = sample_view.as_ranking(ranked(samples))
+    elif is_lines:
+        asked = None if novel else known  # with --novel all are
+        pieces = sample_view.as_lines(samples, asked, verdicts)
     else:
-        pieces = _divided(([one.data] for one in samples), end_line=end_line)
+        pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)
     write_stdout(pieces, raw=raw)
+
+    # 6. What is said about it, on standard error.
     if tally.ran_out:
-        advice = (
-            "--temp 0 always writes the same text" if temp == 0 else "loosen them or raise --tries"
-        )
-        counts = f"found {tally.kept:,} of {count:,} in {tally.tried:,} tries"
+        advice = "loosen them or raise --tries"
+        if temp == 0:
+            advice = "--temp 0 always writes the same text"
+        counts = f"found {tally.kept:,} of {wanted:,} in {tally.tried:,} tries"
         raise SettingsError(f"{counts}: {tally.reasons()}; {advice}")
     if tally.refused and not json:
-        typer.echo(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}", err=True)
+        _note(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}")
     if verdicts:
-        typer.echo(
-            f"{verdicts.count(True)} of {len(verdicts)} are not in the training text", err=True
-        )
+        _note(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text")
 
 
-def _lines(
-    samples: Iterable[Sample], known: TrainingText | None, verdicts: list[bool | None]
-) -> Iterator[bytes]:
-    """A line for each sample. verdicts: whether each is novel, if the training text is known."""
-    for one in samples:
-        if known:
-            verdicts.append(known.is_novel(one))
-        yield one.data + b"\n"
-
-
-def _objects(
-    samples: Iterable[Sample], known: TrainingText | None, seed: int, *, rank: bool, novel: bool
-) -> Iterator[bytes]:
-    """A JSON object for each sample; novel: all of them have been found to be."""
-    from charrnn.sampling.constraints import bits_per_char, ranked
-    from charrnn.storage import json_line
-
-    for place, one in enumerate(ranked(samples) if rank else samples, 1):
-        values = {
-            "schema": 1,
-            "text": one.text,
-            "nats": one.nats,
-            "chars": one.chars,
-            "bits_per_char": bits_per_char(one),
-            **({"rank": place} if rank else {}),
-            "novel": novel or (known.is_novel(one) if known else None),
-            "seed": seed,
-            "index": one.index,
-        }
-        yield json_line(values).encode() + b"\n"
-
-
-def _table(samples: list[Sample]) -> Iterator[bytes]:
-    """`2.13  Maria`; the further lines of a text stand beneath its first."""
-    from charrnn.sampling.constraints import bits_per_char
-
-    bits = [bits_per_char(one) for one in samples]
-    shown = ["-" if each is None else f"{each:.2f}" for each in bits]
-    width = max(map(len, shown), default=0)
-    for number, one in zip(shown, samples, strict=True):
-        text = one.data.removesuffix(b"\n").replace(b"\n", b"\n" + b" " * (width + 2))
-        yield f"{number:>{width}}  ".encode() + text + b"\n"
-
-
-def _divided(texts: Iterable[Iterable[bytes]], *, end_line: bool) -> Iterator[bytes]:
-    """Texts in pieces, as they come, a line `---` between two; end_line: a newline after the last."""
-    piece = b"\n"
-    for number, text in enumerate(texts):
-        if number:
-            yield b"---\n" if piece.endswith(b"\n") else b"\n---\n"
-        piece = b"\n"
-        for piece in text:
-            yield piece
-    if end_line and not piece.endswith(b"\n"):
-        yield b"\n"
-
-
-def _read_prime(path: Path, lines: bool) -> str:
-    """The prompt in a file. Lines: the newline that ends the file is no part of it. Raises SettingsError."""
-    from charrnn.terminal import one_line
-
-    shown = one_line(str(path))
-    try:
-        if str(path) == "-" and sys.stdin is None:  # the shell's <&-
-            raise SettingsError("--prime-file -: standard input is closed")
-        if str(path) == "-":
-            data = sys.stdin.buffer.read(MAX_PRIME_BYTES + 1)
-        else:
-            with open(path, "rb") as file:
-                data = file.read(MAX_PRIME_BYTES + 1)
-    except (OSError, ValueError) as error:
-        raise SettingsError(
-            f"--prime-file {shown}: {getattr(error, 'strerror', None) or error}"
-        ) from None
-    if len(data) > MAX_PRIME_BYTES:
-        raise SettingsError(
-            f"--prime-file {shown}: more than {MAX_PRIME_BYTES >> 20} MiB; give its end only"
-        )
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise SettingsError(
-            f"--prime-file {shown}: {byte} is not UTF-8; save it as UTF-8"
-        ) from None
-    return text.removesuffix("\n").removesuffix("\r") if lines else text
-
-
-def _check_utf8(name: str, value: str) -> None:
-    """Arguments that are not UTF-8 arrive with surrogates in place of the bytes."""
-    for position, character in enumerate(value):
-        if 0xD800 <= ord(character) < 0xE000:
-            advice = "use --prime-file" if name == "--prime" else "retype it"
-            raise SettingsError(
-                f"{name}: what stands at position {position} is not UTF-8; {advice}"
-            )
+def _note(text: str) -> None:
+    typer.echo(text, err=True)

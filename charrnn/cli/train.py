@@ -1,6 +1,7 @@
 """charrnn train: words typed by a person -> one call of training.session.train.
 
-The options for settings are made from the fields of config.py, where each is named, typed, bounded and explained.
+The options for settings are made from the fields of config.py, where each is named, typed, bounded
+and explained.
 """
 
 from __future__ import annotations
@@ -18,138 +19,191 @@ import typer
 
 from charrnn import config
 from charrnn import layers as sources
+from charrnn.cli.command import Command, show_help_all
+from charrnn.cli.options import (
+    DURATION,
+    FLOAT,
+    INTEGER,
+    PATH,
+    TEXT,
+    Assignments,
+    ConfigFile,
+    Corpus,
+    option,
+    switch,
+)
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, print_line, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
-METAVARS: dict[type, str] = {int: "N", float: "X", str: "TEXT"}
+METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
+METAVARS_BY_KEY = {
+    "val": PATH,
+    "test": PATH,
+    "init_from": PATH,
+    "budget": DURATION,
+    "eval_every": DURATION,
+    "save_every": DURATION,
+    "sample_every": DURATION,
+}
+# The settings that most people need: --help shows these, and --help-all the rest.
+COMMON = (
+    *("mode", "glob"),
+    *("cell", "hidden_size", "num_layers", "dropout"),
+    *("budget", "epochs", "steps", "batch_size", "seq_length", "lr", "seed", "init_from"),
+    "device",
+)
+
+
+class TrainCommand(Command):
+    """charrnn train, which has more options than a screen has lines."""
+
+    rare = frozenset({"allow_corpus_change", "print_config", "verbose", *config.FIELDS} - {*COMMON})
 
 
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:
     """Give a command one option for every setting, in place of its **chosen."""
     signature = inspect.signature(command, eval_str=True)
-    named = [
-        each
-        for each in signature.parameters.values()
-        if each.kind is not inspect.Parameter.VAR_KEYWORD
+    own = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind is not inspect.Parameter.VAR_KEYWORD
     ]
-    made = []
-    for section, kind in config.SECTIONS.items():
-        for item in fields(kind):
-            made.append(_option(section, item.name, item.metadata, item.default))
+    settings = [
+        _parameter(section, item.name, item.metadata, item.default)
+        for section, kind in config.SECTIONS.items()
+        for item in fields(kind)
+    ]
 
     def run(**values: Any) -> int:
-        own = {each.name: values.pop(each.name) for each in named}
-        return command(**own, **values)
+        return command(**values)
 
-    run.__doc__, run.__name__ = command.__doc__, command.__name__
-    run.__signature__ = signature.replace(parameters=[*named, *made])  # type: ignore[attr-defined]
-    run.__annotations__ = {each.name: each.annotation for each in [*named, *made]}
+    run.__doc__ = command.__doc__
+    run.__name__ = command.__name__
+    parameters = [*own, *settings]
+    run.__signature__ = signature.replace(parameters=parameters)  # type: ignore[attr-defined]
+    run.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
     return run
 
 
-def _option(section: str, key: str, limits: Any, default: Any) -> inspect.Parameter:
-    text = limits["help"]
-    if "choices" in limits:
-        text += f": {', '.join(limits['choices'])}"
-    if default not in (None, "", True, False):
-        text += f" (default: {default})"
-    kind: Any = str
-    if limits["kind"] is bool:
-        kind = bool
-        names = (f"{config.flag(key)}/--no-{key.replace('_', '-')}",)
-        option = typer.Option(
-            *names, help=text, rich_help_panel=PANELS[section], show_default=False
-        )
-    else:
-        metavar = METAVARS[limits["kind"]]
-        option = typer.Option(
-            config.flag(key),
-            help=text,
-            metavar=metavar,
-            rich_help_panel=PANELS[section],
-            show_default=False,
-        )
-    annotation = Annotated[kind | None, option]
+def _parameter(section: str, key: str, limits: Any, default: Any) -> inspect.Parameter:
+    """Return the option of a setting. None, its default, means that the option was not given."""
+    declared = setting_switch if limits["kind"] is bool else setting_option
+    kind: Any = bool if limits["kind"] is bool else str
+    annotation = Annotated[kind | None, declared(key, PANELS[section])]
     return inspect.Parameter(
         key, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation
     )
 
 
-CORPUS_HELP = (
-    "A text file, a directory, - for standard input, or a corpus that comes with charrnn: names, surnames "
-    "(default: names)."
-)
-CONFIG_HELP = "TOML file or preset of settings: names, shakespeare, latex, linux, tiny."
+def setting_option(key: str, panel: str, default: str = "") -> Any:
+    """Declare an option for a setting that has a value. default: as the help shows it."""
+    item = config.FIELDS[key][1]
+    limits = item.metadata
+    return option(
+        config.flag(key),
+        help=limits["help"],
+        metavar=METAVARS_BY_KEY.get(key, METAVARS[limits["kind"]]),
+        default=default or limits.get("auto", str(item.default)),
+        choices=limits.get("choices", ()),
+        panel=panel,
+    )
 
 
-def _switch(name: str, help: str) -> Any:
-    return typer.Option(name, help=help)
+def setting_switch(key: str, panel: str) -> Any:
+    """Declare an option for a setting that is on or off."""
+    item = config.FIELDS[key][1]
+    default = "on" if item.default else "off"
+    return switch(
+        f"{config.flag(key)}/--no-{key.replace('_', '-')}",
+        help=item.metadata["help"],
+        default=default,
+        panel=panel,
+    )
 
 
 @with_settings
 def train(
-    corpus: Annotated[str | None, typer.Argument(help=CORPUS_HELP, show_default=False)] = None,
+    corpus: Corpus = None,
     run: Annotated[
-        Path | None, typer.Option(help="Directory of this training (default: runs/<corpus>).")
+        Path | None,
+        option(
+            "--run",
+            help="Directory of this run",
+            metavar=PATH,
+            default="runs/ and the name of the corpus",
+        ),
     ] = None,
     resume: Annotated[
-        bool, _switch("--resume", "Go on with a run exactly where it stopped.")
+        bool, switch("--resume", help="Continue a run exactly where it stopped")
     ] = False,
     overwrite: Annotated[
-        bool, _switch("--overwrite", "Start anew in a directory that holds a run.")
+        bool, switch("--overwrite", help="Start over in a directory that holds a run")
     ] = False,
     allow_corpus_change: Annotated[
-        bool, _switch("--allow-corpus-change", "With --resume: go on although the text is another.")
+        bool,
+        switch("--allow-corpus-change", help="With --resume: continue though the text has changed"),
     ] = False,
-    config_file: Annotated[
-        list[str] | None, typer.Option("--config", help=CONFIG_HELP, metavar="FILE")
-    ] = None,
-    assignments: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="One setting, as section.key=value.", metavar="KEY=VALUE"),
-    ] = None,
+    config_file: Annotated[list[str] | None, ConfigFile] = None,
+    assignments: Assignments = None,
     check: Annotated[
         bool,
-        _switch(
+        switch(
             "--check",
-            "Say what the text is like, what to mind and what to pass; train and write nothing.",
+            help="Inspect the text and train nothing: encoding, rare characters, duplicates, "
+            "leakage, suggested options",
         ),
     ] = False,
     print_config: Annotated[
         bool,
-        _switch("--print-config", "Show the settings and where each comes from; train nothing."),
+        switch(
+            "--print-config",
+            help="Print every setting and where it comes from, and train nothing",
+        ),
     ] = False,
     verbose: Annotated[
         bool,
-        typer.Option("--verbose", "-v", help="Say what it runs on and what memory it will take."),
+        switch("--verbose", "-v", help="Say what it runs on and how much memory it will take"),
     ] = False,
-    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress.")] = False,
+    quiet: Annotated[bool, switch("--quiet", "-q", help="Show no progress")] = False,
     json: Annotated[
-        bool, _switch("--json", "End with one JSON object on standard output.")
+        bool, switch("--json", help="End with one JSON object on standard output")
+    ] = False,
+    help_all: Annotated[
+        bool,
+        typer.Option(
+            "--help-all",
+            help="Show all options, the rare ones too",
+            callback=show_help_all,
+            is_eager=True,
+        ),
     ] = False,
     **chosen: Any,
 ) -> int:
-    """Train a network on a text; show progress and samples; write runs/<corpus>/."""
+    """Train a network on a text and write it to runs/
+
+    Progress and samples are shown on the way. Ctrl-C saves and stops; --resume continues.
+    """
     began = time.perf_counter() - _process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
+
+    # 1. What trains nothing.
     if check:
-        given = {
-            "--resume": resume,
-            "--run": run is not None,
-            "--overwrite": overwrite,
-            "--print-config": print_config,
-            "--allow-corpus-change": allow_corpus_change,
-        }
-        for name in (name for name, is_given in given.items() if is_given):
-            raise SettingsError(
-                f"--check looks at a text before a training and writes nothing; leave out {name}"
-            )
+        _refuse_with_check(
+            {
+                "--resume": resume,
+                "--run": run is not None,
+                "--overwrite": overwrite,
+                "--print-config": print_config,
+                "--allow-corpus-change": allow_corpus_change,
+            }
+        )
     if print_config:
         return _print_config(layers)
     if check:
         return _check(corpus, layers, json)
-    # A wrong option is told before torch is loaded, and that somebody else is at it.
+
+    # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
     _, origins = config.resolve(layers)
     from charrnn.training.checkpoint import check_free
     from charrnn.training.naming import run_to_resume
@@ -157,7 +211,8 @@ def train(
     if run is not None or (resume and not overwrite):
         check_free(run or run_to_resume(corpus, Path("runs")))
 
-    from charrnn.progress import TrainingProgress, duration
+    # 3. The training.
+    from charrnn.progress import TrainingProgress
     from charrnn.training import session
     from charrnn.training.session import Request
 
@@ -170,46 +225,60 @@ def train(
         path, outcome = session.train(request, progress, _make_samples)
     finally:
         progress.close()
-    place = outcome.place
-    bits = place.best_nats / math.log(2)
-    against = ""
-    if outcome.ngram is not None:
-        against = f"; counting {outcome.ngram.score.bits_per_char:.3f}"
-    if outcome.reason == "already done":
-        if json:
-            _print_json(path, outcome)
-        return 0
-    progress.say(
-        f"{outcome.reason} after {duration(place.elapsed_s)}, {round(outcome.epochs, 1):g} epochs: "
-        f"best {bits:.3f} bits/char at step {place.best_step:,}{against}"
-    )
-    progress.say(outcome.verdict)
-    stopped = session.SIGNALS.get(outcome.reason)
-    if stopped:
-        progress.say(f"saved. To go on: charrnn train --resume --run {path}")
-    else:
-        progress.say(f"now: charrnn sample {path}")
+
+    # 4. What came out.
+    signal_code = session.SIGNALS.get(outcome.reason)
+    if outcome.reason != "already done":
+        for line in _closing_lines(path, outcome, is_stopped=bool(signal_code)):
+            progress.say(line)
     if json:
         _print_json(path, outcome)
-    return stopped or 0
+    return signal_code or 0
+
+
+def _refuse_with_check(given: dict[str, bool]) -> None:
+    """Raises SettingsError for an option that --check would ignore."""
+    for name, is_given in given.items():
+        if is_given:
+            raise SettingsError(
+                f"--check looks at a text before a training and writes nothing; leave out {name}"
+            )
+
+
+def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
+    """Tell a person what the run reached, why it ended, and what to type next."""
+    from charrnn.progress import duration
+
+    place = outcome.place
+    bits = place.best_nats / math.log(2)
+    epochs = f"{round(outcome.epochs, 1):g} epochs"
+    end = (
+        f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
+        f"best {bits:.3f} bits/char at step {place.best_step:,}"
+    )
+    if outcome.ngram is not None:
+        end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
+    if is_stopped:
+        advice = f"saved. To go on: charrnn train --resume --run {path}"
+    else:
+        advice = f"now: charrnn sample {path}"
+    return [end, outcome.verdict, advice]
 
 
 def _layers(
     files: list[str], assignments: list[str], chosen: dict[str, Any]
 ) -> tuple[tuple[str, Any], ...]:
-    """Settings in order of precedence: file < environment < --set < flags."""
+    """Return settings in order of precedence: file < environment < --set < flags."""
     if len(files) > 1:
         raise SettingsError(
             f"--config given {len(files)} times; give one file, and --set for the rest"
         )
-    layers: list[tuple[str, Any]] = [sources.toml_layer(name) for name in files]
-    environment = sources.environment_layer(os.environ)
-    layers += [
-        ("environment", environment),
+    return (
+        *[sources.toml_layer(name) for name in files],
+        ("environment", sources.environment_layer(os.environ)),
         ("--set", sources.set_layer(assignments)),
         ("--", chosen),
-    ]
-    return tuple(layers)
+    )
 
 
 def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
@@ -217,10 +286,19 @@ def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
     for section, values in settings.to_dict().items():
         print_line(f"[{section}]")
         for key, value in values.items():
-            shown = f'"{one_line(value)}"' if isinstance(value, str) else str(value).lower()
-            line = f"{key} = {shown}" if value is not None else f"# {key}: left to the program"
-            print_line(f"{line}  # {origins[key]}" if key in origins else line)
+            line = _toml_line(key, value)
+            if key in origins:
+                line += f"  # {origins[key]}"
+            print_line(line)
     return 0
+
+
+def _toml_line(key: str, value: Any) -> str:
+    if value is None:
+        return f"# {key}: left to the program"
+    if isinstance(value, str):
+        return f'{key} = "{one_line(value)}"'
+    return f"{key} = {str(value).lower()}"
 
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
@@ -228,28 +306,24 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
     from charrnn.storage import json_line
     from charrnn.training import checkup
 
-    found = checkup.check(corpus, layers)
-    shown = [json_line({"schema": 1} | found)] if json else report(found)
-    write_stdout([f"{line}\n".encode("utf-8", "replace") for line in shown], raw=json)
+    findings = checkup.check(corpus, layers)
+    lines = [json_line({"schema": 1} | findings)] if json else report(findings)
+    write_stdout([f"{line}\n".encode("utf-8", "replace") for line in lines], raw=json)
     return 0
 
 
 def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
-    """What the network writes by now: five lines, or 300 characters."""
-    from pathlib import Path
-
+    """Write with the network as it is now: five lines, or 300 characters."""
     from charrnn.modelfile import parse_model
     from charrnn.sampling.decode import Decoding
     from charrnn.sampling.engine import Sampler
 
     sampler = Sampler(parse_model(Path("weights in training"), tensors, meta))
-    lines = meta["mode"] == "lines"
-    samples = sampler.generate(
-        5 if lines else 1,
-        decoding=Decoding(temperature=0.8),
-        length=60 if lines else 300,
-        seed=meta["step"],
-    )
+    is_lines = meta["mode"] == "lines"
+    count = 5 if is_lines else 1
+    length = 60 if is_lines else 300
+    decoding = Decoding(temperature=0.8)
+    samples = sampler.generate(count, decoding=decoding, length=length, seed=meta["step"])
     return "\n".join(sample.text for sample in samples)
 
 
@@ -257,6 +331,11 @@ def _print_json(path: Path, outcome: Any) -> None:
     from charrnn.storage import json_line
 
     place = outcome.place
+    ngram_nats = None
+    ngram_order = None
+    if outcome.ngram:
+        ngram_nats = outcome.ngram.score.nats_per_char
+        ngram_order = outcome.ngram.order
     line = {
         "schema": 1,
         "run": str(path),
@@ -272,8 +351,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "val_bits_per_char": place.val_nats / math.log(2),
         "best_val_nats_per_char": place.best_nats,
         "best_step": place.best_step,
-        "ngram_nats_per_char": outcome.ngram.score.nats_per_char if outcome.ngram else None,
-        "ngram_order": outcome.ngram.order if outcome.ngram else None,
+        "ngram_nats_per_char": ngram_nats,
+        "ngram_order": ngram_order,
         "clip_rate": place.clipped_steps / max(1, place.step),
         "skipped_steps": place.skipped_steps,
         "rollbacks": place.rollbacks,

@@ -17,8 +17,9 @@ from charrnn.errors import SettingsError
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
 from charrnn.terminal import one_line
+from charrnn.texts import OpenedRun
 
 GUESSES = 5
 PIECE = 4096  # characters whose activations are made at once where a text is read piece by piece
@@ -65,15 +66,15 @@ class Piece:
     state: State
 
 
-def held_out(model: ModelFile, most: int) -> np.ndarray:
+def held_out(run: OpenedRun, most: int) -> np.ndarray:
     """The first `most` ids of the run's test text (of its validation text, if it has no other); of lines, whole ones.
 
     Raises CheckpointError if the model lies in no run with its text, CorpusError if there is none, SettingsError if the
     model counts.
     """
-    refuse_counting(model)
-    text = text_of_split(model, None, advice="name a run that keeps some of its text for testing")
-    return cut(model, text.ids, most)
+    refuse_counting(run.model)
+    text = text_of_split(run, None, advice="name a run that keeps some of its text for testing")
+    return cut(run.model, text.ids, most)
 
 
 def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:

@@ -17,8 +17,9 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
+from charrnn.text.census import take_census
 from charrnn.text.mode import choose_mode
-from charrnn.text.reading import Source, find_source, pieces, take_census
+from charrnn.text.reading import Source, find_source, pieces
 from charrnn.text.vocabulary import NEWLINE
 
 # A run of letters, digits, marks and underscores, with apostrophes inside ("don't"); every other sign stands alone.

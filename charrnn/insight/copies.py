@@ -17,13 +17,13 @@ import numpy as np
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
 from charrnn.insight.structure import dictionary_of, distinct_report, structure_report
-from charrnn.modelfile import ModelFile
+from charrnn.sampling.codec import Sample
 from charrnn.sampling.decode import Decoding, checked_seed
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample, Sampler
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sampler
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import longest_run, shares_found
 from charrnn.text.splits import SPLITS
-from charrnn.texts import training_corpora
+from charrnn.texts import OpenedRun
 
 TEMPERATURES = (0.3, 0.5, 0.7, 0.8, 0.9, 1.0, 1.1)
 HOTTER = (1.2, 1.3, 1.5, 1.7, 2.0)  # only until samples are as surprising as the validation text
@@ -64,16 +64,18 @@ class Question:
 
 
 def examine(
-    model: ModelFile, question: Question, note: Callable[[str], None] = lambda text: None
+    run: OpenedRun, question: Question, note: Callable[[str], None] = lambda text: None
 ) -> dict[str, Any]:
     """Draw samples and look at them; all of it can be written as JSON. note: is told what is done, if that takes long.
 
     Of a place, "sample", "start" (in the sample) and "place" (in the training text) count from 0, as in Python; "line"
     and "column" from 1, as in an editor. Raises CheckpointError, CorpusError, SettingsError.
     """
-    corpora = training_corpora(model)
+    run.folder("--samples compares with it: name the run")
+    model = run.model
+    corpora = run.corpora
     corpus, lines = corpora[0], model.mode == "lines"
-    train = [each.split("train") for each in corpora]
+    train = run.training_splits
     count, length = question.count, question.length or (LINE_LENGTH if lines else STREAM_LENGTH)
     if count * length > MAX_CHARS and not (lines and length <= LINE_LENGTH):
         raise SettingsError(

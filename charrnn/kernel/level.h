@@ -1,10 +1,15 @@
-/* What sampling.c and training.c share: vectors, exponentials, and the way one file serves several instruction sets.
+/* What all files of the kernel share: cells, units, and the levels of instructions.
  *
- * A file that includes itself once for each LEVEL (0 the architecture's baseline; on x86-64 1 AVX2, 2 AVX-512, and in
- * training 3, AVX-512 with products of bfloat16) includes
- * this header three times: at its top, for what does not depend on the level; before its vector part, which then may say
- * vec, NAME(...) and so on; and after that part, to end the level. The pragmas between the last two make the compiler use
- * those instructions for these functions only.
+ * One library serves all processors of an architecture. The vector parts (*.inc.h) of sampling.c
+ * and training.c are compiled once for each LEVEL that the architecture has:
+ *
+ *     LEVEL 0   the architecture's baseline, everywhere
+ *     LEVEL 1   x86-64 with AVX2, FMA and F16C
+ *     LEVEL 2   x86-64 with AVX-512
+ *     LEVEL 3   level 2 with products of bfloat16 (AVX512-BF16): training only
+ *
+ * A function NAME(step) becomes step_0, step_1 and so on. The caller names the level, which is at
+ * most charrnn_level(); each C file has a table of its functions by level.
  */
 #ifndef CHARRNN_LEVEL_H
 #define CHARRNN_LEVEL_H
@@ -15,128 +20,37 @@
 #if defined(__x86_64__)
 #include <immintrin.h>
 #if defined(__clang__) || __GNUC__ >= 11
-#define BFLOAT16 /* the compiler has its instructions */
+#define BFLOAT16 /* the compiler knows the instructions of level 3 */
 #endif
 #endif
 
-#define UNITS 16 /* every width is padded to a multiple of this */
+#define UNITS  16 /* the program pads every width to a multiple of this */
 #define INLINE static inline __attribute__((always_inline))
+
+/* Before a loop whose number of turns is a constant: write all of them out. */
 #define UNROLL _Pragma("GCC unroll 16")
+/* Before a loop whose turns do not read what others write. Without it GCC does not vectorise. */
 #if defined(__clang__)
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-/* function_2(...) for level 2, and so on. The caller names a level that the processor has: charrnn_level() is the best. */
-#if defined(__x86_64__)
-#define DISPATCH(function, level) ((level) == 2 ? function##_2 : (level) == 1 ? function##_1 : function##_0)
-#else
-#define DISPATCH(function, level) function##_0
-#endif
-
+/* library.py has the same order. gru resets after the matrix product, gru-before before it. */
 enum { RNN, LSTM, GRU, GRU_BEFORE };
 
-int charrnn_version(void); /* of the structures that the callers fill; library.py has the same number */
+static inline int64_t gates_of(int cell) { return cell == RNN ? 1 : cell == LSTM ? 4 : 3; }
+static inline int64_t larger_of(int64_t a, int64_t b) { return a > b ? a : b; }
+static inline int64_t smaller_of(int64_t a, int64_t b) { return a < b ? a : b; }
+static inline int64_t padded(int64_t n) { return (n + UNITS - 1) / UNITS * UNITS; }
+
+/* The version of the structures that Python fills. library.py has the same number. */
+int charrnn_version(void);
+/* The compiler that built the library: another one rounds differently. */
 const char *charrnn_compiler(void);
-int charrnn_level(void);   /* the best level of this processor, up to 2 */
-int charrnn_bfloat16(void); /* whether it has level 3 too: level 2, and products of bfloat16 in training */
-
-#elif !defined(NAME) /* ------------------------------------------------------------------------------ a level begins */
-
-#if LEVEL == 1
-#define VEC 8
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx2,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx2,fma,f16c")
-#endif
-#elif LEVEL == 2
-#define VEC 16
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,fma,f16c,prefer-vector-width=512")
-#endif
-#elif LEVEL == 3
-#define VEC 16
-#if defined(__clang__)
-#pragma clang attribute push(__attribute__((target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,fma,f16c"))), apply_to = function)
-#else
-#pragma GCC push_options
-#pragma GCC target("avx512f,avx512dq,avx512bw,avx512vl,avx512bf16,fma,f16c,prefer-vector-width=512")
-#endif
-#else
-#define VEC 4
-#endif
-
-#define JOIN_(name, level) name##_##level
-#define JOIN(name, level) JOIN_(name, level)
-#define NAME(name) JOIN(name, LEVEL)
-#define vec NAME(vec)
-#define loose NAME(loose)
-#define words NAME(words)
-
-typedef float vec __attribute__((vector_size(4 * VEC)));
-typedef uint32_t words __attribute__((vector_size(4 * VEC)));
-typedef float loose __attribute__((vector_size(4 * VEC), aligned(4), may_alias)); /* wherever it lies in memory */
-
-/* |x| at most 9.2, where tanh is 1 to the last bit; NaN becomes -9.2. */
-INLINE vec NAME(cut)(vec x) {
-#if LEVEL >= 2
-    return (vec)_mm512_min_ps(_mm512_max_ps((__m512)x, _mm512_set1_ps(-9.2f)), _mm512_set1_ps(9.2f));
-#elif LEVEL == 1
-    return (vec)_mm256_min_ps(_mm256_max_ps((__m256)x, _mm256_set1_ps(-9.2f)), _mm256_set1_ps(9.2f));
-#else
-    const vec most = (vec){0} + 9.2f;
-    const words above = (words)(x > -most);
-    x = (vec)(((words)x & above) | ((words)-most & ~above));
-    const words below = (words)(x < most);
-    return (vec)(((words)x & below) | ((words)most & ~below));
-#endif
-}
-
-/* grown(x) = E(x) = e^-2x - 1 for |x| at most 9.2, from which tanh(x) = -E / (2 + E), and for a gate, whose x arrives halved, 1 / (1 + e^-2x) =
- * 1 / (2 + E). With -2x = n ln 2 + r it is 2^n q + (2^n - 1), q the Taylor series of e^r - 1: relative error below 3e-7,
- * at 0 too. */
-INLINE vec NAME(grown)(vec x) {
-    const vec shifted = x * -2.88539008f + 0x1.8p23f, n = shifted - 0x1.8p23f; /* n in the low bits of `shifted` */
-    const vec r = (x * -2.0f - n * 0.693359375f) + n * 2.12194440e-4f;
-    vec series = r * 1.98412698e-4f + 1.38888889e-3f;
-    series = series * r + 8.33333333e-3f;
-    series = series * r + 4.16666667e-2f;
-    series = series * r + 1.66666667e-1f;
-    series = series * r + 0.5f;
-    const vec q = series * (r * r) + r, scale = (vec)(((words)shifted << 23) + (127u << 23));
-    return scale * q + (scale - 1.0f);
-}
-
-INLINE vec NAME(E)(vec x) { return NAME(grown)(NAME(cut)(x)); }
-
-#define EACH_VECTOR for (int j = 0; j < UNITS; j += VEC)
-#define AT(array) (*(loose *)((array) + j))
-#define IN(array) (*(const loose *)((array) + j))
-
-#else /* ---------------------------------------------------------------------------------------------- a level ends */
-
-#undef NAME
-#undef JOIN
-#undef JOIN_
-#undef VEC
-#undef vec
-#undef loose
-#undef words
-#undef EACH_VECTOR
-#undef AT
-#undef IN
-#if LEVEL > 0
-#if defined(__clang__)
-#pragma clang attribute pop
-#else
-#pragma GCC pop_options
-#endif
-#endif
+/* The best level of this processor, up to 2. */
+int charrnn_level(void);
+/* Whether this processor and this library have level 3. */
+int charrnn_bfloat16(void);
 
 #endif

@@ -1,7 +1,8 @@
-"""Finds and loads the compiled kernel (the C files beside it). No numpy here: `charrnn --version` asks too.
+"""Finds and loads the compiled kernel, which is built from the C files beside this one.
 
-pip builds the library where there is a C compiler; where it is missing or does not fit, numpy does the work. The
-environment variable CHARRNN_KERNEL names another library, or says `off`.
+pip builds the library where there is a C compiler. Where it is missing or does not fit, numpy
+samples and PyTorch trains. The environment variable CHARRNN_KERNEL names another library, or is
+`off`. No numpy here: `charrnn --version` imports this file too.
 """
 
 from __future__ import annotations
@@ -19,66 +20,72 @@ LEVELS = ("baseline", "AVX2", "AVX-512")  # instruction sets of x86-64; elsewher
 
 @cache
 def library() -> ctypes.CDLL | None:
-    """The loaded library, or None: not built, switched off, or of another version."""
-    asked = os.environ.get("CHARRNN_KERNEL", "")
-    if asked == "off":
+    """Return the loaded library, or None: not built, switched off, or of another version."""
+    choice = os.environ.get("CHARRNN_KERNEL", "")
+    if choice == "off":
         return None
     here = Path(__file__).parent
-    for path in (
-        [Path(asked)] if asked else [here / f"_kernel{suffix}" for suffix in EXTENSION_SUFFIXES]
-    ):
+    paths = [here / f"_kernel{suffix}" for suffix in EXTENSION_SUFFIXES]
+    if choice:
+        paths = [Path(choice)]
+    for path in paths:
         try:
-            loaded = ctypes.CDLL(str(path))
-            if loaded.charrnn_version() != VERSION:
-                continue
-        except (OSError, AttributeError):
+            kernel = ctypes.CDLL(str(path))
+            if kernel.charrnn_version() == VERSION:
+                _declare(kernel)
+                return kernel
+        except (OSError, AttributeError):  # no such file, not a library, or not this one
             continue
-        pointer, whole = ctypes.c_void_p, ctypes.c_int64
-        loaded.charrnn_step.argtypes = [pointer, whole, *[pointer] * 4]
-        loaded.charrnn_read.argtypes = [
-            pointer,
-            pointer,
-            whole,
-            *[pointer] * 4,
-            ctypes.c_double,
-            whole,
-        ]
-        loaded.charrnn_read.restype = whole
-        loaded.charrnn_write.argtypes = [pointer, pointer]
-        return loaded
     return None
+
+
+def _declare(kernel: ctypes.CDLL) -> None:
+    """Give the types of the functions that take more than one pointer."""
+    pointer = ctypes.c_void_p
+    whole = ctypes.c_int64
+    state = [pointer, pointer, pointer]  # h, c, logits
+    nats = pointer
+    seconds = ctypes.c_double
+    kernel.charrnn_step.argtypes = [pointer, whole, pointer, *state]
+    kernel.charrnn_read.argtypes = [pointer, pointer, whole, *state, nats, seconds, whole]
+    kernel.charrnn_read.restype = whole
+    kernel.charrnn_write.argtypes = [pointer, pointer]
+    kernel.charrnn_compiler.restype = ctypes.c_char_p
 
 
 @cache
 def lend_openmp() -> bool:
-    """Let training compute on the threads of the OpenMP that PyTorch has loaded, if that is GNU's. Else it starts its own,
-    which must then take the processors from PyTorch's, awake for some time after each operation."""
+    """Let training compute on PyTorch's own threads, if its OpenMP is GNU's.
+
+    Otherwise the kernel starts threads of its own. They must take the processors from PyTorch's,
+    which stay awake for some time after each operation.
+    """
     kernel = library()
     if kernel is None or not hasattr(os, "RTLD_NOLOAD"):
         return False
     try:
         gomp = ctypes.CDLL("libgomp.so.1", mode=os.RTLD_NOW | os.RTLD_NOLOAD)
-        return bool(
-            kernel.charrnn_use_openmp(
-                gomp.GOMP_parallel, gomp.omp_get_num_threads, gomp.omp_get_thread_num
-            )
-        )
-    except (OSError, AttributeError):
+        functions = (gomp.GOMP_parallel, gomp.omp_get_num_threads, gomp.omp_get_thread_num)
+    except (OSError, AttributeError):  # not loaded, or without these functions
         return False
+    return bool(kernel.charrnn_use_openmp(*functions))
 
 
 def build() -> str | None:
-    """What the bits of the kernel's results depend on: its instruction set and its compiler."""
-    loaded = library()
-    if loaded is None:
+    """Name what the bits of results depend on: the kernel's instruction set and its compiler."""
+    kernel = library()
+    if kernel is None:
         return None
-    loaded.charrnn_compiler.restype = ctypes.c_char_p
-    return f"{describe()}, {loaded.charrnn_compiler().decode(errors='replace')}"
+    compiler = kernel.charrnn_compiler().decode(errors="replace")
+    return f"{describe()}, {compiler}"
 
 
 def describe() -> str:
-    """Which engine samples here: a word for `charrnn --version`."""
-    loaded = library()
-    if loaded is None:
+    """Name the engine that samples here: a word for `charrnn --version`."""
+    kernel = library()
+    if kernel is None:
         return "numpy"
-    return "compiled" + (f" for {LEVELS[level]}" if (level := loaded.charrnn_level()) else "")
+    level = kernel.charrnn_level()
+    if level == 0:
+        return "compiled"
+    return f"compiled for {LEVELS[level]}"

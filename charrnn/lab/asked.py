@@ -6,15 +6,16 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import FIELDS, LENGTHS, checked, flag, nearest, resolve
+from charrnn.config import FIELDS, LENGTHS, dotted, flag, resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
+from charrnn.values import checked, nearest
 
 EQUALS = ("params", "time", "steps")
 MOST_SEEDS = 1000
 DEFAULT_CELLS = ("lstm", "gru", "rnn")
 REFUSED = {
-    "seed": "the seeds are --seed and those after it, as many as --seeds says",
+    "seed": "the seeds are training.seed and those after it, as many as --seeds says",
     "init_from": "every run here begins from scratch",
     "freeze": "every run here begins from scratch",
     "mix": "every run here begins from scratch",
@@ -39,13 +40,13 @@ class Asked:
     seeds: int
 
     def to_dict(self, fingerprint: str) -> dict[str, Any]:
-        """What makes a comparison this one: all but how many seeds it has."""
+        """Return what identifies a comparison: everything but the number of seeds."""
         settings, origins = resolve(self.layers)
         values = settings.to_dict()
         chosen = {key: values[FIELDS[key][0]][key] for key in sorted(origins)}
         return {
             "text": fingerprint,
-            "vary": [[key, list(each)] for key, each in self.vary],
+            "vary": [[key, list(listed)] for key, listed in self.vary],
             "equal": list(self.equal),
             "settings": chosen,
         }
@@ -54,28 +55,33 @@ class Asked:
 def ask(
     corpus: str | None, layers: Layers, vary: Iterable[str], equal: str | None, seeds: int
 ) -> Asked:
-    """Raises SettingsError for what cannot be compared."""
+    """Check what a person asked for. Raises SettingsError for what cannot be compared."""
     settings, origins = resolve(layers)
     if corpus == "-":
         raise SettingsError(
-            "compare reads the text once for each training; save standard input to a file and name that"
+            "compare reads the text once for each training; save standard input to a file "
+            "and name that"
         )
     for key in ("init_from", "freeze", "mix"):
         if key in origins:
-            raise SettingsError(f"{flag(key)}: {REFUSED[key]}; leave it out")
+            raise SettingsError(f"{_named(key, origins)}: {REFUSED[key]}; leave it out")
     if settings.model.cell == "ngram":
         raise SettingsError(
-            "--cell ngram: counting stands beside the networks anyway; compare networks"
+            f"{_named('cell', origins)}: counting (ngram) stands beside the networks anyway; "
+            "compare networks"
         )
     if not 1 <= seeds <= MOST_SEEDS:
         raise SettingsError(f"--seeds {seeds}: must be between 1 and {MOST_SEEDS:,}")
-    varied = tuple(_varied(each) for each in vary) or (("cell", DEFAULT_CELLS),)
+    varied = tuple(_varied(text) for text in vary) or (("cell", DEFAULT_CELLS),)
     keys = [key for key, _ in varied]
     for key in keys:
         if keys.count(key) > 1:
             raise SettingsError(f"--vary {typed(key)} is given twice; put all values into one")
-        if origins.get(key) == flag(key) and key not in LENGTHS:  # of a file it takes the place
-            raise SettingsError(f"{flag(key)} and --vary {typed(key)} both set it; leave one out")
+        # --vary takes the place of a value in a file, and of any length.
+        if origins.get(key) == "--set" and key not in LENGTHS:
+            raise SettingsError(
+                f"--set {dotted(key)} and --vary {typed(key)} both set it; leave one out"
+            )
     return Asked(corpus, layers, varied, _equal(equal, keys, origins), seeds)
 
 
@@ -88,28 +94,25 @@ def _varied(text: str) -> tuple[str, tuple[Any, ...]]:
             f"--vary {one_line(text)!r}: write it as setting=value,value, as in cell=lstm,gru"
         )
     if key not in FIELDS:
-        raise SettingsError(
-            f"--vary {one_line(typed(key))}: there is no such setting{nearest(key, map(typed, FIELDS))}"
-        )
+        hint = nearest(key, map(typed, FIELDS))
+        raise SettingsError(f"--vary {one_line(typed(key))}: there is no such setting{hint}")
     section, item = FIELDS[key]
     if section == "text":
         raise SettingsError(
-            f"--vary {typed(key)}: figures of different texts do not compare; vary the network or its training"
+            f"--vary {typed(key)}: figures of different texts do not compare; "
+            "vary the network or its training"
         )
     if key in REFUSED:
         raise SettingsError(f"--vary {typed(key)}: {REFUSED[key]}; vary something else")
-    values = tuple(
-        checked(item, each.strip(), f"--vary {typed(key)}") for each in listed.split(",")
-    )
+    where = f"--vary {typed(key)}"
+    values = tuple(checked(item, value.strip(), where) for value in listed.split(","))
     if "ngram" in values:
         raise SettingsError(
             "--vary cell: counting (ngram) stands beside the networks anyway; leave it out"
         )
-    for each in values:
-        if values.count(each) > 1:
-            raise SettingsError(
-                f"--vary {typed(key)}: {one_line(str(each))} is given twice; leave one out"
-            )
+    for value in values:
+        if values.count(value) > 1:
+            raise SettingsError(f"{where}: {one_line(str(value))} is given twice; leave one out")
     if len(values) < 2:
         raise SettingsError(
             f"--vary {one_line(text)}: one value compares nothing; give two or more, with commas"
@@ -118,12 +121,13 @@ def _varied(text: str) -> tuple[str, tuple[Any, ...]]:
 
 
 def _equal(text: str | None, keys: list[str], origins: Mapping[str, str]) -> tuple[str, ...]:
-    """What is made equal, of EQUALS. Raises SettingsError for words that contradict the rest."""
+    """Return what is made equal, of EQUALS. Raises SettingsError for words that contradict."""
     words = [word.strip() for word in text.split(",")] if text is not None else []
     for word in words:
         if word not in EQUALS:
+            hint = nearest(word, EQUALS)
             raise SettingsError(
-                f"--equal {one_line(word)!r} is not one of {', '.join(EQUALS)}{nearest(word, EQUALS)}"
+                f"--equal {one_line(word)!r} is not one of {', '.join(EQUALS)}{hint}"
             )
     lengths = [key for key in LENGTHS if key in keys]
     if "time" in words and "steps" in words:
@@ -142,11 +146,12 @@ def _equal(text: str | None, keys: list[str], origins: Mapping[str, str]) -> tup
         raise SettingsError(
             f"--vary {lengths[0]} says how long to train; leave the other lengths out"
         )
-    unequal = next((origins[key] for key in ("steps", "epochs") if key in origins), None)
-    if "time" in words and unequal:
-        raise SettingsError(
-            f"--equal time: {unequal} gives each as many steps; give a --budget instead"
-        )
+    for key in ("steps", "epochs"):
+        if "time" in words and key in origins:
+            raise SettingsError(
+                f"--equal time: {_named(key, origins)} gives each as many steps; "
+                "give a budget instead: --set training.budget=1m"
+            )
     if text is None and "hidden_size" not in keys:
         words = ["params"]
     if not lengths and "time" not in words and "steps" not in words:
@@ -154,5 +159,13 @@ def _equal(text: str | None, keys: list[str], origins: Mapping[str, str]) -> tup
     return tuple(word for word in EQUALS if word in words)
 
 
+def _named(key: str, origins: Mapping[str, str]) -> str:
+    """A setting as messages name it: `--set model.cell` or `x.toml: cell`."""
+    if origins[key] == "--set":
+        return f"--set {dotted(key)}"
+    return f"{origins[key]}: {key}"
+
+
 def typed(key: str) -> str:
+    """A key as a person types it: hidden_size -> hidden-size."""
     return flag(key).removeprefix("--")

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import flatten, resolve, seconds
+from charrnn.config import flatten, resolve
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.lab.asked import Asked
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
@@ -33,10 +33,11 @@ from charrnn.storage import (
     write_atomically,
 )
 from charrnn.terminal import one_line
-from charrnn.text import corpus as corpora
+from charrnn.text import building
 from charrnn.training.listener import Progress
 from charrnn.training.naming import run_name
 from charrnn.training.session import SIGNALS, Request, train
+from charrnn.values import seconds
 
 PLAN = "compare.json"
 PROBE_S = 3.0  # in which the first variant shows its pace
@@ -69,7 +70,7 @@ class Stopped(Exception):
 def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -> tuple[Plan, Path]:
     """The plan, as recorded or made now and written, and its directory. Raises SettingsError, CorpusError, Stopped."""
     settings, _ = resolve(asked.layers)
-    found = corpora.survey(asked.corpus, settings.text, settings.training.seed)
+    found = building.survey(asked.corpus, settings.text, settings.training.seed)
     identity = json.loads(json_line(asked.to_dict(found.fingerprint)))
     seeds = tuple(range(settings.training.seed, settings.training.seed + asked.seeds))
     place, recorded = _place(folder, runs / f"compare-{run_name(found.name)}", identity)

@@ -26,7 +26,7 @@ from charrnn.machine.backends import expected_backend
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.score import Score
 from charrnn.storage import make_directories, write_atomically
-from charrnn.text import corpus as corpora
+from charrnn.text import building
 from charrnn.text.batches import Batch, StreamBatches
 from charrnn.text.corpus import Corpus
 from charrnn.training.checkpoint import RunDirectory
@@ -169,9 +169,9 @@ def settings_for(seed: int, threshold: float) -> Settings:
 def sentence_corpus(settings: Settings, folder: Path) -> Corpus:
     """The sentence over and over, as `train` would read it."""
     write_atomically(folder / "sentence.txt", (SENTENCE * REPEATS).encode())
-    found = corpora.survey(str(folder / "sentence.txt"), settings.text, settings.training.seed)
+    found = building.survey(str(folder / "sentence.txt"), settings.text, settings.training.seed)
     make_directories(folder / "corpus")
-    return corpora.build(found, settings.text, settings.training.seed, folder / "corpus")[0]
+    return building.build(found, settings.text, settings.training.seed, folder / "corpus")[0]
 
 
 def first_weights(settings: Settings, vocabulary_size: int) -> Weights:

@@ -14,9 +14,10 @@ from charrnn.insight.cells import refuse_counting
 from charrnn.machine import backends
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
 from charrnn.text.batches import Batch
 from charrnn.text.reading import find_source, pieces
+from charrnn.texts import OpenedRun
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
 
@@ -32,7 +33,7 @@ def read_run(run: Path) -> tuple[ModelFile, np.ndarray]:
     model_file = read_model(run)
     refuse_counting(model_file)
     return model_file, text_of_split(
-        model_file, None, advice="labs need text held out: train with --split or --val"
+        OpenedRun(model_file), None, advice="labs need text held out: train with --split or --val"
     ).ids
 
 

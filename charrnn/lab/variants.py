@@ -20,7 +20,7 @@ from charrnn.errors import SettingsError
 from charrnn.lab.asked import Asked, Layers, typed
 from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Survey
+from charrnn.text.building import Survey
 from charrnn.training import recipe
 from charrnn.training.naming import run_name
 

@@ -32,13 +32,13 @@ SLOPES = {
     "gru": 4,
     "gru-before": 3,
 }  # gradients a unit that the backward pass holds
-BAD_ID = -2  # of kernel/training.c
+BAD_ID = -2  # of kernel/training.h
 BFLOAT16 = 3  # its level that multiplies bfloat16
 WORK_A_THREAD = 4_000_000  # products; a thread takes some 20 us to begin
 
 
 class _Sequence(ctypes.Structure):
-    """kernel/training.c: sequence."""
+    """Sequence of kernel/training.h, field by field."""
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("cell", "level")),
@@ -73,7 +73,7 @@ class _Sequence(ctypes.Structure):
 
 
 class _Product(ctypes.Structure):
-    """kernel/training.c: product."""
+    """Product of kernel/training.h, field by field."""
 
     _fields_ = [
         *((name, ctypes.c_int32) for name in ("level", "adds")),
@@ -91,7 +91,7 @@ class _Product(ctypes.Structure):
 
 
 class _Scores(ctypes.Structure):
-    """kernel/training.c: scores."""
+    """Scores of kernel/training.h, field by field."""
 
     _fields_ = [
         ("level", ctypes.c_int32),

@@ -20,12 +20,15 @@ from charrnn.insight.search import search
 from charrnn.modelfile import ModelFile
 from charrnn.report import curves, record
 from charrnn.report.viewer import label, viewer
+from charrnn.scoring.card import Evaluation
+from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.counting import Baseline
-from charrnn.scoring.evaluation import How, Text, evaluated, open_scorer, protocol_of, text_of_split
-from charrnn.scoring.figures import figures, measured, split_rule
-from charrnn.scoring.overlap import described
-from charrnn.scoring.score import Score, tallied
+from charrnn.scoring.evaluation import How, evaluated, scored_alone
+from charrnn.scoring.figures import Gain
+from charrnn.scoring.score import Score
+from charrnn.scoring.text import text_of_split
 from charrnn.terminal import one_line
+from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
 
@@ -42,7 +45,7 @@ SPLIT_NAMES = {"test": "test text", "val": "validation text"}
 SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
-def run_of(model: ModelFile) -> Path:
+def folder_of(model: ModelFile) -> Path:
     """The run a report is about. Raises CheckpointError if the model lies in none."""
     if model.run is None:
         raise CheckpointError(
@@ -52,27 +55,30 @@ def run_of(model: ModelFile) -> Path:
 
 
 def gather(
-    run: Path, model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+    run: OpenedRun, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
 ) -> dict[str, Any]:
     """All that a page shows. verdict_of_copies: words for what insight.novelty found.
 
     Raises CheckpointError if the run's text is not the model's.
     """
-    metrics, about = record.read_metrics(run / "metrics.jsonl"), record.read_about(run / "run.json")
-    results = [found for split in ("test", "val") if (found := _scored(model, split, say))]
+    model = run.model
+    folder = folder_of(model)
+    metrics = record.read_metrics(folder / "metrics.jsonl")
+    about = record.read_about(folder / "run.json")
+    results = [card for split in ("test", "val") if (card := _scored(run, split, say))]
     training = model.settings.training
     return {
-        "title": run.resolve().name,
+        "title": folder.resolve().name,
         "version": __version__,
         "summary": _summary(model),
-        "status": _status(run, model, metrics),
+        "status": _status(folder, model, metrics),
         "key": _key_figures(model, metrics, results),
         "charts": curves.charts(metrics, training.clip, len(model.vocabulary)),
         "remarks": _remarks(metrics),
         "results": _results(results),
-        "samples": _samples(run / "samples.txt"),
-        "novelty": _novelty(model, verdict_of_copies, say),
-        "cells": _cells(model, say),
+        "samples": _samples(folder / "samples.txt"),
+        "novelty": _novelty(run, verdict_of_copies, say),
+        "cells": _cells(run, say),
         "settings": _settings(model, about),
         "files": _files(model),
     }
@@ -129,14 +135,14 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
 
 
 def _key_figures(
-    model: ModelFile, metrics: record.Metrics, results: list[dict[str, Any]]
+    model: ModelFile, metrics: record.Metrics, results: list[Evaluation]
 ) -> list[dict[str, str]]:
     found = [
         {
-            "value": f"{each['bits_per_char']:.3f}",
-            "name": f"bits per character, {SPLIT_NAMES[each['split']]}",
+            "value": f"{card.figures.bits_per_char:.3f}",
+            "name": f"bits per character, {SPLIT_NAMES[str(card.split)]}",
         }
-        for each in results
+        for card in results
     ]
     if not model.counts:
         found.append(
@@ -178,126 +184,108 @@ def _remarks(metrics: record.Metrics) -> list[str]:
 # Results
 
 
-def _scored(model: ModelFile, split: str, say: Say) -> dict[str, Any] | None:
+def _scored(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
     """What `charrnn eval` finds on a split, or on as much of its beginning as can be scored in some seconds."""
+    model = run.model
     try:
-        text = text_of_split(model, split)
+        text = text_of_split(run, split)
     except CorpusError:
         return None  # this run keeps no such text
-    size = sum(each.size for each in model.tensors.values())
+    size = sum(tensor.size for tensor in model.tensors.values())
     whole = text.ids
-    most = MOST_SCORED if model.counts else int(min(MOST_SCORED, max(5000, SCORING_WORK / size)))
+    most = MOST_SCORED
+    if not model.counts:
+        most = int(min(MOST_SCORED, max(5000, SCORING_WORK / size)))
     text = replace(text, ids=cells.cut(model, whole, most))
     say(f"scoring {len(text.ids):,} characters of the {split} text")
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
-        found = evaluated(model, text, How(), split == "test" or not len(corpus.split("test")), say)
+        with_baselines = split == "test" or not len(corpus.split("test"))
+        card = evaluated(run, text, How(), with_baselines, say)
     else:
-        found = _figures_alone(model, text)
-        found["notes"].append(
+        card = scored_alone(model, text, How())
+        card.baselines["uniform"] = math.log2(len(model.vocabulary))
+        card.notes.append(
             "the training text is too large for a page to count it: charrnn eval compares"
         )
     if len(text.ids) < len(whole):
-        found["notes"].append(
+        card.notes.append(
             f"the first {len(text.ids):,} of {len(whole):,} characters; charrnn eval scores all"
         )
-    return found
+    return card
 
 
-def _figures_alone(model: ModelFile, text: Text) -> dict[str, Any]:
-    """As `evaluated` finds them, without anything that reads the training text."""
-    newline = model.vocabulary.newline if model.mode == "lines" else None
-    protocol = protocol_of(model, How())
-    tally = tallied(open_scorer(model, "auto"), text.ids, protocol, newline)
-    size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
-    name = text.corpus.name if text.corpus is not None else ""
-    return {
-        "split": text.split,
-        "split_rule": split_rule(model.settings, model.mode, str(text.split)),
-        "protocol": protocol,
-        **figures(tally, size_bytes, model.mode),
-        "data": {"name": name, "sha256": sha256},
-        "baselines": {"uniform": math.log2(len(model.vocabulary))},
-        "ngram": None,
-        "gain_over_ngram": None,
-        "overlap": None,
-        "notes": [],
-        "warnings": [],
-    }
-
-
-def _results(results: list[dict[str, Any]]) -> dict[str, Any]:
+def _results(results: list[Evaluation]) -> dict[str, Any]:
     """The run among its baselines, best first, by split; and what somebody needs to quote a figure."""
     rows: dict[str, list[float | None]] = {}
-    for place, found in enumerate(results):
-        ngram = found["ngram"]
+    for place, card in enumerate(results):
         names = {"unigram": "frequencies alone", "uniform": "every character as likely"} | {
-            name: f"{name}, after the training text" for name in ("xz", "bz2", "zlib")
+            name: f"{name}, after the training text" for name in COMPRESSORS
         }
-        if ngram:
-            names["ngram"] = f"{ngram['order']}-gram, {SMOOTHINGS[ngram['smoothing']]}"
-        bits = {"this run": found["bits_per_char"]} | {
-            names[key]: value for key, value in found["baselines"].items()
-        }
+        if card.ngram is not None:
+            names["ngram"] = f"{card.ngram.order}-gram, {SMOOTHINGS[card.ngram.smoothing]}"
+        bits = {"this run": card.figures.bits_per_char}
+        bits |= {names[key]: value for key, value in card.baselines.items()}
         for name, value in bits.items():
             rows.setdefault(name, [None] * len(results))[place] = round(value, 6)
     in_order = sorted(
         rows.items(), key=lambda row: min(value for value in row[1] if value is not None)
     )
     return {
-        "splits": [SPLIT_NAMES[found["split"]] for found in results],
+        "splits": [SPLIT_NAMES[str(card.split)] for card in results],
         "rows": [
             {"name": name, "bits": bits, "own": name == "this run"} for name, bits in in_order
         ],
-        "said": [_said(found) for found in results],
+        "said": [_said(card) for card in results],
         "warnings": [
             f"{warning[:1].upper()}{warning[1:]}."
-            for found in results[:1]
-            for warning in found["warnings"]
+            for card in results[:1]
+            for warning in card.warnings
         ],
-        "facts": [_facts(found) for found in results],
+        "facts": [_facts(card) for card in results],
     }
 
 
-def _said(found: dict[str, Any]) -> str:
+def _said(card: Evaluation) -> str:
     """How sure the figure is."""
-    said = [
-        f"{SPLIT_NAMES[found['split']].capitalize()}: {found['bits_per_char']:.3f} bits per character"
-    ]
-    if found["interval"]:
-        low, high = found["interval"]["bits_per_char"]
-        said.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
-    if found["gain_over_ngram"]:
-        said.append(_gain(found["gain_over_ngram"]))
-    return ", ".join(said) + "."
+    figures = card.figures
+    split = SPLIT_NAMES[str(card.split)].capitalize()
+    parts = [f"{split}: {figures.bits_per_char:.3f} bits per character"]
+    if figures.interval is not None:
+        low, high = figures.interval.bits_per_char
+        parts.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
+    if card.gain_over_ngram is not None:
+        parts.append(_gain(card.gain_over_ngram))
+    return ", ".join(parts) + "."
 
 
-def _facts(found: dict[str, Any]) -> list[list[str]]:
-    interval, data = found["interval"], found["data"]
+def _facts(card: Evaluation) -> list[list[str]]:
+    figures = card.figures
+    interval = figures.interval
     facts = [
         [
             "figures",
-            f"{found['nats_per_char']:.4f} nats per character, perplexity {found['perplexity']:.3f}, "
-            f"{found['bits_per_byte']:.4f} bits per byte",
+            f"{figures.nats_per_char:.4f} nats per character, "
+            f"perplexity {figures.perplexity:.3f}, {figures.bits_per_byte:.4f} bits per byte",
         ],
-        ["protocol", f"{found['protocol']}, {found['chars']:,} predicted characters"],
-        ["text", f"{data['name']}, {found['split']} split: {found['split_rule']}"],
-        ["SHA-256 of it", data["sha256"]],
+        ["protocol", f"{card.protocol}, {figures.chars:,} predicted characters"],
+        ["text", f"{card.data.name}, {card.split} split: {card.split_rule}"],
+        ["SHA-256 of it", card.data.sha256],
     ]
-    if interval:
-        unit = "lines" if interval["unit"] == "line" else f"blocks of {interval['unit']}"
-        facts.append(["interval", f"{interval['method']}, over {interval['units']:,} {unit}"])
-    if found["overlap"]:
-        facts.append(["overlap", described(found["overlap"])])
-    facts += [["note", note] for note in found["notes"]]
-    return facts + [["warning", warning] for warning in found["warnings"]]
+    if interval is not None:
+        facts.append(["interval", f"{interval.method}, over {interval.resampled}"])
+    if card.overlap is not None:
+        facts.append(["overlap", str(card.overlap)])
+    facts += [["note", note] for note in card.notes]
+    return facts + [["warning", warning] for warning in card.warnings]
 
 
-def _gain(gain: dict[str, Any]) -> str:
-    bits, bounds = gain["bits_per_char"], gain["interval"]
-    said = f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'} than counting"
-    is_chance = bounds and bounds["bits_per_char"][0] <= 0 <= bounds["bits_per_char"][1]
-    return f"{said}, no difference that this text could tell" if is_chance else said
+def _gain(gain: Gain) -> str:
+    bits = gain.bits_per_char
+    comparison = f"{abs(bits):.3f} {'better' if bits > 0 else 'worse'} than counting"
+    if gain.may_be_chance:
+        return f"{comparison}, no difference that this text could tell"
+    return comparison
 
 
 # Samples and copies
@@ -324,20 +312,21 @@ def _samples(path: Path) -> dict[str, Any]:
 
 
 def _novelty(
-    model: ModelFile, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
+    run: OpenedRun, verdict_of_copies: Callable[[dict[str, Any]], str], say: Say
 ) -> dict[str, Any]:
     """A small version of `charrnn eval --samples`; or why there is none."""
     how = "charrnn eval RUN --samples 1000"
+    model = run.model
     lines = model.mode == "lines"
     count = NOVEL_LINES if lines else NOVEL_STREAMS
     size = 0 if model.counts else sum(each.size for each in model.tensors.values())
     try:
-        train = len(text_of_split(model, "train").ids)
+        train = len(text_of_split(run, "train").ids)
         if train > LARGE_TEXT or 8 * count * (50 if lines else 500) * size > NOVELTY_WORK:
             why = "Looking for copies takes longer than a page should for this text or network."
             return {"why": why, "how": how}
         say(f"drawing {count} samples to see what they copy")
-        found = examine(model, Question(count))
+        found = examine(run, Question(count))
     except (CheckpointError, CorpusError) as error:
         return {"why": str(error), "how": how}
     shares, held = found["lines"], f"{found['held_out']['split']} text"
@@ -387,10 +376,11 @@ def _signs(text: str) -> str:
 # Cells
 
 
-def _cells(model: ModelFile, say: Say) -> dict[str, Any] | None:
+def _cells(run: OpenedRun, say: Say) -> dict[str, Any] | None:
     """The viewer's text and activations, with the cells that were found in more of that text."""
+    model = run.model
     try:
-        text = text_of_split(model, None)
+        text = text_of_split(run, None)
     except CorpusError:
         return None
     if model.counts:

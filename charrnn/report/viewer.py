@@ -15,7 +15,7 @@ from charrnn.insight import cells
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import Decoding, distribution, surprise
-from charrnn.scoring.evaluation import Text
+from charrnn.scoring.text import Text
 
 SHOWN_CHARS = 1600
 MOST_BYTES = 1_500_000  # of activations, before base64

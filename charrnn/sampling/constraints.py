@@ -1,7 +1,8 @@
 """Which texts are kept: length, pattern, no repeats, novelty; and their order by probability.
 
-By rejection, never by steering: a text that fails is thrown away whole and another is drawn, so that what is kept
-follows the model's own distribution given the constraints. The price is a number of tries, and that is bounded.
+By rejection, never by steering: a text that fails is thrown away whole and another is drawn. So
+what is kept follows the model's own distribution given the constraints. The price is a number of
+tries, and that is bounded.
 """
 
 from __future__ import annotations
@@ -16,23 +17,22 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING
 
-from charrnn.errors import CheckpointError, SettingsError
-from charrnn.modelfile import ModelFile
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sample
+from charrnn.errors import SettingsError
+from charrnn.sampling.codec import Sample
+from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 from charrnn.terminal import one_line
-from charrnn.text.novelty import read_filter
-
-if TYPE_CHECKING:
-    from charrnn.text.corpus import Corpus
+from charrnn.texts import Novelty
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
-LEAST_TRIES, TRIES_PER_TEXT = 10_000, 1_000
+LEAST_TRIES = 10_000
+TRIES_PER_TEXT = 1_000
 PATTERN_S = 10.0  # for reading a pattern, or looking for it in one text; some need years: (a+)+$
-MOST_REPEATS = 1_000_000  # of counts in braces, multiplied: each may take 30 bytes, as those of ((a?){5000}){5000}
-NUMBER_FORMS = {  # why a text is refused: one of them, several of them
+# Of counts in braces, multiplied: each may take 30 bytes, for example those of ((a?){5000}){5000}.
+MOST_REPEATS = 1_000_000
+UTF8_BYTES = 4  # of a character, at most
+# Why a text is refused: words for one text, and for several
+NUMBER_FORMS = {
     "short": ("is shorter than --min-length", "are shorter than --min-length"),
     "long": ("is longer than --max-length", "are longer than --max-length"),
     "unlike": ("does not match --matching", "do not match --matching"),
@@ -44,7 +44,10 @@ NUMBER_FORMS = {  # why a text is refused: one of them, several of them
 
 @dataclass(frozen=True)
 class Constraints:
-    """What a text must be to be kept. Lengths in characters, prompt included, closing newline not. Raises SettingsError."""
+    """What a text must be to be kept. Raises SettingsError.
+
+    Lengths are in characters, with the prompt and without the closing newline.
+    """
 
     novel: bool = False
     unique: bool = False
@@ -67,32 +70,30 @@ class Constraints:
 
     @cached_property
     def pattern(self) -> re.Pattern[str] | None:
+        """The pattern, compiled. Raises SettingsError where it is none, or would take too much."""
         if self.matching is None:
             return None
-        counts = re.findall(r"\{(\d{1,15})?,?(\d{1,15})?\}", self.matching)
-        if (
-            math.prod(max(1, *(int(count or 1) for count in pair)) for pair in counts)
-            > MOST_REPEATS
-        ):
+        shown = repr(one_line(self.matching))
+        if _repeats(self.matching) > MOST_REPEATS:
             raise SettingsError(
-                f"--matching {one_line(self.matching)!r} repeats something over {MOST_REPEATS:,} times; write smaller counts"
+                f"--matching {shown} repeats something over {MOST_REPEATS:,} times; "
+                "write smaller counts"
             )
         try:
             with warnings.catch_warnings(), self._in_time():
                 warnings.simplefilter("ignore")  # of what a later Python may read otherwise
                 return re.compile(self.matching)
-        except (re.error, OverflowError, RecursionError) as error:
-            reason = (
-                one_line(str(error))
-                if not isinstance(error, RecursionError)
-                else "too deeply nested"
-            )
-            raise SettingsError(
-                f"--matching {one_line(self.matching)!r} is no regular expression: {reason}"
-            ) from None
+        except RecursionError:
+            reason = "too deeply nested"
+        except (re.error, OverflowError) as error:
+            reason = one_line(str(error))
+        raise SettingsError(f"--matching {shown} is no regular expression: {reason}")
 
     def matches(self, text: str) -> bool:
-        """Is the pattern in it, if there is one? Raises SettingsError where that takes too long to tell."""
+        """Is the pattern in the text, if there is one?
+
+        Raises SettingsError where that takes too long to tell.
+        """
         if self.pattern is None:
             return True
         with self._in_time():
@@ -100,65 +101,89 @@ class Constraints:
 
     @contextlib.contextmanager
     def _in_time(self) -> Iterator[None]:
-        """Raises SettingsError after PATTERN_S seconds inside: Python's patterns listen to signals. Without them, no limit."""
-        is_quick = sum(map((self.matching or "").count, "*+?{|(")) < 2  # and the clock costs 10 us
-        is_main = threading.current_thread() is threading.main_thread()
-        if (
-            is_quick
-            or not is_main
-            or not hasattr(signal, "setitimer")
-            or signal.getsignal(signal.SIGALRM) is None
-        ):
-            yield  # None: a handler that is not Python's could not be put back
+        """Raise SettingsError after PATTERN_S seconds inside: Python's patterns listen to signals.
+
+        Where there are no signals there is no limit.
+        """
+        pattern = self.matching or ""
+        is_quick = sum(map(pattern.count, "*+?{|(")) < 2  # and the clock costs 10 us
+        if is_quick or not _has_alarm():
+            yield
             return
 
         def stop(number: int, frame: object) -> None:
             raise SettingsError(
-                f"--matching {one_line(self.matching or '')!r} takes over {PATTERN_S:g} s for one text; write it without repeats "
-                "inside or beside repeats"
+                f"--matching {one_line(pattern)!r} takes over {PATTERN_S:g} s for one text; "
+                "write it without repeats inside or beside repeats"
             )
 
-        before, timer = (
-            signal.signal(signal.SIGALRM, stop),
-            signal.setitimer(signal.ITIMER_REAL, PATTERN_S),
-        )
+        handler = signal.signal(signal.SIGALRM, stop)
+        timer = signal.setitimer(signal.ITIMER_REAL, PATTERN_S)
         try:
             yield
         finally:
             signal.setitimer(signal.ITIMER_REAL, 0)
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGALRM, handler)
             signal.setitimer(signal.ITIMER_REAL, *timer)
 
     def length(self, mode: str, unit: str, prompt: Sample, until: str, length: int | None) -> int:
-        """The `length` to draw with: a text that will be too long is written only until it surely is.
+        """Return the `length` to draw with.
 
-        prompt: a sample of length 0; until, length: as asked. Raises SettingsError where no text could fit.
+        A text that will be too long is written only until it surely is. prompt: a sample of length
+        0; until, length: what the person gave. Raises SettingsError where no text could fit.
         """
-        lines, most, begun = mode == "lines", self.max_length, len(prompt.text)
-        limit = length if length is not None else LINE_LENGTH if lines else STREAM_LENGTH
-        if most is not None:
-            if len(_shown(prompt)) > most:
-                raise SettingsError(
-                    f"--max-length {most}: the prompt alone has {begun:,} characters"
-                )
-            if lines or until:
-                # One character too many, and the closing newline. In a stream the character too many may be a newline itself.
-                surely = most + 1 if lines else most + 2
-                cut = (
-                    surely - begun if unit == "char" else 4 * surely - len(prompt.data)
-                )  # of at most 4 bytes each
-                limit = min(limit, max(1, cut))
-            elif length is None:  # a stream without an end of its own ends where it is told to
-                limit = min(limit, max(0, most - begun))
-            elif unit == "char" and begun + limit > most + 1:
-                raise SettingsError(
-                    f"--max-length {most}: without --until, every text has {begun + limit:,} characters"
-                )
+        begun = len(prompt.text)
+        limit = length
+        if limit is None:
+            limit = LINE_LENGTH if mode == "lines" else STREAM_LENGTH
+        if self.max_length is not None:
+            limit = self._cut(mode, unit, prompt, until, length, limit)
         if self.min_length > begun + limit:
             raise SettingsError(
-                f"--min-length {self.min_length}: a text ends after {begun + limit:,} characters; raise --length"
+                f"--min-length {self.min_length}: a text ends after {begun + limit:,} characters; "
+                "raise --length"
             )
         return limit
+
+    def _cut(
+        self, mode: str, unit: str, prompt: Sample, until: str, length: int | None, limit: int
+    ) -> int:
+        """Return what --max-length leaves of `limit`."""
+        most = self.max_length
+        assert most is not None
+        begun = len(prompt.text)
+        if len(_shown(prompt)) > most:
+            raise SettingsError(f"--max-length {most}: the prompt alone has {begun:,} characters")
+        if mode == "lines" or until:
+            # One character too many, and the closing newline. In a stream the character too many
+            # may be a newline itself.
+            surely = most + 1 if mode == "lines" else most + 2
+            cut = surely - begun
+            if unit == "byte":
+                cut = UTF8_BYTES * surely - len(prompt.data)
+            return min(limit, max(1, cut))
+        if length is None:  # a stream without an end of its own ends where it is told to
+            return min(limit, max(0, most - begun))
+        if unit == "char" and begun + limit > most + 1:
+            raise SettingsError(
+                f"--max-length {most}: without --until, every text has {begun + limit:,} characters"
+            )
+        return limit
+
+
+def _repeats(pattern: str) -> int:
+    """Return the product of all counts in braces."""
+    counts = re.findall(r"\{(\d{1,15})?,?(\d{1,15})?\}", pattern)
+    return math.prod(max(1, *(int(count or 1) for count in pair)) for pair in counts)
+
+
+def _has_alarm() -> bool:
+    """Can a signal end a search here, and be put back to its handler?"""
+    if threading.current_thread() is not threading.main_thread():
+        return False
+    if not hasattr(signal, "setitimer"):
+        return False
+    return signal.getsignal(signal.SIGALRM) is not None  # None: a handler that is not Python's
 
 
 @dataclass
@@ -172,23 +197,26 @@ class Tally:
     ran_out: bool = False
 
     def reasons(self) -> str:
-        """`9,120 do not match --matching, 877 are in the training text (--novel)`."""
-        found = self.refused.most_common()
-        return ", ".join(
-            f"{number:,} {NUMBER_FORMS[reason][number > 1]}" for reason, number in found
-        )
+        """Return, say, `9,120 do not match --matching, 877 are in the training text (--novel)`."""
+        parts = []
+        for reason, number in self.refused.most_common():
+            of_one, of_several = NUMBER_FORMS[reason]
+            words = of_one if number == 1 else of_several
+            parts.append(f"{number:,} {words}")
+        return ", ".join(parts)
 
 
 def tries_allowed(tries: int | None, count: int, temperature: float) -> int:
-    """How many texts may be drawn for `count` that are kept. Raises SettingsError."""
-    if tries is not None and tries < max(1, count):
-        raise SettingsError(
-            f"--tries {tries}: must be at least {max(1, count):,}{' (--count)' if count > 1 else ''}"
-        )
-    allowed = max(LEAST_TRIES, TRIES_PER_TEXT * count) if tries is None else tries
-    return (
-        min(allowed, max(1, count)) if temperature == 0 else allowed
-    )  # greedy: every text is the same
+    """Return how many texts may be drawn for `count` that are kept. Raises SettingsError."""
+    least = max(1, count)
+    if tries is None:
+        tries = max(LEAST_TRIES, TRIES_PER_TEXT * count)
+    elif tries < least:
+        reason = " (--count)" if count > 1 else ""
+        raise SettingsError(f"--tries {tries}: must be at least {least:,}{reason}")
+    if temperature == 0:  # greedy: every text is the same
+        return min(tries, least)
+    return tries
 
 
 def accepted(
@@ -196,17 +224,19 @@ def accepted(
     tally: Tally,
     tries: int,
     constraints: Constraints,
-    known: TrainingText | None = None,
+    known: Novelty | None = None,
 ) -> Iterator[Sample]:
-    """The first tally.wanted samples that satisfy the constraints, in the order of their draws; fewer after `tries`.
+    """Yield the first tally.wanted samples that are kept, in the order of their draws.
 
-    Memory is flat, but for `unique`, which remembers what it has let pass.
+    There are fewer after `tries`. Memory is flat, but `unique` remembers what it has let pass.
     """
     seen: set[bytes] = set()
     while tally.kept < tally.wanted:
-        # Draws come in batches, since a few rows cost little less than many: no more than are likely to be needed.
+        # A few rows cost little less than many: draw as many at once as are likely to be needed.
         missing = tally.wanted - tally.kept
-        likely = missing * tally.tried // tally.kept + 1 if tally.kept else 4 * tally.tried
+        likely = 4 * tally.tried
+        if tally.kept:
+            likely = missing * tally.tried // tally.kept + 1
         batch = min(max(missing, likely), tries - tally.tried)
         if batch <= 0:
             tally.ran_out = True
@@ -226,9 +256,9 @@ def accepted(
 
 
 def _refusal(
-    sample: Sample, constraints: Constraints, seen: set[bytes], known: TrainingText | None
+    sample: Sample, constraints: Constraints, seen: set[bytes], known: Novelty | None
 ) -> str:
-    """Why a text is not kept, in a word; nothing if it is. What is cheap is asked first."""
+    """Return why a text is not kept, in a word; nothing if it is. What is cheap is asked first."""
     text = _shown(sample)
     if len(text) < constraints.min_length:
         return "short"
@@ -239,9 +269,11 @@ def _refusal(
     if sample.data in seen:
         return "repeat"
     if constraints.novel:
-        is_novel = known.is_novel(sample) if known else None
+        is_novel = known.is_novel(sample.data) if known else None
+        if is_novel is None:
+            return "doubtful"
         if not is_novel:
-            return "doubtful" if is_novel is None else "known"
+            return "known"
     return ""
 
 
@@ -250,98 +282,20 @@ def _shown(sample: Sample) -> str:
 
 
 def bits_per_char(sample: Sample) -> float | None:
-    """None where nothing was generated."""
+    """Return the bits per character; None where nothing was generated."""
     return sample.nats / math.log(2) / sample.chars if sample.chars else None
 
 
 def ranked(samples: Iterable[Sample]) -> list[Sample]:
-    """The likeliest a character first, equals as they were drawn, texts without a generated character last."""
+    """Return the likeliest a character first, equals in the order of their draws.
+
+    Texts without a generated character come last.
+    """
 
     def key(sample: Sample) -> tuple[float, int]:
         bits = bits_per_char(sample)
-        return (math.inf if bits is None else bits, sample.index)
+        if bits is None:
+            bits = math.inf
+        return (bits, sample.index)
 
     return sorted(samples, key=key)
-
-
-# Novelty
-
-
-class TrainingText:
-    """What a run still holds of the texts its model learnt from: a filter, a copy, or both, of each."""
-
-    def __init__(self, parts: list[_Part], unit: str) -> None:
-        self._parts, self._unit = parts, unit
-
-    def is_novel(self, sample: Sample) -> bool | None:
-        """Is it in no training text: as a whole line, or in a stream as any piece? None: that cannot be told.
-
-        True is never a guess. An empty text is not novel.
-        """
-        if not sample.data:
-            return False
-        held = [part.holds(sample, self._unit) for part in self._parts]
-        return False if True in held else None if None in held else True
-
-
-def training_text(model: ModelFile) -> TrainingText | None:
-    """The training text as far as it lies beside a model; None if it does not, or is damaged."""
-    fingerprint = model.meta.get("fingerprint")
-    if model.run is None or not isinstance(fingerprint, str):
-        return None
-    folder = model.run / "corpus"
-    # A run resumed with --allow-corpus-change has learnt from several texts; all of them lie there.
-    stems = {
-        file.stem
-        for ending in (".json", ".novel")
-        for file in folder.glob("[0-9a-f]" * 16 + ending)
-    }
-    others = [_fingerprint(folder / f"{stem}.json") for stem in sorted(stems - {fingerprint[:16]})]
-    parts = [_Part(folder, each, model) for each in (fingerprint, *others)]
-    return (
-        TrainingText(parts, model.vocabulary.unit)
-        if all(part.filter or part.corpus for part in parts)
-        else None
-    )
-
-
-class _Part:
-    """One training text: its filter is asked first, then, where that is in doubt, the text itself."""
-
-    def __init__(self, folder: Path, fingerprint: str, model: ModelFile) -> None:
-        self._folder, self._fingerprint, self._model = folder, fingerprint, model
-        found = read_filter(folder / f"{fingerprint[:16]}.novel", model.mode, model.vocabulary.unit)
-        self.filter = found if found and found.fingerprint.startswith(fingerprint) else None
-
-    @cached_property
-    def corpus(self) -> Corpus | None:
-        """The run's copy, read once to its end: a damaged one must not make a text look new."""
-        from charrnn.text.corpus import open_corpus  # seldom needed, and slow to load
-
-        try:
-            found = open_corpus(self._folder, self._fingerprint)
-        except CheckpointError:
-            return None
-        fits = found.vocabulary == self._model.vocabulary and found.mode == self._model.mode
-        return found if fits else None
-
-    def holds(self, sample: Sample, unit: str) -> bool | None:
-        if self.filter and not self.filter.may_hold(sample.text if unit == "char" else sample.data):
-            return False
-        if self.corpus is None:
-            return None
-        ids = self.corpus.vocabulary.lookup(self.corpus.vocabulary.codes(sample.data))
-        return bool((ids >= 0).all()) and self.corpus.contains(
-            ids, whole_line=self.corpus.mode == "lines"
-        )
-
-
-def _fingerprint(description: Path) -> str:
-    """Of the corpus that a file describes; the file's name, which is its beginning, if that cannot be read."""
-    try:
-        from charrnn.text.corpus import described  # as above
-
-        found = described(description).get("fingerprint")
-    except CheckpointError:
-        return description.stem
-    return found if isinstance(found, str) and found[:16] == description.stem else description.stem

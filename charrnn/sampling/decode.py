@@ -1,4 +1,6 @@
-"""Logits -> next-character distribution -> a character. Pure functions of arrays: no model, no state, no global seed.
+"""Logits -> next-character distribution -> a character.
+
+Pure functions of arrays: no model, no state, no global seed.
 
 Everything here is float64 and works on B rows at once.
 """
@@ -11,8 +13,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.config import finite
 from charrnn.errors import SettingsError
+from charrnn.values import finite
 
 WINDOW = 64  # generated characters that the repetition penalty looks back on
 MAX_SEED = (1 << 63) - 1
@@ -45,7 +47,10 @@ class Decoding:
 def distribution(
     logits: np.ndarray, decoding: Decoding, recent: np.ndarray | None = None
 ) -> np.ndarray:
-    """Probabilities (B, V) of the next character. logits (B, V); recent (B, W) ids generated lately, -1: nothing."""
+    """Return the probabilities (B, V) of the next character.
+
+    logits (B, V); recent (B, W) ids generated lately, -1: nothing.
+    """
     scores = _tamed(logits)
     if recent is not None and decoding.repetition_penalty != 1.0:
         scores = _tamed(_penalized(scores, recent, decoding.repetition_penalty))
@@ -55,11 +60,10 @@ def distribution(
         return greedy
     scores -= scores.max(axis=1, keepdims=True)
     if decoding.temperature != 1.0:
-        with np.errstate(
-            over="ignore"
-        ):  # -3 / 1e-308 is -inf, and exp(-inf) is 0: the greedy limit
+        with np.errstate(over="ignore"):
+            # -3 / 1e-308 is -inf, and exp(-inf) is 0: the greedy limit
             scores /= decoding.temperature
-    weights = np.exp(scores)  # the likeliest has exactly 1
+    weights: np.ndarray = np.exp(scores)  # the likeliest has exactly 1
     if 0 < decoding.top_k < weights.shape[1]:
         weights *= _largest(scores, decoding.top_k)
     if decoding.top_p < 1.0:
@@ -71,43 +75,49 @@ def distribution(
 
 
 def draw(probabilities: np.ndarray, u: np.ndarray) -> np.ndarray:
-    """Ids (B,): the inverse of the cumulative sum at u (B,) in [0, 1). Never an id of probability 0.
+    """Return ids (B,): the inverse of the cumulative sum of P (B, V) at u (B,) in [0, 1).
 
-    The sum need not be 1 to the last bit. u is at most 1 - 2^-53, and so u * total rounds below total: no draw falls
-    off the end.
+    An id of probability 0 is never drawn. The sum need not be 1 to the last bit. u is at most
+    1 - 2^-53, and so u * total rounds below total: no draw falls off the end.
     """
     sums = probabilities.cumsum(axis=1)
-    return (sums <= u[:, None] * sums[:, -1:]).sum(axis=1)
+    ids: np.ndarray = (sums <= u[:, None] * sums[:, -1:]).sum(axis=1)
+    return ids
 
 
 def surprise(logits: np.ndarray, ids: np.ndarray) -> np.ndarray:
-    """Nats (B,) of ids (B,) under the model itself: temperature 1, nothing filtered."""
-    return -log_probabilities(logits)[np.arange(len(ids)), ids]
+    """Return the nats (B,) of ids (B,) under the model itself: temperature 1, nothing filtered."""
+    nats: np.ndarray = -log_probabilities(logits)[np.arange(len(ids)), ids]
+    return nats
 
 
 def log_probabilities(logits: np.ndarray) -> np.ndarray:
-    """ln P (B, V) under the model itself: temperature 1, nothing filtered."""
+    """Return ln P (B, V) under the model itself: temperature 1, nothing filtered."""
     scores = _tamed(logits)
     scores -= scores.max(axis=1, keepdims=True)
-    return scores - np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    scores -= np.log(np.exp(scores).sum(axis=1, keepdims=True))
+    return scores
 
 
 def uniforms(seed: int, streams: np.ndarray, positions: np.ndarray | int) -> np.ndarray:
-    """Numbers in [0, 1), float64, that depend on nothing but seed, stream and position. streams (B,) from 0.
+    """Return numbers in [0, 1), float64, that depend on seed, stream and position alone.
 
-    SplitMix64 (Steele, Lea & Flood 2014), whose output number n from state s is mix(s + (n + 1) * GOLDEN), modulo
-    2^64. Stream i starts in the state that is output number i of SplitMix64(seed); its output number `position`,
-    without its lowest 11 bits, is the number, in units of 2^-53.
+    streams (B,) from 0.
+
+    SplitMix64 (Steele, Lea & Flood 2014), whose output number n from state s is mix(s + (n + 1) *
+    GOLDEN), modulo 2^64. Stream i starts in the state that is output number i of SplitMix64(seed);
+    its output number `position`, without its lowest 11 bits, is the number, in units of 2^-53.
     """
     state = _mix(
         np.uint64(seed) + (np.atleast_1d(streams).astype(np.uint64) + np.uint64(1)) * _GOLDEN
     )
     output = _mix(state + (np.atleast_1d(positions).astype(np.uint64) + np.uint64(1)) * _GOLDEN)
-    return (output >> np.uint64(11)) * 2.0**-53
+    numbers: np.ndarray = (output >> np.uint64(11)) * 2.0**-53
+    return numbers
 
 
 def checked_seed(seed: int | None) -> int:
-    """The seed, or a fresh one for None. Raises SettingsError."""
+    """Return the seed, or a fresh one for None. Raises SettingsError."""
     if seed is None:
         return secrets.randbelow(1_000_000)  # short enough to type again
     if not 0 <= seed <= MAX_SEED:
@@ -116,14 +126,15 @@ def checked_seed(seed: int | None) -> int:
 
 
 def _mix(z: np.ndarray) -> np.ndarray:
-    """SplitMix64's finaliser. uint64 arrays wrap around silently (numpy warns of scalars only)."""
+    """Apply SplitMix64's finaliser. uint64 arrays wrap around; numpy warns of scalars only."""
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    return z ^ (z >> np.uint64(31))
+    mixed: np.ndarray = z ^ (z >> np.uint64(31))
+    return mixed
 
 
 def _tamed(scores: np.ndarray) -> np.ndarray:
-    """A float64 copy in which no row is without a finite maximum, whatever the weights were."""
+    """Return a float64 copy whose rows all have a finite maximum, whatever the weights were."""
     scores = scores.astype(np.float64)
     if not math.isfinite(scores.max(axis=1).sum()):
         np.nan_to_num(scores, copy=False, nan=-_LARGEST, posinf=_LARGEST, neginf=-_LARGEST)
@@ -131,7 +142,10 @@ def _tamed(scores: np.ndarray) -> np.ndarray:
 
 
 def _penalized(scores: np.ndarray, recent: np.ndarray, penalty: float) -> np.ndarray:
-    """Positive logits of recent characters divided, negative ones multiplied (Keskar et al. 2019, CTRL)."""
+    """Divide the positive logits of recent characters and multiply the negative ones.
+
+    Source: Keskar et al. 2019, CTRL.
+    """
     batch, size = scores.shape
     marked = np.zeros((batch, size + 1), bool)  # the last column takes the -1s
     np.put_along_axis(marked, np.where(recent < 0, size, recent), True, axis=1)
@@ -141,21 +155,23 @@ def _penalized(scores: np.ndarray, recent: np.ndarray, penalty: float) -> np.nda
 
 
 def _largest(scores: np.ndarray, k: int) -> np.ndarray:
-    """(B, V) bool: exactly k of each row, the lowest ids where scores tie."""
+    """Mark (B, V) exactly k of each row, the lowest ids where scores tie."""
     place = scores.shape[1] - k
     least = np.partition(scores, place, axis=1)[:, place : place + 1]
-    above, tied = scores > least, scores == least
-    return above | (tied & (tied.cumsum(axis=1) <= k - above.sum(axis=1, keepdims=True)))
+    above = scores > least
+    tied = scores == least
+    missing = k - above.sum(axis=1, keepdims=True)
+    largest: np.ndarray = above | (tied & (tied.cumsum(axis=1) <= missing))
+    return largest
 
 
 def _nucleus(weights: np.ndarray, p: float) -> np.ndarray:
-    """(B, V) bool: the smallest set of largest weights whose sum reaches p of the whole; at least one."""
+    """Mark (B, V) the smallest set of largest weights that reaches p of the sum; at least one."""
     order = np.argsort(-weights, axis=1, kind="stable")
     sums = np.take_along_axis(weights, order, axis=1).cumsum(axis=1)
     kept_in_order = np.ones(weights.shape, bool)
-    kept_in_order[:, 1:] = (
-        sums[:, :-1] < p * sums[:, -1:]
-    )  # the set without this one does not reach p yet
+    # One is in the set while the set without it does not reach p yet.
+    kept_in_order[:, 1:] = sums[:, :-1] < p * sums[:, -1:]
     kept = np.empty_like(kept_in_order)
     np.put_along_axis(kept, order, kept_in_order, axis=1)
     return kept

@@ -1,6 +1,8 @@
-"""The network's step in numpy: what every machine can run, and the reference for the compiled kernel.
+"""The network's step in numpy: it runs everywhere, and is the compiled kernel's reference.
 
 Weights are prepared once for both: layer 0 becomes a table, biases are folded, gates reordered.
+Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H, W what the head
+sees.
 """
 
 from __future__ import annotations
@@ -16,21 +18,31 @@ from charrnn.sampling.steps import Headed, State
 
 @dataclass(frozen=True)
 class Layer:
-    """weight_* are transposed views, (inputs, G), of contiguous (G, inputs): the fastest for one row and for 64."""
+    """The weights of one layer, prepared.
 
-    weight_ih: np.ndarray
-    bias: np.ndarray
-    weight_hh: np.ndarray
-    bias_hn: np.ndarray | None  # gru: stays inside the reset product
+    weight_ih and weight_hh are transposed views of contiguous (G, inputs): the fastest for one row
+    and for 64.
+    """
+
+    weight_ih: np.ndarray  # (inputs, G)
+    bias: np.ndarray  # (G,)
+    weight_hh: np.ndarray  # (H, G)
+    bias_hn: np.ndarray | None  # (H,); gru: stays inside the reset product
 
 
 class Network(Headed):
-    """A model's step. Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H."""
+    """A network's step."""
 
     def __init__(self, model: ModelFile, weights: str = "float32") -> None:
-        """weights: "float16" rounds every matrix but layer 0's table to half precision; arithmetic stays float32."""
+        """Prepare the weights of a model.
+
+        weights: "float16" rounds every matrix but layer 0's table to half precision; arithmetic
+        stays float32.
+        """
         settings = model.settings.model
-        self.cell, self.skip, self.half = settings.cell, settings.skip, weights == "float16"
+        self.cell = settings.cell
+        self.skip = settings.skip
+        self.half = weights == "float16"
         self.hidden_size, self.num_layers, _ = sizes(settings)
         self.name = f"{self.cell} {self.num_layers}x{self.hidden_size}"
         tensors = {
@@ -39,49 +51,49 @@ class Network(Headed):
         self.embedding = tensors["embedding.weight"]
         self.vocabulary_size = len(self.embedding)
         self.head_bias = tensors["head.bias"]
-        self.head = self._rounded(
-            tensors.get("head.weight", self.embedding)
-        ).T  # tied: the embedding
+        tied = self.embedding
+        self.head = self._rounded(tensors.get("head.weight", tied)).T  # (W, V)
         self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
         # V different characters have V different input products: layer 0 looks them up.
         with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
             self.table = self.embedding @ self.layers[0].weight_ih + self.layers[0].bias
 
     def zero_state(self, batch: int) -> State:
-        """The state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
         shape = (self.num_layers, batch, self.hidden_size)
-        return tuple(np.zeros(shape, np.float32) for _ in range(1 + (self.cell == "lstm")))
+        parts = 2 if self.cell == "lstm" else 1
+        return tuple(np.zeros(shape, np.float32) for _ in range(parts))
 
     def _rounded(self, weights: np.ndarray) -> np.ndarray:
-        """As float16 holds them. Numbers beyond its range stay at its ends."""
+        """Return the weights as float16 holds them. Numbers beyond its range stay at its ends."""
         if not self.half:
             return weights
         most = np.float32(np.finfo(np.float16).max)
-        return np.clip(weights, -most, most).astype(np.float16).astype(np.float32)
+        rounded: np.ndarray = np.clip(weights, -most, most).astype(np.float16)
+        return rounded.astype(np.float32)
 
     def _layer(self, k: int, tensors: dict[str, np.ndarray]) -> Layer:
         weight_ih, weight_hh, bias_ih, bias_hh = (
             tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS
         )
         bias_hn = None
-        if (
-            self.cell == "gru"
-        ):  # the reset gate multiplies W_hn h + b_hn: only r and z parts of b_hh can be folded
-            hidden = self.hidden_size
-            bias_hn, bias_hh = (
-                bias_hh[2 * hidden :],
-                np.append(bias_hh[: 2 * hidden], np.zeros(hidden, np.float32)),
-            )
-        weight_ih, weight_hh, bias = (
-            _gates(self.cell, rows) for rows in (weight_ih, weight_hh, bias_ih + bias_hh)
-        )
+        if self.cell == "gru":
+            # The reset gate multiplies W_hn h + b_hn: only the r and z parts of b_hh can be folded.
+            inner = 2 * self.hidden_size
+            bias_hn = bias_hh[inner:]
+            bias_hh = np.append(bias_hh[:inner], np.zeros(self.hidden_size, np.float32))
+        bias = _gates(self.cell, bias_ih + bias_hh)
+        weight_ih = _gates(self.cell, weight_ih)
+        weight_hh = self._rounded(_gates(self.cell, weight_hh))
         if k:
             weight_ih = self._rounded(weight_ih)
-        return Layer(weight_ih.T, bias, self._rounded(weight_hh).T, bias_hn)
+        return Layer(weight_ih.T, bias, weight_hh.T, bias_hn)
 
     def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> what the head sees (B, W), and a new state. As CharModel.forward in evaluation."""
-        dense, residual = self.skip == "dense", self.skip == "residual"
+        """Return what the head sees (B, W) after ids (B,), and the new state.
+
+        The reference is CharModel.forward in evaluation.
+        """
         after = tuple(np.empty(part.shape, np.float32) for part in state)
         below = self.embedding.take(ids, axis=0)
         with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
@@ -91,28 +103,29 @@ class Network(Headed):
                 else:
                     gates = np.dot(below, layer.weight_ih)
                     gates += layer.bias
-                _CELLS[self.cell](
-                    gates, layer, tuple(part[k] for part in state), tuple(part[k] for part in after)
-                )
-                outputs = after[0][k]
-                if dense:
+                layer_before = tuple(part[k] for part in state)
+                layer_after = tuple(part[k] for part in after)
+                _CELLS[self.cell](gates, layer, layer_before, layer_after)
+                outputs = layer_after[0]
+                if self.skip == "dense":
                     below = np.concatenate([below, outputs], 1)
+                elif self.skip == "residual" and below.shape == outputs.shape:
+                    below = outputs + below
                 else:
-                    below = (
-                        outputs + below if residual and below.shape == outputs.shape else outputs
-                    )
+                    below = outputs
         return below, after
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:
         with np.errstate(over="ignore", invalid="ignore"):
-            logits = np.dot(hidden, self.head)
+            logits: np.ndarray = np.dot(hidden, self.head)
             logits += self.head_bias
         return logits
 
 
-# The cells: gates (B, G) hold the input product with all folded biases and are overwritten; before and after are
-# state parts of (B, H). Gates that pass through the logistic function come first and are halved (_gates), since
-# 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2: one tanh for all, and no overflow.
+# The cells. gates (B, G) hold the input product with all folded biases and are overwritten; before
+# and after are state parts of (B, H). Gates that pass through the logistic function come first and
+# are halved (_gates), since 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2: one tanh for all, and no
+# overflow.
 
 
 def _rnn(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
@@ -139,7 +152,7 @@ def _lstm(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
 def _gru(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
     hidden = before[0].shape[1]
     products = np.dot(before[0], layer.weight_hh)
-    r, z, n = gates[:, :hidden], gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
+    r, z, n = _thirds(gates, hidden)
     _logistic(gates[:, : 2 * hidden], products[:, : 2 * hidden])
     h_n = products[:, 2 * hidden :]
     h_n += layer.bias_hn
@@ -149,9 +162,14 @@ def _gru(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
 
 def _gru_before(gates: np.ndarray, layer: Layer, before: State, after: State) -> None:
     hidden = before[0].shape[1]
-    r, z, n = gates[:, :hidden], gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
+    r, z, n = _thirds(gates, hidden)
     _logistic(gates[:, : 2 * hidden], np.dot(before[0], layer.weight_hh[:, : 2 * hidden]))
     _update(n, np.dot(r * before[0], layer.weight_hh[:, 2 * hidden :]), z, before[0], after[0])
+
+
+def _thirds(gates: np.ndarray, hidden: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return views of r, z and n, each (B, H)."""
+    return gates[:, :hidden], gates[:, hidden : 2 * hidden], gates[:, 2 * hidden :]
 
 
 def _logistic(gates: np.ndarray, products: np.ndarray) -> None:
@@ -176,8 +194,12 @@ _CELLS = {"rnn": _rnn, "lstm": _lstm, "gru": _gru, "gru-before": _gru_before}
 
 
 def _gates(cell: str, rows: np.ndarray) -> np.ndarray:
-    """PyTorch's gate rows (G or G, N) with the logistic ones first and halved (exact in binary), the tanh one last."""
+    """Return PyTorch's gate rows (G,) or (G, N) with the logistic ones first, the tanh one last.
+
+    The logistic ones are halved, which is exact in binary.
+    """
     parts = np.split(rows, GATES[cell])
     if cell == "lstm":  # i, f, g, o -> i, f, o, g
         parts = [parts[0], parts[1], parts[3], parts[2]]
-    return np.concatenate([part * np.float32(0.5) for part in parts[:-1]] + parts[-1:])
+    halved = [part * np.float32(0.5) for part in parts[:-1]]
+    return np.concatenate([*halved, parts[-1]])

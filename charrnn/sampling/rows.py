@@ -1,7 +1,8 @@
 """Rows of the compiled kernel: samples that write side by side, and their order of start.
 
-A row whose sample has ended begins the next one at once. Each thread has rows of its own and asks for the numbers of
-the samples it begins; what it finishes waits until all before it have been given out.
+A row whose sample has ended begins the next one at once. Each thread has rows of its own and asks
+for the numbers of the samples it begins; what it finishes waits until all before it are given out.
+Letters: R rows, L layers, V vocabulary, H' and V' padded sizes (packed.py).
 """
 
 from __future__ import annotations
@@ -9,100 +10,130 @@ from __future__ import annotations
 import ctypes
 import time
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
-from charrnn.sampling.compiled import PAUSE_S, Compiled, Pace, padded
 from charrnn.sampling.decode import WINDOW
+from charrnn.sampling.pace import Pace
+from charrnn.sampling.packed import Packed, address_of, padded
 from charrnn.sampling.steps import MAX_SCORES, MAX_WAITING, Finished, Place, Plan, State
 
+PAUSE_S = 0.03  # how long a call may keep the interpreter waiting
 MAX_ROWS = 60  # samples side by side, for one thread: measured, from 24 on the same speed
+LEAST_SHARE = 16  # samples for a thread: fewer are not worth one
+ROOM_OF_ONE, ROOM_OF_MANY = 4096, 128  # characters of a row at first; it grows
+MAX_PARCEL = 256  # numbers of samples that a thread gets at a time
 DONE, STARVED, PAUSED, WRITTEN_FULL, OUT_FULL = range(5)  # why charrnn_write returned
 
-_int, _float, _pointer = ctypes.c_int64, ctypes.c_double, ctypes.c_void_p
+_int = ctypes.c_int64
+_float = ctypes.c_double
+_pointer = ctypes.c_void_p
 
 
 class _Job(ctypes.Structure):
+    """What charrnn_write does: Job of kernel/sampling.h, field by field."""
+
     _fields_ = [
-        *((name, _float) for name in ("temperature", "top_p", "min_p", "penalty")),
-        *((name, _int) for name in ("top_k", "seed", "length")),
-        *((name, _pointer) for name in ("until", "overlap")),
+        # How a character is drawn
+        ("temperature", _float),
+        ("top_p", _float),
+        ("min_p", _float),
+        ("penalty", _float),
+        ("top_k", _int),
+        ("seed", _int),
+        # When a sample ends
+        ("length", _int),
+        ("until", _pointer),
+        ("overlap", _pointer),
         ("until_length", _int),
-        *((name, ctypes.c_int32) for name in ("newline", "want_nats")),
-        *((name, _int) for name in ("next", "stop", "last")),
-        *((name, _pointer) for name in ("first_h", "first_c", "first_logits")),
-        *((name, _int) for name in ("rows", "active")),
-        *(
-            (name, _pointer)
-            for name in ("index", "position", "matched", "nats", "h", "h_next", "c", "logits")
-        ),
-        *((name, _pointer) for name in ("recent", "written")),
-        *((name, _int) for name in ("capacity", "base")),
-        *((name, _pointer) for name in ("record", "record_nats", "out")),
-        *((name, _int) for name in ("records", "max_records", "out_used", "out_capacity")),
+        ("newline", ctypes.c_int32),
+        ("want_nats", ctypes.c_int32),
+        # Which samples begin, and from where
+        ("next", _int),
+        ("stop", _int),
+        ("last", _int),
+        ("first_h", _pointer),
+        ("first_c", _pointer),
+        ("first_logits", _pointer),
+        # The rows
+        ("rows", _int),
+        ("active", _int),
+        ("index", _pointer),
+        ("position", _pointer),
+        ("matched", _pointer),
+        ("nats", _pointer),
+        ("h", _pointer),
+        ("h_next", _pointer),
+        ("c", _pointer),
+        ("logits", _pointer),
+        ("recent", _pointer),
+        ("written", _pointer),
+        ("capacity", _int),
+        ("base", _int),
+        # What has ended
+        ("record", _pointer),
+        ("record_nats", _pointer),
+        ("out", _pointer),
+        ("records", _int),
+        ("max_records", _int),
+        ("out_used", _int),
+        ("out_capacity", _int),
+        # One call
         ("seconds", _float),
         ("threads", _int),
     ]
 
 
 def write_many(
-    network: Compiled,
+    network: Packed,
     plan: Plan,
     begin: tuple[np.ndarray, State],
     first: int,
     stop: int,
     threads: int,
 ) -> Iterator[Finished]:
-    """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
+    """Yield samples first ... stop - 1, in order, as they are ready.
+
+    begin: logits (1, V) and state after the prompt.
+    """
+    count = stop - first
     most = max(1, min(MAX_ROWS, MAX_SCORES // network.vocabulary_size))
-    shares = max(
-        1, min(threads, (stop - first) // 16)
-    )  # a row alone is split over the threads instead
-    rows_each = max(1, min(most, (stop - first) // shares))
+    # Many rows are dealt to the threads; a row alone is split over them.
+    shares = max(1, min(threads, count // LEAST_SHARE))
+    rows_each = max(1, min(most, count // shares))
     jobs = [Rows(network, plan, rows_each, *begin) for _ in range(shares)]
-    begun = first  # the next to begin
-    parcel = max(
-        rows_each, min(256, (stop - first) // (4 * shares))
-    )  # numbers a thread gets at a time
-    ahead = MAX_WAITING if shares == 1 else max(MAX_WAITING, 2 * shares * rows_each)
-    waiting = Waiting(first)
+    supply = _Supply(first, stop, shares, rows_each)
+    if shares > 1:
+        return _written_side_by_side(jobs, supply)
+    if rows_each > 1:
+        threads = 1
+    return _written_alone(jobs[0], supply, threads)
 
-    def supply(rows: Rows) -> None:
-        nonlocal begun
-        if rows.job.next == rows.job.stop:
-            new = max(0, min(parcel, stop - begun, waiting.due + ahead - begun))
-            rows.job.next, rows.job.stop = begun, begun + new
-            begun += new
-        rows.job.last = begun == stop or rows.job.next == rows.job.stop
 
-    if shares == 1:
-        [rows], pace = jobs, Pace(threads if rows_each == 1 else 1)
-        while waiting.due < stop:
-            supply(rows)
-            rows.job.threads, began, before = (
-                pace.next(),
-                time.perf_counter(),
-                int(rows.position[0]),
-            )
-            rows.run()
-            pace.took(rows.job.threads, int(rows.position[0]) - before, time.perf_counter() - began)
-            if ready := waiting.collect(rows):
-                yield ready
-        return
-    from concurrent.futures import (
-        FIRST_COMPLETED,
-        Future,
-        ThreadPoolExecutor,
-        wait,
-    )  # 10 ms: only when needed
+def _written_alone(rows: Rows, supply: _Supply, threads: int) -> Iterator[Finished]:
+    pace = Pace(threads)
+    while not supply.is_over:
+        supply.give(rows)
+        rows.job.threads = pace.next()
+        began = time.perf_counter()
+        before = int(rows.position[0])
+        rows.run()
+        chars = int(rows.position[0]) - before
+        pace.took(rows.job.threads, chars, time.perf_counter() - began)
+        if ready := supply.waiting.collect(rows):
+            yield ready
 
-    with ThreadPoolExecutor(shares) as pool:
+
+def _written_side_by_side(jobs: list[Rows], supply: _Supply) -> Iterator[Finished]:
+    """One thread for each job."""
+    from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait  # 10 ms
+
+    with ThreadPoolExecutor(len(jobs)) as pool:
         running: dict[Future[int], Rows] = {}
         idle = jobs
-        while waiting.due < stop:
+        while not supply.is_over:
             for rows in idle:
-                supply(rows)
+                supply.give(rows)
                 if rows.job.active or rows.job.next < rows.job.stop:
                     running[pool.submit(rows.run)] = rows
             idle = [rows for rows in jobs if rows not in running.values()]
@@ -110,12 +141,42 @@ def write_many(
                 rows = running.pop(future)
                 future.result()
                 idle.append(rows)
-                if ready := waiting.collect(rows):
+                if ready := supply.waiting.collect(rows):
                     yield ready
 
 
+class _Supply:
+    """The numbers of the samples that rows begin next, and the samples that wait for their turn."""
+
+    def __init__(self, first: int, stop: int, shares: int, rows_each: int) -> None:
+        self._begun = first  # the next to begin
+        self._stop = stop
+        self._parcel = max(rows_each, min(MAX_PARCEL, (stop - first) // (4 * shares)))
+        self._ahead = MAX_WAITING if shares == 1 else max(MAX_WAITING, 2 * shares * rows_each)
+        self.waiting = Waiting(first)
+
+    @property
+    def is_over(self) -> bool:
+        """Are all samples given out?"""
+        return self.waiting.due >= self._stop
+
+    def give(self, rows: Rows) -> None:
+        """Let the rows begin more samples, not too far ahead of those that are due."""
+        job = rows.job
+        if job.next == job.stop:
+            room = self.waiting.due + self._ahead - self._begun
+            new = max(0, min(self._parcel, self._stop - self._begun, room))
+            job.next = self._begun
+            job.stop = self._begun + new
+            self._begun += new
+        job.last = self._begun == self._stop or job.next == job.stop
+
+
 class Waiting:
-    """Samples that have ended, until all before them have: as arrays, since a thousand numbers cost little more than one."""
+    """Samples that have ended, until all before them have.
+
+    They are kept as arrays, since a thousand numbers cost little more than one.
+    """
 
     def __init__(self, first: int) -> None:
         self.due = first  # the next to give out
@@ -124,31 +185,36 @@ class Waiting:
         self._ids = np.zeros(0, np.int32)
 
     def collect(self, rows: Rows) -> Finished | None:
-        """Take what the rows have finished; give out what is ready, in order."""
+        """Take what the rows have finished; return what is ready, in order."""
         job = rows.job
         if not job.records:
             return None
         new = rows.record[: job.records] + np.array([0, 0, len(self._ids)])
-        records, nats = (
-            np.concatenate([self._records, new]),
-            np.append(self._nats, rows.record_nats[: job.records]),
-        )
+        records = np.concatenate([self._records, new])
+        nats = np.append(self._nats, rows.record_nats[: job.records])
         ids = np.append(self._ids, rows.out[: job.out_used])
-        job.records = job.out_used = 0
+        job.records = 0
+        job.out_used = 0
+
+        # In order of their numbers; the first of them that are due without a gap are ready.
         order = np.argsort(records[:, 0])
-        ready = int(
-            (records[order, 0] == self.due + np.arange(len(order))).sum()
-        )  # they differ from some place on
-        self._records, self._nats = records[order[ready:]], nats[order[ready:]]
-        now, nats_now = records[order[:ready]], nats[order[:ready]]
-        given, self._ids = _gathered(ids, now), _gathered(ids, self._records)
-        self._records[:, 2] = np.cumsum(self._records[:, 1]) - self._records[:, 1]
-        self.due += ready
-        return (
-            Finished(self.due - ready, given, now[:, 1].tolist(), nats_now.tolist())
-            if ready
-            else None
+        is_due = records[order, 0] == self.due + np.arange(len(order))
+        ready = int(is_due.sum())
+        now = order[:ready]
+        later = order[ready:]
+        finished = Finished(
+            self.due,
+            _gathered(ids, records[now]),
+            records[now, 1].tolist(),
+            nats[now].tolist(),
         )
+        self.due += ready
+
+        self._ids = _gathered(ids, records[later])
+        self._records = records[later]
+        self._records[:, 2] = np.cumsum(self._records[:, 1]) - self._records[:, 1]
+        self._nats = nats[later]
+        return finished if ready else None
 
 
 class Rows:
@@ -156,37 +222,45 @@ class Rows:
 
     def __init__(
         self,
-        network: Compiled,
+        network: Packed,
         plan: Plan,
         rows: int,
         first_logits: np.ndarray,
         first_state: State,
     ) -> None:
-        self._network, decoding = network, plan.decoding
+        """first_logits (1, V), first_state: what every sample begins with."""
+        self._network = network
         self._streams = False  # the caller takes what is written as it comes, and moves `base`
-        size, scores = padded(network.hidden_size), padded(network.vocabulary_size)
-        first_h, first_c = network.packed_state(first_state)
-        wide = np.full((1, scores), -np.inf, np.float32)
+        decoding = plan.decoding
+        scores = padded(network.vocabulary_size)
+        wide = np.full((1, scores), -np.inf, np.float32)  # (1, V')
         wide[:, : network.vocabulary_size] = first_logits
-        shape = (network.num_layers, rows, size)
-        capacity = min(plan.length, 4096 if rows == 1 else 128)
-        self.position = np.zeros(rows, np.int64)
-        self.written = np.empty((rows, capacity), np.int32)
-        self.out = np.empty(max(1 << 15, 2 * rows * capacity), np.int32)
-        self.record, self.record_nats = np.empty((rows + 4096, 3), np.int64), np.empty(rows + 4096)
-        self.arrays: dict[str, Any] = {
+        first_h, first_c = network.packed_state(first_state)
+        shape = (network.num_layers, rows, padded(network.hidden_size))  # (L, R, H')
+        room = ROOM_OF_ONE if rows == 1 else ROOM_OF_MANY
+        capacity = min(plan.length, room)
+        c = np.zeros(0, np.float32)
+        if network.cell == "lstm":
+            c = np.zeros(shape, np.float32)
+
+        self.position = np.zeros(rows, np.int64)  # characters of each row so far
+        self.written = np.empty((rows, capacity), np.int32)  # their ids
+        self.record = np.empty((rows + 4096, 3), np.int64)  # of ended samples: see Waiting
+        self.record_nats = np.empty(rows + 4096)
+        self.out = np.empty(max(1 << 15, 2 * rows * capacity), np.int32)  # ids of ended samples
+        self.arrays: dict[str, np.ndarray] = {
             "until": plan.until.astype(np.int32),
             "overlap": overlaps(plan.until),
             "first_h": first_h,
             "first_c": first_c,
             "first_logits": wide,
-            "index": np.zeros(rows, np.int64),
+            "index": np.zeros(rows, np.int64),  # which sample a row writes
             "position": self.position,
-            "matched": np.zeros(rows, np.int64),
+            "matched": np.zeros(rows, np.int64),  # of `until`
             "nats": np.zeros(rows),
             "h": np.zeros(shape, np.float32),
             "h_next": np.zeros(shape, np.float32),
-            "c": np.zeros(shape if network.cell == "lstm" else 0, np.float32),
+            "c": c,
             "logits": np.zeros((rows, scores), np.float32),
             "recent": np.zeros((rows, WINDOW), np.int32),
         }
@@ -209,18 +283,21 @@ class Rows:
             threads=1,
         )
         for name, array in self.arrays.items():
-            setattr(self.job, name, array.ctypes.data)
+            setattr(self.job, name, address_of(array))
         self._point()
 
     def _point(self) -> None:
-        for name in ("written", "record", "record_nats", "out"):
-            setattr(self.job, name, getattr(self, name).ctypes.data)
+        """Tell the job where the arrays lie that may grow."""
+        self.job.written = address_of(self.written)
+        self.job.record = address_of(self.record)
+        self.job.record_nats = address_of(self.record_nats)
+        self.job.out = address_of(self.out)
 
     def run(self) -> int:
-        """Write for a moment; returns why it stopped. Makes room where room was missing."""
-        result = self._network.done(
-            self._network.library.charrnn_write(self._network.at, ctypes.addressof(self.job))
-        )
+        """Write for a moment and return why it stopped. Makes room where room was missing."""
+        network = self._network
+        job = ctypes.addressof(self.job)
+        result = network.checked(network.library.charrnn_write(network.address, job))
         if result == WRITTEN_FULL and not self._streams:
             self.written = np.concatenate([self.written, np.empty_like(self.written)], 1)
             self.job.capacity = self.written.shape[1]
@@ -232,18 +309,20 @@ class Rows:
         return result
 
     def begin_at(self, place: Place) -> None:
-        """Row 0 goes on from there."""
+        """Let row 0 go on from there."""
         self._streams = True
-        self.job.active, self.job.last = 1, 1
+        self.job.active = 1
+        self.job.last = 1
         self.job.length += place.position
-        self.arrays["index"][0], self.position[0] = place.number, place.position
+        self.position[0] = place.position
+        self.arrays["index"][0] = place.number
         self.arrays["recent"][0] = place.recent[0]
-        for to in ("h", "c"):
-            self.arrays[to].reshape(-1)[:] = self.arrays[f"first_{to}"].reshape(-1)
+        for name in ("h", "c"):
+            self.arrays[name].reshape(-1)[:] = self.arrays[f"first_{name}"].reshape(-1)
         self.arrays["logits"][:] = self.arrays["first_logits"]
 
     def leave_at(self, place: Place) -> None:
-        """`place` takes over where row 0 stands, wherever the caller was stopped."""
+        """Let `place` take over where row 0 stands, wherever the caller was stopped."""
         network = self._network
         place.state = network.plain_state(self.arrays["h"], self.arrays["c"])
         place.logits = self.arrays["logits"][:, : network.vocabulary_size].copy()
@@ -254,19 +333,24 @@ class Rows:
 
 
 def _gathered(ids: np.ndarray, records: np.ndarray) -> np.ndarray:
-    """The pieces of ids that records (N, 3) name, one after the other."""
-    lengths, places = records[:, 1], records[:, 2]
+    """Return the pieces of ids that records (N, 3) name, one after the other."""
+    lengths = records[:, 1]
+    places = records[:, 2]
     shifts = places - (np.cumsum(lengths) - lengths)
-    return ids[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+    pieces: np.ndarray = ids[np.arange(lengths.sum()) + np.repeat(shifts, lengths)]
+    return pieces
 
 
 def overlaps(pattern: np.ndarray) -> np.ndarray:
-    """The prefix function of Knuth, Morris & Pratt: of pattern[: i + 1], the longest end that is also a beginning."""
-    found = np.zeros(max(1, len(pattern)), np.int32)
+    """Return the prefix function of Knuth, Morris & Pratt.
+
+    Element i: of pattern[: i + 1], the length of the longest end that is also a beginning.
+    """
+    lengths = np.zeros(max(1, len(pattern)), np.int32)
     matched = 0
     for i in range(1, len(pattern)):
         while matched and pattern[i] != pattern[matched]:
-            matched = int(found[matched - 1])
+            matched = int(lengths[matched - 1])
         matched += int(pattern[i] == pattern[matched])
-        found[i] = matched
-    return found
+        lengths[i] = matched
+    return lengths

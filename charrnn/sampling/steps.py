@@ -1,6 +1,7 @@
 """Reading and writing with anything that can take one step in numpy: one row, or many side by side.
 
-Runs everywhere; the compiled kernel (rows.py, compiled.py) does the same for networks, and this is its reference.
+Runs everywhere; the compiled kernel (rows.py, compiled.py) does the same for networks, and this is
+its reference. Letters: B rows, N ids, T characters of a row, V vocabulary, L layers.
 """
 
 from __future__ import annotations
@@ -14,106 +15,119 @@ import numpy as np
 
 from charrnn.sampling.decode import WINDOW, Decoding, distribution, draw, surprise, uniforms
 
-State = tuple[
-    np.ndarray, ...
-]  # arrays (L, B, ...): what a model knows of the text so far, of B rows
+# What a model knows of the text so far: arrays (L, B, ...), one column a row.
+State = tuple[np.ndarray, ...]
+
+# ids (B,), state -> logits (B, V), state
+Step = Callable[[np.ndarray, State], tuple[np.ndarray, State]]
 
 MAX_ROWS = 64  # samples side by side
 MAX_SCORES = 1 << 22  # of all rows together: an alphabet of 100,000 gets fewer rows
 MAX_WAITING = 4096  # samples begun after the oldest unfinished one
+UNIFORMS = 256  # random numbers drawn at once
+FIRST_ROOM = 32  # characters of a row at first; it grows
 
 
 class Finished(NamedTuple):
-    """Samples first, first + 1 ... that have ended: their ids one after the other, and length and nats of each."""
+    """Samples that have ended: numbers first, first + 1, ..."""
 
     first: int
-    ids: np.ndarray
-    lengths: list[int]
-    nats: list[float]
+    ids: np.ndarray  # of all of them, one after the other
+    lengths: list[int]  # of each, in ids
+    nats: list[float]  # of each
 
 
 @dataclass(frozen=True)
 class Plan:
-    """What one call asks for, checked. newline: the id that ends a sample, or -1."""
+    """What one call asks for, checked."""
 
     decoding: Decoding
     length: int
     prime: np.ndarray
     until: np.ndarray
     seed: int
-    newline: int
+    newline: int  # the id that ends a sample, or -1
 
 
 @dataclass
 class Place:
-    """Where one text stands: what it has read, what comes next, and the place of its next draw. Arrays change in place."""
+    """Where one text stands: what it has read, what comes next, and where its next draw falls.
+
+    Its arrays change in place.
+    """
 
     state: State  # of one row
     logits: np.ndarray  # (1, V)
-    recent: np.ndarray  # (1, WINDOW) int32
-    number: int = 0
+    recent: np.ndarray  # (1, WINDOW) int32: the last ids drawn, -1 for none
+    number: int = 0  # of the sample
     position: int = 0  # characters drawn so far
     pending: int = -1  # the newest character, if it was drawn but not read yet
 
     def copy(self) -> Place:
+        """Return another place of the same past."""
         state = tuple(part.copy() for part in self.state)
-        return Place(
-            state, self.logits.copy(), self.recent.copy(), self.number, self.position, self.pending
-        )
+        logits = self.logits.copy()
+        return Place(state, logits, self.recent.copy(), self.number, self.position, self.pending)
 
 
 class Steps(ABC):
-    """A model that takes steps. Letters: B rows, V vocabulary."""
+    """A model that takes steps."""
 
     engine = "numpy"
     vocabulary_size: int
 
     @abstractmethod
     def zero_state(self, batch: int) -> State:
-        """The state before any character."""
+        """Return the state before any character."""
 
     @abstractmethod
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> logits (B, V) of the character after them, and a new state.
+        """Return logits (B, V) of the character after ids (B,), and the state after them.
 
-        Logits: up to a constant in each row the logarithms of the next character's probabilities.
+        Logits are, up to a constant in each row, the logarithms of the next character's
+        probabilities.
         """
 
     @abstractmethod
     def read(
         self, ids: np.ndarray, state: State, *, threads: int = 1
     ) -> tuple[np.ndarray, State, float]:
-        """ids (N,), N >= 1, in one row -> logits (1, V), a new state, and the nats of all ids but the first."""
+        """Read ids (N,), N >= 1, in one row.
+
+        Returns logits (1, V), the state after them, and the nats of all ids but the first.
+        """
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """As step, of characters that the model itself has written."""
+        """Take a step with characters that the model itself has written."""
         return self.step(ids, state)
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Ids of one text from `place` on, as they are drawn; `place` follows with each."""
-        tail: list[int] = []
+        """Yield ids of one text from `place` on, as they are drawn; `place` follows with each."""
         until = plan.until.tolist()
+        tail: list[int] = []  # the newest characters, as many as `until` has
         end = place.position + plan.length
-        for begin in range(place.position, end, 256):
-            numbers = uniforms(
-                plan.seed, np.array([place.number]), np.arange(begin, min(begin + 256, end))
-            )
-            for at in range(len(numbers)):
-                if place.pending >= 0:
-                    place.logits, place.state = self.write_step(
-                        np.array([place.pending]), place.state
-                    )
-                    place.pending = -1
-                ids = draw(
-                    distribution(place.logits, plan.decoding, place.recent), numbers[at : at + 1]
-                )
-                place.pending = int(ids[0])
-                place.recent[0, place.position % WINDOW] = place.pending
+        number = np.array([place.number])
+        for begin in range(place.position, end, UNIFORMS):
+            positions = np.arange(begin, min(begin + UNIFORMS, end))
+            for u in uniforms(plan.seed, number, positions):
+                self._read_pending(place)
+                probabilities = distribution(place.logits, plan.decoding, place.recent)
+                ids = draw(probabilities, np.array([u]))
+                newest = int(ids[0])
+                place.pending = newest
+                place.recent[0, place.position % WINDOW] = newest
                 place.position += 1
                 yield ids
-                tail = [*tail, place.pending][-len(until) :] if until else tail
-                if place.pending == plan.newline or (until and tail == until):
+                if until:
+                    tail = [*tail, newest][-len(until) :]
+                if newest == plan.newline or (until and tail == until):
                     return
+
+    def _read_pending(self, place: Place) -> None:
+        if place.pending >= 0:
+            newest = np.array([place.pending])
+            place.logits, place.state = self.write_step(newest, place.state)
+            place.pending = -1
 
     def write_many(
         self,
@@ -124,20 +138,26 @@ class Steps(ABC):
         *,
         threads: int = 1,
     ) -> Iterator[Finished]:
-        """Samples first ... stop - 1, in order, as they are ready; begin: logits (1, V) and state after the prompt."""
+        """Yield samples first ... stop - 1, in order, as they are ready.
+
+        begin: logits (1, V) and state after the prompt.
+        """
         return write_rows(self.write_step, plan, begin, first, stop)
 
 
 class Headed(Steps):
-    """What ends in a head, whose products with many states are one. W: numbers that the head sees."""
+    """A model that ends in a head, whose products with many states are one.
+
+    W: numbers that the head sees.
+    """
 
     @abstractmethod
     def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
-        """ids (B,) -> what `_logits` needs, (B, W), and a new state."""
+        """Return what `_logits` needs (B, W) after ids (B,), and the state after them."""
 
     @abstractmethod
     def _logits(self, seen: np.ndarray) -> np.ndarray:
-        """(B, W) -> logits (B, V)."""
+        """Return the logits (B, V) of what the head sees (B, W)."""
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         hidden, state = self._advance(ids, state)
@@ -147,81 +167,127 @@ class Headed(Steps):
         self, ids: np.ndarray, state: State, *, threads: int = 1
     ) -> tuple[np.ndarray, State, float]:
         nats = 0.0
-        piece = max(
-            1, min(256, MAX_SCORES // self.vocabulary_size)
-        )  # one product with the head for so many
-        for begin in range(0, len(ids), piece):
+        # One product with the head for so many characters
+        width = max(1, min(256, MAX_SCORES // self.vocabulary_size))
+        for begin in range(0, len(ids), width):
             hiddens = []
-            for at in range(begin, min(begin + piece, len(ids))):
+            for at in range(begin, min(begin + width, len(ids))):
                 hidden, state = self._advance(ids[at : at + 1], state)
                 hiddens.append(hidden)
             logits = self._logits(np.concatenate(hiddens))
             targets = ids[begin + 1 : begin + 1 + len(logits)]
-            nats += float(surprise(logits[: len(targets)], targets).sum()) if len(targets) else 0.0
+            if len(targets):
+                nats += float(surprise(logits[: len(targets)], targets).sum())
         return logits[-1:], state, nats
 
 
 def write_rows(
-    step: Callable[[np.ndarray, State], tuple[np.ndarray, State]],
-    plan: Plan,
-    begin: tuple[np.ndarray, State],
-    first: int,
-    stop: int,
+    step: Step, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int
 ) -> Iterator[Finished]:
-    """Samples first ... stop - 1, in order, as they are ready; step: as Steps.step, for the rows of those under way."""
-    first_logits, first_state = begin
-    limit = max(1, min(MAX_ROWS, MAX_SCORES // first_logits.shape[1]))
-    # Row r of every array belongs to sample index[r], which has position[r] characters so far.
-    index, position, nats = np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
-    written, recent = np.zeros((0, 32), np.int32), np.zeros((0, WINDOW), np.int32)
-    logits, state = first_logits[:0], tuple(part[:, :0] for part in first_state)
-    finished: dict[int, tuple[np.ndarray, float]] = {}
-    begun = due = first  # the next to begin, the next to yield
+    """Yield samples first ... stop - 1, in order, as they are ready.
+
+    step: takes the rows of all samples under way. begin: logits (1, V) and state after the prompt.
+    """
+    rows = _Rows(*begin)
+    limit = max(1, min(MAX_ROWS, MAX_SCORES // rows.logits.shape[1]))
+    ended: dict[int, tuple[np.ndarray, float]] = {}  # ids and nats by number, until they are due
+    begun = first  # the next to begin
+    due = first  # the next to yield
     while True:
-        new = min(limit - len(index), stop - begun, due + MAX_WAITING - begun)
+        # 1. Begin as many as there is room for.
+        new = min(limit - len(rows.number), stop - begun, due + MAX_WAITING - begun)
         if new > 0:
-            index = np.append(index, np.arange(begun, begun + new))
-            position, nats = (
-                np.append(position, np.zeros(new, np.int64)),
-                np.append(nats, np.zeros(new)),
-            )
-            written = np.concatenate([written, np.zeros((new, written.shape[1]), np.int32)])
-            recent = np.concatenate([recent, np.full((new, WINDOW), -1, np.int32)])
-            logits = np.concatenate([logits, first_logits.repeat(new, 0)])
-            pairs = zip(state, first_state, strict=True)
-            state = tuple(np.concatenate([part, fresh.repeat(new, 1)], 1) for part, fresh in pairs)
+            rows.begin(np.arange(begun, begun + new))
             begun += new
-        if not len(index):
+        if not len(rows.number):
             return
-        ids = draw(
-            distribution(logits, plan.decoding, recent), uniforms(plan.seed, index, position)
-        )
-        nats += surprise(logits, ids)
-        if position.max() == written.shape[1]:
-            written = np.concatenate([written, np.zeros_like(written)], 1)
-        rows = np.arange(len(index))
-        written[rows, position] = ids
-        recent[rows, position % WINDOW] = ids
-        position += 1
-        done = (position >= plan.length) | (ids == plan.newline)
-        for row in np.flatnonzero(ids == plan.until[-1]) if len(plan.until) else ():
-            done[row] |= np.array_equal(
-                written[row, : position[row]][-len(plan.until) :], plan.until
-            )
-        if done.any():
-            for row in np.flatnonzero(done):
-                finished[int(index[row])] = written[row, : position[row]].copy(), float(nats[row])
-            keep = ~done
-            ids, index, position, nats = ids[keep], index[keep], position[keep], nats[keep]
-            written, recent, logits = written[keep], recent[keep], logits[keep]
-            state = tuple(part[:, keep] for part in state)
-            ready = []
-            while due in finished:
-                ready.append(finished.pop(due))
+
+        # 2. Draw a character for each row.
+        u = uniforms(plan.seed, rows.number, rows.position)
+        ids = draw(distribution(rows.logits, plan.decoding, rows.recent), u)
+        rows.append(ids)
+
+        # 3. Take out the rows that have ended, and yield those that are due.
+        is_over = rows.are_over(plan, ids)
+        if is_over.any():
+            for row in np.flatnonzero(is_over).tolist():
+                ended[int(rows.number[row])] = (rows.text(row), float(rows.nats[row]))
+            rows.keep(~is_over)
+            ids = ids[~is_over]
+            texts = []
+            nats = []
+            while due in ended:
+                text, cost = ended.pop(due)
+                texts.append(text)
+                nats.append(cost)
                 due += 1
-            if ready:
-                each = [ended for ended, _ in ready]
-                lengths, spent = [len(ended) for ended in each], [cost for _, cost in ready]
-                yield Finished(due - len(ready), np.concatenate(each), lengths, spent)
+            if texts:
+                lengths = [len(text) for text in texts]
+                yield Finished(due - len(texts), np.concatenate(texts), lengths, nats)
+
+        # 4. Read what was drawn.
         if len(ids):
-            logits, state = step(ids, state)
+            rows.logits, rows.state = step(ids, rows.state)
+
+
+class _Rows:
+    """Samples under way: row r of every array belongs to sample number[r]."""
+
+    def __init__(self, first_logits: np.ndarray, first_state: State) -> None:
+        self._first_logits = first_logits
+        self._first_state = first_state
+        self.number = np.zeros(0, np.int64)
+        self.position = np.zeros(0, np.int64)  # characters so far
+        self.nats = np.zeros(0)
+        self.written = np.zeros((0, FIRST_ROOM), np.int32)  # (B, T) their ids, and room for more
+        self.recent = np.zeros((0, WINDOW), np.int32)
+        self.logits = first_logits[:0]
+        self.state = tuple(part[:, :0] for part in first_state)
+
+    def begin(self, numbers: np.ndarray) -> None:
+        """Add rows for these samples."""
+        new = len(numbers)
+        room = self.written.shape[1]
+        self.number = np.append(self.number, numbers)
+        self.position = np.append(self.position, np.zeros(new, np.int64))
+        self.nats = np.append(self.nats, np.zeros(new))
+        self.written = np.concatenate([self.written, np.zeros((new, room), np.int32)])
+        self.recent = np.concatenate([self.recent, np.full((new, WINDOW), -1, np.int32)])
+        self.logits = np.concatenate([self.logits, self._first_logits.repeat(new, 0)])
+        self.state = tuple(
+            np.concatenate([part, fresh.repeat(new, 1)], 1)
+            for part, fresh in zip(self.state, self._first_state, strict=True)
+        )
+
+    def append(self, ids: np.ndarray) -> None:
+        """Write down ids (B,), drawn from the logits."""
+        self.nats += surprise(self.logits, ids)
+        if self.position.max() == self.written.shape[1]:
+            self.written = np.concatenate([self.written, np.zeros_like(self.written)], 1)
+        rows = np.arange(len(ids))
+        self.written[rows, self.position] = ids
+        self.recent[rows, self.position % WINDOW] = ids
+        self.position += 1
+
+    def are_over(self, plan: Plan, ids: np.ndarray) -> np.ndarray:
+        """Return (B,) bool: does a row end with its newest id?"""
+        is_over: np.ndarray = (self.position >= plan.length) | (ids == plan.newline)
+        if len(plan.until):
+            for row in np.flatnonzero(ids == plan.until[-1]):
+                newest = self.written[row, : self.position[row]][-len(plan.until) :]
+                is_over[row] |= np.array_equal(newest, plan.until)
+        return is_over
+
+    def text(self, row: int) -> np.ndarray:
+        """Return a copy of the ids of a row."""
+        return self.written[row, : self.position[row]].copy()
+
+    def keep(self, is_kept: np.ndarray) -> None:
+        """Leave only these rows (B,) bool."""
+        self.number = self.number[is_kept]
+        self.position = self.position[is_kept]
+        self.nats = self.nats[is_kept]
+        self.written = self.written[is_kept]
+        self.recent = self.recent[is_kept]
+        self.logits = self.logits[is_kept]
+        self.state = tuple(part[:, is_kept] for part in self.state)

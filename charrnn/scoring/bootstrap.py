@@ -1,30 +1,37 @@
 """How far a figure could be off: the percentile bootstrap over blocks of a stream or over lines.
 
-Neighbouring characters of a text are alike, so whole blocks are drawn, not characters. It tells how the figure varies
-with the text, not with the seed of the training. Source: Efron & Tibshirani 1993, chapter 13; blocks: Künsch 1989.
+Neighbouring characters of a text are alike, so whole blocks are drawn, not characters. The
+interval says how the figure varies with the text, not with the seed of the training.
+Source: Efron & Tibshirani 1993, chapter 13; for blocks, Künsch 1989.
 """
 
 from __future__ import annotations
 
 import numpy as np
 
-RESAMPLES, LEVEL, SEED = 2000, 0.95, 0
+RESAMPLES = 2000
+LEVEL = 0.95
+SEED = 0
 LEAST_UNITS = 10  # of fewer, the spread cannot be seen
-MOST_UNITS = 10_000  # of more, neighbours are summed together: the work is bounded, and the interval is the same
+# Of more units, neighbours are summed: the work is bounded, and the interval stays the same.
+MOST_UNITS = 10_000
 
 
 def interval(nats: np.ndarray, chars: np.ndarray) -> tuple[float, float] | None:
-    """Within which nats per character lies with a probability of LEVEL; None if there are too few units.
+    """Where nats per character lies with a probability of LEVEL; None if there are too few units.
 
-    nats, chars (U,): sums of each block or line. The figure of a resample is the ratio of its sums. Always the same.
+    nats, chars (U,): sums of each block or line. A resample's figure is the ratio of its sums.
+    Equal sums always have an equal interval.
     """
     counted = np.flatnonzero(chars)
-    nats, chars = nats[counted], chars[counted]
+    nats = nats[counted]
+    chars = chars[counted]
     if len(nats) < LEAST_UNITS:
         return None
     if len(nats) > MOST_UNITS:
         starts = np.arange(MOST_UNITS) * len(nats) // MOST_UNITS
-        nats, chars = np.add.reduceat(nats, starts), np.add.reduceat(chars, starts)
+        nats = np.add.reduceat(nats, starts)
+        chars = np.add.reduceat(chars, starts)
     random = np.random.default_rng(SEED)
     ratios = np.empty(RESAMPLES)
     for i in range(RESAMPLES):

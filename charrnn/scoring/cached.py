@@ -1,4 +1,7 @@
-"""A stored network with a cache (sampling/cache.py) as something that predicts one stream."""
+"""A stored network with a cache (sampling/cache.py), as a scorer of one stream.
+
+Shapes: N characters of a batch, V vocabulary, L layers, H hidden size.
+"""
 
 from __future__ import annotations
 
@@ -16,30 +19,33 @@ from charrnn.scoring.validation import lane_batches, most_chars
 
 
 class CachedScorer:
-    """A network that looks back on `length` characters, behind the seam of score.py. protocol "stateful" only."""
+    """A network that looks back on `length` characters. It knows the protocol "stateful" only."""
 
     def __init__(self, model: CharModel, device: torch.device, length: int) -> None:
         """Dropout must be off (model.eval())."""
-        self.model, self.device, self.length = model, device, length
+        self.model = model
+        self.device = device
+        self.length = length
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
-        state, place = self.model.zero_state(1), 1
         width = self.model.num_layers * self.model.hidden_size
         length = min(self.length, len(ids))
         pairs = Pairs(
             np.zeros((length, width), np.float32), np.zeros(length, np.int32), np.zeros(1, np.int64)
         )
-        key = np.zeros((1, width), np.float32)
+        state = self.model.zero_state(1)
+        key = np.zeros((1, width), np.float32)  # of the last character that was read
+        place = 1
         for batch in lane_batches(ids, 1, most_chars(self.model)):
             with torch.inference_mode():
-                logits, outputs, state = self.model.forward_traced(
-                    batch.inputs.to(self.device), state
-                )
+                inputs = batch.inputs.to(self.device)
+                logits, outputs, state = self.model.forward_traced(inputs, state)
+            # (N + 1, L H): the keys before and after each character.
             keys = np.concatenate([key, keys_of(outputs[:, :, 0].cpu().numpy())])
-            mixed = pairs.read(
+            mixed = pairs.read(  # (N, V)
                 keys[:-1], batch.inputs[0].numpy(), keys[1:], logits[0].cpu().numpy()
             )
             key = keys[-1:]

@@ -1,6 +1,7 @@
 """What a network must beat besides counting: the compressors of the standard library.
 
-In bits per predicted character. A compressor's is what the text adds to the training text: C(train + text) - C(train).
+Their figures are bits per predicted character. A compressor's figure is what the text adds to the
+training text: C(train + text) - C(train).
 """
 
 from __future__ import annotations
@@ -8,16 +9,16 @@ from __future__ import annotations
 import bz2
 import lzma
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 import numpy as np
 
 from charrnn.text.vocabulary import Vocabulary
 
-MAX_BASELINE_CHARS = 20_000_000  # eval counts more, and says what it leaves out
+MAX_BASELINE_CHARS = 20_000_000  # of more, eval compares nothing, and says so
 PIECE = 1 << 18  # characters at a time: memory stays flat in the length of the text
-# How far each looks back: what lies before is as if it had never been read.
+# How far each looks back. It no longer sees the text before.
 REACH = {"zlib": (32 << 10, "32 KiB"), "bz2": (900_000, "900 kB"), "xz": (8 << 20, "8 MiB")}
 
 
@@ -36,32 +37,32 @@ COMPRESSORS: dict[str, Callable[[], _Compressor]] = {
 def compressed(
     train: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> dict[str, float]:
-    """Bits per predicted character of ids, of each compressor. train: the training text's ids."""
+    """Bits per predicted character of ids for each compressor. train: ids of the training text."""
     chars = len(ids) - (mode == "stream")
     return {name: 8 * added_bytes(name, train, ids, vocabulary) / chars for name in COMPRESSORS}
 
 
 def reach_note(train_bytes: int) -> str:
-    """Which compressors saw only the end of a training text of this size, in words; nothing if none."""
-    short = [f"{name} {shown}" for name, (size, shown) in REACH.items() if size < train_bytes]
+    """Which compressors see only the end of a training text of this size; empty if none."""
+    short = [f"{name} {size}" for name, (reach, size) in REACH.items() if reach < train_bytes]
+    if not short:
+        return ""
     return (
         f"of the training text's {train_bytes:,} bytes, {' and '.join(short)} at most are in view"
-        if short
-        else ""
     )
 
 
 def added_bytes(name: str, train: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary) -> int:
-    """By how much a text lengthens the compressed training text."""
-    sizes = []
-    for texts in ((train,), (train, ids)):
-        compressor, size = COMPRESSORS[name](), 0
-        for text in texts:
-            for start, stop in _pieces(0, len(text)):
-                size += len(compressor.compress(vocabulary.to_bytes(text[start:stop])))
-        sizes.append(size + len(compressor.flush()))
-    return sizes[1] - sizes[0]
+    """By how many bytes a text lengthens the compressed training text."""
+    alone = _compressed_bytes(name, [train], vocabulary)
+    return _compressed_bytes(name, [train, ids], vocabulary) - alone
 
 
-def _pieces(first: int, last: int) -> Iterator[tuple[int, int]]:
-    return ((start, min(start + PIECE, last)) for start in range(first, last, PIECE))
+def _compressed_bytes(name: str, texts: list[np.ndarray], vocabulary: Vocabulary) -> int:
+    compressor = COMPRESSORS[name]()
+    size = 0
+    for text in texts:
+        for start in range(0, len(text), PIECE):
+            data = vocabulary.to_bytes(text[start : start + PIECE])
+            size += len(compressor.compress(data))
+    return size + len(compressor.flush())

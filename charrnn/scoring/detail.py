@@ -1,92 +1,110 @@
-"""Each character and each line by itself: what it cost, and which came likeliest."""
+"""Each character and each line by itself: its cost, and which lines are likeliest."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.scoring.score import Scorer, Tally
+from charrnn.scoring.score import Predictions, Scorer, Tally
 from charrnn.text.corpus import line_bounds
 from charrnn.text.vocabulary import Vocabulary
 
 SHOWN_LINES = 5  # the likeliest, and as many of the least likely
 
 
+class CharacterCost(NamedTuple):
+    """A predicted character. code: its code point or byte.
+
+    rank: 1 for the model's first choice, which is `guess`. None for a model that ranks nothing.
+    """
+
+    place: int
+    char: str
+    code: int
+    bits: float
+    probability: float
+    rank: int | None = None
+    guess: str | None = None
+    guess_code: int | None = None
+    guess_probability: float | None = None
+
+
+class RankedLine(NamedTuple):
+    """A line and its cost. line: its number in the text, from 1."""
+
+    line: int
+    text: str
+    nats: float
+    chars: int
+    bits_per_char: float
+
+
 def characters(
     scorer: Scorer, ids: np.ndarray, protocol: str, vocabulary: Vocabulary, window: int
-) -> Iterator[dict[str, Any]]:
-    """Every predicted character in the order of the text, as it comes.
+) -> Iterator[CharacterCost]:
+    """Yield every predicted character in the order of the text, as soon as it is scored."""
+    decoded = [vocabulary.decode(np.array([i])) for i in range(len(vocabulary))]
+    for predictions in scorer.predictions(ids, protocol, window=window, detailed=True):
+        yield from _costs(predictions, ids, vocabulary.symbols, decoded)
 
-    code: code point or byte. rank 1: the model's first choice, which is `guess`; None of a model that ranks nothing.
-    """
-    symbols, shown = (
-        vocabulary.symbols,
-        [vocabulary.decode(np.array([i])) for i in range(len(vocabulary))],
-    )
-    for found in scorer.predictions(ids, protocol, window=window, detailed=True):
-        for k, (place, nats) in enumerate(
-            zip(found.places.tolist(), found.nats.tolist(), strict=True)
-        ):
-            one = {
-                "place": place,
-                "char": shown[ids[place]],
-                "code": symbols[ids[place]],
-                "bits": nats / math.log(2),
-                "probability": math.exp(-nats),
-                "rank": None,
-                "guess": None,
-                "guess_code": None,
-                "guess_probability": None,
-            }
-            if (
-                found.ranks is not None
-                and found.guesses is not None
-                and found.guess_nats is not None
-            ):
-                one |= {
-                    "rank": int(found.ranks[k]),
-                    "guess": shown[found.guesses[k]],
-                    "guess_code": symbols[found.guesses[k]],
-                    "guess_probability": math.exp(-found.guess_nats[k]),
-                }
-            yield one
+
+def _costs(
+    predictions: Predictions, ids: np.ndarray, symbols: tuple[int, ...], decoded: list[str]
+) -> Iterator[CharacterCost]:
+    places = predictions.places.tolist()
+    ranks = predictions.ranks
+    guesses = predictions.guesses
+    guess_nats = predictions.guess_nats
+    for k, (place, nats) in enumerate(zip(places, predictions.nats.tolist(), strict=True)):
+        char = ids[place]
+        cost = CharacterCost(
+            place, decoded[char], symbols[char], nats / math.log(2), math.exp(-nats)
+        )
+        if ranks is not None and guesses is not None and guess_nats is not None:
+            cost = cost._replace(
+                rank=int(ranks[k]),
+                guess=decoded[guesses[k]],
+                guess_code=symbols[guesses[k]],
+                guess_probability=math.exp(-guess_nats[k]),
+            )
+        yield cost
 
 
 def ranked(
     ids: np.ndarray, tally: Tally, newline: int, vocabulary: Vocabulary, order: np.ndarray
-) -> Iterator[dict[str, Any]]:
-    """The lines with these numbers, in this order. tally: by line."""
+) -> Iterator[RankedLine]:
+    """Yield the lines with these numbers, which count from 0, in this order. tally: by line."""
     starts, lengths = line_bounds(ids, newline)
-    for place in order:
-        score = tally.score(slice(place, place + 1))
-        yield {
-            "line": int(place) + 1,
-            "text": vocabulary.decode(ids[starts[place] : starts[place] + lengths[place]]),
-            "nats": score.nats,
-            "chars": score.chars,
-            "bits_per_char": score.bits_per_char,
-        }
+    for number in order:
+        score = tally.score(slice(number, number + 1))
+        start = starts[number]
+        text = vocabulary.decode(ids[start : start + lengths[number]])
+        yield RankedLine(int(number) + 1, text, score.nats, score.chars, score.bits_per_char)
 
 
 def likeliest_first(tally: Tally) -> np.ndarray:
-    """Numbers of the lines that have characters, by nats per character; equals in the order of the text."""
+    """The numbers of the lines that have characters, the fewest nats per character first.
+
+    Equals stand in the order of the text.
+    """
     counted = np.flatnonzero(tally.chars)
-    return counted[np.argsort(tally.nats[counted] / tally.chars[counted], kind="stable")]
+    nats_per_char = tally.nats[counted] / tally.chars[counted]
+    return counted[np.argsort(nats_per_char, kind="stable")]
 
 
 def outliers(
     ids: np.ndarray, tally: Tally, newline: int, vocabulary: Vocabulary
-) -> dict[str, list[dict[str, Any]]]:
-    """The few likeliest lines and the few least likely; all of them as likeliest where there are no more."""
+) -> tuple[list[RankedLine], list[RankedLine]]:
+    """The few likeliest lines, and the few least likely.
+
+    All lines of a short text are among the likeliest.
+    """
     order = likeliest_first(tally)
-    few = len(order) <= 2 * SHOWN_LINES
-    ends = {
-        "likeliest": order if few else order[:SHOWN_LINES],
-        "least_likely": order[:0] if few else order[-SHOWN_LINES:],
-    }
-    return {
-        name: list(ranked(ids, tally, newline, vocabulary, places)) for name, places in ends.items()
-    }
+    if len(order) <= 2 * SHOWN_LINES:
+        return list(ranked(ids, tally, newline, vocabulary, order)), []
+    likeliest = ranked(ids, tally, newline, vocabulary, order[:SHOWN_LINES])
+    least_likely = ranked(ids, tally, newline, vocabulary, order[-SHOWN_LINES:])
+    return list(likeliest), list(least_likely)

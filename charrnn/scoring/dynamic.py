@@ -1,17 +1,16 @@
-"""Dynamic evaluation: the model goes on learning from the text that it is scored on, after each piece was scored.
+"""Dynamic evaluation: the model goes on learning from the text that it is scored on.
 
-Pieces of SEGMENT characters, in order. Each is scored by weights that have seen only what lies before it; then comes one
-gradient step on it, and a small step back towards the stored weights. The state is carried, cut from the gradient.
-No file is written: what is learnt is forgotten at the end.
+The text is read in segments of SEGMENT characters, in order. Each is first scored, by weights that
+have seen only what stands before it. Then follow one gradient step on it and a small step back
+towards the stored weights. The state is carried, cut from the gradient. No file is written: what
+was learnt is forgotten at the end.
 Source: Krause et al. 2018, "Dynamic Evaluation of Neural Sequence Models".
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -26,21 +25,24 @@ SEGMENT = 64  # characters between two updates
 
 @dataclass(frozen=True)
 class Rule:
-    """weights -= lr * gradient of the segment's mean nats; weights += decay * (stored weights - weights)."""
+    """The two steps after a segment.
+
+    weights -= lr * gradient of the segment's mean nats
+    weights += decay * (stored weights - weights)
+    """
 
     lr: float = 0.2
     decay: float = 0.0003
 
-    def to_dict(self) -> dict[str, Any]:
-        return {"rule": "sgd", "segment": SEGMENT, **dataclasses.asdict(self)}
-
 
 class DynamicScorer:
-    """A network that learns as it reads, behind the seam of score.py. protocol "stateful" only."""
+    """A network that learns as it reads. It knows the protocol "stateful" only."""
 
     def __init__(self, model: CharModel, device: torch.device, rule: Rule) -> None:
-        """The model must have no dropout. Its weights are what they were whenever a scoring begins, and after it."""
-        self.model, self.device, self.rule = model.train(), device, rule
+        """The model must have no dropout. Every scoring begins and ends with its stored weights."""
+        self.model = model.train()
+        self.device = device
+        self.rule = rule
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
@@ -51,9 +53,9 @@ class DynamicScorer:
         state = self.model.zero_state(1)
         try:
             for start in range(0, len(ids) - 1, SEGMENT):
-                text = torch.from_numpy(ids[start : start + SEGMENT + 1].astype(np.int64))[None].to(
-                    self.device
-                )
+                # (1, N): the segment, and the character after it, which is predicted last.
+                segment = ids[start : start + SEGMENT + 1].astype(np.int64)
+                text = torch.from_numpy(segment)[None].to(self.device)
                 logits, after = self.model(text[:, :-1], state)
                 state = tuple(part.detach() for part in after)
                 places = np.arange(start + 1, start + text.shape[1])
@@ -66,12 +68,18 @@ class DynamicScorer:
                         if self.rule.decay:
                             weight.lerp_(origin, self.rule.decay)
         finally:
+            # Whatever ends the reading, the model is left with its stored weights.
             with torch.no_grad():
                 for weight, origin in zip(weights, stored, strict=True):
                     weight.copy_(origin)
 
 
 def load_scorer(model_file: ModelFile, device_name: str, lr: float | None) -> DynamicScorer:
-    """The stored model, to be read with lr (None: the rule's). Raises SettingsError for a device or a rate that will not do."""
-    rule = Rule() if lr is None else Rule(lr=lr)
+    """The stored model, learning with this rate. lr: None: the rule's own.
+
+    Raises SettingsError for a device that is not there.
+    """
+    rule = Rule()
+    if lr is not None:
+        rule = Rule(lr=lr)
     return DynamicScorer(*load_model(model_file, device_name), rule)

@@ -1,39 +1,57 @@
-"""The score of a stored model on its own text, a file or a text somebody typed: what `charrnn eval` shows.
+"""The score of a stored model on a text: what `charrnn eval` shows.
 
-Everything here works on the nats that a `Scorer` yields, whatever kind of model it is; `open_scorer` is the only place
-that tells kinds of models apart, and the only one that loads torch.
+Everything here works on the nats that a `Scorer` yields, whatever kind of model it is. Only
+`open_scorer` and the readings with a cache or with learning know networks, and only they load
+torch, when they are called.
 """
 
 from __future__ import annotations
 
-import math
+import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from charrnn.config import TextSettings
-from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.errors import SettingsError
 from charrnn.modelfile import ModelFile
-from charrnn.scoring.compressors import MAX_BASELINE_CHARS, compressed, reach_note
-from charrnn.scoring.counting import CountingScorer, best_ngram, score_of
-from charrnn.scoring.detail import characters, likeliest_first, outliers, ranked
-from charrnn.scoring.figures import figures, gain, measured, split_rule, text_sha256
+from charrnn.scoring.baselines import Baselines, baselines_of
+from charrnn.scoring.card import (
+    CachedReading,
+    CountingModel,
+    DynamicReading,
+    Evaluation,
+    NetworkModel,
+    NGramBaseline,
+    Source,
+    Unseen,
+)
+from charrnn.scoring.compressors import MAX_BASELINE_CHARS
+from charrnn.scoring.counting import CountingScorer
+from charrnn.scoring.detail import (
+    CharacterCost,
+    RankedLine,
+    characters,
+    likeliest_first,
+    outliers,
+    ranked,
+)
+from charrnn.scoring.figures import Figures, Gain, figures, gain, measured, split_rule, text_sha256
 from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
-from charrnn.text.corpus import Corpus, open_corpus
-from charrnn.text.counting import count
+from charrnn.scoring.text import Text, whole_lines
 from charrnn.text.ngram import NGram
-from charrnn.text.reading import encode_file, encode_text
-from charrnn.texts import training_corpora
+from charrnn.texts import OpenedRun
 
 
 @dataclass(frozen=True)
 class How:
-    """protocol: "stateful" or "windowed" (window characters each). dynamic: dynamic evaluation too, with dynamic_lr.
-    cache: the figure with a cache of so many characters too; 0: not.
+    """How a text is read.
+
+    protocol: "stateful" or "windowed". window: the characters of a window.
+    dynamic: score the text with dynamic evaluation too, at the rate dynamic_lr.
+    cache: score the text with a cache of so many characters too; 0: without.
     """
 
     protocol: str = "stateful"
@@ -44,294 +62,262 @@ class How:
     cache: int = 0
 
 
-@dataclass(frozen=True)
-class Text:
-    """What is scored. ids (N,): in lines mode every line ends in the newline and none is blank."""
-
-    ids: np.ndarray
-    split: str | None  # of the run's own text
-    file: str | None
-    corpus: Corpus | None  # the run's text, where it is at hand
-    unknown: int = (
-        0  # characters that were left out, or replaced, because the model does not know them
-    )
-
-
-def text_of_split(
-    model_file: ModelFile, split: str | None, *, advice: str = "pass --file or --text"
-) -> Text:
-    """ "train", "val" or "test" (None: test if there is one, else val) of the run's own text. advice: where it is not there.
-
-    Raises CheckpointError if the model lies in no run with its text, CorpusError if that part is empty.
-    """
-    if model_file.run is None or "fingerprint" not in model_file.meta:
-        raise CheckpointError(f"{model_file.path} lies in no run directory with its text; {advice}")
-    corpus = open_corpus(model_file.run / "corpus", model_file.meta["fingerprint"])
-    if corpus.vocabulary != model_file.vocabulary:
-        raise CheckpointError(f"{model_file.run}/corpus is not the text of this model; {advice}")
-    chosen = split or ("test" if len(corpus.split("test")) else "val")
-    ids = corpus.split(chosen)
-    if len(ids) < 2:
-        raise CorpusError(f"this run has no {chosen} text; {advice}")
-    return Text(ids, chosen, None, corpus)
-
-
-def text_given(
-    model_file: ModelFile, file: Path | None, text: str | None, settings: TextSettings, unknown: str
-) -> Text:
-    """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
-    if file is not None:
-        ids, missing = encode_file(file, settings, model_file.vocabulary, unknown)
-    else:
-        ids, missing = encode_text(text or "", settings, model_file.vocabulary, unknown, "--text")
-    if model_file.mode == "lines":
-        ids = whole_lines(ids, int(model_file.vocabulary.newline or 0))
-    if len(ids) < 2:
-        raise CorpusError(
-            "nothing to score: a stream needs two characters that the model knows, lines need one"
-        )
-    corpus = None
-    if file is not None:
-        try:
-            corpus = text_of_split(model_file, "train").corpus
-        except (CheckpointError, CorpusError):
-            corpus = None  # a model that travels alone has only its own figure
-    return Text(ids, None, str(file) if file is not None else None, corpus, missing)
-
-
-def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:
-    """ids without blank lines, a newline at the end."""
-    is_newline = ids == newline
-    blank = is_newline & np.concatenate([[True], is_newline[:-1]])
-    ids = ids[~blank] if blank.any() else ids
-    return np.append(ids, newline).astype(ids.dtype) if len(ids) and ids[-1] != newline else ids
-
-
-def open_scorer(model_file: ModelFile, device_name: str) -> Scorer:
+def open_scorer(model: ModelFile, device_name: str) -> Scorer:
     """The stored model, ready to predict. Raises SettingsError for a device that is not there."""
-    if model_file.counts:
+    if model.counts:
         if device_name not in ("auto", "cpu"):
             raise SettingsError(
                 f"--device {device_name}: counting models are scored on the processor; leave it out"
             )
-        return CountingScorer(model_file.ngram())
+        return CountingScorer(model.ngram())
     from charrnn.scoring.network import load_scorer
 
-    return load_scorer(model_file, device_name)
+    return load_scorer(model, device_name)
 
 
-def evaluated(
-    model_file: ModelFile, text: Text, how: How, with_baselines: bool, note: Callable[[str], None]
-) -> dict[str, Any]:
-    """The whole card of figures: strict JSON, and what the table for people is made of."""
-    protocol = protocol_of(model_file, how)
-    ids, mode, vocabulary = text.ids, model_file.mode, model_file.vocabulary
-    newline = vocabulary.newline if mode == "lines" else None
-    scorer = open_scorer(model_file, how.device)
-    tally = tallied(scorer, ids, protocol, newline, how.window)
-    size_bytes, sha256 = measured(ids, vocabulary, mode)
-    found: dict[str, Any] = {
-        "split": text.split,
-        "split_rule": text.split and split_rule(model_file.settings, mode, text.split),
-        "file": text.file,
-        "protocol": protocol,
-        "window": how.window if protocol == "windowed" else None,
-        **figures(tally, size_bytes, mode),
-        "model": _model(model_file),
-        "unknown": text.unknown,
-        "data": _about(text, sha256),
-        "cache": None,
-        "dynamic": None,
-        "baselines": {},
-        "ngram": None,
-        "gain_over_ngram": None,
-        "overlap": None,
-        "unseen": None,
-        "notes": [],
-        "warnings": [],
-    }
-    beside: dict[str, Tally] = {}  # other ways to read the same text
-    if how.cache:
-        beside["cache"], found["cache"] = _cached(model_file, how, ids, tally, size_bytes)
-    if how.dynamic:
-        beside["dynamic"], found["dynamic"] = _dynamic(model_file, how, ids, tally, size_bytes)
-    if text.unknown:
-        kind = "1 character" if text.unknown == 1 else f"{text.unknown:,} characters"
-        found["warnings"].append(
-            f"{kind} that the model does not know left out or replaced: that flatters the score"
-        )
-    train = text.corpus.split("train") if text.corpus is not None else None
-    learnt = (
-        [corpus.split("train") for corpus in training_corpora(model_file)]
-        if text.corpus is not None
-        else []
-    )
-    if sum(map(len, learnt)) + len(ids) > MAX_BASELINE_CHARS:
-        note(
-            f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: n-grams, compressors and overlap left out"
-        )
-        train, learnt = None, []
-    is_own = text.split == "train"
-    # Of all the baselines only the lines that are new need the n-gram of a counting model.
-    wants_ngram = (
-        with_baselines and train is not None and (not model_file.counts or newline is not None)
-    )
-    ngram = best_ngram(text.corpus) if wants_ngram and text.corpus is not None else None
-    if with_baselines:
-        found["baselines"]["uniform"] = math.log2(len(vocabulary))
-    if with_baselines and train is not None:
-        unigram = count(train, len(vocabulary), 1, newline)
-        found["baselines"]["unigram"] = score_of(unigram, ids, protocol, how.window).bits_per_char
-        if (
-            ngram is not None and not model_file.counts
-        ):  # or it is that itself, or was asked to be another
-            counted = tallied(CountingScorer(ngram), ids, protocol, newline, how.window)
-            found["baselines"]["ngram"] = counted.score().bits_per_char
-            found["gain_over_ngram"] = gain(tally, counted)
-            for name, other in beside.items():
-                found[name]["gain_over_ngram"] = gain(other, counted)
-            found["ngram"] = {
-                "order": ngram.order,
-                "smoothing": ngram.smoothing,
-                "picked_by": "validation text",
-            }
-        found["baselines"] |= compressed(train, ids, vocabulary, mode)
-        reach = reach_note(measured(train, vocabulary, "lines")[0])
-        whole = "compressors read the whole stream, not windows" if protocol == "windowed" else ""
-        found["notes"] += filter(None, (reach, whole))
-    if is_own:
-        found["warnings"].append(
-            "this is the text it learnt from: the figure says nothing about new text"
-        )
-    elif learnt:
-        known = (
-            known_lines(learnt, ids, vocabulary, mode) if vocabulary.newline is not None else None
-        )
-        found["overlap"] = overlap(learnt, ids, vocabulary, mode, known)
-        found["warnings"] += warnings(found["overlap"], mode)
-        if newline is not None and known is not None:
-            found["unseen"] = _unseen(~known.known, ids, newline, tally, ngram)
-    if not is_own and text.corpus is not None and model_file.run is not None:
-        found["warnings"] += inherited(model_file.run / "corpus", ids, vocabulary, mode)
-    if newline is not None and text.file is not None:
-        found |= outliers(ids, tally, newline, vocabulary)
-    return found
+def protocol_of(model: ModelFile, how: How) -> str:
+    """Choose "stateful", "windowed" or "lines".
 
-
-def protocol_of(model_file: ModelFile, how: How) -> str:
-    """ "stateful", "windowed" or "lines". Raises SettingsError where what is asked does not fit the model."""
+    Raises SettingsError for a way to read that does not fit the model.
+    """
+    is_windowed = how.protocol == "windowed"
     if how.cache:
         from charrnn.sampling.cache import check
 
-        check(how.cache, model_file)
-        if how.protocol == "windowed":
+        check(how.cache, model)
+        if is_windowed:
             raise SettingsError(
-                "--cache looks back along one stream, which windows are not; leave out --protocol windowed"
+                "--cache looks back along one stream, which windows are not; "
+                "leave out --protocol windowed"
             )
-    if how.dynamic and model_file.counts:
+    if how.dynamic and model.counts:
         raise SettingsError(
             "--dynamic is for networks, which learn by gradients; this model counts"
         )
-    if model_file.mode == "lines":
-        if how.protocol == "windowed":
+    if model.mode == "lines":
+        if is_windowed:
             raise SettingsError(
-                "--protocol windowed is for streams; this model knows lines, each from an empty state"
+                "--protocol windowed is for streams; "
+                "this model knows lines, each from an empty state"
             )
         if how.dynamic:
             raise SettingsError(
                 "--dynamic is for streams; this model knows lines, each scored by itself"
             )
         return "lines"
-    if how.dynamic and how.protocol == "windowed":
+    if how.dynamic and is_windowed:
         raise SettingsError(
-            "--dynamic learns along one stream, which windows are not; leave out --protocol windowed"
+            "--dynamic learns along one stream, which windows are not; "
+            "leave out --protocol windowed"
         )
     return how.protocol
 
 
-def _unseen(
-    is_new: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None
-) -> dict[str, Any]:
-    """The figure over lines that are in no text the model learnt; ngram: counting's on them, where they are not all."""
-    score = tally.score(is_new)
-    counting = None
-    if ngram is not None and not is_new.all():
-        counting = tallied(CountingScorer(ngram), ids, "lines", newline).score(is_new).bits_per_char
-    return {
-        "lines": int(is_new.sum()),
-        "chars": score.chars,
-        "nats_per_char": score.nats_per_char,
-        "bits_per_char": score.bits_per_char,
-        "ngram": counting,
-        "ngram_order": ngram.order if ngram else None,
-    }
+def scored_alone(model: ModelFile, text: Text, how: How) -> Evaluation:
+    """The card without anything that the figure could be compared with."""
+    card, _ = _scored(model, text, how)
+    return card
 
 
-def _model(model_file: ModelFile) -> dict[str, Any]:
-    """What was scored."""
-    settings = model_file.settings.model
-    if model_file.counts:
-        return {"cell": "ngram", "order": model_file.ngram().order, "smoothing": settings.smoothing}
-    return {
-        "cell": settings.cell,
-        "num_layers": settings.num_layers,
-        "hidden_size": settings.hidden_size,
-    }
+def evaluated(
+    run: OpenedRun, text: Text, how: How, with_baselines: bool, note: Callable[[str], None]
+) -> Evaluation:
+    """The whole card. note: is told what is left out because there is too much text."""
+    model = run.model
+    ids = text.ids
+    vocabulary = model.vocabulary
+    newline = _newline(model)
+    is_own = text.split == "train"
 
+    # 1. The score itself, and the texts that it may be compared with.
+    card, tally = _scored(model, text, how)
+    corpus = text.corpus
+    learnt = run.training_splits if corpus is not None else []
+    if sum(map(len, learnt)) + len(ids) > MAX_BASELINE_CHARS:
+        note(
+            f"training text and this one have over {MAX_BASELINE_CHARS:,} characters: "
+            "n-grams, compressors and overlap left out"
+        )
+        corpus = None
+        learnt = []
 
-def _about(text: Text, sha256: str) -> dict[str, Any]:
-    """Which text was scored. sha256: of its UTF-8 bytes; text_sha256: of the files the run's text was read from."""
-    named = {None: "--text", "-": "standard input"}.get(text.file) or Path(str(text.file)).name
-    own = text.corpus if text.split else None
-    return {
-        "name": own.name if own else named,
-        "sha256": sha256,
-        "text_sha256": text_sha256(own) if own else {},
-        "fingerprint": own.fingerprint if own else None,
-    }
+    # 2. Counting and compressors.
+    baselines = Baselines()
+    if with_baselines:
+        baselines = baselines_of(model, corpus, ids, card.protocol, newline, how.window)
+    counted = baselines.counted
+    ngram = gain_over_ngram = None
+    if counted is not None and baselines.ngram is not None:
+        ngram = NGramBaseline(baselines.ngram.order, baselines.ngram.smoothing, "validation text")
+        gain_over_ngram = gain(tally, counted)
 
+    # 3. Other ways to read the same text.
+    cache = _cached(model, ids, how, tally, counted) if how.cache else None
+    dynamic = _dynamic(model, ids, how, tally, counted) if how.dynamic else None
 
-def _cached(
-    model_file: ModelFile, how: How, ids: np.ndarray, static: Tally, size_bytes: int
-) -> tuple[Tally, dict[str, Any]]:
-    from charrnn.sampling.cache import NETWORK_COUNT, THETA
-    from charrnn.scoring import cached
+    # 4. What flatters the figure.
+    shared = unseen = None
+    flattery: list[str] = []
+    if text.unknown:
+        kind = "1 character" if text.unknown == 1 else f"{text.unknown:,} characters"
+        flattery.append(
+            f"{kind} that the model does not know left out or replaced: that flatters the score"
+        )
+    if is_own:
+        flattery.append("this is the text it learnt from: the figure says nothing about new text")
+    elif learnt:
+        known = None
+        if vocabulary.newline is not None:
+            known = known_lines(learnt, ids, vocabulary, model.mode)
+        shared = overlap(learnt, ids, vocabulary, model.mode, known)
+        flattery += warnings(shared, model.mode)
+        if newline is not None and known is not None:
+            unseen = _unseen(~known.known, ids, newline, tally, baselines.ngram)
+    if not is_own and text.corpus is not None:
+        flattery += inherited(run.inherited_filters, ids, vocabulary, model.mode)
 
-    tally = tallied(cached.load_scorer(model_file, how.device, how.cache), ids, "stateful", None)
-    rule = {"length": how.cache, "theta": THETA, "network_count": NETWORK_COUNT}
-    return tally, _beside(tally, static, size_bytes) | rule
+    # 5. The few best and worst lines of a file.
+    likeliest = least_likely = None
+    if newline is not None and text.file is not None:
+        likeliest, least_likely = outliers(ids, tally, newline, vocabulary)
 
-
-def _dynamic(
-    model_file: ModelFile, how: How, ids: np.ndarray, static: Tally, size_bytes: int
-) -> tuple[Tally, dict[str, Any]]:
-    from charrnn.scoring import dynamic
-
-    scorer = dynamic.load_scorer(model_file, how.device, how.dynamic_lr)
-    tally = tallied(scorer, ids, "stateful", None)
-    return tally, _beside(tally, static, size_bytes) | scorer.rule.to_dict()
-
-
-def _beside(tally: Tally, static: Tally, size_bytes: int) -> dict[str, Any]:
-    """The figures of another way to read a text, and what it gains."""
-    gained = static.score().nats_per_char - tally.score().nats_per_char
-    return figures(tally, size_bytes, "stream") | {
-        "gain_nats_per_char": gained,
-        "gain_over_ngram": None,
-    }
-
-
-def characters_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, Any]]:
-    """Every predicted character of a text, one after the other (detail.characters)."""
-    protocol = protocol_of(model_file, how)
-    return characters(
-        open_scorer(model_file, how.device), text.ids, protocol, model_file.vocabulary, how.window
+    return dataclasses.replace(
+        card,
+        cache=cache,
+        dynamic=dynamic,
+        baselines=baselines.bits_per_char,
+        ngram=ngram,
+        gain_over_ngram=gain_over_ngram,
+        overlap=shared,
+        unseen=unseen,
+        notes=baselines.notes,
+        warnings=flattery,
+        likeliest=likeliest,
+        least_likely=least_likely,
     )
 
 
-def lines_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, Any]]:
-    """The lines of a text, each from an empty state, the likeliest a character first. Also of a model of streams."""
-    newline = model_file.vocabulary.newline
+def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
+    """The card so far, and the sums that its figures are made of."""
+    protocol = protocol_of(model, how)
+    scorer = open_scorer(model, how.device)
+    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window)
+    size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
+    rule = window = None
+    if text.split:
+        rule = split_rule(model.settings, model.mode, text.split)
+    if protocol == "windowed":
+        window = how.window
+    card = Evaluation(
+        split=text.split,
+        split_rule=rule,
+        file=text.file,
+        protocol=protocol,
+        window=window,
+        figures=figures(tally, size_bytes, model.mode),
+        model=_description(model),
+        unknown=text.unknown,
+        data=_source(text, sha256),
+    )
+    return card, tally
+
+
+def _newline(model: ModelFile) -> int | None:
+    """The id that ends every line; None for a model of a stream."""
+    return model.vocabulary.newline if model.mode == "lines" else None
+
+
+def _description(model: ModelFile) -> NetworkModel | CountingModel:
+    settings = model.settings.model
+    if model.counts:
+        return CountingModel("ngram", model.ngram().order, settings.smoothing)
+    return NetworkModel(settings.cell, settings.num_layers, settings.hidden_size)
+
+
+def _source(text: Text, sha256: str) -> Source:
+    """Which text was scored. sha256: of its UTF-8 bytes."""
+    if text.split and text.corpus is not None:
+        corpus = text.corpus
+        return Source(corpus.name, sha256, text_sha256(corpus), corpus.fingerprint)
+    if text.file is None:
+        return Source("--text", sha256, {}, None)
+    name = "standard input" if text.file == "-" else Path(text.file).name
+    return Source(name, sha256, {}, None)
+
+
+def _unseen(
+    is_new: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None
+) -> Unseen:
+    """The figure over the lines that no learnt text has; counting's too, if not all are new."""
+    score = tally.score(is_new)
+    counting = order = None
+    if ngram is not None:
+        order = ngram.order
+        if not is_new.all():
+            counted = tallied(CountingScorer(ngram), ids, "lines", newline)
+            counting = counted.score(is_new).bits_per_char
+    return Unseen(
+        lines=int(is_new.sum()),
+        chars=score.chars,
+        nats_per_char=score.nats_per_char,
+        bits_per_char=score.bits_per_char,
+        ngram=counting,
+        ngram_order=order,
+    )
+
+
+# Other ways to read the same text
+
+
+def _cached(
+    model: ModelFile, ids: np.ndarray, how: How, plain: Tally, counted: Tally | None
+) -> CachedReading:
+    from charrnn.sampling.cache import NETWORK_COUNT, THETA
+    from charrnn.scoring import cached
+
+    scorer = cached.load_scorer(model, how.device, how.cache)
+    reading = _reading(model, scorer, ids, plain, counted)
+    return CachedReading(*reading, how.cache, THETA, NETWORK_COUNT)
+
+
+def _dynamic(
+    model: ModelFile, ids: np.ndarray, how: How, plain: Tally, counted: Tally | None
+) -> DynamicReading:
+    from charrnn.scoring import dynamic
+
+    scorer = dynamic.load_scorer(model, how.device, how.dynamic_lr)
+    reading = _reading(model, scorer, ids, plain, counted)
+    rule = scorer.rule
+    return DynamicReading(*reading, "sgd", dynamic.SEGMENT, rule.lr, rule.decay)
+
+
+def _reading(
+    model: ModelFile, scorer: Scorer, ids: np.ndarray, plain: Tally, counted: Tally | None
+) -> tuple[Figures, float, Gain | None]:
+    """The figures of another scorer of a stream, its gain over the plain one and over counting."""
+    tally = tallied(scorer, ids, "stateful", None)
+    size_bytes, _ = measured(ids, model.vocabulary, "stream")
+    gained = plain.score().nats_per_char - tally.score().nats_per_char
+    over_counting = gain(tally, counted) if counted is not None else None
+    return figures(tally, size_bytes, "stream"), gained, over_counting
+
+
+# Each character, each line
+
+
+def characters_of(model: ModelFile, text: Text, how: How) -> Iterator[CharacterCost]:
+    """Every predicted character of a text, one after the other (detail.characters)."""
+    protocol = protocol_of(model, how)
+    scorer = open_scorer(model, how.device)
+    return characters(scorer, text.ids, protocol, model.vocabulary, how.window)
+
+
+def lines_of(model: ModelFile, text: Text, how: How) -> Iterator[RankedLine]:
+    """The lines of a text, each from an empty state, the likeliest first.
+
+    A model of streams scores lines too. Raises SettingsError for a model without a newline.
+    """
+    newline = model.vocabulary.newline
     if newline is None:
         raise SettingsError("--rank needs lines, and this model has never seen a newline")
     if how.protocol == "windowed":
@@ -339,5 +325,5 @@ def lines_of(model_file: ModelFile, text: Text, how: How) -> Iterator[dict[str, 
             "--rank scores each line from an empty state; leave out --protocol windowed"
         )
     ids = whole_lines(text.ids, newline)
-    tally = tallied(open_scorer(model_file, how.device), ids, "lines", newline)
-    return ranked(ids, tally, newline, model_file.vocabulary, likeliest_first(tally))
+    tally = tallied(open_scorer(model, how.device), ids, "lines", newline)
+    return ranked(ids, tally, newline, model.vocabulary, likeliest_first(tally))

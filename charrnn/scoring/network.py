@@ -1,4 +1,7 @@
-"""A stored network as something that predicts: every character's nats, under each protocol."""
+"""A stored network as a scorer: the nats of every character, under each protocol.
+
+Shapes: B rows of a batch, T characters of a row, V vocabulary, n predicted characters.
+"""
 
 from __future__ import annotations
 
@@ -19,19 +22,20 @@ from charrnn.text.batches import IGNORED, Batch, LineBatches
 
 
 def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
-    """The stored model on a device, dropout off. Raises SettingsError for a device that is not there."""
-    settings = dataclasses.replace(
-        model_file.settings, runtime=dataclasses.replace(RuntimeSettings(), device=device_name)
-    )
+    """The stored model on a device, dropout off.
+
+    Raises SettingsError for a device that is not there.
+    """
+    here = dataclasses.replace(RuntimeSettings(), device=device_name)
+    settings = dataclasses.replace(model_file.settings, runtime=here)
     device = runtime.prepare(settings.runtime)
     backend = backends.expected_backend(settings, device)
-    # No dropout at all, so that dynamic evaluation can switch to training: cuDNN has gradients only there.
-    model = CharModel(
-        dataclasses.replace(settings.model, dropout=0.0), len(model_file.vocabulary), backend
-    )
-    model.load_tensors(
-        {name: torch.from_numpy(value) for name, value in model_file.tensors.items()}
-    )
+    # No dropout at all, so that dynamic evaluation can switch to training mode: cuDNN computes
+    # gradients only there.
+    network = dataclasses.replace(settings.model, dropout=0.0)
+    model = CharModel(network, len(model_file.vocabulary), backend)
+    tensors = {name: torch.from_numpy(value) for name, value in model_file.tensors.items()}
+    model.load_tensors(tensors)
     return model.to(device).eval(), device
 
 
@@ -44,7 +48,9 @@ class NetworkScorer:
     """A network behind the seam of score.py. Dropout must be off (model.eval())."""
 
     def __init__(self, model: CharModel, device: torch.device, newline: int | None) -> None:
-        self.model, self.device, self._newline = model, device, newline
+        self.model = model
+        self.device = device
+        self._newline = newline
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
@@ -55,13 +61,14 @@ class NetworkScorer:
                 if batch.fresh or state is None:
                     state = self.model.zero_state(len(batch.inputs))
                 logits, state = self.model(batch.inputs.to(self.device), state)
-                found = predictions_of(logits, batch.targets.to(self.device), places, detailed)
-            yield found
+                targets = batch.targets.to(self.device)
+                predictions = predictions_of(logits, targets, places, detailed)
+            yield predictions
 
     def _placed_batches(
         self, ids: np.ndarray, protocol: str, window: int, in_order: bool
     ) -> Iterator[tuple[Batch, np.ndarray]]:
-        """Batches, and where in ids each of their targets stands."""
+        """Yield batches, and for each the place in ids of every target (B, T)."""
         most = most_chars(self.model)
         if protocol == "lines":
             assert self._newline is not None
@@ -70,53 +77,56 @@ class NetworkScorer:
                 batch = lines.collate(chosen)
                 places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
                 yield from _shortened(batch, places, most)
-        elif len(ids) > 1:
-            place = 1
-            for batch in (
-                window_batches(ids, window, most)
-                if protocol == "windowed"
-                else lane_batches(ids, 1, most)
-            ):
-                places = np.arange(place, place + batch.targets.numel()).reshape(
-                    batch.targets.shape
-                )
-                yield from _shortened(batch, places, most)
-                place += batch.targets.numel()
+            return
+        if len(ids) < 2:
+            return
+        if protocol == "windowed":
+            batches = window_batches(ids, window, most)
+        else:
+            # One lane, unlike in training: all that stands before a character is its context.
+            batches = lane_batches(ids, 1, most)
+        place = 1
+        for batch in batches:
+            after = place + batch.targets.numel()
+            places = np.arange(place, after).reshape(batch.targets.shape)
+            yield from _shortened(batch, places, most)
+            place = after
 
 
 def _shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
-    """The batch in pieces of at most `most` characters, the state carried: a file may be one long line."""
+    """Yield the batch in pieces of at most `most` characters: a file may be one long line.
+
+    All pieces but the first go on with the state of the piece before.
+    """
     width = max(1, most // len(batch.inputs))
     for start in range(0, batch.inputs.shape[1], width):
         piece = slice(start, start + width)
-        yield (
-            Batch(
-                batch.inputs[:, piece], batch.targets[:, piece], fresh=batch.fresh and start == 0
-            ),
-            places[:, piece],
-        )
+        is_fresh = batch.fresh and start == 0
+        part = Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=is_fresh)
+        yield part, places[:, piece]
 
 
 def predictions_of(
     logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
 ) -> Predictions:
-    """logits (B, T, V), targets and places (B, T)."""
-    logits, targets = logits.flatten(0, 1), targets.flatten()
+    """The predictions in logits (B, T, V) of targets (B, T) at places (B, T), without padding."""
+    logits = logits.flatten(0, 1)  # (B T, V)
+    targets = targets.flatten()
+    places = places.reshape(-1)
     counted = targets != IGNORED
     if not bool(counted.all()):
-        places, logits, targets = (
-            places.reshape(-1)[_numpy(counted)],
-            logits[counted],
-            targets[counted],
-        )
+        places = places[_numpy(counted)]
+        logits = logits[counted]
+        targets = targets[counted]
     nats = F.cross_entropy(logits, targets, reduction="none")
-    found = Predictions(places.reshape(-1), _numpy(nats).astype(np.float64))
+    # float64 before anything is summed: float32 loses digits in sums of millions.
+    predictions = Predictions(places, _numpy(nats).astype(np.float64))
     if not detailed:
-        return found
+        return predictions
     likeliest, guesses = logits.max(1)
     ranks = 1 + (logits > logits.gather(1, targets[:, None])).sum(1)
     guess_nats = torch.logsumexp(logits, 1) - likeliest
-    return found._replace(
+    return predictions._replace(
         ranks=_numpy(ranks), guesses=_numpy(guesses), guess_nats=_numpy(guess_nats)
     )
 

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 
@@ -12,40 +12,98 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
 from charrnn.text.linehash import SENTENCE, common, every_line, hash_lines
 from charrnn.text.matching import longest_run
-from charrnn.text.novelty import DOUBT, inherited_filters, lines_held
+from charrnn.text.novelty import DOUBT, NoveltyFilter, lines_held
 from charrnn.text.vocabulary import Vocabulary
 
 PIECE = 1 << 20  # characters at a time
 FLATTERING_SHARE = 0.01  # of lines that are in the training text too
 FLATTERING_RUN = 50  # characters
-MAX_RUN_CHARS = 1_000_000  # of the scored text are searched for the longest run: 500 MB if all of it is copied, else less
+# Characters of the scored text that are searched for the longest run: 500 MB if all are copied.
+MAX_RUN_CHARS = 1_000_000
+SHOWN_RUN = 40  # characters
 
 
 class Known(NamedTuple):
-    """Of each line of a text (bool): is it known from another, and is it long enough to count."""
+    """For each line of a text (bool): whether another text has it, and whether it counts."""
 
     known: np.ndarray
     counted: np.ndarray
 
 
+@dataclass(frozen=True)
+class SharedRun:
+    """Characters in a row that two texts share.
+
+    at: where they stand in the scored text.
+    train_at: where they stand in the training text number train_text.
+    """
+
+    chars: int
+    text: str
+    at: int
+    train_at: int
+    train_text: int
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a text shares with the training texts.
+
+    lines: the number that count; None for an alphabet without a newline.
+    least_line: characters of the shortest line that counts.
+    searched_chars: characters that were searched for the longest run.
+    """
+
+    lines: int | None
+    duplicate_lines: int | None
+    duplicate_share: float | None
+    least_line: int
+    searched_chars: int
+    longest_run: SharedRun | None
+
+    def __str__(self) -> str:
+        """One line for a person."""
+        parts = []
+        if self.lines:
+            kind = "lines" if self.least_line == 1 else f"lines of {self.least_line}+ characters"
+            parts.append(
+                f"{self.duplicate_lines:,} of {self.lines:,} {kind} are in the training text"
+            )
+        run = self.longest_run
+        if run is not None:
+            where = "longest run shared with it"
+            if self.searched_chars == MAX_RUN_CHARS:
+                where += f", of the first {MAX_RUN_CHARS:,} characters"
+            text = run.text
+            if run.chars > SHOWN_RUN:
+                text = text[: SHOWN_RUN - 3] + "..."
+            parts.append(f"{where}: {run.chars:,} characters, '{one_line(text)}'")
+        return "; ".join(parts) or "none"
+
+
 def known_lines(
     texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, mode: str
 ) -> Known:
-    """Which lines of ids (N,) are lines of one of the texts too, all of the same vocabulary (linehash.py)."""
+    """Which lines of ids (N,) are lines of one of the texts too (linehash.py).
+
+    All have the same vocabulary, with a newline.
+    """
     hashes, lengths = every_line(_codes(ids, vocabulary))
     counted = lengths >= least_line(mode)
     known = np.zeros(len(hashes), bool)
     for text in texts:
-        learnt = hash_lines(
-            _codes(text, vocabulary), int((text == vocabulary.newline).sum()) + 1
-        ).hashes
+        lines = int((text == vocabulary.newline).sum()) + 1
+        learnt = hash_lines(_codes(text, vocabulary), lines).hashes
         learnt.sort()
         known |= common(hashes, learnt)
     return Known(known & counted, counted)
 
 
 def least_line(mode: str) -> int:
-    """Characters of a line that says something when it is found again; of a stream, shorter ones ("}", "END") do not."""
+    """The characters of a line that says something when it is found again.
+
+    The short lines of a stream ("}", "END") say nothing.
+    """
     return 1 if mode == "lines" else SENTENCE
 
 
@@ -55,92 +113,81 @@ def overlap(
     vocabulary: Vocabulary,
     mode: str,
     known: Known | None,
-) -> dict[str, Any]:
-    """Lines that occur in ids and in the texts, and the longest run of characters that does. known: of an alphabet
-    with a newline. train_at: in the text number train_text.
-    """
-    found: dict[str, Any] = {"lines": None, "duplicate_lines": None, "duplicate_share": None}
+) -> Overlap:
+    """What ids (N,) share with the texts. known: of known_lines; None without a newline."""
+    lines = duplicates = share = None
     if known is not None:
-        lines, duplicates = int(known.counted.sum()), int(known.known.sum())
+        lines = int(known.counted.sum())
+        duplicates = int(known.known.sum())
         share = duplicates / lines if lines else None
-        found = {"lines": lines, "duplicate_lines": duplicates, "duplicate_share": share}
-    found["least_line"] = least_line(mode)
-    sought = ids[:MAX_RUN_CHARS]
-    starts, lengths = np.zeros(1, np.int64), np.array([len(sought)])
-    if mode == "lines":  # a run across lines says nothing: their order is by chance
-        starts, lengths = line_bounds(sought, int(vocabulary.newline or 0))
-    pieces = [sought[a : a + n] for a, n in zip(starts, lengths, strict=True)]
-    runs = [
-        (run.length, -number, run)
-        for number, text in enumerate(texts)
-        if (run := longest_run(pieces, text))
-    ]
-    found |= {"searched_chars": len(sought), "longest_run": None}
-    if runs:
-        _, number, run = max(runs, key=lambda each: each[:2])
+    searched = ids[:MAX_RUN_CHARS]
+    run = _longest_shared_run(texts, searched, vocabulary, mode)
+    return Overlap(lines, duplicates, share, least_line(mode), len(searched), run)
+
+
+def _longest_shared_run(
+    texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, mode: str
+) -> SharedRun | None:
+    """The longest run of ids (N,) that one of the texts has.
+
+    Of texts that have runs of the same length, the first counts.
+    """
+    # A run across lines says nothing: their order is by chance.
+    starts = np.zeros(1, np.int64)
+    lengths = np.array([len(ids)])
+    if mode == "lines":
+        starts, lengths = line_bounds(ids, int(vocabulary.newline or 0))
+    pieces = [ids[start : start + size] for start, size in zip(starts, lengths, strict=True)]
+    longest = None
+    for number, text in enumerate(texts):
+        run = longest_run(pieces, text)
+        if run is None or (longest is not None and run.length <= longest.chars):
+            continue
         at = int(starts[run.piece]) + run.start
-        text = vocabulary.decode(ids[at : at + run.length])
-        found["longest_run"] = {
-            "chars": run.length,
-            "text": text,
-            "at": at,
-            "train_at": run.place,
-            "train_text": -number,
-        }
-    return found
+        words = vocabulary.decode(ids[at : at + run.length])
+        longest = SharedRun(run.length, words, at, run.place, number)
+    return longest
 
 
-def warnings(found: dict[str, Any], mode: str) -> list[str]:
+def warnings(shared: Overlap, mode: str) -> list[str]:
     """What flatters the score, in words."""
-    said = []
-    share, run = found["duplicate_share"], found["longest_run"]
-    if share is not None and share > (0 if mode == "lines" else FLATTERING_SHARE):
-        kind = "lines" if mode == "lines" else f"lines of {SENTENCE} or more characters"
-        said.append(
-            f"{found['duplicate_lines']:,} of {found['lines']:,} {kind} ({share:.1%}) are in the training text too: "
+    lines = []
+    share = shared.duplicate_share
+    kind = "lines"
+    harmless_share = 0.0
+    if mode != "lines":
+        kind = f"lines of {SENTENCE} or more characters"
+        harmless_share = FLATTERING_SHARE
+    if share is not None and share > harmless_share:
+        lines.append(
+            f"{shared.duplicate_lines:,} of {shared.lines:,} {kind} ({share:.1%}) "
+            "are in the training text too: that flatters the score"
+        )
+    run = shared.longest_run
+    if run is not None and run.chars >= FLATTERING_RUN:
+        lines.append(
+            f"{run.chars:,} characters in a row are in the training text too: "
             "that flatters the score"
         )
-    if run is not None and run["chars"] >= FLATTERING_RUN:
-        said.append(
-            f"{run['chars']:,} characters in a row are in the training text too: that flatters the score"
-        )
-    return said
+    return lines
 
 
-def inherited(folder: Path, ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> list[str]:
-    """What flatters a score because the model that a fine-tuning began with had learnt it, in words. folder: corpus/."""
-    filters = inherited_filters(folder, mode, vocabulary.unit)
-    held, asked = lines_held(filters, ids, vocabulary, mode) if filters else (0, 0)
+def inherited(
+    filters: list[NoveltyFilter], ids: np.ndarray, vocabulary: Vocabulary, mode: str
+) -> list[str]:
+    """A warning if the model that a fine-tuning started from seems to have learnt the text."""
+    if not filters:
+        return []
+    held, asked = lines_held(filters, ids, vocabulary, mode)
     if not asked or held <= DOUBT * asked:
         return []
     return [
-        f"{held:,} of {asked:,} lines seem to be in what the model it began with learnt (a filter says so; it is wrong "
-        "for 1 or 2 in a hundred): that flatters the score"
+        f"{held:,} of {asked:,} lines seem to be in what the model it began with learnt "
+        "(a filter says so; it is wrong for 1 or 2 in a hundred): that flatters the score"
     ]
 
 
-def described(found: dict[str, Any]) -> str:
-    """One line for a person."""
-    parts = []
-    if found["lines"]:
-        kind = (
-            "lines" if found["least_line"] == 1 else f"lines of {found['least_line']}+ characters"
-        )
-        parts.append(
-            f"{found['duplicate_lines']:,} of {found['lines']:,} {kind} are in the training text"
-        )
-    run = found["longest_run"]
-    if run:
-        where = (
-            f", of the first {MAX_RUN_CHARS:,} characters"
-            if found["searched_chars"] == MAX_RUN_CHARS
-            else ""
-        )
-        shown = one_line(run["text"] if run["chars"] <= 40 else run["text"][:37] + "...")
-        parts.append(f"longest run shared with it{where}: {run['chars']:,} characters, '{shown}'")
-    return "; ".join(parts) or "none"
-
-
 def _codes(ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
+    """Yield the code points or bytes of ids, PIECE at a time."""
     symbols = np.array(vocabulary.symbols, np.uint32)
     return (symbols[ids[at : at + PIECE]] for at in range(0, len(ids), PIECE))

@@ -1,7 +1,8 @@
-"""What a score is, whatever kind of model made it: nats over characters, summed by block or line. No torch here.
+"""What a score is, whatever kind of model made it: nats over characters, summed by block or line.
 
-A model is scored through one seam, `Scorer`: ids in, the nats of every predicted character out, in pieces. A network's
-is in network.py, counting's in counting.py; figures, intervals, rankings and tables are made of what they yield.
+A model is scored through one seam, `Scorer`: ids in, the nats of every predicted character out, in
+pieces. A network's scorer is in network.py, counting's in counting.py. Figures, intervals, rankings
+and tables are made of what they yield. No torch here.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Score:
 
 
 class Predictions(NamedTuple):
-    """Some predicted characters of a text: where they stand in its ids, and what each cost. All arrays (n,)."""
+    """Some predicted characters of a text: their places in its ids, and their nats. All (n,)."""
 
     places: np.ndarray  # int64
     nats: np.ndarray  # float64
@@ -50,39 +51,48 @@ class Predictions(NamedTuple):
 
 
 class Scorer(Protocol):
-    """A model that predicts. protocol: "stateful", "windowed" (of window characters each) or "lines"."""
+    """A model that predicts. protocol: "stateful", "windowed" (of window characters) or "lines"."""
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
-        """Every predicted character of ids (N,) once.
+        """Yield every predicted character of ids (N,) once.
 
-        A stream's come in the order of the text, all but its first. Lines (each ends in the newline) come as is quickest,
-        blank ones left out. detailed: with ranks and guesses, and lines too in the order of the text.
+        Of a stream, all but the first are predicted, in the order of the text. Lines, which each
+        end in the newline, come in the quickest order, and blank ones are left out.
+        detailed: with ranks and guesses, and lines in the order of the text.
         """
         ...
 
 
 class Tally:
-    """Nats and characters of each block of BLOCK predicted characters, or of each line: memory for these alone."""
+    """Nats and characters of each block of BLOCK predicted characters, or of each line.
+
+    nats (U,) float64, chars (U,) int64: of U blocks or lines. No character is kept.
+    """
 
     def __init__(self, ids: np.ndarray, newline: int | None) -> None:
         """newline: its id in lines mode; None: a stream."""
-        self._ends = None if newline is None else np.flatnonzero(ids == newline)
-        units = -(-(len(ids) - 1) // BLOCK) if self._ends is None else len(self._ends)
-        self.nats, self.chars = np.zeros(max(0, units)), np.zeros(max(0, units), np.int64)
+        self._ends = None
+        units = max(0, -(-(len(ids) - 1) // BLOCK))
+        if newline is not None:
+            self._ends = np.flatnonzero(ids == newline)
+            units = len(self._ends)
+        self.nats = np.zeros(units)
+        self.chars = np.zeros(units, np.int64)
 
-    def add(self, found: Predictions) -> None:
-        units = (
-            (found.places - 1) // BLOCK
-            if self._ends is None
-            else np.searchsorted(self._ends, found.places)
-        )
-        np.add.at(self.nats, units, found.nats)
+    def add(self, predictions: Predictions) -> None:
+        """Add each character to the sums of its block or line."""
+        if self._ends is None:
+            units = (predictions.places - 1) // BLOCK
+        else:
+            units = np.searchsorted(self._ends, predictions.places)
+        # Many characters of a piece share a unit: `nats[units] += ...` would add only one of them.
+        np.add.at(self.nats, units, predictions.nats)
         np.add.at(self.chars, units, 1)
 
     def score(self, chosen: np.ndarray | slice = slice(None)) -> Score:
-        """Of all, or of the chosen lines or blocks."""
+        """The score of the chosen lines or blocks, or of all."""
         return Score(float(self.nats[chosen].sum()), int(self.chars[chosen].sum()))
 
 
@@ -91,6 +101,6 @@ def tallied(
 ) -> Tally:
     """The sums of a scorer over a text."""
     tally = Tally(ids, newline)
-    for found in scorer.predictions(ids, protocol, window=window):
-        tally.add(found)
+    for predictions in scorer.predictions(ids, protocol, window=window):
+        tally.add(predictions)
     return tally

@@ -1,8 +1,12 @@
 """The batches of each protocol, and a network's score while it trains.
 
-stateful: the text in one stream from the zero state, the state carried over all of it; every character but the first
-is predicted once. windowed: windows of W characters, each from the zero state (nanoGPT's way). lines: each line from
-the zero state, its closing newline counted. Batches are summed in float64 and divided once, by characters.
+stateful  the text in one stream from the zero state, the state carried over all of it; every
+          character but the first is predicted once
+windowed  windows of W characters, each from the zero state, as nanoGPT does
+lines     each line from the zero state, its closing newline counted
+
+Batches are summed in float64 and divided once, by characters.
+Shapes: N characters of a text, B rows of a batch.
 """
 
 from __future__ import annotations
@@ -25,10 +29,14 @@ MAX_SCORES = 1 << 23  # logits held at once: 32 MB
 
 
 def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.device) -> Score:
-    """The score of these batches in order, dropout off, the state carried where a batch is not fresh."""
+    """The score of these batches in order, dropout off.
+
+    A batch that is not fresh goes on with the state of the batch before.
+    """
     was_training = model.training
     model.eval()
-    nats, chars = 0.0, 0
+    nats = 0.0
+    chars = 0
     state = None
     with torch.inference_mode():
         for batch in batches:
@@ -42,63 +50,69 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
 
 
 def lane_batches(ids: np.ndarray, lanes: int, most: int = LANES * CHUNK) -> Iterator[Batch]:
-    """ids (N,) cut into equal lanes, each from the zero state, at most `most` characters at a time.
+    """Yield ids (N,) in equal lanes, each from the zero state, at most `most` characters at a time.
 
     The tail that does not fill a lane's width is one more lane.
     """
     predicted = len(ids) - 1
     lanes = max(1, min(lanes, predicted // (2 * CHUNK) or 1))
-    lane, chunk = predicted // lanes, max(1, min(CHUNK, most // lanes))
+    lane = predicted // lanes  # characters of one
+    chunk = max(1, min(CHUNK, most // lanes))
     for start in range(0, lane, chunk):
         stop = min(start + chunk, lane)
-        rows = np.stack([ids[b * lane + start : b * lane + stop + 1] for b in range(lanes)]).astype(
-            np.int64
-        )
-        yield _batch(rows, fresh=start == 0)
+        rows = [ids[b * lane + start : b * lane + stop + 1] for b in range(lanes)]
+        yield _batch(np.stack(rows), fresh=start == 0)
     if lane * lanes < predicted:
-        yield _batch(ids[lane * lanes :].astype(np.int64)[None], fresh=True)
+        yield _batch(ids[lane * lanes :][None], fresh=True)
 
 
 def window_batches(ids: np.ndarray, window: int, most: int = LANES * CHUNK) -> Iterator[Batch]:
-    """Non-overlapping windows from the zero state; a last, shorter one so that every character is predicted once."""
+    """Yield windows that do not overlap, each from the zero state.
+
+    The last one is shorter, so that every character is predicted once.
+    """
     predicted = len(ids) - 1
     full = predicted // window
     rows = max(1, most // window)
     for first in range(0, full, rows):
         starts = np.arange(first, min(first + rows, full)) * window
-        yield _batch(
-            np.stack([ids[start : start + window + 1] for start in starts]).astype(np.int64),
-            fresh=True,
-        )
+        windows = [ids[start : start + window + 1] for start in starts]
+        yield _batch(np.stack(windows), fresh=True)
     if full * window < predicted:
-        yield _batch(ids[full * window :].astype(np.int64)[None], fresh=True)
+        yield _batch(ids[full * window :][None], fresh=True)
 
 
 def validation(model: CharModel, corpus: Corpus, split: str, device: torch.device) -> Score:
-    """What training looks at: lines whole; a stream in LANES lanes, at most MAX_VALIDATION_CHARS of it."""
-    ids, most = corpus.split(split), most_chars(model)
+    """The score that training looks at.
+
+    Lines are scored whole, a stream in LANES lanes and at most MAX_VALIDATION_CHARS of it.
+    """
+    ids = corpus.split(split)
+    most = most_chars(model)
     if corpus.mode == "lines":
         lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
-        return score_batches(
-            model, (lines.collate(chosen) for chosen in lines.in_order(most)), device
-        )
+        batches = (lines.collate(chosen) for chosen in lines.in_order(most))
+        return score_batches(model, batches, device)
     ids = ids[: MAX_VALIDATION_CHARS + 1]
-    return score_batches(
-        model, lane_batches(ids, LANES, most) if len(ids) > 1 else iter(()), device
-    )
+    if len(ids) < 2:
+        return score_batches(model, iter(()), device)
+    return score_batches(model, lane_batches(ids, LANES, most), device)
 
 
 def validation_chars(corpus: Corpus, split: str) -> int:
-    """How many characters `validation` looks at; a few more where a text has blank lines."""
+    """How many characters `validation` looks at, and its blank lines, which it does not."""
     chars = len(corpus.split(split))
-    return chars if corpus.mode == "lines" else min(chars - 1, MAX_VALIDATION_CHARS)
+    if corpus.mode == "lines":
+        return chars
+    return min(chars - 1, MAX_VALIDATION_CHARS)
 
 
 def most_chars(model: CharModel) -> int:
-    """Characters whose logits are held at once: as in a batch of training, and fewer for a large alphabet."""
+    """The characters whose logits are held at once; fewer for a large alphabet."""
     return max(1, min(LANES * CHUNK, MAX_SCORES // model.head.out_features))
 
 
 def _batch(rows: np.ndarray, fresh: bool) -> Batch:
-    text = torch.from_numpy(rows)
+    """A batch that predicts all but the first character of each row. rows (B, N), integers."""
+    text = torch.from_numpy(rows.astype(np.int64))
     return Batch(text[:, :-1], text[:, 1:], fresh)

@@ -1,6 +1,7 @@
-"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines mode). A function of the step alone.
+"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines mode).
 
-What step s trains on follows from (corpus, settings, s): there is no iterator whose place could be lost.
+What step s trains on follows from (corpus, settings, s) alone: there is no iterator whose place
+could be lost. Shapes: B batch, T time, N ids.
 """
 
 from __future__ import annotations
@@ -17,17 +18,20 @@ from charrnn.text.corpus import Corpus, line_bounds
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
+RELEASE_STEPS = 1024  # steps after which the pages of a mapped file are given back
 
 
 class Batch(NamedTuple):
-    """inputs, targets (B, T) int64; fresh: start from the zero state, not from the batch before."""
+    """What one step trains on."""
 
-    inputs: Tensor
-    targets: Tensor
-    fresh: bool
+    inputs: Tensor  # (B, T) int64
+    targets: Tensor  # (B, T) int64
+    fresh: bool  # start from the zero state, not from the batch before
 
 
 class Batches(Protocol):
+    """The batches of a training, by step."""
+
     steps_per_epoch: int
     chars_per_epoch: int
     longest: int  # characters of the longest batch
@@ -46,39 +50,47 @@ class StreamBatches:
     def __init__(
         self, corpus: Corpus, batch_size: int, seq_length: int, split: str = "train"
     ) -> None:
-        ids = corpus.split(split)
-        self.lane = (len(ids) - 1) // batch_size
+        """Raises CorpusError if a lane would be shorter than seq_length."""
+        chars = len(corpus.split(split))
+        self.lane = (chars - 1) // batch_size
         if self.lane < seq_length:
-            fits = max(1, (len(ids) - 1) // seq_length)
-            raise CorpusError(
-                f"the {split} text has {len(ids):,} characters; --batch-size {batch_size} lanes of --seq-length "
-                f"{seq_length} need {batch_size * seq_length + 1:,}: the largest batch at this length is {fits}"
-                if len(ids) > seq_length
-                else f"the {split} text has {len(ids):,} characters; --seq-length {seq_length} needs {seq_length + 1:,}: "
-                f"the longest here is {max(1, len(ids) - 1)}"
-            )
-        self._corpus, self._split, self.seq_length, self.batch_size = (
-            corpus,
-            split,
-            seq_length,
-            batch_size,
-        )
+            raise CorpusError(_too_short(split, chars, batch_size, seq_length))
+        self._corpus = corpus
+        self._split = split
+        self.seq_length = seq_length
+        self.batch_size = batch_size
         self.longest = seq_length
         self.steps_per_epoch = -(-self.lane // seq_length)
         self.chars_per_epoch = self.lane * batch_size
 
     def batch(self, step: int) -> Batch:
+        """Return the batch of a step: row b is a piece of lane b."""
         k = step % self.steps_per_epoch
-        start, stop = k * self.seq_length, min((k + 1) * self.seq_length, self.lane)
+        start = k * self.seq_length
+        stop = min(start + self.seq_length, self.lane)
         ids = self._corpus.split(self._split)
-        size, width = ids.itemsize, stop - start + 1
-        lanes = np.ndarray(
-            (self.batch_size, width), ids.dtype, ids, start * size, (self.lane * size, size)
-        )
+        size = ids.itemsize
+        # (B, T + 1): a view of the file, one row for each lane.
+        shape = (self.batch_size, stop - start + 1)
+        lanes = np.ndarray(shape, ids.dtype, ids, start * size, (self.lane * size, size))
         text = torch.from_numpy(lanes.astype(np.int64))
-        if step % 1024 == 1023:
+        if step % RELEASE_STEPS == RELEASE_STEPS - 1:
             self._corpus.release()  # a mapped file's pages count as ours until given back
         return Batch(text[:, :-1], text[:, 1:], fresh=k == 0)
+
+
+def _too_short(split: str, chars: int, batch_size: int, seq_length: int) -> str:
+    """Say what a split of so many characters is too short for, and what would fit."""
+    if chars > seq_length:
+        return (
+            f"the {split} text has {chars:,} characters; --batch-size {batch_size} lanes of "
+            f"--seq-length {seq_length} need {batch_size * seq_length + 1:,}: the largest batch "
+            f"at this length is {max(1, (chars - 1) // seq_length)}"
+        )
+    return (
+        f"the {split} text has {chars:,} characters; --seq-length {seq_length} needs "
+        f"{seq_length + 1:,}: the longest here is {max(1, chars - 1)}"
+    )
 
 
 class MixedStreamBatches:
@@ -92,38 +104,43 @@ class MixedStreamBatches:
     def __init__(
         self, corpus: Corpus, old: Corpus, share: float, batch_size: int, seq_length: int
     ) -> None:
-        """share: of the lanes that read old, rounded to whole lanes, at least one of each. Raises SettingsError."""
+        """share: of the lanes that read old, rounded to whole lanes, at least one of each.
+
+        Raises SettingsError if there are no two lanes, CorpusError if the text is too short.
+        """
         if batch_size < 2:
             raise SettingsError(
                 f"--batch-size {batch_size}: --mix needs a lane for each text, so at least 2"
             )
         self._lanes = min(max(1, round(share * batch_size)), batch_size - 1)
-        self._new, self._old = StreamBatches(corpus, batch_size - self._lanes, seq_length), old
-        self.longest, self.steps_per_epoch = self._new.longest, self._new.steps_per_epoch
+        self._new = StreamBatches(corpus, batch_size - self._lanes, seq_length)
+        self._old = old
+        self.longest = self._new.longest
+        self.steps_per_epoch = self._new.steps_per_epoch
         self.chars_per_epoch = self._new.lane * batch_size
 
     def batch(self, step: int) -> Batch:
+        """Return the batch of a step: rows of the newer text, then rows of the older one."""
         new = self._new.batch(step)
         epoch, k = divmod(step, self.steps_per_epoch)
-        read = (
-            epoch * self._new.lane + k * self._new.seq_length
-        )  # characters of each lane before this step
+        # Characters that each lane has read before this step.
+        position = epoch * self._new.lane + k * self._new.seq_length
         ids = self._old.split("train")
-        starts = read + np.arange(self._lanes) * (len(ids) // self._lanes)
+        starts = position + np.arange(self._lanes) * (len(ids) // self._lanes)
         places = starts[:, None] + np.arange(new.inputs.shape[1] + 1)
-        text = torch.from_numpy(ids.take(places, mode="wrap").astype(np.int64))
-        if step % 1024 == 1023:
+        old = torch.from_numpy(ids.take(places, mode="wrap").astype(np.int64))
+        if step % RELEASE_STEPS == RELEASE_STEPS - 1:
             self._old.release()
         return Batch(
-            torch.cat([new.inputs, text[:, :-1]]), torch.cat([new.targets, text[:, 1:]]), new.fresh
+            torch.cat([new.inputs, old[:, :-1]]), torch.cat([new.targets, old[:, 1:]]), new.fresh
         )
 
 
 class LineBatches:
-    """Whole lines, each from the zero state: newline + line -> line + newline, padded to the batch's longest.
+    """Whole lines, each from the zero state: newline + line -> line + newline, padded.
 
-    Lines are shuffled anew each epoch, sorted by length within pools and cut into batches, and the batches are
-    shuffled: little padding, and no order to be learnt.
+    A batch is as wide as its longest line. Each epoch lines are shuffled, sorted by length within
+    pools and cut into batches, and the batches are shuffled: little padding, and no order to learn.
     """
 
     def __init__(
@@ -138,33 +155,43 @@ class LineBatches:
     ) -> None:
         """ids (N,): lines that each end in newline; blank ones are left out.
 
-        old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its lines.
+        old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its
+        lines.
         """
-        self._ids, self._newline = ids if old is None else np.concatenate([ids, old]), newline
+        self._ids = ids if old is None else np.concatenate([ids, old])
+        self._newline = newline
+        self._seed = seed
+        self.batch_size = batch_size
         starts, lengths = line_bounds(self._ids, newline)
-        self.starts, self.lengths = starts[lengths > 0], lengths[lengths > 0]
+        self.starts = starts[lengths > 0]
+        self.lengths = lengths[lengths > 0]
         self.longest = int(self.lengths.max(initial=0)) + 1
-        self.batch_size, self._seed = batch_size, seed
-        self._own = int((starts[lengths > 0] < len(ids)).sum())
-        self._added = max(1, round(self._own * share / (1 - share))) if old is not None else 0
+        self._own = int((self.starts < len(ids)).sum())  # lines of the newer text, which are first
+        self._added = 0  # older lines in an epoch
+        if old is not None:
+            self._added = max(1, round(self._own * share / (1 - share)))
         self.steps_per_epoch = -(-(self._own + self._added) // batch_size)
         chars = self.lengths + 1
         self.chars_per_epoch = int(chars[: self._own].sum())
         if self._added:  # on average
             self.chars_per_epoch += round(self._added * float(chars[self._own :].mean()))
-        self._plan: tuple[int, list[np.ndarray]] = (-1, [])
+        self._plan: tuple[int, list[np.ndarray]] = (-1, [])  # an epoch, and its batches
 
     def batch(self, step: int) -> Batch:
+        """Return the batch of a step."""
         epoch, k = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._shuffled(epoch))
         return self.collate(self._plan[1][k])
 
     def in_order(self, most: int, *, by_length: bool = True) -> Iterator[np.ndarray]:
-        """Every line once, at most `most` characters in a batch: for evaluation. Not by_length: as the text has them."""
-        order = (
-            np.argsort(self.lengths, kind="stable") if by_length else np.arange(len(self.lengths))
-        )
+        """Yield every line once, at most `most` characters in a batch: for evaluation.
+
+        by_length: shortest lines first; otherwise as the text has them.
+        """
+        order = np.arange(len(self.lengths))
+        if by_length:
+            order = np.argsort(self.lengths, kind="stable")
         while len(order):
             longest = np.maximum.accumulate(self.lengths[order[: self.batch_size]]) + 1
             widths = longest * np.arange(1, len(longest) + 1)
@@ -173,43 +200,39 @@ class LineBatches:
             order = order[count:]
 
     def collate(self, lines: np.ndarray) -> Batch:
-        """Batch of the lines with these numbers."""
+        """Return the batch (B, T) of the B lines with these numbers."""
         lengths = self.lengths[lines]
-        width = int(lengths.max()) + 1
-        # What precedes a line is the newline of the one before; before the first stands the last, at place -1.
+        width = int(lengths.max()) + 1  # T
+        # The newline of the line before precedes a line; the last one, at place -1, the first line.
         place = self.starts[lines][:, None] + np.arange(-1, width)
-        text = self._ids.take(place, mode="wrap").astype(np.int64)
+        text = self._ids.take(place, mode="wrap").astype(np.int64)  # (B, T + 1)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
         inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
         return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), fresh=True)
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
+        """Return the batches of an epoch, each as the numbers of its lines."""
         random = np.random.default_rng([self._seed, epoch])
         order = random.permutation(self._own)
         if self._added:
             order = random.permutation(np.concatenate([order, self._choice(random)]))
-        pool = self.batch_size * POOL_BATCHES
-        pools = [order[start : start + pool] for start in range(0, len(order), pool)]
-        batches = [
-            batch
-            for pool in pools
-            for batch in self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
-        ]
+        batches: list[np.ndarray] = []
+        pool_size = self.batch_size * POOL_BATCHES
+        for start in range(0, len(order), pool_size):
+            pool = order[start : start + pool_size]
+            batches += self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
         return [batches[i] for i in random.permutation(len(batches))]
 
     def _choice(self, random: np.random.Generator) -> np.ndarray:
-        """As many old lines as an epoch adds: none twice, or all as often, give or take one."""
+        """Choose as many old lines as an epoch adds: all equally often, give or take one."""
         count = len(self.starts) - self._own
-        often, rest = divmod(self._added, count)
-        return self._own + np.concatenate(
-            [np.tile(np.arange(count), often), random.permutation(count)[:rest]]
-        )
+        times, rest = divmod(self._added, count)
+        repeated = np.tile(np.arange(count), times)
+        return self._own + np.concatenate([repeated, random.permutation(count)[:rest]])
 
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
-        return [
-            lines[start : start + self.batch_size]
-            for start in range(0, len(lines), self.batch_size)
-        ]
+        starts = range(0, len(lines), self.batch_size)
+        return [lines[start : start + self.batch_size] for start in starts]
 
 
 def make_batches(
@@ -220,9 +243,11 @@ def make_batches(
     mixed: Corpus | None = None,
     share: float = 0.0,
 ) -> Batches:
-    """The training batches of a corpus, in its mode; with mixed, an older text of the same vocabulary, for a share of them.
+    """Return the training batches of a corpus, in its mode.
 
-    Raises CorpusError if the text is too short for them, SettingsError if a batch is too small for two texts.
+    mixed: an older text of the same vocabulary, for a share of them.
+    Raises CorpusError if the text is too short, SettingsError if a batch is too small for two
+    texts.
     """
     if corpus.mode == "lines":
         old = mixed.split("train") if mixed is not None else None

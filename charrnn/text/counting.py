@@ -1,6 +1,7 @@
 """Counting n-grams in numpy, with the memory of the different ones, and the models made of them.
 
-An n-gram is one int64: its ids as digits to the base V. So sorting counts them, and V^n must stay below 2^63.
+An n-gram is one int64: its ids as digits to the base V, the size of the alphabet. So sorting counts
+them, and V^n must stay below 2^63. Shapes: N ids, M different n-grams.
 """
 
 from __future__ import annotations
@@ -9,14 +10,14 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.config import MAX_ORDER
 from charrnn.text.ngram import UNSEEN, Level, NGram, padded, pieces_of, weigh
+from charrnn.values import MAX_ORDER
 
 LARGE = 8_000_000
 
 
 def most_orders(vocabulary_size: int) -> int:
-    """The longest n-grams that can be counted with so many characters: 10 for 65, 7 for 256, 4 for 20,000."""
+    """Return the longest n-grams that can be counted: 10 for V = 65, 7 for 256, 4 for 20,000."""
     n = 1
     while n < MAX_ORDER and max(2, vocabulary_size) ** (n + 1) < 1 << 63:
         n += 1
@@ -24,30 +25,45 @@ def most_orders(vocabulary_size: int) -> int:
 
 
 class GramCounter:
-    """Counts the n-grams of one length, piece by piece. codes (M,) int64 ascending, counts (M,) int64."""
+    """Counts the n-grams of one length, piece by piece.
+
+    codes (M,) int64: the n-grams, ascending. counts (M,) int64.
+    """
 
     def __init__(self, vocabulary_size: int, order: int, boundary: int | None = None) -> None:
-        """boundary: the newline's id in lines mode; every line is as if `order` - 1 newlines stood before it."""
-        if not 1 <= order <= most_orders(vocabulary_size):
-            raise ValueError(
-                f"order {order}: {vocabulary_size} characters allow 1 to {most_orders(vocabulary_size)}"
-            )
-        self.vocabulary_size, self.order, self.boundary = vocabulary_size, order, boundary
-        self.codes, self.counts = np.zeros(0, np.int64), np.zeros(0, np.int64)
+        """boundary: the newline's id in lines mode.
+
+        Every line is counted as if `order` - 1 newlines stood before it.
+        """
+        longest = most_orders(vocabulary_size)
+        if not 1 <= order <= longest:
+            raise ValueError(f"order {order}: {vocabulary_size} characters allow 1 to {longest}")
+        self.vocabulary_size = vocabulary_size
+        self.order = order
+        self.boundary = boundary
+        self.codes = np.zeros(0, np.int64)
+        self.counts = np.zeros(0, np.int64)
 
     def spans(self, ids: np.ndarray) -> Iterator[tuple[int, int]]:
-        """Where pieces of ids (N,) for `add` start and stop: whole lines, or, in a stream, overlapping."""
+        """Yield where pieces of ids (N,) for `add` start and stop.
+
+        Pieces are whole lines, or overlap in a stream.
+        """
         return pieces_of(ids, self.order, self.boundary)
 
     def add(self, piece: np.ndarray) -> None:
-        """Count one piece, as `spans` cut it."""
+        """Count one piece, as `spans` cuts it."""
+        # 1. Sort the n-grams of the piece: equal ones stand side by side.
         ids, counted = padded(piece, self.order, self.boundary)
         codes = _packed(ids, self.order, self.vocabulary_size)
         if self.boundary is not None:
             codes = codes[counted[self.order - 1 :]]
         codes.sort()
         starts = np.flatnonzero(np.diff(codes, prepend=-1))
-        codes, counts = codes[starts], np.diff(starts, append=len(codes))
+        counts = np.diff(starts, append=len(codes))
+        codes = codes[starts]
+
+        # 2. Add them to the n-grams counted so far.
         place = np.searchsorted(self.codes, codes)
         known = np.append(self.codes, -1)[place] == codes
         self.counts[place[known]] += counts[known]
@@ -56,7 +72,7 @@ class GramCounter:
             self.counts = np.insert(self.counts, place[~known], counts[~known])
 
     def count(self, ids: np.ndarray) -> GramCounter:
-        """All of ids (N,)."""
+        """Count all of ids (N,) and return the counter."""
         for start, stop in self.spans(ids):
             self.add(ids[start:stop])
         return self
@@ -66,84 +82,103 @@ class Orders:
     """The models of all orders up to that of a counter."""
 
     def __init__(self, counter: GramCounter, head: np.ndarray) -> None:
-        """head: the first characters of the counted text, counter.order of them or all."""
-        self.vocabulary_size, self.boundary = counter.vocabulary_size, counter.boundary
-        self.longest = (
-            counter.order if self.boundary is not None else max(1, min(counter.order, len(head)))
-        )
-        base, boundary = self.vocabulary_size, self.boundary
-        tables = [
-            (counter.codes, counter.counts)
-        ]  # of n-grams: shorter ones are put before longer ones
-        for n in range(
-            counter.order - 1, 0, -1
-        ):  # an n-gram is the end of a longer one, or a stream's very first
-            ends, counts = tables[0][0] % base**n, tables[0][1]
-            if boundary is None and len(head) >= n:
-                ends, counts = np.append(ends, _packed(head[:n], n, base)), np.append(counts, 1)
-            tables.insert(0, _grouped(ends, counts))
-        self._grams: list[np.ndarray] = []
+        """head: the first counter.order characters of the counted text, or all of them."""
+        self.vocabulary_size = counter.vocabulary_size
+        self.boundary = counter.boundary
+        self.longest = counter.order
+        if self.boundary is None:
+            self.longest = max(1, min(counter.order, len(head)))
+        base = self.vocabulary_size
+        tables = self._tables(counter, head)
+        self._grams: list[np.ndarray] = []  # by length: as Level.grams
         self._counts: list[np.ndarray] = []  # of each n-gram
         self._before: list[np.ndarray] = []  # how many different characters stand before it
-        above = np.zeros(1, np.int64)
+        contexts = np.zeros(1, np.int64)  # the n-grams one shorter
         for n, (codes, counts) in enumerate(tables[: self.longest], 1):
             if n < self.longest:
                 before = _continuations(codes, tables[n][0] % base**n)
-                if (
-                    boundary is None
-                ):  # a stream's beginning stands before its first n-gram, like a character
+                if self.boundary is None:
+                    # The beginning of a stream stands before its first n-gram, like a character.
                     before[np.searchsorted(codes, _packed(head[:n], n, base))] += 1
-                else:  # nothing but more newlines stands before a line's beginning
-                    before = np.where(codes // base ** (n - 1) == boundary, counts, before)
-                    beginning = int(
-                        _packed(np.full(n, boundary), n, base)[0]
-                    )  # a context, though seldom counted
-                    at = int(np.searchsorted(codes, beginning))
-                    if at == len(codes) or codes[at] != beginning:
-                        codes, counts, before = (
-                            np.insert(array, at, value)
-                            for array, value in ((codes, beginning), (counts, 0), (before, 0))
-                        )
+                else:
+                    codes, counts, before = self._line_beginning(n, codes, counts, before)
                 self._before.append(before)
-            self._grams.append(
-                (np.searchsorted(above, codes // base) if n > 1 else 0) * base + codes % base
-            )
+            # (M,) the context of each n-gram; the codes of single characters have none: 0.
+            place = np.searchsorted(contexts, codes // base)
+            self._grams.append(place * base + codes % base)
             self._counts.append(counts)
-            above = codes
+            contexts = codes
+
+    def _tables(
+        self, counter: GramCounter, head: np.ndarray
+    ) -> list[tuple[np.ndarray, np.ndarray]]:
+        """Return the codes and counts of the n-grams of every length, single characters first."""
+        base = self.vocabulary_size
+        tables = [(counter.codes, counter.counts)]
+        for n in range(counter.order - 1, 0, -1):
+            # An n-gram is the end of a longer one, or stands at the very beginning of a stream.
+            longer, counts = tables[0]
+            ends = longer % base**n
+            if self.boundary is None and len(head) >= n:
+                ends = np.append(ends, _packed(head[:n], n, base))
+                counts = np.append(counts, 1)
+            tables.insert(0, _grouped(ends, counts))
+        return tables
+
+    def _line_beginning(
+        self, n: int, codes: np.ndarray, counts: np.ndarray, before: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Mend the n-grams of lines that begin with the newlines before a line; all arrays (M,).
+
+        Only more newlines stand before them, so their `before` is their count. The newlines alone
+        are a context, though seldom counted: they are added with a count of 0.
+        """
+        assert self.boundary is not None
+        base = self.vocabulary_size
+        before = np.where(codes // base ** (n - 1) == self.boundary, counts, before)
+        beginning = int(_packed(np.full(n, self.boundary), n, base)[0])
+        at = int(np.searchsorted(codes, beginning))
+        if at < len(codes) and codes[at] == beginning:
+            return codes, counts, before
+        return np.insert(codes, at, beginning), np.insert(counts, at, 0), np.insert(before, at, 0)
 
     def levels(self, order: int, smoothing: str) -> list[Level]:
-        """Those of the model of one order."""
+        """Return the levels of the model of one order."""
         lower = self._before if smoothing == "kneser-ney" else self._counts
         counts = [*lower[: order - 1], self._counts[order - 1]]
         return [
-            Level(grams, each.astype(np.uint32))
-            for grams, each in zip(self._grams, counts, strict=False)
+            Level(grams, level_counts.astype(np.uint32))
+            for grams, level_counts in zip(self._grams, counts, strict=False)
         ]
 
     def model(self, order: int, smoothing: str) -> NGram:
+        """Return the model of one order."""
         return NGram(self.levels(order, smoothing), self.vocabulary_size, self.boundary, smoothing)
 
     def nats(self, ids: np.ndarray, smoothing: str) -> list[float]:
-        """-sum of ln P under the models of order 1, 2, ..., longest, all in one pass: of ids (N,), in a stream without
-        the first, of which nothing tells."""
+        """Return -sum of ln P of ids (N,) for each order 1, 2, ..., longest, in one pass.
+
+        In a stream the first character is left out: no context tells of it.
+        """
+        # Below its highest level a model is the longest one: only the tops differ.
         longest = self.model(self.longest, smoothing)
         tops = [
             weigh([*longest.levels[:k], Level(grams, counts)], k, self.vocabulary_size, smoothing)
             for k, (grams, counts) in enumerate(zip(self._grams, self._counts, strict=True))
         ]
-        found = [0.0] * self.longest
+        nats = [0.0] * self.longest
         for start, stop in pieces_of(ids, self.longest, self.boundary):
             piece, counted = padded(ids[start:stop], self.longest, self.boundary)
             if self.boundary is None:
-                counted[: self.longest - 1 if start else 1] = False
+                overlap = self.longest - 1 if start else 1
+                counted[:overlap] = False
             probability = np.full(len(piece), 1 / self.vocabulary_size)
             for k, (contexts, place) in enumerate(longest.walk(piece)):
                 known = contexts != UNSEEN
-                found[k] -= float(
-                    np.log(tops[k].raised(probability, contexts, place, known)[counted]).sum()
-                )
+                scored = tops[k].raised(probability, contexts, place, known)[counted]
+                nats[k] -= float(np.log(scored).sum())
                 probability = longest.weights[k].raised(probability, contexts, place, known)
-        return found
+        return nats
 
 
 def count(
@@ -153,9 +188,12 @@ def count(
     boundary: int | None = None,
     smoothing: str = "kneser-ney",
 ) -> NGram:
-    """The n-gram model of ids (N,). order 5: four characters of context. boundary: as in NGram."""
-    counted = Orders(GramCounter(vocabulary_size, order, boundary).count(ids), ids[:order])
-    return counted.model(counted.longest, smoothing)
+    """Return the n-gram model of ids (N,).
+
+    order 5: four characters of context. boundary: as in NGram.
+    """
+    orders = Orders(GramCounter(vocabulary_size, order, boundary).count(ids), ids[:order])
+    return orders.model(orders.longest, smoothing)
 
 
 def pick_order(
@@ -165,49 +203,58 @@ def pick_order(
     boundary: int | None,
     smoothing: str = "kneser-ney",
 ) -> NGram:
-    """The model of the order, of any, that predicts held_out (N,) best.
+    """Return the model whose order predicts held_out (N,) best.
 
     Longer n-grams are counted until they no longer help.
     """
     top = 0
     while True:
         top = next_top(top, vocabulary_size, len(ids))
-        counted = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top])
-        best = int(np.argmin(counted.nats(held_out, smoothing))) + 1
+        orders = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top])
+        best = int(np.argmin(orders.nats(held_out, smoothing))) + 1
         if not may_grow(best, top, vocabulary_size):
-            return counted.model(best, smoothing)
+            return orders.model(best, smoothing)
 
 
 def next_top(top: int, vocabulary_size: int, chars: int) -> int:
-    """How long n-grams to count next, to find the best order: 8 (6 in large texts, for memory), then two more each time."""
-    return min(most_orders(vocabulary_size), top + 2 if top else 8 if chars < LARGE else 6)
+    """Return how long n-grams to count next, to find the best order.
+
+    8 at first (6 in large texts, for memory), then two more each time.
+    """
+    longer = 8 if chars < LARGE else 6
+    if top:
+        longer = top + 2
+    return min(most_orders(vocabulary_size), longer)
 
 
 def may_grow(best: int, top: int, vocabulary_size: int) -> bool:
-    """Could an order above `top` be better, if `best` was the best so far?"""
+    """Return whether an order above `top` could be better, if `best` was the best so far."""
     return best == top < most_orders(vocabulary_size)
 
 
 def _grouped(codes: np.ndarray, counts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Ascending codes, each once, with the sums of their counts."""
+    """Return ascending codes, each once, with the sums of their counts."""
     if not len(codes):
         return codes, counts
     order = np.argsort(codes, kind="stable")
-    codes, counts = codes[order], counts[order]
+    codes = codes[order]
     starts = np.flatnonzero(np.diff(codes, prepend=-1))
-    return codes[starts], np.add.reduceat(counts, starts)
+    return codes[starts], np.add.reduceat(counts[order], starts)
 
 
 def _continuations(codes: np.ndarray, ends: np.ndarray) -> np.ndarray:
-    """How many different characters stand before each n-gram. ends: of the different n-grams one longer."""
-    found = np.zeros(len(codes), np.int64)
+    """Return how many different characters stand before each n-gram.
+
+    codes (M,): the n-grams. ends: the ends of the different n-grams one longer.
+    """
+    continuations = np.zeros(len(codes), np.int64)
     distinct, times = _grouped(ends, np.ones(len(ends), np.int64))
-    found[np.searchsorted(codes, distinct)] = times
-    return found
+    continuations[np.searchsorted(codes, distinct)] = times
+    return continuations
 
 
 def _packed(ids: np.ndarray, order: int, base: int) -> np.ndarray:
-    """(N - order + 1,) int64: every n-gram of ids (N,) as one number."""
+    """Return every n-gram of ids (N,) as one number: (N - order + 1,) int64."""
     number = max(0, len(ids) - order + 1)
     codes = np.zeros(number, np.int64)
     for k in range(order):

@@ -1,4 +1,4 @@
-"""Which encoding a text could be in, when it is not in the one that was named: advice for a person, never a guess used."""
+"""Which encoding a text could be in, when it is not in the named one: advice, never a guess."""
 
 from __future__ import annotations
 
@@ -9,32 +9,38 @@ PIECE_BYTES = 1 << 22
 
 
 def advice(stream: BinaryIO, encoding: str) -> str:
-    """What to pass for bytes that are not of this encoding. Reads the whole stream; memory does not grow with it."""
+    """Return what to pass for a stream whose bytes do not decode as `encoding`.
+
+    Reads the whole stream; memory does not grow with it.
+    """
     stream.seek(0)
     head = stream.read(4096)
     if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
         wide = "utf-32" if head[:4] == b"\xff\xfe\0\0" else "utf-16"
-        named = codecs.lookup(encoding).name.startswith(wide)
-        return (
-            "--errors replace: it is damaged there"
-            if named
-            else f"--encoding {wide}: that is how it begins"
-        )
+        if codecs.lookup(encoding).name.startswith(wide):
+            return "--errors replace: it is damaged there"
+        return f"--encoding {wide}: that is how it begins"
     if b"\0" in head:
         return "--unit byte to train, which takes any bytes: it has NULs, so is it a text?"
     if codecs.lookup(encoding).name in ("utf-8", "utf-8-sig"):
-        good, bad = _utf8_places(stream)
-        if good > bad:
-            return f"--errors replace: damaged places: {bad:,}, sound characters beyond ASCII: {good:,}"
+        sound, damaged = _utf8_places(stream)
+        if sound > damaged:
+            return (
+                f"--errors replace: damaged places: {damaged:,}, "
+                f"sound characters beyond ASCII: {sound:,}"
+            )
     elif decodes(stream, "utf-8"):
         return "--encoding utf-8, as which all of it decodes"
     if decodes(stream, "cp1252"):
-        return "--encoding cp1252 (Windows, Western Europe), as which all of it decodes, or --errors replace"
+        return (
+            "--encoding cp1252 (Windows, Western Europe), as which all of it decodes, "
+            "or --errors replace"
+        )
     return "--encoding latin-1 or --errors replace"
 
 
 def decodes(stream: BinaryIO, encoding: str) -> bool:
-    """Is the whole stream text of this encoding?"""
+    """Return whether the whole stream is text of this encoding."""
     stream.seek(0)
     decoder = codecs.getincrementaldecoder(encoding)()
     try:
@@ -47,18 +53,18 @@ def decodes(stream: BinaryIO, encoding: str) -> bool:
 
 
 def _utf8_places(stream: BinaryIO) -> tuple[int, int]:
-    """Characters beyond ASCII that are proper UTF-8, and places that are not."""
+    """Count the characters beyond ASCII that are proper UTF-8, and the places that are not."""
     stream.seek(0)
     decoder = codecs.getincrementaldecoder("utf-8")("replace")
-    good = bad = 0
+    sound = 0
+    damaged = 0
     while True:
         piece = stream.read(PIECE_BYTES)
         text = decoder.decode(piece, final=not piece)
         if not text.isascii():
-            replaced = text.count(
-                "\ufffd"
-            )  # one that was in the text already counts as damage, which it is
-            bad += replaced
-            good += sum(1 for char in text if char > "\x7f") - replaced
+            # A U+FFFD that stood in the text already counts as damage too, and rightly.
+            replaced = text.count("\ufffd")
+            damaged += replaced
+            sound += sum(1 for char in text if char > "\x7f") - replaced
         if not piece:
-            return good, bad
+            return sound, damaged

@@ -1,44 +1,54 @@
-"""Training, validation and test: which share of a text each gets, and how many characters or lines that makes."""
+"""Training, validation and test: the share each split gets, in characters or lines."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Collection
 
-from charrnn.config import TextSettings, shares
+from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
+from charrnn.values import shares
 
 SPLITS = ("train", "val", "test")
 
 
 def shares_of(own: Collection[str], settings: TextSettings) -> dict[str, float]:
-    """Of a corpus, by split. own: the splits that have a file of their own get none of it."""
+    """Return the share of a corpus that each split gets.
+
+    own: the splits that have a file of their own; they get none of the corpus.
+    """
     wanted = dict(zip(SPLITS, shares(settings.split), strict=True))
-    if own:  # --val or --test given: without a file of its own a validation text still comes out of the corpus
+    if own:
+        # With --test alone, the validation text still comes out of the corpus.
         wanted["test"] = 0.0
-        wanted["val"] = 0.0 if "val" in own else wanted["val"]
+        if "val" in own:
+            wanted["val"] = 0.0
         wanted["train"] = 1.0 - wanted["val"]
     return wanted
 
 
 def divided(total: int, own: Collection[str], settings: TextSettings) -> dict[str, int]:
-    """How many of so many characters or lines of a corpus each split gets."""
+    """Return how many of a corpus's `total` characters or lines each split gets."""
     wanted = shares_of(own, settings)
-    # Cumulative and rounded down, as nanoGPT's int(n * 0.9), so that figures on a published split are on that split.
-    before_test = (
-        total if not wanted["test"] else int(total * (wanted["train"] + wanted["val"]) + 1e-9)
-    )
-    edges = [0, int(total * wanted["train"] + 1e-9), before_test, total]
+    # Cumulative and rounded down, as nanoGPT's int(n * 0.9): figures on a published split stay so.
+    after_train = int(total * wanted["train"] + 1e-9)
+    after_val = total
+    if wanted["test"]:
+        after_val = int(total * (wanted["train"] + wanted["val"]) + 1e-9)
+    edges = [0, after_train, after_val, total]
     return {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
 
 
 def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
-    """How many characters or lines each split gets. lengths: of the corpus ("train"), and of files of their own.
+    """Return how many characters or lines each split gets.
 
-    Raises CorpusError when one would get fewer than least.
+    lengths: of the corpus ("train"), and of files of their own ("val", "test").
+    Raises CorpusError when a split would get fewer than `least`; `unit` is for its message.
     """
-    own, total = set(lengths) - {"train"}, lengths["train"]
-    wanted, counts = shares_of(own, settings), divided(total, own, settings)
+    own = set(lengths) - {"train"}
+    total = lengths["train"]
+    wanted = shares_of(own, settings)
+    counts = divided(total, own, settings)
     for name in own:
         counts[name] = lengths[name]
         if counts[name] < least:
@@ -49,7 +59,7 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
         if (name == "train" or wanted[name] > 0) and counts[name] < least:
             share = min(value for value in wanted.values() if value > 0)
             raise CorpusError(
-                f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; with --split "
-                f"{settings.split} it needs at least {math.ceil(least / share):,}"
+                f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; "
+                f"with --split {settings.split} it needs at least {math.ceil(least / share):,}"
             )
     return counts

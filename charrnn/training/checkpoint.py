@@ -45,13 +45,14 @@ from charrnn.storage import (
 )
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
+from charrnn.texts import STEM
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
 
 # The files of a run: what an overwritten training leaves, and what a killed write may leave half
 # done.
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
-CORPUS = tuple("[0-9a-f]" * 16 + ending for ending in (".ids", ".json", ".novel"))
+CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
 CHECKPOINTS = ("step-*.safetensors",)
 
 MOST_STEPS = 10**12

@@ -17,8 +17,7 @@ from charrnn.config import Settings
 from charrnn.layout import expected_shapes
 from charrnn.machine import backends, runtime
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
-from charrnn.text import corpus as corpora
-from charrnn.text import doctor
+from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.counting_flags import check_flags, order_asked
@@ -47,7 +46,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     # 1. What is wrong with the request is told before the text is examined.
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
-    survey = corpora.survey(corpus, settings.text, settings.training.seed)
+    survey = building.survey(corpus, settings.text, settings.training.seed)
     vocabulary = survey.vocabulary
     is_counting = settings.model.cell == "ngram"
     if is_counting:
@@ -71,7 +70,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
 
     # 2. What the text is like
     findings = doctor.examine(survey, settings.text, settings.training.seed)
-    train_chars = corpora.training_chars(survey, settings.text)
+    train_chars = building.training_chars(survey, settings.text)
     if not is_counting:
         val_chars = findings.chars - train_chars
         if "val" in survey.censuses:

@@ -14,7 +14,7 @@ import time
 
 import numpy as np
 
-from charrnn.config import Settings, interval
+from charrnn.config import Settings
 from charrnn.errors import CheckpointError
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
@@ -27,6 +27,7 @@ from charrnn.training.counting_flags import order_asked
 from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
+from charrnn.values import interval
 
 SMOOTHING = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 

@@ -21,9 +21,11 @@ from charrnn.layout import GATES, PARAMETERS
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.storage import read_bounded, write_atomically
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Corpus, Survey, open_corpus, translate
+from charrnn.text.building import Survey, translate
+from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.novelty import DOUBT, lines_held, read_filter
 from charrnn.text.vocabulary import Vocabulary, describe
+from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import Checkpoint
 
 # Of probability, at most, that all new characters together have at the start, after any text.
@@ -167,9 +169,7 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
 
     # 2. Its texts
     text = _own_text(old, shown, survey.mode) if training.mix else None
-    filters: list[Path] = []
-    if old.run is not None and old.mode == survey.mode:
-        filters = sorted(old.run.glob("corpus/" + "[0-9a-f]" * 16 + ".novel"))
+    filters = OpenedRun(old).filter_files if old.mode == survey.mode else []
 
     # 3. Its weights
     counts = survey.censuses["train"].counts
@@ -286,7 +286,7 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
     try:
         if old.run is None:
             raise CheckpointError("it lies in no run")
-        text = open_corpus(old.run / "corpus", old.meta.get("fingerprint"))
+        text = OpenedRun(old).corpus(old.meta.get("fingerprint"))
         if text.vocabulary != old.vocabulary:
             raise CheckpointError(f"{one_line(str(text.path))} has another vocabulary")
     except CheckpointError as error:

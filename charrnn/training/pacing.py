@@ -9,8 +9,9 @@ import math
 import time
 from collections import deque
 
-from charrnn.config import TrainingSettings, seconds
+from charrnn.config import TrainingSettings
 from charrnn.training.plan import Plan, corrected_plan, decided_plan
+from charrnn.values import seconds
 
 # A plan waits for at least so many steps and seconds; with slow steps for fewer,
 # so that these do not eat the budget: a few, in at most this share of it.

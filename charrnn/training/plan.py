@@ -10,8 +10,9 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-from charrnn.config import LENGTHS, TrainingSettings, interval, seconds
+from charrnn.config import LENGTHS, TrainingSettings
 from charrnn.errors import SettingsError
+from charrnn.values import interval, seconds
 
 # How often a run is evaluated, saved and sampled, by default
 TIMES = {"eval": 20, "save": 1, "sample": 5}

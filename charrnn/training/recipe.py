@@ -7,10 +7,11 @@ import math
 from collections.abc import Callable, Collection
 from typing import NamedTuple, TypeVar
 
-from charrnn.config import ModelSettings, Settings, TrainingSettings, seconds
+from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
-from charrnn.text.corpus import Survey, training_chars
+from charrnn.text.building import Survey, training_chars
+from charrnn.values import seconds
 
 Section = TypeVar("Section", ModelSettings, TrainingSettings)
 

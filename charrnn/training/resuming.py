@@ -7,16 +7,17 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LENGTHS, Settings, flag, resolve, seconds
+from charrnn.config import LENGTHS, Settings, flag, resolve
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.machine import runtime
 from charrnn.modelfile import checkpoint_files
 from charrnn.terminal import one_line
-from charrnn.text import corpus as corpora
-from charrnn.text.corpus import Corpus
+from charrnn.text import building
+from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training.checkpoint import Checkpoint, load_newest
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
+from charrnn.values import seconds
 
 FREE_TO_CHANGE = ("save_every", "sample_every", "keep", "max_bytes", "watch")  # move no weight
 CHANGES_ROUNDING = ("device", "threads", "backend", "precision")  # allowed, declared not exact
@@ -120,7 +121,7 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    survey = corpora.survey(text, settings.text, seed) if text is not None else None
+    survey = building.survey(text, settings.text, seed) if text is not None else None
     shown_text = one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:
@@ -133,7 +134,7 @@ def same_corpus(
             raise CorpusError(
                 f"{shown_text} would be read as {survey.mode}, the run as {model.mode}; pass --mode"
             )
-        corpus, notes = corpora.build(survey, settings.text, seed, folder, model.vocabulary)
+        corpus, notes = building.build(survey, settings.text, seed, folder, model.vocabulary)
         for note in ("the text has changed: this resume is not exact to the bit", *notes):
             progress.say(f"note: {note}")
         return corpus
@@ -141,11 +142,11 @@ def same_corpus(
     # 2. The same text, whose copy is made again if it is lost or damaged and the text was named
     shown_folder = one_line(str(folder))
     try:
-        corpus = corpora.open_corpus(folder, checkpoint.fingerprint)
+        corpus = open_corpus(folder, checkpoint.fingerprint)
     except CheckpointError:
         if survey is None:
             raise
-        corpus, _ = corpora.build(survey, settings.text, seed, folder, model.vocabulary)
+        corpus, _ = building.build(survey, settings.text, seed, folder, model.vocabulary)
         progress.say(f"note: {shown_folder} was damaged and is made anew from {shown_text}")
     if corpus.vocabulary != model.vocabulary or corpus.mode != model.mode:
         raise CheckpointError(

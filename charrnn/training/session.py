@@ -19,8 +19,8 @@ from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
 from charrnn.terminal import one_line
-from charrnn.text import corpus as corpora
-from charrnn.text import doctor
+from charrnn.text import building, doctor
+from charrnn.text.corpus import Corpus
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
@@ -76,7 +76,7 @@ def _start(
         candidates(settings.runtime, settings.model.cell, device)
 
     # 2. The text, and the network that follows from it
-    survey = corpora.survey(request.corpus, settings.text, settings.training.seed)
+    survey = building.survey(request.corpus, settings.text, settings.training.seed)
     filled = None
     if is_counting:
         check_flags(origins)
@@ -95,7 +95,7 @@ def _start(
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
 
         # 4. The text as ids, and what to mind about it
-        corpus, notes = corpora.build(
+        corpus, notes = building.build(
             survey, settings.text, settings.training.seed, path / "corpus", vocabulary
         )
         mixed = None
@@ -273,7 +273,7 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def _text_line(survey: corpora.Survey, corpus: corpora.Corpus) -> str:
+def _text_line(survey: building.Survey, corpus: Corpus) -> str:
     sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
     return f"text: {survey.name}, {corpus.mode} ({survey.reason}); characters: {sizes}"
 

@@ -1,4 +1,4 @@
-"""The contract of the command line, as a person or a script meets it: one line, the right exit code, clean streams."""
+"""The contract of the command line: one line of complaint, the right exit code, clean streams."""
 
 import json
 import math
@@ -120,8 +120,8 @@ def few(tmp_path):
 def test_train_writes_a_run_and_ends_with_one_json_object(charrnn, tmp_path, few):
     done = charrnn("train", few, *TRAIN, "--json")
     assert done.returncode == 0
-    found = json.loads(done.stdout)
-    assert found["schema"] == 1
+    result = json.loads(done.stdout)
+    assert result["schema"] == 1
     assert {
         "run",
         "step",
@@ -135,10 +135,10 @@ def test_train_writes_a_run_and_ends_with_one_json_object(charrnn, tmp_path, few
         "best_val_nats_per_char",
         "weights_sha256",
         "device",
-    } <= set(found)
-    assert found["run"] == "runs/few"
-    assert found["step"] == 12
-    assert found["val_bits_per_char"] == pytest.approx(found["val_nats_per_char"] / math.log(2))
+    } <= set(result)
+    assert result["run"] == "runs/few"
+    assert result["step"] == 12
+    assert result["val_bits_per_char"] == pytest.approx(result["val_nats_per_char"] / math.log(2))
     assert {path.name for path in (tmp_path / "runs/few").iterdir()} >= {
         "model.safetensors",
         "metrics.jsonl",
@@ -260,11 +260,11 @@ def run(trained, tmp_path):
 
 
 def test_eval_prints_bits_per_character_beside_counting_and_xz(charrnn, run):
-    found = json.loads(charrnn("eval", run, "--json").stdout)
-    assert found["split"] == "test" and found["protocol"] == "lines"
-    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
-    assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
-    assert found["perplexity"] == pytest.approx(math.exp(found["nats_per_char"]))
+    result = json.loads(charrnn("eval", run, "--json").stdout)
+    assert result["split"] == "test" and result["protocol"] == "lines"
+    assert set(result["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
+    assert result["bits_per_char"] == pytest.approx(result["nats_per_char"] / math.log(2))
+    assert result["perplexity"] == pytest.approx(math.exp(result["nats_per_char"]))
 
 
 def test_eval_shows_a_table_to_people(charrnn, run):
@@ -273,12 +273,12 @@ def test_eval_shows_a_table_to_people(charrnn, run):
 
 
 def test_eval_of_the_validation_split_is_what_training_saw(charrnn, run, tmp_path):
-    found = json.loads(charrnn("eval", "--split", "val", "--json").stdout)
+    result = json.loads(charrnn("eval", "--split", "val", "--json").stdout)
     rows = [
         json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
     ]
     best = min(row["val_nats_per_char"] for row in rows if row.get("event") == "eval")
-    assert found["nats_per_char"] == pytest.approx(best, rel=1e-6)
+    assert result["nats_per_char"] == pytest.approx(best, rel=1e-6)
 
 
 def test_eval_of_a_text_counts_its_characters_and_the_newline(charrnn, run):

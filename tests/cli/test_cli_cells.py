@@ -1,4 +1,4 @@
-"""charrnn cells at the command line: a table, JSON and CSV of what was found, and a text shaded by one cell."""
+"""charrnn cells: a table, JSON and CSV of the cells it finds, and a text shaded by one cell."""
 
 import contextlib
 import csv
@@ -19,6 +19,7 @@ from charrnn.insight.cells import held_out, named, shades, trace
 from charrnn.insight.search import Found, Search, search
 from charrnn.modelfile import read_model
 from charrnn.progress import print_shaded
+from charrnn.texts import OpenedRun
 
 HOSTILE = '"a\x1b[31m b" (c\u202ed) =e\n\tf <b> \x00g\n'
 
@@ -57,7 +58,7 @@ def test_the_table_names_features_cells_and_how_to_look(charrnn, run):
         0,
         f"reading {len(HOSTILE) * 24:,} characters of held-out text\n",
     )
-    found = search(read_model(run), held_out(read_model(run), 50_000))
+    found = search(read_model(run), held_out(OpenedRun(read_model(run)), 50_000))
     assert f"{found.units} units" in done.stdout and found.units == 36
     for one in found.found:
         assert f"{one.cell}:{one.unit}  {one.score:+.3f}" in " ".join(
@@ -87,7 +88,7 @@ def test_the_tables_text_is_on_one_line():
 def test_json_is_the_whole_search(charrnn, run):
     said = json.loads(charrnn("cells", run, "--json", "--top", "3").stdout)
     model = read_model(run)
-    found = search(model, held_out(model, 50_000), top=3)
+    found = search(model, held_out(OpenedRun(model), 50_000), top=3)
     assert (said["schema"], said["chars"], said["units"], said["dialect"]) == (
         1,
         found.chars,
@@ -109,7 +110,7 @@ def test_one_cell_by_character_as_json_and_csv(charrnn, run, tmp_path):
         "cells", run, "--show", "layer0.forget:2", "--chars", "9", "--json", "--csv", "one.csv"
     )
     rows = [json.loads(line) for line in done.stdout.splitlines()]
-    traced = trace(read_model(run), held_out(read_model(run), 9))
+    traced = trace(read_model(run), held_out(OpenedRun(read_model(run)), 9))
     np.testing.assert_allclose(
         [row["activation"] for row in rows], traced.activations["layer0.forget"][:, 2]
     )
@@ -118,7 +119,7 @@ def test_one_cell_by_character_as_json_and_csv(charrnn, run, tmp_path):
     assert len(rows[1]["guesses"]) == 5 and rows[1]["guesses"][0][1] == pytest.approx(
         traced.probabilities[1, 0]
     )
-    text = held_out(read_model(run), 9)
+    text = held_out(OpenedRun(read_model(run)), 9)
     assert [row["code"] for row in rows] == [
         read_model(run).vocabulary.symbols[char] for char in text
     ]

@@ -1,4 +1,7 @@
-"""charrnn eval: what it prints. In this process, as a call of the command; test_cli.py starts the program itself."""
+"""charrnn eval: what it prints.
+
+The command is called in this process; test_cli.py starts the program itself.
+"""
 
 import json
 from pathlib import Path
@@ -39,7 +42,7 @@ def test_it_says_what_somebody_else_needs_to_quote_it(shown):
 
 
 def test_the_object_has_every_part_and_fits_one_line(objects):
-    (found,) = objects(split="val")
+    (card,) = objects(split="val")
     assert {
         "schema",
         "run",
@@ -67,7 +70,7 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
         "unknown",
         "notes",
         "warnings",
-    } == set(found)
+    } == set(card)
 
 
 def test_per_char_is_an_object_a_character_or_a_table(shown, objects):
@@ -161,7 +164,7 @@ def test_options_that_would_do_nothing_are_refused(charrnn, trained, options):
 
 
 def test_characters_left_out_are_counted_and_warned_of(charrnn, trained):
-    found = json.loads(
+    card = json.loads(
         charrnn("eval", trained, "--text", "A€da§", "--unknown", "skip", "--json").stdout
     )
-    assert found["unknown"] == 2 and "2 characters" in found["warnings"][0]
+    assert card["unknown"] == 2 and "2 characters" in card["warnings"][0]

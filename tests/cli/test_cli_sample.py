@@ -16,7 +16,7 @@ from charrnn.modelfile import MODEL_FILE, model_meta
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load
 from charrnn.storage import write_tensors
-from charrnn.text.corpus import build, survey
+from charrnn.text.building import build, survey
 from charrnn.text.vocabulary import Vocabulary
 
 LINES = "anna\nanne\nben\nbea\nabe\nnan\neb\nbab\nnena\nbeb\n"
@@ -29,9 +29,9 @@ def make_run(folder, mode, unit="char", symbols=None, corpus=LINES):
     text = TextSettings(
         mode=mode, unit=unit, val=str(folder / "text.txt")
     )  # all of it is training text
-    found = survey(str(folder / "text.txt"), text, 1)
-    build(found, text, 1, folder / "run" / "corpus")
-    vocabulary = Vocabulary(unit, symbols) if symbols else found.vocabulary
+    census = survey(str(folder / "text.txt"), text, 1)
+    build(census, text, 1, folder / "run" / "corpus")
+    vocabulary = Vocabulary(unit, symbols) if symbols else census.vocabulary
     settings = Settings(text=text).with_values(
         "model", cell="gru", hidden_size=6, num_layers=1, embedding_size=4
     )
@@ -43,7 +43,7 @@ def make_run(folder, mode, unit="char", symbols=None, corpus=LINES):
     tensors = {name: value.numpy() for name, value in network.tensors().items()}
     start = vocabulary.newline if mode == "lines" else 0
     meta = model_meta(
-        "charrnn-model", settings, vocabulary, mode, start, fingerprint=found.fingerprint
+        "charrnn-model", settings, vocabulary, mode, start, fingerprint=census.fingerprint
     )
     write_tensors(folder / "run" / MODEL_FILE, tensors, meta)
     return folder / "run"
@@ -254,11 +254,12 @@ def test_what_was_thrown_away_is_told_on_stderr(lines):
 @pytest.mark.parametrize("extra", [[], ["--json"], ["--rank"]])
 def test_when_tries_run_out_what_was_found_is_written_and_one_line_says_why(lines, extra):
     result = run(lines, "-n", 9, "--seed", 4, "--tries", 20, "--matching", "nn", *extra)
-    found = sum("nn" in one.text for one in drawn(lines, 20, 4))
-    assert 0 < found < 9
-    assert (result.returncode, len(texts(result))) == (2, found)
+    kept = sum("nn" in one.text for one in drawn(lines, 20, 4))
+    assert 0 < kept < 9
+    assert (result.returncode, len(texts(result))) == (2, kept)
     assert result.stderr.decode() == (
-        f"charrnn: found {found} of 9 in 20 tries: {20 - found} do not match --matching; loosen them or raise --tries\n"
+        f"charrnn: found {kept} of 9 in 20 tries: {20 - kept} do not match --matching; "
+        "loosen them or raise --tries\n"
     )
 
 
@@ -332,20 +333,20 @@ def test_lines_of_a_stream_can_be_chosen_by_their_length(stream):
         5,
         "--json",
     )
-    found = [json.loads(line)["text"] for line in texts(result)]
+    written = [json.loads(line)["text"] for line in texts(result)]
     fits = [
         one.text
         for one in drawn(stream, 400, 2, until="\n")
         if 3 <= len(one.text) <= 6 and one.text[-1] == "\n"
     ]
-    assert found == fits[:4]
+    assert written == fits[:4]
 
 
 def test_novel_texts_can_be_had_from_the_filter_alone(lines, tmp_path):
     (tmp_path / "corpus").mkdir()
     (tmp_path / MODEL_FILE).write_bytes((lines / MODEL_FILE).read_bytes())
-    [found] = (lines / "corpus").glob("*.novel")
-    (tmp_path / "corpus" / found.name).write_bytes(found.read_bytes())
+    [novelty] = (lines / "corpus").glob("*.novel")
+    (tmp_path / "corpus" / novelty.name).write_bytes(novelty.read_bytes())
     assert texts(run(tmp_path, "-n", 5, "--seed", 4, "--novel")) == texts(
         run(lines, "-n", 5, "--seed", 4, "--novel")
     )
@@ -528,7 +529,8 @@ def test_sample_loads_no_torch_and_nothing_that_counts_or_reads_texts(lines, str
     }
     for words in (["sample", str(lines), "-n", "2", "--json"], ["sample", str(stream), "-l", "9"]):
         code = f"import sys; sys.argv = ['charrnn', *{words!r}]\n"
-        code += f"from charrnn.cli.main import main\ntry:\n    main()\nfinally:\n    assert not {heavy!r} & {{*sys.modules}}\n"
+        code += "from charrnn.cli.main import main\ntry:\n    main()\n"
+        code += f"finally:\n    assert not {heavy!r} & {{*sys.modules}}\n"
         assert (
             subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0
         )
@@ -536,5 +538,6 @@ def test_sample_loads_no_torch_and_nothing_that_counts_or_reads_texts(lines, str
 
 def test_help_loads_no_numpy():
     code = "import sys; sys.argv = ['charrnn', 'sample', '--help']\n"
-    code += "from charrnn.cli.main import main\ntry:\n    main()\nfinally:\n    assert 'numpy' not in sys.modules\n"
+    code += "from charrnn.cli.main import main\ntry:\n    main()\n"
+    code += "finally:\n    assert 'numpy' not in sys.modules\n"
     assert subprocess.run([sys.executable, "-c", code], stdout=subprocess.DEVNULL).returncode == 0

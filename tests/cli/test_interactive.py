@@ -204,7 +204,8 @@ def test_back_undoes_turn_after_turn(stream):
 
 
 def test_back_returns_to_the_newest_mark_or_the_one_that_is_named(stream):
-    typed = "/length 0\nab\n/fork\nba\n/fork two\nnn\n/back\n/text\n/back 1\n/text\nee\n/text\n/back two\n/text\n"
+    typed = "/length 0\nab\n/fork\nba\n/fork two\nnn\n/back\n/text\n"
+    typed += "/back 1\n/text\nee\n/text\n/back two\n/text\n"
     out, said = script(stream, typed)
     assert out == "abba" + "ab" + "abee" + "abba"
     assert "marked: /back 1 returns here\nmarked: /back two returns here\nback after 'abba'" in said
@@ -274,7 +275,8 @@ def test_a_huge_length_is_no_fault(stream):
 def test_help_names_every_command(stream):
     out, said = script(stream, "/help\n")
     assert out == ""
-    for name in "temp top-k top-p min-p repetition-penalty length seed fork back again text reset help quit".split():
+    knobs = "temp top-k top-p min-p repetition-penalty length seed"
+    for name in f"{knobs} fork back again text reset help quit".split():
         assert f"  /{name} " in said
     assert max(map(len, said.splitlines())) <= 110
 
@@ -337,9 +339,8 @@ class Terminal:
         os.write(self.leader, text.encode())
 
     def interrupt_the_prompt(self):
-        time.sleep(
-            0.3
-        )  # Python loses a signal between showing the prompt and waiting for a key, until there is one
+        # Between the prompt and the wait for a key, Python loses a signal until a key comes.
+        time.sleep(0.3)
         self.type("\x03")
 
     def wait_for(self, text, timeout=30):

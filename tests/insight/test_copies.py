@@ -18,8 +18,9 @@ from charrnn.insight.copies import Question, examine
 from charrnn.insight.nearest import MAX_LENGTH, Lines, edit_distances
 from charrnn.insight.structure import functions, paired, shares
 from charrnn.modelfile import read_model
-from charrnn.sampling.engine import Sample
-from charrnn.text.corpus import build, survey
+from charrnn.sampling.codec import Sample
+from charrnn.text.building import build, survey
+from charrnn.texts import OpenedRun
 
 
 @pytest.fixture
@@ -433,11 +434,11 @@ def test_the_other_temperatures_draw_a_bounded_amount(asked, others):
 
 @pytest.fixture(scope="module")
 def report(trained):
-    return examine(read_model(trained), Question(60, temperature=0.9, seed=3))
+    return examine(OpenedRun(read_model(trained)), Question(60, temperature=0.9, seed=3))
 
 
 def test_a_report_is_strict_json_and_the_same_again(report, trained):
-    assert examine(read_model(trained), Question(60, temperature=0.9, seed=3)) == report
+    assert examine(OpenedRun(read_model(trained)), Question(60, temperature=0.9, seed=3)) == report
     json.dumps(report, allow_nan=False)
 
 
@@ -455,28 +456,28 @@ def test_a_report_s_samples_are_those_of_charrnn_sample(report, trained, charrnn
 def test_it_needs_the_run_s_text(trained, tmp_path):
     (tmp_path / "alone.safetensors").write_bytes((trained / "model.safetensors").read_bytes())
     with pytest.raises(CheckpointError, match="lies in no run directory"):
-        examine(read_model(tmp_path / "alone.safetensors"), Question(3))
+        examine(OpenedRun(read_model(tmp_path / "alone.safetensors")), Question(3))
 
 
 @pytest.mark.parametrize(("count", "length"), [(3, 5_000_000), (1, 10**7 + 1)])
 def test_more_text_than_is_bounded_is_refused_before_it_is_drawn(trained, count, length):
     with pytest.raises(SettingsError, match=r"at most 10,000,000 in all; ask for less"):
-        examine(read_model(trained), Question(count, length=length))
+        examine(OpenedRun(read_model(trained)), Question(count, length=length))
 
 
 def test_lines_that_do_not_end_are_bounded_too(trained, monkeypatch):
     monkeypatch.setattr(novelty, "MAX_CHARS", 30)
     with pytest.raises(SettingsError, match="over 30 characters in all"):
-        examine(read_model(trained), Question(100))
+        examine(OpenedRun(read_model(trained)), Question(100))
 
 
 @pytest.mark.parametrize("limit", ["LONG_WORK", "LONG_TEXT"])
 def test_what_takes_long_is_told(trained, monkeypatch, limit):
     notes = []
-    examine(read_model(trained), Question(5), notes.append)
+    examine(OpenedRun(read_model(trained)), Question(5), notes.append)
     assert notes == []
     monkeypatch.setattr(novelty, limit, 0)
-    examine(read_model(trained), Question(5), notes.append)
+    examine(OpenedRun(read_model(trained)), Question(5), notes.append)
     assert notes == [
         "drawing 5 samples of at most 1,000 characters",
         "looking for them in the training text",
@@ -486,7 +487,7 @@ def test_what_takes_long_is_told(trained, monkeypatch, limit):
 
 def test_the_sets_of_the_other_temperatures_have_the_size_that_is_said(trained, monkeypatch):
     monkeypatch.setattr(novelty, "FEW_LINES", 3)
-    found = examine(read_model(trained), Question(5))
+    found = examine(OpenedRun(read_model(trained)), Question(5))
     assert found["other_temperatures"] == {"samples": 3, "length": 1000}
 
 

@@ -3,6 +3,7 @@
 What both engines must do for a caller is in test_engine.py.
 """
 
+import dataclasses
 import itertools
 import os
 import pickle
@@ -28,7 +29,7 @@ from charrnn.errors import SettingsError
 from charrnn.kernel.library import describe, library
 from charrnn.layout import expected_shapes
 from charrnn.modelfile import ModelFile
-from charrnn.sampling import compiled, rows
+from charrnn.sampling import compiled, packed, rows
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import Decoding, distribution, draw, uniforms
 from charrnn.sampling.engine import Sampler
@@ -449,7 +450,7 @@ def test_an_alphabet_so_large_that_one_row_is_left_writes_the_same(monkeypatch):
 def test_samples_that_outgrow_every_array_are_their_draws():
     """Lines of 20,000 beside lines of one: what a row has written and what has ended must both grow."""
     sampler = compiled_sampler(bias_model([-9.0, 0.0, 0.0]))  # a newline about once in 16,000
-    sampler.mode, sampler._newline = "lines", 0
+    sampler._codec = dataclasses.replace(sampler._codec, mode="lines", newline=0)
     numbers = uniforms(2, np.repeat(np.arange(30), 20_000), np.tile(np.arange(20_000), 30)).reshape(
         30, -1
     )
@@ -596,7 +597,7 @@ def test_ctrl_c_is_answered_at_once(how):
 
 def child(**changes):
     """The environment of a process that finds the package and these tests."""
-    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests")))
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "kernel")))
     return {
         **os.environ,
         "PYTHONPATH": paths,
@@ -693,7 +694,7 @@ def test_the_kernel_samples_where_it_is_there():
 
 
 def test_asking_for_a_kernel_that_is_not_there_is_a_message(monkeypatch):
-    monkeypatch.setattr("charrnn.sampling.engine.library", lambda: None)
+    monkeypatch.setattr("charrnn.sampling.choice.library", lambda: None)
     with pytest.raises(SettingsError, match="C compiler"):
         Sampler(random_model(), engine="compiled")
 
@@ -707,13 +708,13 @@ def test_the_version_names_the_engine(charrnn):
 
 
 def exact(self, count, dtype):
-    """Instead of compiled._Memory.take: what is read beyond an array is then seen."""
+    """Instead of packed._Memory.take: what is read beyond an array is then seen."""
     return np.empty(count, dtype)
 
 
 def use_the_kernel(count, seed):
     """Every cell, skip, level and call on `count` models of random sizes: run in a process with the sanitizers."""
-    compiled._Memory.take = exact
+    packed._Memory.take = exact
     generator = np.random.default_rng(seed)
 
     def pick(*choices):
@@ -845,13 +846,26 @@ def test_the_kernel_is_clean_under_the_sanitizers(tmp_path):
 
 # Each is one too many of something: what the sanitizers must see, or their silence says nothing.
 ONE_TOO_MANY = {
-    "weights": (r"for \(int64_t k = 0; k < inputs;", "for (int64_t k = 0; k <= inputs;"),
-    "until": (r"matched \+= j->until\[matched\] == id;", "matched += j->until[matched + 1] == id;"),
+    "weights": (
+        "panels.inc.h",
+        r"for \(int64_t k = 0; k < inputs;",
+        "for (int64_t k = 0; k <= inputs;",
+    ),
+    "until": (
+        "sampling.c",
+        r"matched \+= job->until\[matched\] == id;",
+        "matched += job->until[matched + 1] == id;",
+    ),
     "rows": (
-        r"static void begin_sample\(const model \*m, job \*j, int64_t row\) \{",
+        "sampling.c",
+        r"static void begin_sample\(const Model \*m, Job \*job, int64_t row\) \{",
         r"\g<0>\n    row++;",
     ),
-    "call arrays": (r"w->sums = part\(&at, n \* 8\);", "w->sums = part(&at, n * 8 - 8);"),
+    "call arrays": (
+        "sampling.c",
+        r"work->sums = part\(&at, n \* 8\);",
+        "work->sums = part(&at, n * 8 - 8);",
+    ),
 }
 
 
@@ -859,7 +873,8 @@ ONE_TOO_MANY = {
 @pytest.mark.parametrize("name", ONE_TOO_MANY)
 def test_the_sanitizers_see_one_element_too_many(name, tmp_path):
     code = "import test_kernel as t; t.use_the_kernel(12, 1)"
-    done = sanitized(tmp_path, ADDRESSES, code, changed(*ONE_TOO_MANY[name]))
+    file, pattern, replacement = ONE_TOO_MANY[name]
+    done = sanitized(tmp_path, ADDRESSES, code, changed(pattern, replacement), file)
     assert done.returncode == 99, done.stdout + done.stderr[-2000:]
     assert "AddressSanitizer" in done.stderr
 
@@ -891,7 +906,7 @@ def test_the_threads_of_a_row_do_not_race(tmp_path):
 @pytest.mark.slow
 def test_the_sanitizer_sees_a_race(tmp_path):
     # Without the meeting between the update gate and the candidate, one thread reads what the other writes.
-    unmet = changed(r"meet\(&w->place\);(\s+NAME\(share\)\(candidate)", r"\1")
-    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()", unmet)
+    unmet = changed(r"meet\(&work->place\);( /\* a candidate reads)", r"\1")
+    done = races(tmp_path, "import test_kernel as t; t.split_the_kernel()", unmet, "step.inc.h")
     assert done.returncode == 99
     assert "data race" in done.stderr

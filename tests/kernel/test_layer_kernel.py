@@ -990,25 +990,26 @@ def test_the_layers_are_clean_under_the_sanitizers(tmp_path):
 
 # Each is one too many of something: what the sanitizers must see, or their silence says nothing.
 ONE_TOO_MANY = {
-    "inputs of a tile": (r"k < operands; k\+\+, a \+= a_inner", "k <= operands; k++, a += a_inner"),
+    "inputs of a tile": (
+        "products.inc.h",
+        r"k < operands; k\+\+, from \+= a.inner",
+        "k <= operands; k++, from += a.inner",
+    ),
     "columns of a panel": (
-        r"least\(PANEL, columns - column\), width",
-        "least(PANEL, columns - column + 1), width",
+        "packing.inc.h",
+        r"smaller_of\(PANEL, columns - column\)",
+        "smaller_of(PANEL, columns - column + 1)",
     ),
-    "characters": (
-        r"take\(&at, s->vocabulary \* columns\)",
-        "take(&at, s->vocabulary * columns - 1)",
-    ),
-    "targets": (r"q->targets\[i\];", "q->targets[i + 1];"),
+    "characters": ("training.c", r"take\(&at, table\)", "take(&at, table - 1)"),
+    "targets": ("scores.inc.h", r"q->targets\[i\];", "q->targets[i + 1];"),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ONE_TOO_MANY)
 def test_the_sanitizers_see_one_too_many_in_a_layer(name, tmp_path):
-    done = sanitized(
-        tmp_path, ADDRESSES, LAYERS.format(36), changed(*ONE_TOO_MANY[name]), "training.c"
-    )
+    file, pattern, replacement = ONE_TOO_MANY[name]
+    done = sanitized(tmp_path, ADDRESSES, LAYERS.format(36), changed(pattern, replacement), file)
     assert done.returncode == 99, done.stdout + done.stderr[-2000:]
     assert "AddressSanitizer" in done.stderr
 
@@ -1055,18 +1056,32 @@ def test_the_threads_of_a_layer_do_not_race_where_the_system_gives_fewer_than_as
 
 RACES = {
     "rows of two threads": (
-        r"\*last = n \* \(number \+ 1\) / threads;",
-        r"\g<0> if (*last < n) *last += 1;",
+        "team.h",
+        r"\.stop = n \* \(number \+ 1\) / threads",
+        r"\g<0> + (number + 1 < threads)",
     ),
-    "weights not packed yet": (r"meet\(&w->place\);(\s+if \(s->ids\) \{)", r"\1"),
-    "a product's block not used yet": (r"meet\(&w->place\);(\s+\}\n\})", r"\1"),
-    "gradients of other rows": (r"meet\(&w->place\);(\s+/\* From here on)", r"\1"),
+    "weights not packed yet": (
+        "recurrence.inc.h",
+        r"meet\(&work->place\);(\s+if \(s->ids\) \{)",
+        r"\1",
+    ),
+    "a product's block not used yet": (
+        "products.inc.h",
+        r"meet\(&work->place\);( /\* all have read)",
+        r"\1",
+    ),
+    "gradients of other rows": (
+        "gradients.inc.h",
+        r"meet\(&work->place\);(\s+/\* 3. From here on)",
+        r"\1",
+    ),
 }
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RACES)
 def test_the_sanitizer_sees_a_race_in_a_layer(name, tmp_path):
-    done = races(tmp_path, SPLIT, changed(*RACES[name]), "training.c")
+    file, pattern, replacement = RACES[name]
+    done = races(tmp_path, SPLIT, changed(pattern, replacement), file)
     assert done.returncode == 99, done.stdout + done.stderr[-2000:]
     assert "data race" in done.stderr

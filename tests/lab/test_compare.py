@@ -1,4 +1,4 @@
-"""charrnn compare: the statistics against tables and hand-worked numbers, the trainings against trainings by hand."""
+"""charrnn compare: statistics against tables and hand-worked numbers, trainings against others."""
 
 import json
 import math
@@ -21,7 +21,8 @@ from charrnn.lab.variants import Variant, count, matched_hidden_size, sized, var
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import read_model
 from charrnn.scoring.counting import counted_for_training
-from charrnn.text.corpus import open_corpus, survey
+from charrnn.text.building import survey
+from charrnn.text.corpus import open_corpus
 from charrnn.training import session
 
 # Intervals
@@ -92,7 +93,7 @@ def test_pairs_cancel_what_a_seed_does_to_both():
     ],
 )
 def test_verdicts(apart, words):
-    """By hand: s = 0.11547 and 0.05774, and 4.3027 / sqrt(3) = 2.4841 times that is 0.2868 and 0.1434."""
+    """By hand: s = 0.11547 and 0.05774; 4.3027 / sqrt(3) = 2.4841 times that: 0.2868, 0.1434."""
     others = (2.1, 3.0, 4.1)
     assert (
         verdict("gru", "lstm", [a + b for a, b in zip(apart, others, strict=True)], others) == words
@@ -110,7 +111,7 @@ def test_one_seed_gives_no_interval_and_says_so():
 
 
 def asked(vary=(), equal=None, seeds=3, corpus=None, **chosen):
-    return ask(corpus, (("--", chosen),), vary, equal, seeds)
+    return ask(corpus, (("--set", chosen),), vary, equal, seeds)
 
 
 @pytest.mark.parametrize(
@@ -127,13 +128,13 @@ def asked(vary=(), equal=None, seeds=3, corpus=None, **chosen):
         ({"vary": ["lr=1,2", "lr=3,4"]}, "--vary lr is given twice"),
         ({"vary": ["unit=char,byte"]}, "figures of different texts do not compare"),
         ({"vary": ["seed=1,2"]}, "as many as --seeds says"),
-        ({"vary": ["lr=1,2"], "lr": "0.1"}, "--lr and --vary lr both set it"),
+        ({"vary": ["lr=1,2"], "lr": "0.1"}, "--set training.lr and --vary lr both set it"),
         ({"vary": ["hidden-size=8,9"], "equal": "params"}, "chooses the hidden size"),
         ({"vary": ["steps=8,9"], "equal": "time"}, "says how long to train"),
         ({"vary": ["steps=8,9"], "budget": "3s"}, "leave the other lengths out"),
         ({"equal": "parms"}, "did you mean params?"),
         ({"equal": "time,steps"}, "give one"),
-        ({"equal": "time", "epochs": "3"}, "--epochs gives each as many steps"),
+        ({"equal": "time", "epochs": "3"}, "--set training.epochs gives each as many steps"),
         ({"seeds": 0}, "must be between 1 and 1,000"),
         ({"corpus": "-"}, "standard input"),
         ({"init_from": "x"}, "begins from scratch"),
@@ -537,10 +538,10 @@ def test_the_command(charrnn, few):
         "cell=gru,rnn",
         "--seeds",
         2,
-        "--steps",
-        3,
-        "--hidden-size",
-        12,
+        "--set",
+        "training.steps=3",
+        "--set",
+        "model.hidden_size=12",
         "--run",
         "here",
     )

@@ -11,7 +11,8 @@ from charrnn.modelfile import read_model
 from charrnn.report.contents import gather
 from charrnn.report.page import page as page_of
 from charrnn.report.viewer import viewer
-from charrnn.scoring.evaluation import text_of_split
+from charrnn.scoring.text import text_of_split
+from charrnn.texts import OpenedRun
 from charrnn.training.session import Request, train
 
 CHROMIUM = next(
@@ -70,14 +71,14 @@ def hostile(tmp_path_factory):
             + b'"}\n{"step":1'
         )
     model = read_model(run)
-    contents = gather(run, model, lambda found: HOSTILE, lambda text: None)
+    contents = gather(OpenedRun(model), lambda found: HOSTILE, lambda text: None)
     # So small a network has found nothing: two cells stand for those that a real one finds.
     common = {"score": "+0.90", "luck": "0.10", "accuracy": "90 %"}
     found = [
         {"title": HOSTILE, "array": "layer1.forget", "unit": 3, "place": HOSTILE, **common},
         {"title": "in quotes", "array": "layer0.cell", "unit": 4, "place": "layer 0", **common},
     ]
-    contents["cells"] |= viewer(model, text_of_split(model, None), found)
+    contents["cells"] |= viewer(model, text_of_split(OpenedRun(model), None), found)
     place = run / "report.html"
     place.write_bytes(page_of(contents))
     return place
@@ -390,7 +391,9 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
         )  # as of a training that diverges
     place = tmp_path / "x.html"
     place.write_bytes(
-        page_of(gather(run, read_model(run), lambda found: "verdict: none", lambda text: None))
+        page_of(
+            gather(OpenedRun(read_model(run)), lambda found: "verdict: none", lambda text: None)
+        )
     )
     page = browser.new_page()
     heard = []

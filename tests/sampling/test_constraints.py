@@ -17,22 +17,22 @@ from charrnn.config import Settings, TextSettings
 from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import MODEL_FILE, ModelFile
+from charrnn.sampling.codec import Sample
 from charrnn.sampling.constraints import (
     Constraints,
     Tally,
-    TrainingText,
     accepted,
     bits_per_char,
     ranked,
-    training_text,
     tries_allowed,
 )
 from charrnn.sampling.decode import Decoding
-from charrnn.sampling.engine import Sample, Sampler
+from charrnn.sampling.engine import Sampler
 from charrnn.storage import read_tensors, write_tensors
-from charrnn.text.corpus import build, survey
+from charrnn.text.building import build, survey
 from charrnn.text.novelty import write_filter
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.texts import Novelty, OpenedRun
 
 reusing_files = settings(
     max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -142,13 +142,13 @@ def test_what_was_refused_is_no_repeat():
     )
 
 
-class Flags(TrainingText):
+class Flags(Novelty):
     """A training text that answers what it was told to."""
 
     def __init__(self, answers):
         self.answers = iter(answers)
 
-    def is_novel(self, sample):
+    def is_novel(self, data):
         return next(self.answers)
 
 
@@ -383,8 +383,8 @@ class Run:
         self.filter = self.corpus.path.with_suffix(".novel")
 
     def verdict(self, text):
-        known = training_text(self.model)
-        return known and known.is_novel(sample(text))
+        known = OpenedRun(self.model).novelty
+        return known and known.is_novel(sample(text).data)
 
 
 @pytest.fixture
@@ -401,13 +401,13 @@ def make_run(tmp_path):
 
 def states(run):
     """The run as it is, without its filter, with its filter alone."""
-    yield training_text(run.model)
+    yield OpenedRun(run.model).novelty
     kept = run.filter.read_bytes()
     run.filter.unlink()
-    yield training_text(run.model)
+    yield OpenedRun(run.model).novelty
     run.filter.write_bytes(kept)
     run.corpus.path.unlink()
-    yield training_text(run.model)
+    yield OpenedRun(run.model).novelty
 
 
 @reusing_files
@@ -421,7 +421,7 @@ def test_no_piece_of_a_stream_is_ever_novel(text, unit, make_run):
     train = data[: len(run.corpus.split("train"))]
     for known in states(run):
         for start, stop in itertools.combinations(range(len(train) + 1), 2):
-            assert known.is_novel(sample(train[start:stop])) is not True
+            assert known.is_novel(sample(train[start:stop]).data) is not True
 
 
 @reusing_files
@@ -434,9 +434,9 @@ def test_no_line_is_ever_novel_and_every_other_is_if_it_can_be_told(lines, make_
     run = make_run("\n".join(lines) + "\n")
     others = {line[:-1] for line in lines} | {line + "b" for line in lines} | {"z"}
     for known in states(run):
-        assert not any(known.is_novel(sample(line)) for line in lines)
+        assert not any(known.is_novel(sample(line).data) for line in lines)
         for other in others - set(lines) - {""}:
-            told = known.is_novel(sample(other))
+            told = known.is_novel(sample(other).data)
             assert told is True or (told is None and not run.corpus.path.exists())
 
 
@@ -481,7 +481,7 @@ def test_a_damaged_filter_is_as_none(mode, make_run):
     run.filter.write_bytes(data)
     assert (run.verdict("bertannana"), run.verdict("anna")) == (True, False)
     run.corpus.path.unlink()
-    assert training_text(run.model) is None
+    assert OpenedRun(run.model).novelty is None
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
@@ -492,7 +492,7 @@ def test_a_damaged_text_makes_nothing_novel(mode, make_run):
     run.corpus.path.write_bytes(data)
     assert (run.verdict("anna"), run.verdict("bertannana")) == (None, True)
     run.filter.unlink()
-    assert training_text(run.model) is None
+    assert OpenedRun(run.model).novelty is None
 
 
 def test_the_filter_of_another_run_is_not_used(make_run):
@@ -500,7 +500,7 @@ def test_the_filter_of_another_run_is_not_used(make_run):
     run.filter.write_bytes(other.filter.read_bytes())
     assert run.verdict("anna") is False
     run.corpus.path.unlink()
-    assert training_text(run.model) is None
+    assert OpenedRun(run.model).novelty is None
 
 
 def test_a_filter_whose_fingerprint_only_begins_alike_is_not_used(make_run):
@@ -513,8 +513,8 @@ def test_a_filter_whose_fingerprint_only_begins_alike_is_not_used(make_run):
 def test_a_text_of_another_alphabet_or_mode_is_not_the_models(make_run):
     run = make_run("anna\nberta\n")
     run.filter.unlink()
-    assert training_text(replace(run.model, mode="stream")) is None
-    assert training_text(replace(run.model, vocabulary=Vocabulary("char", SYMBOLS))) is None
+    assert OpenedRun(replace(run.model, mode="stream")).novelty is None
+    assert OpenedRun(replace(run.model, vocabulary=Vocabulary("char", SYMBOLS))).novelty is None
 
 
 def test_a_text_learnt_before_allow_corpus_change_is_known_too(make_run):
@@ -524,20 +524,20 @@ def test_a_text_learnt_before_allow_corpus_change_is_known_too(make_run):
     build(second, run.options, 1, run.folder / "corpus", run.corpus.vocabulary)
     model = replace(run.model, meta={"fingerprint": second.fingerprint})
     told = {
-        name: training_text(model).is_novel(sample(name))
+        name: OpenedRun(model).novelty.is_novel(sample(name).data)
         for name in ("berta", "beat", "anna", "beta")
     }
     assert told == {"berta": False, "beat": False, "anna": False, "beta": True}
     run.filter.unlink()
-    assert training_text(model).is_novel(sample("berta")) is False
+    assert OpenedRun(model).novelty.is_novel(sample("berta").data) is False
     run.corpus.path.with_suffix(".json").write_text("{")
-    assert training_text(model) is None
+    assert OpenedRun(model).novelty is None
 
 
 def test_a_model_away_from_its_run_has_no_training_text(make_run):
     run = make_run("anna\nberta\n")
-    assert training_text(replace(run.model, path=Path("elsewhere") / MODEL_FILE)) is None
-    assert training_text(replace(run.model, meta={})) is None
+    assert OpenedRun(replace(run.model, path=Path("elsewhere") / MODEL_FILE)).novelty is None
+    assert OpenedRun(replace(run.model, meta={})).novelty is None
 
 
 def test_a_split_that_hides_a_piece_of_the_text_is_damage(make_run):
@@ -548,4 +548,4 @@ def test_a_split_that_hides_a_piece_of_the_text_is_damage(make_run):
     about = json.loads(description.read_text())
     about["bounds"]["train"][1] -= 3
     description.write_text(json.dumps(about))
-    assert training_text(run.model) is None
+    assert OpenedRun(run.model).novelty is None

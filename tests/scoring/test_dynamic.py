@@ -13,9 +13,11 @@ from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import read_model
 from charrnn.scoring.dynamic import SEGMENT, DynamicScorer, Rule
-from charrnn.scoring.evaluation import How, evaluated, text_of_split
+from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.network import NetworkScorer
 from charrnn.scoring.score import tallied
+from charrnn.scoring.text import text_of_split
+from charrnn.texts import OpenedRun
 
 CPU = torch.device("cpu")
 SETTINGS = ModelSettings(cell="gru", hidden_size=5, num_layers=2, embedding_size=3, dropout=0.0)
@@ -125,17 +127,17 @@ def test_both_figures_stand_side_by_side_and_the_stored_model_is_untouched(strea
         if path.is_file()
     }
     model_file = read_model(stream)
-    text = text_of_split(model_file, "test")
-    static = evaluated(model_file, text, How(), False, print)
-    both = evaluated(model_file, text, How(dynamic=True), False, print)
-    assert both["nats_per_char"] == static["nats_per_char"] and static["dynamic"] is None
-    dynamic = both["dynamic"]
-    assert dynamic["chars"] == both["chars"] == len(text.ids) - 1
-    assert dynamic["gain_nats_per_char"] == pytest.approx(
-        both["nats_per_char"] - dynamic["nats_per_char"]
+    text = text_of_split(OpenedRun(model_file), "test")
+    static = evaluated(OpenedRun(model_file), text, How(), False, print)
+    both = evaluated(OpenedRun(model_file), text, How(dynamic=True), False, print)
+    assert both.figures.nats_per_char == static.figures.nats_per_char and static.dynamic is None
+    dynamic = both.dynamic
+    assert dynamic.figures.chars == both.figures.chars == len(text.ids) - 1
+    assert dynamic.gain_nats_per_char == pytest.approx(
+        both.figures.nats_per_char - dynamic.figures.nats_per_char
     )
-    assert dynamic["gain_nats_per_char"] > 0.01 and math.isfinite(dynamic["perplexity"])
-    assert dynamic["lr"] == Rule().lr and dynamic["segment"] == SEGMENT
+    assert dynamic.gain_nats_per_char > 0.01 and math.isfinite(dynamic.figures.perplexity)
+    assert dynamic.lr == Rule().lr and dynamic.segment == SEGMENT
     assert files == {
         path: hashlib.sha256(path.read_bytes()).digest()
         for path in stream.rglob("*")
@@ -145,21 +147,23 @@ def test_both_figures_stand_side_by_side_and_the_stored_model_is_untouched(strea
 
 def test_a_cache_s_figure_stands_beside_too(stream):
     model_file = read_model(stream)
-    text = text_of_split(model_file, "test")
-    both = evaluated(model_file, text, How(cache=60, dynamic=True), True, print)
-    cache = both["cache"]
-    assert cache["chars"] == both["chars"] and cache["length"] == 60
-    assert cache["gain_nats_per_char"] == pytest.approx(
-        both["nats_per_char"] - cache["nats_per_char"]
+    text = text_of_split(OpenedRun(model_file), "test")
+    both = evaluated(OpenedRun(model_file), text, How(cache=60, dynamic=True), True, print)
+    cache = both.cache
+    assert cache.figures.chars == both.figures.chars and cache.length == 60
+    assert cache.gain_nats_per_char == pytest.approx(
+        both.figures.nats_per_char - cache.figures.nats_per_char
     )
-    assert cache["gain_nats_per_char"] > 0.1  # the rhyme says it all again
-    for way in (both, cache, both["dynamic"]):
-        gained = both["baselines"]["ngram"] - way["bits_per_char"]
-        assert way["gain_over_ngram"]["bits_per_char"] == pytest.approx(gained)
+    assert cache.gain_nats_per_char > 0.1  # the rhyme says it all again
+    for way in (both, cache, both.dynamic):
+        gained = both.baselines["ngram"] - way.figures.bits_per_char
+        assert way.gain_over_ngram.bits_per_char == pytest.approx(gained)
 
 
 @pytest.mark.parametrize("how", [How("windowed", cache=5), How("windowed", dynamic=True)])
 def test_windows_are_no_stream_to_remember(stream, how):
     model_file = read_model(stream)
     with pytest.raises(SettingsError, match="leave out --protocol windowed"):
-        evaluated(model_file, text_of_split(model_file, "test"), how, False, print)
+        evaluated(
+            OpenedRun(model_file), text_of_split(OpenedRun(model_file), "test"), how, False, print
+        )

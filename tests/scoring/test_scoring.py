@@ -12,8 +12,9 @@ import pytest
 
 from charrnn.config import Settings, TextSettings, resolve
 from charrnn.errors import CorpusError, SettingsError
-from charrnn.modelfile import read_model
+from charrnn.modelfile import ModelFile, read_model
 from charrnn.scoring import bootstrap, compressors
+from charrnn.scoring.card import Source
 from charrnn.scoring.compressors import added_bytes, reach_note
 from charrnn.scoring.counting import CountingScorer, score_of
 from charrnn.scoring.detail import characters, likeliest_first, outliers, ranked
@@ -22,17 +23,16 @@ from charrnn.scoring.evaluation import (
     evaluated,
     lines_of,
     protocol_of,
-    text_given,
-    text_of_split,
-    whole_lines,
 )
 from charrnn.scoring.figures import figures, gain, measured, split_rule, text_sha256
-from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
+from charrnn.scoring.overlap import SharedRun, inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Predictions, Score, Tally, tallied
+from charrnn.scoring.text import text_given, text_of_split, whole_lines
 from charrnn.text import ngram
 from charrnn.text.counting import count
 from charrnn.text.novelty import lines_held, make_filter, write_filter
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.texts import OpenedRun
 
 LETTERS = Vocabulary("char", (10, *range(97, 123)))
 
@@ -115,7 +115,7 @@ def test_bits_per_byte_are_of_the_predicted_characters_bytes():
     size, digest = measured(ids, vocabulary, "stream")
     assert (size, digest) == (4, hashlib.sha256("\U0001f600a\xe9a".encode()).hexdigest())
     tally = tallied(Fixed(), ids, "stateful", None)
-    assert figures(tally, size, "stream")["bits_per_byte"] == pytest.approx(0.1 / math.log(2) / 4)
+    assert figures(tally, size, "stream").bits_per_byte == pytest.approx(0.1 / math.log(2) / 4)
     assert measured(ids, vocabulary, "lines")[0] == 8
 
 
@@ -129,13 +129,12 @@ def test_a_text_is_measured_in_pieces_as_in_one(monkeypatch):
 def test_figures_name_their_interval():
     tally = tallied(Fixed(), np.tile(np.arange(10), 1200), "stateful", None)
     found = figures(tally, 11_999, "stream")
-    assert found["chars"] == 11_999 and found["interval"]["units"] == 12
-    assert found["interval"]["unit"] == "1,000 characters" and found["interval"]["level"] == 0.95
-    low, high = found["interval"]["nats_per_char"]
-    assert low <= found["nats_per_char"] <= high
-    assert found["interval"]["bits_per_char"] == pytest.approx(
-        [low / math.log(2), high / math.log(2)]
-    )
+    assert found.chars == 11_999 and found.interval.units == 12
+    assert found.interval.resampled == "12 blocks of 1,000 characters"
+    assert found.interval.unit == "1,000 characters" and found.interval.level == 0.95
+    low, high = found.interval.nats_per_char
+    assert low <= found.nats_per_char <= high
+    assert found.interval.bits_per_char == pytest.approx((low / math.log(2), high / math.log(2)))
 
 
 def rule(mode="stream", split="test", **text):
@@ -269,8 +268,8 @@ def test_lines_and_runs_of_every_text_that_was_learnt_count():
     text = ids_of("carla\nxbertay\nanna\n")
     known = known_lines([first, second], text, LETTERS, "lines")
     assert known.known.tolist() == [True, False, True]
-    run = overlap([first, second], text, LETTERS, "lines", known)["longest_run"]
-    assert (run["text"], run["train_text"], run["train_at"]) == ("carla", 1, 0)
+    run = overlap([first, second], text, LETTERS, "lines", known).longest_run
+    assert (run.text, run.train_text, run.train_at) == ("carla", 1, 0)
 
 
 def test_a_carriage_return_makes_no_other_line():
@@ -288,22 +287,22 @@ def test_filters_tell_which_lines_an_earlier_text_may_hold(tmp_path):
     half = ids_of("".join(f"{name}\n" for name in [*old[:50], *new[:50]]))
     held, asked = lines_held([made], half, LETTERS, "lines")
     assert asked == 100 and 50 <= held <= 55
-    write_filter(
-        tmp_path / ("0" * 16 + ".novel"),
-        ids_of("".join(f"{n}\n" for n in old)),
-        LETTERS,
-        "lines",
-        "0" * 64,
-    )
-    assert (
-        "50 of 50 lines"
-        in inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines")[0]
-    )
-    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in new)), LETTERS, "lines") == []
-    (tmp_path / ("0" * 16 + ".json")).write_text(
-        "{}"
-    )  # the text itself is there: it is compared exactly instead
-    assert inherited(tmp_path, ids_of("".join(f"{n}\n" for n in old[:50])), LETTERS, "lines") == []
+
+
+def test_a_score_of_what_an_earlier_model_learnt_is_called_flattered(tmp_path):
+    names = [f"{a}{b}{c}" for a in "abcdefgh" for b in "ijklmno" for c in "pqrst"]
+    old = ids_of("".join(f"{name}\n" for name in names[:140]))
+    new = ids_of("".join(f"{name}\n" for name in names[140:]))
+    model = ModelFile(tmp_path / "model.safetensors", Settings(), LETTERS, "lines", 0, {}, {})
+    (tmp_path / "corpus").mkdir()
+    file = tmp_path / "corpus" / ("0" * 16 + ".novel")
+    write_filter(file, old, LETTERS, "lines", "0" * 64)
+    filters = OpenedRun(model).inherited_filters
+    assert "50 of 50 lines" in inherited(filters, old[:200], LETTERS, "lines")[0]
+    assert inherited(filters, new, LETTERS, "lines") == []
+    # Where the text itself is there, it is compared exactly instead.
+    file.with_suffix(".json").write_text("{}")
+    assert OpenedRun(model).inherited_filters == []
 
 
 def test_known_lines_equal_a_naive_search():
@@ -323,27 +322,27 @@ def test_wide_ids_are_compared_as_such():
     vocabulary = Vocabulary("char", (10, *range(97, 600)))
     train, text = np.array([300, 44, 0], np.uint16), np.array([44, 0, 300, 44, 0], np.int32)
     assert known_lines([train], text, vocabulary, "lines").known.tolist() == [False, True]
-    assert compared(train, text, "lines", vocabulary)["duplicate_lines"] == 1
+    assert compared(train, text, "lines", vocabulary).duplicate_lines == 1
 
 
 def test_short_lines_of_a_stream_are_no_overlap():
     train = ids_of("end\nthislineislongenoughnow\nabc\n")
     text = ids_of("end\nthislineislongenoughnow\nthislineisanotheronehere\nabc\n")
     found = compared(train, text)
-    assert (found["lines"], found["duplicate_lines"], found["duplicate_share"]) == (2, 1, 0.5)
+    assert (found.lines, found.duplicate_lines, found.duplicate_share) == (2, 1, 0.5)
     assert "1 of 2 lines of 20 or more characters (50.0%)" in warnings(found, "stream")[0]
 
 
 def test_the_longest_shared_run_has_its_text_and_both_places():
     train, text = ids_of("aaaabcdefgaaaa"), ids_of("zzbcdefgz")
-    run = compared(train, text)["longest_run"]
-    assert run == {"chars": 6, "text": "bcdefg", "at": 2, "train_at": 4, "train_text": 0}
+    run = compared(train, text).longest_run
+    assert run == SharedRun(chars=6, text="bcdefg", at=2, train_at=4, train_text=0)
 
 
 def test_a_shared_run_of_lines_does_not_cross_them():
     train, text = ids_of("anna\nbert\n"), ids_of("be\nxanna\nberta\n")
-    run = compared(train, text, "lines")["longest_run"]
-    assert (run["chars"], run["text"], run["at"], run["train_at"]) == (4, "anna", 4, 0)
+    run = compared(train, text, "lines").longest_run
+    assert (run.chars, run.text, run.at, run.train_at) == (4, "anna", 4, 0)
 
 
 def test_a_long_run_is_warned_of_and_a_short_one_is_not():
@@ -358,9 +357,7 @@ def test_nothing_in_common_is_no_warning():
     found = compared(
         ids_of("abc\n"), ids_of("xyz"), "stream", Vocabulary("char", tuple(range(97, 123)))
     )
-    assert (
-        found["longest_run"] is None and found["lines"] is None and warnings(found, "stream") == []
-    )
+    assert found.longest_run is None and found.lines is None and warnings(found, "stream") == []
 
 
 # Each line, each character
@@ -371,19 +368,19 @@ def test_lines_are_ranked_by_nats_per_character():
     tally = tallied(Fixed(), ids, "lines", 0)
     tally.nats[2] = tally.chars[2] = 0  # as a network leaves blank lines out
     rows = list(ranked(ids, tally, 0, LETTERS, likeliest_first(tally)))
-    assert [row["text"] for row in rows] == ["ab", "ab", "mmmmmmm", "zz"]
-    assert rows[0]["nats"] == pytest.approx(0.3) and rows[0]["chars"] == 3
-    assert rows[0]["bits_per_char"] == pytest.approx(0.1 / math.log(2))
+    assert [row.text for row in rows] == ["ab", "ab", "mmmmmmm", "zz"]
+    assert rows[0].nats == pytest.approx(0.3) and rows[0].chars == 3
+    assert rows[0].bits_per_char == pytest.approx(0.1 / math.log(2))
 
 
 def test_many_lines_show_five_of_each_end_and_few_show_all():
     ids = ids_of("".join(f"{chr(97 + k)}\n" for k in range(11)))
     tally = tallied(Fixed(), ids, "lines", 0)
-    found = outliers(ids, tally, 0, LETTERS)
-    assert [row["text"] for row in found["likeliest"]] == list("abcde")
-    assert [row["text"] for row in found["least_likely"]] == list("ghijk")
-    few = outliers(ids[:20], Tally(ids[:20], 0), 0, LETTERS)
-    assert few["least_likely"] == []
+    likeliest, least_likely = outliers(ids, tally, 0, LETTERS)
+    assert [row.text for row in likeliest] == list("abcde")
+    assert [row.text for row in least_likely] == list("ghijk")
+    _, least_likely = outliers(ids[:20], Tally(ids[:20], 0), 0, LETTERS)
+    assert least_likely == []
 
 
 def test_each_character_tells_its_price_and_its_rank():
@@ -399,7 +396,7 @@ def test_each_character_tells_its_price_and_its_rank():
             )
 
     (one,) = characters(Ranked(), ids_of("ab"), "stateful", LETTERS, 256)
-    assert one == {
+    assert one._asdict() == {
         "place": 1,
         "char": "b",
         "code": 98,
@@ -414,7 +411,7 @@ def test_each_character_tells_its_price_and_its_rank():
 
 def test_a_model_without_ranks_shows_none():
     rows = list(characters(Fixed(), ids_of("abcd"), "stateful", LETTERS, 256))
-    assert [row["char"] for row in rows] == list("bcd") and {row["rank"] for row in rows} == {None}
+    assert [row.char for row in rows] == list("bcd") and {row.rank for row in rows} == {None}
 
 
 def test_blank_lines_are_left_out_and_the_last_line_is_closed():
@@ -432,54 +429,64 @@ def model_file(trained, one_thread):
 
 
 def test_a_typed_text_stands_beside_uniform(model_file):
-    text = text_given(model_file, None, "Anna", resolve([])[0].text, "error")
-    found = evaluated(model_file, text, How(), True, print)
-    assert found["baselines"] == {"uniform": math.log2(len(model_file.vocabulary))}
-    assert (
-        found["data"]["name"] == "--text" and found["overlap"] is None and found["interval"] is None
-    )
+    text = text_given(OpenedRun(model_file), None, "Anna", resolve([])[0].text, "error")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
+    assert found.baselines == {"uniform": math.log2(len(model_file.vocabulary))}
+    assert found.data.name == "--text" and found.overlap is None and found.figures.interval is None
 
 
 def test_the_card_of_a_split_names_its_text(model_file, trained):
-    text = text_of_split(model_file, "val")
-    found = evaluated(model_file, text, How(), True, print)
+    text = text_of_split(OpenedRun(model_file), "val")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
     (about,) = (json.loads(path.read_text()) for path in (trained / "corpus").glob("*.json"))
-    assert found["data"] == {
-        "name": "few",
-        "sha256": hashlib.sha256(model_file.vocabulary.to_bytes(text.ids)).hexdigest(),
-        "text_sha256": about["text_sha256"],
-        "fingerprint": about["fingerprint"],
-    }
-    assert found["split_rule"].startswith("distinct lines shuffled with seed 1337")
-    assert found["bits_per_byte"] == pytest.approx(found["bits_per_char"])  # ASCII
-    assert set(found["baselines"]) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
-    assert (
-        found["unseen"]["nats_per_char"] == found["nats_per_char"]
-        and found["overlap"]["duplicate_lines"] == 0
+    assert found.data == Source(
+        name="few",
+        sha256=hashlib.sha256(model_file.vocabulary.to_bytes(text.ids)).hexdigest(),
+        text_sha256=about["text_sha256"],
+        fingerprint=about["fingerprint"],
     )
+    assert found.split_rule.startswith("distinct lines shuffled with seed 1337")
+    assert found.figures.bits_per_byte == pytest.approx(found.figures.bits_per_char)  # ASCII
+    assert set(found.baselines) == {"uniform", "unigram", "ngram", "zlib", "bz2", "xz"}
+    assert (
+        found.unseen.nats_per_char == found.figures.nats_per_char
+        and found.overlap.duplicate_lines == 0
+    )
+
+
+def test_the_card_in_json_has_its_figures_beside_its_other_values(model_file):
+    run = OpenedRun(model_file)
+    card = evaluated(run, text_of_split(run, "val"), How(), False, print)
+    before = ["split", "split_rule", "file", "protocol", "window"]
+    figures = ["nats_per_char", "bits_per_char", "perplexity", "chars", "bits_per_byte", "interval"]
+    after = ["model", "unknown", "data", "cache", "dynamic", "baselines", "ngram"]
+    last = ["gain_over_ngram", "overlap", "unseen", "notes", "warnings"]
+    values = card.to_json()
+    assert list(values) == [*before, *figures, *after, *last]
+    assert values["chars"] == card.figures.chars
 
 
 def test_a_file_of_training_lines_is_scored_over_its_new_lines_too(model_file, tmp_path):
-    corpus = text_of_split(model_file, "train").corpus
+    corpus = text_of_split(OpenedRun(model_file), "train").corpus
     known = model_file.vocabulary.decode(corpus.split("train")).split("\n")[:9]
     (tmp_path / "more.txt").write_text("\n".join(["Annaa", *known, "Otta"]) + "\n")
     settings, _ = resolve([])
-    text = text_given(model_file, tmp_path / "more.txt", None, settings.text, "error")
-    found = evaluated(model_file, text, How(), True, print)
-    assert (
-        found["overlap"]["duplicate_lines"] == 9 and "9 of 11 lines (81.8%)" in found["warnings"][0]
-    )
+    text = text_given(OpenedRun(model_file), tmp_path / "more.txt", None, settings.text, "error")
+    found = evaluated(OpenedRun(model_file), text, How(), True, print)
+    assert found.overlap.duplicate_lines == 9 and "9 of 11 lines (81.8%)" in found.warnings[0]
     (tmp_path / "new.txt").write_text("Annaa\nOtta\n")
-    alone = text_given(model_file, tmp_path / "new.txt", None, settings.text, "error")
-    expected = evaluated(model_file, alone, How(), True, print)
-    assert found["unseen"]["ngram"] == pytest.approx(expected["baselines"]["ngram"])
-    assert found["unseen"]["lines"] == 2 and found["unseen"]["chars"] == expected["chars"] == 11
-    assert found["unseen"]["nats_per_char"] == pytest.approx(expected["nats_per_char"], rel=1e-6)
+    alone = text_given(OpenedRun(model_file), tmp_path / "new.txt", None, settings.text, "error")
+    expected = evaluated(OpenedRun(model_file), alone, How(), True, print)
+    assert found.unseen.ngram == pytest.approx(expected.baselines["ngram"])
+    assert found.unseen.lines == 2 and found.unseen.chars == expected.figures.chars == 11
+    assert found.unseen.nats_per_char == pytest.approx(expected.figures.nats_per_char, rel=1e-6)
 
 
 def test_the_score_of_the_training_text_is_warned_of(model_file):
-    found = evaluated(model_file, text_of_split(model_file, "train"), How(), False, print)
-    assert found["overlap"] is None and "the text it learnt from" in found["warnings"][0]
+    found = evaluated(
+        OpenedRun(model_file), text_of_split(OpenedRun(model_file), "train"), How(), False, print
+    )
+    assert found.overlap is None and "the text it learnt from" in found.warnings[0]
 
 
 def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
@@ -487,23 +494,25 @@ def test_a_large_training_text_leaves_baselines_and_overlap_out_and_says_so(
 ):
     monkeypatch.setattr("charrnn.scoring.evaluation.MAX_BASELINE_CHARS", 100)
     said = []
-    found = evaluated(model_file, text_of_split(model_file, "val"), How(), True, said.append)
+    found = evaluated(
+        OpenedRun(model_file), text_of_split(OpenedRun(model_file), "val"), How(), True, said.append
+    )
     assert (
-        set(found["baselines"]) == {"uniform"}
-        and found["overlap"] is None
+        set(found.baselines) == {"uniform"}
+        and found.overlap is None
         and "over 100 characters" in said[0]
     )
 
 
 def test_ranked_lines_of_a_split_are_the_score_of_each_line_alone(model_file):
     settings, _ = resolve([])
-    text = text_given(model_file, None, "Anna\n\nOtto", settings.text, "error")
+    text = text_given(OpenedRun(model_file), None, "Anna\n\nOtto", settings.text, "error")
     rows = list(lines_of(model_file, text, How()))
-    assert {row["text"] for row in rows} == {"Anna", "Otto"}
+    assert {row.text for row in rows} == {"Anna", "Otto"}
     for row in rows:
-        alone = text_given(model_file, None, row["text"], settings.text, "error")
-        found = evaluated(model_file, alone, How(), False, print)
-        assert row["bits_per_char"] == pytest.approx(found["bits_per_char"], rel=1e-5)
+        alone = text_given(OpenedRun(model_file), None, row.text, settings.text, "error")
+        found = evaluated(OpenedRun(model_file), alone, How(), False, print)
+        assert row.bits_per_char == pytest.approx(found.figures.bits_per_char, rel=1e-5)
 
 
 def test_what_does_not_fit_lines_is_refused(model_file):
@@ -514,11 +523,11 @@ def test_what_does_not_fit_lines_is_refused(model_file):
         with pytest.raises(SettingsError, match=words):
             protocol_of(model_file, how)
     with pytest.raises(CorpusError, match="nothing to score"):
-        text_given(model_file, None, "\n\n", resolve([])[0].text, "error")
+        text_given(OpenedRun(model_file), None, "\n\n", resolve([])[0].text, "error")
 
 
 def test_a_lost_record_of_sources_leaves_their_hashes_out(model_file, trained, tmp_path):
-    corpus = text_of_split(model_file, "val").corpus
+    corpus = text_of_split(OpenedRun(model_file), "val").corpus
     assert set(text_sha256(corpus)) == {"train"}
     corpus.path.with_suffix(".json").replace(tmp_path / "kept")
     try:
@@ -540,7 +549,7 @@ def test_the_gain_over_counting_is_paired():
     tally.nats += hard
     other.nats += hard + random.normal(50, 3, 200)
     found = gain(tally, other)
-    assert found["nats_per_char"] == pytest.approx(0.05, rel=0.02)
-    low, high = found["interval"]["nats_per_char"]
-    assert low < found["nats_per_char"] < high and high - low < 0.002
-    assert found["bits_per_char"] == pytest.approx(found["nats_per_char"] / math.log(2))
+    assert found.nats_per_char == pytest.approx(0.05, rel=0.02)
+    low, high = found.interval.nats_per_char
+    assert low < found.nats_per_char < high and high - low < 0.002
+    assert found.bits_per_char == pytest.approx(found.nats_per_char / math.log(2))

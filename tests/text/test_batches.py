@@ -34,7 +34,8 @@ def lines(texts):
 
 def test_row_b_of_the_next_batch_continues_row_b(tmp_path):
     batches = StreamBatches(stream(tmp_path, 13), 2, 3)
-    first, second = batches.batch(0), batches.batch(1)
+    first = batches.batch(0)
+    second = batches.batch(1)
     assert first.inputs.tolist() == [[0, 1, 2], [6, 7, 8]]
     assert second.inputs.tolist() == [[3, 4, 5], [9, 10, 11]]
 
@@ -121,7 +122,8 @@ def test_every_line_comes_once_an_epoch():
 
 def test_epochs_differ_and_a_step_does_not_depend_on_those_before():
     ids = lines([chr(97 + i % 26) * (1 + i % 5) for i in range(40)])
-    one, other = LineBatches(ids, 0, 4, seed=1), LineBatches(ids, 0, 4, seed=1)
+    one = LineBatches(ids, 0, 4, seed=1)
+    other = LineBatches(ids, 0, 4, seed=1)
     assert not torch.equal(one.batch(0).targets, one.batch(10).targets)
     torch.testing.assert_close(
         other.batch(13).targets, [one.batch(step) for step in range(14)][13].targets

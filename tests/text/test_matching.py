@@ -14,7 +14,7 @@ def ids(text, dtype=np.uint8):
 
 
 def naive_run(pieces, text):
-    """By Python's own search: the longest, then the first in the text, then the first in the pieces."""
+    """Python's own search: the longest, the first in the text, the first in the pieces."""
     for length in range(max(map(len, pieces), default=0), 0, -1):
         for place in range(len(text) - length + 1):
             for piece, each in enumerate(pieces):
@@ -30,7 +30,7 @@ def naive_shares(pieces, text, n):
 
 
 def in_small_parts(patch):
-    """Small parts of the text, no plain tables and full buckets, so that a short text has many of either."""
+    """Small parts of the text, no plain tables and full buckets: a short text has many."""
     patch.setattr(matching, "CHUNK", 3)
     patch.setattr(matching, "DENSE", 1)
     patch.setattr(matching, "PROBES", 1)
@@ -57,8 +57,8 @@ def test_shares_are_those_of_a_naive_count(pieces, text, small):
     with pytest.MonkeyPatch.context() as patch:
         if small:
             in_small_parts(patch)
-        found = shares_found([ids(piece) for piece in pieces], ids(text), range(1, 8))
-    assert found == {n: naive_shares(pieces, text, n) for n in range(1, 8)}
+        shares = shares_found([ids(piece) for piece in pieces], ids(text), range(1, 8))
+    assert shares == {n: naive_shares(pieces, text, n) for n in range(1, 8)}
 
 
 @given(st.lists(letters, max_size=4))
@@ -78,14 +78,16 @@ def thue_morse(doublings):
 
 
 def test_strings_that_defeat_polynomial_hashes_are_told_apart():
-    text, piece = thue_morse(12), thue_morse(12).translate(str.maketrans("ab", "ba"))
-    found = longest_run([ids(piece)], ids(text))
-    assert found == Run(2048, 0, 2048, 0)  # its second half is the first half of the text
+    text = thue_morse(12)
+    piece = thue_morse(12).translate(str.maketrans("ab", "ba"))
+    run = longest_run([ids(piece)], ids(text))
+    assert run == Run(2048, 0, 2048, 0)  # its second half is the first half of the text
     assert shares_found([ids(piece[:2048])], ids(text[:2048]), [2048]) == {2048: (0, 1)}
 
 
 def test_a_periodic_text_shares_all_of_a_shorter_one():
-    pieces, text = [ids("a" * 70), ids("a" * 99 + "b")], ids("a" * 5000)
+    pieces = [ids("a" * 70), ids("a" * 99 + "b")]
+    text = ids("a" * 5000)
     assert longest_run(pieces, text) == Run(99, 1, 0, 0)
     assert shares_found(pieces, text, [70, 99, 100]) == {
         70: (1 + 30, 1 + 31),

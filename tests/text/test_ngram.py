@@ -1,4 +1,4 @@
-"""Counting against naive implementations, straight from the formulas, and against hand-worked numbers."""
+"""Counting against naive implementations of the formulas, and against hand-worked numbers."""
 
 from collections import Counter, defaultdict
 
@@ -15,8 +15,12 @@ ids = st.lists(st.integers(0, 2), min_size=1, max_size=30)
 
 
 def grams_of(texts, n):
-    """(counts, what stands before each) of n-grams, by dictionaries. A text's beginning stands before its first."""
-    counts, before = Counter(), defaultdict(set)
+    """Counts of n-grams, and what stands before each, in dictionaries.
+
+    The beginning of a text stands before its first n-gram.
+    """
+    counts = Counter()
+    before = defaultdict(set)
     for text in texts:
         for i in range(len(text) - n + 1):
             gram = tuple(text[i : i + n])
@@ -38,7 +42,8 @@ def naive_witten_bell(texts, context, char, vocabulary_size, order):
                 if gram[:-1] == suffix
             }
         )
-        total, distinct = sum(following.values()), len(following)
+        total = sum(following.values())
+        distinct = len(following)
         if total:
             probability = (following[char] + distinct * probability) / (total + distinct)
     return probability
@@ -49,12 +54,12 @@ def naive_discounts(counts):
     if 0 in (n1, n2, n3, n4):
         return FALLBACK
     y = n1 / (n1 + 2 * n2)
-    found = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
-    return found if all(0 < d <= k for k, d in enumerate(found, 1)) else FALLBACK
+    discounts = (1 - 2 * y * n2 / n1, 2 - 3 * y * n3 / n2, 3 - 4 * y * n4 / n3)
+    return discounts if all(0 < d <= k for k, d in enumerate(discounts, 1)) else FALLBACK
 
 
 def naive_kneser_ney(texts, context, char, vocabulary_size, order, raw=lambda gram: False):
-    """raw: which n-grams below the highest order are counted as they are, since nothing stands before them."""
+    """raw: n-grams below the highest order that are counted as they are: nothing precedes them."""
     order = min(order, max(map(len, texts)))
     probability = 1 / vocabulary_size
     for n in range(1, order + 1):
@@ -85,10 +90,12 @@ NAIVE = {"witten-bell": naive_witten_bell, "kneser-ney": naive_kneser_ney}
     st.sampled_from(SMOOTHINGS),
 )
 def test_probabilities_equal_a_naive_implementation(train, text, order, smoothing):
-    found = count(np.array(train), 3, order, smoothing=smoothing).probabilities(np.array(text))
+    probability = count(np.array(train), 3, order, smoothing=smoothing).probabilities(
+        np.array(text)
+    )
     for i, char in enumerate(text):
         expected = NAIVE[smoothing]([train], text[max(0, i - order + 1) : i], char, 3, order)
-        assert found[i] == pytest.approx(expected, rel=1e-12)
+        assert probability[i] == pytest.approx(expected, rel=1e-12)
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
@@ -96,12 +103,12 @@ def test_real_counts_of_counts_agree_with_a_naive_implementation(smoothing):
     # Long enough that the discounts come from the text and not from the fallback.
     train = np.random.default_rng(1).zipf(1.3, 600).clip(0, 11) - 1
     text = train[:40][::-1]
-    found = count(train, 11, 3, smoothing=smoothing).probabilities(text)
+    probability = count(train, 11, 3, smoothing=smoothing).probabilities(text)
     levels = count(train, 11, 3, smoothing=smoothing).levels
     assert discounts_of(levels[2].counts) != FALLBACK
     for i, char in enumerate(text):
         expected = NAIVE[smoothing]([train.tolist()], text[max(0, i - 2) : i].tolist(), char, 11, 3)
-        assert found[i] == pytest.approx(expected, rel=1e-12)
+        assert probability[i] == pytest.approx(expected, rel=1e-12)
 
 
 @settings(max_examples=40, deadline=None)
@@ -111,7 +118,8 @@ def test_lines_by_kneser_ney_equal_a_naive_implementation(lines, order):
     texts = [[*padding, *line, 0] for line in lines]
 
     def grams(texts, n):  # n-grams that end in padding are not counted
-        counts, before = Counter(), defaultdict(set)
+        counts = Counter()
+        before = defaultdict(set)
         for text in texts:
             for i in range(len(padding) - n + 1, len(text) - n + 1):
                 gram = tuple(text[i : i + n])
@@ -120,9 +128,10 @@ def test_lines_by_kneser_ney_equal_a_naive_implementation(lines, order):
         return counts, before
 
     flat = [char for line in lines for char in [*line, 0]]
-    found = count(np.array(flat), 3, order, 0).probabilities(np.array(flat))
+    probability = count(np.array(flat), 3, order, 0).probabilities(np.array(flat))
     global grams_of
-    kept, grams_of = grams_of, grams
+    kept = grams_of
+    grams_of = grams
     try:
         expected = [
             naive_kneser_ney(
@@ -138,7 +147,7 @@ def test_lines_by_kneser_ney_equal_a_naive_implementation(lines, order):
         ]
     finally:
         grams_of = kept
-    np.testing.assert_allclose(found, expected, rtol=1e-12)
+    np.testing.assert_allclose(probability, expected, rtol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
@@ -157,23 +166,27 @@ def test_probabilities_of_the_next_character_sum_to_one(train, context, order, s
 
 def test_unigram_by_hand():
     # aab over {a, b, c}: 3 characters, 2 distinct. P(a) = (2 + 2/3) / 5, P(c) = (0 + 2/3) / 5.
-    found = count(np.array([0, 0, 1]), 3, 1, smoothing="witten-bell").probabilities(
+    probability = count(np.array([0, 0, 1]), 3, 1, smoothing="witten-bell").probabilities(
         np.array([0, 2])
     )
-    np.testing.assert_allclose(found, [(2 + 2 / 3) / 5, (2 / 3) / 5], rtol=1e-15)
+    np.testing.assert_allclose(probability, [(2 + 2 / 3) / 5, (2 / 3) / 5], rtol=1e-15)
 
 
 def test_bigram_of_kneser_ney_by_hand():
-    # aab: b stands after a alone, a after a and at the beginning. Unigram counts: a 2, b 1, discounts 0.5 and 1:
-    # P1(b) = (1 - 0.5)/3 + (0.5 + 1)/3/2. After a: a once, b once: P2(b) = (1 - 0.5)/2 + (0.5 + 0.5)/2 P1(b).
-    found = count(np.array([0, 0, 1]), 2, 2).probabilities(np.array([0, 1]))[1]
-    assert found == pytest.approx(0.5 / 2 + (0.5 + 0.5) / 2 * (0.5 / 3 + 1.5 / 3 / 2), rel=1e-15)
+    # aab: b stands after a alone, a after a and at the beginning.
+    # Unigram counts: a 2, b 1, discounts 0.5 and 1: P1(b) = (1 - 0.5)/3 + (0.5 + 1)/3/2.
+    # After a: a once, b once: P2(b) = (1 - 0.5)/2 + (0.5 + 0.5)/2 P1(b).
+    probability = count(np.array([0, 0, 1]), 2, 2).probabilities(np.array([0, 1]))[1]
+    assert probability == pytest.approx(
+        0.5 / 2 + (0.5 + 0.5) / 2 * (0.5 / 3 + 1.5 / 3 / 2), rel=1e-15
+    )
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_lines_have_no_context_across_the_newline(smoothing):
     newline = 0
-    train, text = np.array([1, 2, 0, 2, 1, 0]), np.array([1, 2, 0, 2, 1, 0])
+    train = np.array([1, 2, 0, 2, 1, 0])
+    text = np.array([1, 2, 0, 2, 1, 0])
     together = count(train, 3, 3, newline, smoothing).probabilities(text)
     swapped = count(train, 3, 3, newline, smoothing).probabilities(
         np.concatenate([text[3:], text[:3]])
@@ -182,10 +195,12 @@ def test_lines_have_no_context_across_the_newline(smoothing):
 
 
 def test_padding_is_never_predicted():
-    # One line "a": the only continuation of the padding's context is a, so after newlines a newline is not counted.
+    # One line "a": the only continuation of the padding's context is a, so after newlines a
+    # newline is not counted.
     model = count(np.array([1, 0]), 2, 3, boundary=0, smoothing="witten-bell")
     first = model.probabilities(np.array([1, 0]))[0]
-    # Unigram: a 1, newline 1 -> (1 + 2/2)/4 = 1/2; bigram after newline: (1 + 1/2)/2; trigram: (1 + 3/4)/2.
+    # Unigram: a 1, newline 1 -> (1 + 2/2)/4 = 1/2; bigram after newline: (1 + 1/2)/2;
+    # trigram: (1 + 3/4)/2.
     assert first == pytest.approx((1 + (1 + 0.5) / 2) / 2)
 
 
@@ -193,7 +208,8 @@ def test_padding_is_never_predicted():
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_pieces_equal_the_whole(monkeypatch, boundary, smoothing):
     random = np.random.default_rng(0)
-    train, text = random.integers(0, 5, 500), random.integers(0, 5, 333)
+    train = random.integers(0, 5, 500)
+    text = random.integers(0, 5, 333)
     whole = count(train, 5, 4, boundary, smoothing).probabilities(text)
     monkeypatch.setattr(ngram, "PIECE", 7)
     np.testing.assert_array_equal(
@@ -203,7 +219,9 @@ def test_pieces_equal_the_whole(monkeypatch, boundary, smoothing):
 
 def test_windows_equal_a_loop_over_windows():
     random = np.random.default_rng(2)
-    model, text, window = count(random.integers(0, 4, 400), 4, 5), random.integers(0, 4, 50), 6
+    model = count(random.integers(0, 4, 400), 4, 5)
+    text = random.integers(0, 4, 50)
+    window = 6
     expected = [model.probabilities(text[:1])[0]]
     for start in range(0, 49, window):
         expected += model.probabilities(text[start : start + window + 1])[1:].tolist()
@@ -216,7 +234,8 @@ def test_windows_equal_a_loop_over_windows():
 @pytest.mark.parametrize("boundary", [None, 0])
 def test_shorter_models_of_long_counts_equal_models_counted_short(boundary, smoothing):
     random = np.random.default_rng(4)
-    train, text = random.integers(0, 3, 200), random.integers(0, 3, 60)
+    train = random.integers(0, 3, 200)
+    text = random.integers(0, 3, 60)
     counted = Orders(GramCounter(3, 6, boundary).count(train), train[:6])
     for order in range(1, 7):
         long = counted.model(order, smoothing).probabilities(text)
@@ -229,7 +248,8 @@ def test_shorter_models_of_long_counts_equal_models_counted_short(boundary, smoo
 @pytest.mark.parametrize("boundary", [None, 0])
 def test_the_scores_of_all_orders_are_those_of_each(monkeypatch, boundary, smoothing):
     random = np.random.default_rng(7)
-    train, text = random.integers(0, 3, 200), random.integers(0, 3, 60)
+    train = random.integers(0, 3, 200)
+    text = random.integers(0, 3, 60)
     counted = Orders(GramCounter(3, 5, boundary).count(train), train[:5])
     models = [count(train, 3, order, boundary, smoothing) for order in range(1, 6)]
     expected = [-np.log(model.probabilities(text)[boundary is None :]).sum() for model in models]
@@ -272,7 +292,8 @@ def test_n_grams_fit_into_64_bits(size, orders):
 
 def test_a_model_outlives_its_levels():
     random = np.random.default_rng(6)
-    train, text = random.integers(0, 5, 300), random.integers(0, 5, 30)
+    train = random.integers(0, 5, 300)
+    text = random.integers(0, 5, 30)
     made = count(train, 5, 4)
     again = NGram(made.levels, 5, None, "kneser-ney")
     np.testing.assert_array_equal(again.probabilities(text), made.probabilities(text))

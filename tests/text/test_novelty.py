@@ -1,4 +1,4 @@
-"""The filter of a training text: it may doubt, but what it calls absent is absent, whatever happens to its file."""
+"""The filter of a training text: what it calls absent is absent, whatever befalls its file."""
 
 import random
 import tracemalloc
@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from charrnn.config import TextSettings
 from charrnn.text import corpus as corpus_module
 from charrnn.text import novelty
-from charrnn.text.corpus import build, open_corpus, survey
+from charrnn.text.building import build, survey
+from charrnn.text.corpus import open_corpus
 from charrnn.text.novelty import WINDOW, NoveltyFilter, make_filter, read_filter, write_filter
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.checkpoint import RunDirectory
@@ -56,21 +57,21 @@ def stream_filter(data):
 @reusing_files
 @given(text=st.text(st.sampled_from("aé\n\0😀"), min_size=8, max_size=50))
 def test_no_piece_of_a_stream_is_called_absent(text, made, small_chunks):
-    corpus, found = made(text)
+    corpus, novelty_filter = made(text)
     train = corpus.vocabulary.decode(corpus.split("train"))
     for start in range(len(train)):
         for stop in range(start + 1, len(train) + 1):
-            assert found.may_hold(train[start:stop]), train[start:stop]
+            assert novelty_filter.may_hold(train[start:stop]), train[start:stop]
 
 
 @reusing_files
 @given(data=st.binary(min_size=8, max_size=40))
 def test_no_piece_of_a_stream_of_bytes_is_called_absent(data, made, small_chunks):
-    corpus, found = made(data, replace(STREAM, unit="byte"))
+    corpus, novelty_filter = made(data, replace(STREAM, unit="byte"))
     train = corpus.vocabulary.to_bytes(corpus.split("train"))
     for start in range(len(train)):
         for stop in range(start + 1, len(train) + 1):
-            assert found.may_hold(train[start:stop]), train[start:stop]
+            assert novelty_filter.may_hold(train[start:stop]), train[start:stop]
 
 
 @reusing_files
@@ -80,27 +81,27 @@ def test_no_piece_of_a_stream_of_bytes_is_called_absent(data, made, small_chunks
     )
 )
 def test_no_line_is_called_absent(lines, made, small_chunks):
-    corpus, found = made(
+    corpus, novelty_filter = made(
         "\n".join([*lines, "bébé"]), replace(LINES, split="1,0", deduplicate=False)
     )
     for line in corpus.vocabulary.decode(corpus.split("train")).split("\n")[:-1]:
-        assert found.may_hold(line), line
+        assert novelty_filter.may_hold(line), line
 
 
 @reusing_files
 @given(lines=st.lists(st.binary(min_size=1, max_size=12), min_size=1, max_size=20))
 def test_no_line_of_bytes_is_called_absent(lines, made, small_chunks):
-    corpus, found = made(
+    corpus, novelty_filter = made(
         b"\n".join([*lines, b"ab"]), replace(LINES, split="1,0", unit="byte", deduplicate=False)
     )
     for line in corpus.vocabulary.to_bytes(corpus.split("train")).split(b"\n")[:-1]:
-        assert found.may_hold(line), line
+        assert novelty_filter.may_hold(line), line
 
 
 def test_a_text_shorter_than_a_window_is_in_doubt():
-    found = stream_filter(b"abcdefghijkl")
-    assert found.may_hold(b"z" * (WINDOW - 1))
-    assert not found.may_hold(b"z" * WINDOW)
+    novelty_filter = stream_filter(b"abcdefghijkl")
+    assert novelty_filter.may_hold(b"z" * (WINDOW - 1))
+    assert not novelty_filter.may_hold(b"z" * WINDOW)
 
 
 def test_a_training_text_shorter_than_a_window_holds_no_window():
@@ -112,22 +113,23 @@ def test_a_training_text_shorter_than_a_window_holds_no_window():
 
 def test_one_new_window_of_many_is_seen_wherever_it_stands(small_chunks):
     text = bytes(random.Random(1).choices(range(97, 123), k=60))
-    found = stream_filter(text)
+    novelty_filter = stream_filter(text)
     for at in range(len(text)):
-        assert not found.may_hold(text[:at] + b"~" + text[at + 1 :])
+        assert not novelty_filter.may_hold(text[:at] + b"~" + text[at + 1 :])
 
 
 def test_a_new_joint_of_known_pieces_is_seen_wherever_it_stands(small_chunks):
     text = bytes(random.Random(1).choices(range(97, 123), k=60))
-    found = stream_filter(text)
+    novelty_filter = stream_filter(text)
     for at in range(4, 57):
-        assert not found.may_hold(text[at:] + text[:at])
+        assert not novelty_filter.may_hold(text[at:] + text[:at])
 
 
 def test_a_part_of_a_line_is_absent(made):
-    _, found = made("anna\nbernd\n", replace(LINES, split="1,0"))
+    _, novelty_filter = made("anna\nbernd\n", replace(LINES, split="1,0"))
     assert [
-        found.may_hold(text) for text in ("anna", "ann", "nna", "annab", "anna\n", "bernd", "")
+        novelty_filter.may_hold(text)
+        for text in ("anna", "ann", "nna", "annab", "anna\n", "bernd", "")
     ] == [
         True,
         False,
@@ -140,29 +142,29 @@ def test_a_part_of_a_line_is_absent(made):
 
 
 def test_other_splits_are_absent(made):
-    corpus, found = made("".join(f"name{number}\n" for number in range(40)), LINES)
+    corpus, novelty_filter = made("".join(f"name{number}\n" for number in range(40)), LINES)
     for name, expected in (("train", True), ("val", False)):
         for line in corpus.vocabulary.decode(corpus.split(name)).split("\n")[:-1]:
-            assert found.may_hold(line) is expected
+            assert novelty_filter.may_hold(line) is expected
 
 
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_one_other_text_in_a_hundred_looks_like_an_entry(mode):
-    """Expected 1.0 % of 40,000, all entries distinct: 400, give or take 20; 480 is four deviations above."""
+    """Expected: 1.0 % of 40,000 distinct entries: 400 +- 20; 480 is four deviations above."""
     numbers = np.random.default_rng(2).permutation(1 << 26)[:80_000]
     texts = [f"{number:08d}".encode() for number in numbers]
     if mode == "lines":
-        found = make_filter(
+        novelty_filter = make_filter(
             np.frombuffer(b"\n".join(texts[:40_000]) + b"\n", np.uint8), BYTES, mode, "0" * 64
         )
     else:  # windows that do not overlap, so that no other window of theirs gets in
-        found = NoveltyFilter(
+        novelty_filter = NoveltyFilter(
             np.zeros(40_000 * novelty.BITS_PER_ENTRY // 64, np.uint64), mode, "0" * 64
         )
         for text in texts[:40_000]:
-            found._add(novelty._hashes(*novelty._windows(np.frombuffer(text, np.uint8))))
-    assert all(found.may_hold(text) for text in texts[:40_000])
-    assert 0 < sum(found.may_hold(text) for text in texts[40_000:]) < 480
+            novelty_filter._add(novelty._window_hashes(np.frombuffer(text, np.uint8)))
+    assert all(novelty_filter.may_hold(text) for text in texts[:40_000])
+    assert 0 < sum(novelty_filter.may_hold(text) for text in texts[40_000:]) < 480
 
 
 def test_the_filter_takes_twelve_bits_an_entry():
@@ -173,10 +175,8 @@ def test_the_filter_takes_twelve_bits_an_entry():
 
 def test_the_filter_does_not_depend_on_the_alphabet():
     text = "hello, world"
-    few, many = (
-        Vocabulary("char", tuple(sorted(set(map(ord, text))))),
-        Vocabulary("char", tuple(range(10, 200))),
-    )
+    few = Vocabulary("char", tuple(sorted(set(map(ord, text)))))
+    many = Vocabulary("char", tuple(range(10, 200)))
     filters = [
         make_filter(each.encode(text), each, "stream", "0" * 64).words.tolist()
         for each in (few, many)
@@ -190,9 +190,9 @@ def test_the_filter_does_not_depend_on_the_alphabet():
 def test_a_capped_filter_doubts_more_and_is_wrong_about_nothing(monkeypatch):
     monkeypatch.setattr(novelty, "MAX_WORDS", 3)
     text = bytes(random.Random(1).choices(range(256), k=500))
-    found = stream_filter(text)
-    assert len(found.words) == 3
-    assert all(found.may_hold(text[at : at + 9]) for at in range(490))
+    novelty_filter = stream_filter(text)
+    assert len(novelty_filter.words) == 3
+    assert all(novelty_filter.may_hold(text[at : at + 9]) for at in range(490))
 
 
 @pytest.mark.parametrize(("limit", "written"), [(11, False), (12, True)])
@@ -206,10 +206,10 @@ def test_a_text_above_the_bound_gets_no_filter(limit, written, made, monkeypatch
 def test_making_it_takes_little_memory_beside_its_own(mode):
     ids = np.frombuffer(b"abcdefghi\n" * 100_000, np.uint8)
     tracemalloc.start()
-    found = make_filter(ids, BYTES, mode, "0" * 64)
+    novelty_filter = make_filter(ids, BYTES, mode, "0" * 64)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
-    assert peak - found.words.nbytes < 3 << 20
+    assert peak - novelty_filter.words.nbytes < 3 << 20
 
 
 # Its file

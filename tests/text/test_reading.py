@@ -1,6 +1,5 @@
-"""Text files -> codes, in pieces: every odd file gets what inputs.md promises, wherever the pieces are cut."""
+"""Text files -> codes: odd files get what inputs.md promises, wherever the pieces are cut."""
 
-import hashlib
 import io
 import os
 import socket
@@ -10,7 +9,6 @@ import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -18,7 +16,8 @@ from hypothesis import strategies as st
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text import reading
-from charrnn.text.reading import Source, find_source, pieces, prepare, take_census
+from charrnn.text.census import take_census
+from charrnn.text.reading import Source, find_source, pieces, prepare
 
 PLAIN = TextSettings()
 CORPORA = Path(__file__).parent.parent.parent / "corpora"
@@ -99,7 +98,8 @@ def test_pieces_of_any_size_decode_as_the_whole_does(text, piece_bytes, monkeypa
 # Marks that reorder and compose, spaces and newlines where pieces are cut, Hangul, carriage returns
 nasty = st.text(
     st.sampled_from(
-        " \n\r\tae\u0301\u0323\u0308\u00e9\u1e69\uac00\u1100\u1161\u11a8\u0f71\u0f72\u212b😀\ufeff\u0344\u3000\u00a0"
+        " \n\r\tae\u0301\u0323\u0308\u00e9\u1e69\uac00\u1100\u1161\u11a8"
+        "\u0f71\u0f72\u212b😀\ufeff\u0344\u3000\u00a0"
     )
     | st.characters(codec="utf-8"),
     max_size=40,
@@ -133,9 +133,11 @@ def test_any_text_in_tiny_pieces_equals_the_text_in_one_go(
 def test_any_bytes_in_tiny_pieces_fail_where_the_whole_fails(data, piece_bytes, monkeypatch):
     monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
     try:
-        expected, start = data.decode("utf-8").removeprefix("\ufeff"), -1
+        expected = data.decode("utf-8").removeprefix("\ufeff")
+        start = -1
     except UnicodeDecodeError as error:
-        expected, start = "", error.start
+        expected = ""
+        start = error.start
     if start < 0:
         assert codes(data) == expected
     else:
@@ -174,54 +176,6 @@ def test_invalid_utf8_names_byte_offset_and_line(data, where, piece_bytes, monke
 
 
 @pytest.mark.parametrize(
-    ("data", "encoding", "advice"),
-    [
-        (
-            b"it\x92s",
-            "utf-8",
-            "pass --encoding cp1252 (Windows, Western Europe), as which all of it decodes",
-        ),
-        (
-            b"it\x81s",
-            "utf-8",
-            "pass --encoding latin-1 or --errors replace",
-        ),  # no character of cp1252
-        ("aé".encode("utf-32"), "utf-8", "pass --encoding utf-32"),
-        ("café".encode(), "ascii", "pass --encoding utf-8, as which all of it decodes"),
-        (b"\xc3\x81", "cp1252", "is not cp1252; pass --encoding utf-8"),
-        (
-            "éèê".encode() + b"\x92(\xe9",
-            "utf-8",
-            "damaged places: 2, sound characters beyond ASCII: 3",
-        ),
-        (b"PK\x03\x04\0\xff\xe9", "utf-8", "has NULs, so is it a text?"),
-        ("a".encode("utf-16") + b"\0", "utf-16", "pass --errors replace: it is damaged there"),
-    ],
-)
-def test_bytes_that_do_not_decode_come_with_what_would(data, encoding, advice):
-    assert advice in failure(data, encoding=encoding)
-
-
-def test_advice_looks_at_the_whole_text(monkeypatch):
-    """The first bad byte would be cp1252; one far behind it is not."""
-    monkeypatch.setattr(reading, "PIECE_BYTES", 8)
-    assert "--encoding latin-1" in failure(b"it\x92s" + b" and so on" * 9 + b"\x81")
-
-
-@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
-def test_a_file_that_begins_like_utf16_is_told_so(encoding):
-    assert "--encoding utf-16" in failure(("\ufeff" + "hello").encode(encoding))
-
-
-def test_half_a_utf16_character_is_an_error():
-    assert "offset 4" in failure("a".encode("utf-16") + b"\x00", encoding="utf-16")
-
-
-def test_utf16_without_its_mark_is_an_error_in_one_line():
-    assert "utf-16" in failure(b"\x61\x00\x62\x00", encoding="utf-16")
-
-
-@pytest.mark.parametrize(
     ("encoding", "data"), [("utf-7", b"+2AA-"), ("unicode_escape", rb"a\ud800")]
 )
 def test_an_encoding_that_lets_surrogates_through_is_stopped(encoding, data):
@@ -232,47 +186,6 @@ def test_an_encoding_that_lets_surrogates_through_is_stopped(encoding, data):
 def test_nothing_or_only_a_byte_order_mark_is_empty(data):
     with pytest.raises(CorpusError, match="text is empty"):
         census(data)
-
-
-# The census
-
-
-def test_census_counts_characters_lines_and_carriage_returns():
-    found = census("aé\r\n\n  b\n😀".encode())
-    assert (found.chars, found.lines, found.carriage_returns, found.indented) == (10, 4, 1, 1)
-    assert found.counts[[ord("a"), ord("é"), 10, 0x1F600, ord(" ")]].tolist() == [1, 1, 3, 1, 2]
-
-
-@settings(
-    max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
-@given(text=st.text(alphabet=" a\té\r\n", min_size=1, max_size=30), piece_bytes=st.integers(1, 9))
-def test_census_equals_a_naive_count_however_the_text_is_cut(text, piece_bytes, monkeypatch):
-    monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
-    lines = text.removesuffix("\n").split("\n")
-    ended = len(lines) - (not text.endswith("\n"))  # the CR of a CRLF is no part of the line
-    lengths = [
-        len(line) - (index < ended and line.endswith("\r")) for index, line in enumerate(lines)
-    ]
-    found = census(text.encode())
-    assert found.lines == len(lines)
-    assert found.indented == sum(line[:1] in ("\t", " ") and line != "" for line in lines)
-    assert found.line_lengths.tolist() == np.bincount(lengths, minlength=1025).tolist()
-    assert found.chars == len(text)
-
-
-def test_census_of_a_long_line_counts_it_as_long():
-    found = census(b"x" * 3000 + b"\n" + b"ab\n" * 3)
-    assert found.long_share == 0.25
-    assert found.median_line == 2
-    assert found.line_lengths[-1] == 1
-
-
-def test_sha256_is_that_of_the_bytes():
-    assert (
-        census(b"\xef\xbb\xbfab\r\n", newlines="lf").sha256
-        == hashlib.sha256(b"\xef\xbb\xbfab\r\n").hexdigest()
-    )
 
 
 # Where texts come from

@@ -14,15 +14,15 @@ from charrnn.errors import CheckpointError, SettingsError
 from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
-from charrnn.sampling.constraints import training_text
 from charrnn.sampling.decode import Decoding
-from charrnn.sampling.engine import Sample, Sampler
+from charrnn.sampling.engine import Sampler
 from charrnn.scoring.network import NetworkScorer
 from charrnn.scoring.score import tallied
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.batches import LineBatches, MixedStreamBatches, make_batches
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.texts import OpenedRun
 from charrnn.training import finetune
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.finetune import NEW_SHARE, extended, frozen_tensors, lift_to_shares
@@ -441,10 +441,10 @@ def test_a_line_of_the_old_text_is_not_novel(tune, bases, changes):
     old = read_model(bases / "lines")
     corpus = open_corpus(bases / "lines/corpus", old.meta["fingerprint"])
     line = corpus.vocabulary.decode(corpus.split("train")).split("\n")[0]
-    known = training_text(read_model(run))
+    known = OpenedRun(read_model(run)).novelty
 
     def is_novel(text):
-        return known.is_novel(Sample(0, text, 0.0, 0, (np.zeros(0, np.int32), 0)))
+        return known.is_novel(text.encode())
 
     assert is_novel(line) is not True
     assert is_novel("Zzxqq") is True

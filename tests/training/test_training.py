@@ -21,7 +21,8 @@ from charrnn.sampling.engine import load
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
 from charrnn.text.batches import make_batches
-from charrnn.text.corpus import open_corpus, survey, training_chars
+from charrnn.text.building import survey, training_chars
+from charrnn.text.corpus import open_corpus
 from charrnn.training import recipe
 from charrnn.training.loop import Trainer
 from charrnn.training.outcome import Place, verdict

@@ -1,0 +1,128 @@
+"""How options are declared, in one style for every command, and the options that several share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+# What an option takes, as its help names it.
+INTEGER = "INTEGER"
+FLOAT = "FLOAT"
+TEXT = "TEXT"
+PATH = "PATH"
+DURATION = "DURATION"
+
+# Titles of the boxes that the help of several commands has.
+WHAT = "What"
+OUTPUT = "Output"
+
+
+def described(text: str, choices: Iterable[str] = (), default: str = "") -> str:
+    """Help of an option: `What it does [one|other] (default: one)`."""
+    listed = "|".join(choices)
+    if listed:
+        text += f" \\[{listed}]"  # a bare [ would begin markup
+    if default:
+        text += f" (default: {default})"
+    return text
+
+
+def option(
+    *names: str,
+    help: str,
+    metavar: str,
+    default: str,
+    choices: Iterable[str] = (),
+    panel: str | None = None,
+) -> Any:
+    """Declare an option that takes a value. default: as the help shows it."""
+    return typer.Option(
+        *names,
+        help=described(help, choices, default),
+        metavar=metavar,
+        rich_help_panel=panel,
+        show_default=False,
+    )
+
+
+def switch(*names: str, help: str, panel: str | None = None, default: str = "") -> Any:
+    """Declare an option that takes no value. default: for a pair of --this/--no-this."""
+    return typer.Option(
+        *names, help=described(help, default=default), rich_help_panel=panel, show_default=False
+    )
+
+
+def argument(metavar: str, help: str, default: str) -> Any:
+    """Declare a word that stands without an option's name."""
+    return typer.Argument(
+        metavar=metavar, help=described(help, default=default), show_default=False
+    )
+
+
+Corpus = Annotated[
+    str | None,
+    argument(
+        "CORPUS",
+        "A text file, a directory, - for standard input, or a corpus that comes with charrnn: "
+        "names, surnames",
+        "names",
+    ),
+]
+Run = Annotated[
+    Path | None,
+    argument("RUN", "A run directory, a model or a checkpoint", "the newest under runs/"),
+]
+LabRun = Annotated[
+    Path | None,
+    argument("RUN", "A run directory, a model or a checkpoint", "small networks, made on the spot"),
+]
+ConfigFile = option(
+    "--config",
+    help="Settings from a TOML file or a preset",
+    choices=("names", "shakespeare", "latex", "linux", "tiny"),
+    metavar=PATH,
+    default="none",
+)
+Assignments = Annotated[
+    list[str] | None,
+    option(
+        "--set",
+        help="A setting, such as training.lr=0.01; may be repeated",
+        metavar=TEXT,
+        default="none",
+    ),
+]
+Seed = Annotated[
+    int,
+    option(
+        "--seed", help="Equal seeds give equal figures", metavar=INTEGER, default="1", panel=WHAT
+    ),
+]
+Plot = Annotated[
+    list[Path] | None,
+    option(
+        "--plot",
+        help="Draw the curves to a .png or .svg file (needs matplotlib); may be repeated",
+        metavar=PATH,
+        default="none",
+        panel=OUTPUT,
+    ),
+]
+Csv = Annotated[
+    Path | None,
+    option(
+        "--csv",
+        help="Write the figures to this file, or to standard output with -",
+        metavar=PATH,
+        default="none",
+        panel=OUTPUT,
+    ),
+]
+Json = Annotated[
+    bool,
+    switch("--json", help="Print strict JSON, one object a line, on standard output", panel=OUTPUT),
+]
+Quiet = Annotated[bool, switch("--quiet", "-q", help="Show no progress", panel=OUTPUT)]

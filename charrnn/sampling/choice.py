@@ -1,0 +1,70 @@
+"""Which engine takes the steps of a model, and in which precision its weights are read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charrnn.errors import SettingsError
+from charrnn.kernel.library import library
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.compiled import Compiled
+from charrnn.sampling.network import Network
+from charrnn.terminal import one_line
+
+if TYPE_CHECKING:
+    from charrnn.sampling.cache import Cached
+    from charrnn.sampling.counted import Counted
+
+WEIGHTS = ("auto", "float32", "float16")
+ENGINES = ("auto", "compiled", "numpy")
+
+
+def choose_steps(
+    model: ModelFile, weights: str, engine: str, cache: int
+) -> Counted | Network | Compiled | Cached:
+    """Return what takes the steps of a model.
+
+    Raises SettingsError for what is not here, or does not fit.
+    """
+    _check_one_of("--weights", weights, WEIGHTS)
+    _check_one_of("engine", engine, ENGINES)
+    if engine == "compiled" and (model.counts or library() is None):
+        reason = "install charrnn where there is a C compiler"
+        if model.counts:
+            reason = "counting models are sampled by numpy"
+        raise SettingsError(f"the compiled kernel is not here: {reason}")
+    if cache:
+        from charrnn.sampling.cache import Cached, check  # most samplers do without
+
+        check(cache, model)
+    if model.counts:
+        from charrnn.sampling.counted import Counted  # a network need not wait for it
+
+        return Counted(model.ngram())
+    if weights == "auto":
+        weights = "float16" if _half_is_fine(model) else "float32"
+    plain = Network(model, weights)
+    if engine == "numpy" or library() is None:
+        network: Network | Compiled = plain
+    else:
+        network = Compiled(plain)
+    return Cached(network, cache) if cache else network
+
+
+def _half_is_fine(model: ModelFile) -> bool:
+    """Does float16 pay and hold the weights?
+
+    Rows side by side share what they read; a stream waits for all of it. Beyond float16's range
+    nothing may be cut.
+    """
+    if model.mode != "stream":
+        return False
+    most = float(np.finfo(np.float16).max)
+    return all(float(np.abs(value).max()) <= most for value in model.tensors.values())
+
+
+def _check_one_of(name: str, value: str, known: tuple[str, ...]) -> None:
+    if value not in known:
+        raise SettingsError(f"{name} {one_line(value)!r} is not one of {', '.join(known)}")

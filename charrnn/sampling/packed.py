@@ -1,0 +1,266 @@
+"""A model packed in memory as the compiled kernel reads it (kernel/sampling.c).
+
+No verbs: see compiled.py and rows.py.
+
+Letters: B rows, V vocabulary, H hidden size, L layers, K inputs of a matrix. H', N' and V' are
+H, N and V padded to a multiple of UNITS.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import mmap
+
+import numpy as np
+from numpy.typing import DTypeLike
+
+from charrnn.kernel.library import CELLS, library
+from charrnn.layout import GATES
+from charrnn.sampling.network import Layer, Network
+from charrnn.sampling.steps import State
+
+UNITS = 16  # every width is padded to a multiple of this
+PANEL = 64  # outputs side by side in memory: as many sums as hide the latency of one
+PANEL_OF_THREE_GATES = 96
+HUGE_PAGE = 2 << 20
+CACHE_LINE = 64
+SKIPS = ("none", "residual", "dense")
+
+_int = ctypes.c_int64
+_pointer = ctypes.c_void_p
+
+
+# The structures of kernel/sampling.h, field by field.
+
+
+class _Matrix(ctypes.Structure):
+    _fields_ = [
+        ("weights", _pointer),
+        ("bias", _pointer),
+        ("inputs", _int),
+        ("columns", _int),
+        ("panel", _int),
+    ]
+
+
+class _Layer(ctypes.Structure):
+    _fields_ = [
+        ("input", _Matrix),
+        ("recurrent", _Matrix),
+        ("candidate", _Matrix),
+    ]
+
+
+class _Model(ctypes.Structure):
+    _fields_ = [
+        ("cell", ctypes.c_int32),
+        ("skip", ctypes.c_int32),
+        ("half", ctypes.c_int32),
+        ("level", ctypes.c_int32),
+        ("vocabulary", _int),
+        ("embedding_size", _int),
+        ("hidden_size", _int),
+        ("layers", _int),
+        ("width", _int),
+        ("embedding", _pointer),
+        ("table", _pointer),
+        ("head", _Matrix),
+        ("layer", ctypes.POINTER(_Layer)),
+    ]
+
+
+class Packed:
+    """A network packed for the kernel, and its states. It never changes: threads may share it."""
+
+    def __init__(self, network: Network, level: int | None = None) -> None:
+        """Pack the weights of a network.
+
+        level: an instruction set up to the best one of this processor; None: the best one.
+        Raises OSError if there is no library.
+        """
+        loaded = library()
+        if loaded is None:
+            raise OSError("the compiled kernel is not built")
+        self.library = loaded
+        self.name = network.name
+        self.cell = network.cell
+        self.half = network.half
+        self.hidden_size = network.hidden_size
+        self.num_layers = network.num_layers
+        self.vocabulary_size = network.vocabulary_size
+        self._kept: list[np.ndarray] = []  # what the structures point to
+        self._memory = _Memory()
+
+        self._layers = (_Layer * self.num_layers)()
+        for k, layer in enumerate(network.layers):
+            self._pack_layer(self._layers[k], k, layer)
+
+        # Layer 0 looks its input products up: one row a character.
+        arranged = _columns(network.table, GATES[self.cell])
+        table = self._memory.take(arranged.size, np.float32).reshape(arranged.shape)
+        table[...] = arranged
+
+        # Padding of the head can never be drawn: its logits are -inf.
+        head_bias = np.full(padded(self.vocabulary_size), -np.inf, np.float32)  # (V',)
+        head_bias[: self.vocabulary_size] = network.head_bias
+        head = self._matrix(network.head, None, 1, PANEL)
+        head.bias = self._keep(head_bias)
+
+        embedding = np.ascontiguousarray(network.embedding)
+        best = int(loaded.charrnn_level())
+        self._model = _Model(
+            cell=CELLS.index(self.cell),
+            skip=SKIPS.index(network.skip),
+            half=self.half,
+            level=best if level is None else min(level, best),
+            vocabulary=self.vocabulary_size,
+            embedding_size=embedding.shape[1],
+            hidden_size=self.hidden_size,
+            layers=self.num_layers,
+            width=len(network.head),
+            embedding=self._keep(embedding),
+            table=self._keep(table),
+            head=head,
+            layer=self._layers,
+        )
+        self.size_bytes = sum(array.nbytes for array in self._kept)
+
+    @property
+    def address(self) -> int:
+        """Return where the kernel finds the model."""
+        return ctypes.addressof(self._model)
+
+    @staticmethod
+    def checked(result: int) -> int:
+        """Return what a call of the kernel returned.
+
+        Raises MemoryError where it found no memory.
+        """
+        if result < 0:
+            raise MemoryError("the sampler found no memory")
+        return result
+
+    # States: (L, B, H) here, (L, B, H') in the kernel.
+
+    def zero_state(self, batch: int) -> State:
+        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        shape = (self.num_layers, batch, self.hidden_size)
+        parts = 2 if self.cell == "lstm" else 1
+        return tuple(np.zeros(shape, np.float32) for _ in range(parts))
+
+    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray]:
+        """Return h and c (L, B, H') of a state of (L, B, H); c is empty where a cell has none."""
+        parts = []
+        for part in state:
+            wide = np.zeros((*part.shape[:2], padded(self.hidden_size)), np.float32)
+            wide[..., : self.hidden_size] = part
+            parts.append(wide)
+        if len(parts) == 1:
+            parts.append(np.zeros(0, np.float32))
+        return parts[0], parts[1]
+
+    def plain_state(self, h: np.ndarray, c: np.ndarray) -> State:
+        """Return the state (L, B, H) of the kernel's h and c (L, B, H')."""
+        parts = (h, c) if self.cell == "lstm" else (h,)
+        return tuple(part[..., : self.hidden_size].copy() for part in parts)
+
+    # Packing
+
+    def _pack_layer(self, into: _Layer, k: int, layer: Layer) -> None:
+        gates = GATES[self.cell]
+        panel = PANEL_OF_THREE_GATES if gates == 3 else PANEL
+        if k:
+            into.input = self._matrix(layer.weight_ih, layer.bias, gates, panel)
+        if self.cell == "gru-before":
+            # Two products one after the other: the gates, then the candidate of the reset state.
+            inner = 2 * self.hidden_size
+            into.recurrent = self._matrix(layer.weight_hh[:, :inner], None, 2, PANEL)
+            into.candidate = self._matrix(layer.weight_hh[:, inner:], None, 1, PANEL)
+            return
+        bias = None
+        if layer.bias_hn is not None:
+            bias = np.concatenate([np.zeros(2 * self.hidden_size, np.float32), layer.bias_hn])
+        into.recurrent = self._matrix(layer.weight_hh, bias, gates, panel)
+
+    def _matrix(
+        self, weights: np.ndarray, bias: np.ndarray | None, gates: int, panel: int
+    ) -> _Matrix:
+        """Pack weights (K, gates x N): panels of blocks of UNITS units, gates together."""
+        arranged = _columns(weights, gates)
+        inputs, columns = arranged.shape
+        packed = self._memory.take(inputs * columns, np.float16 if self.half else np.float32)
+        whole = columns // panel * panel
+        body = packed[: inputs * whole].reshape(whole // panel, inputs, panel)
+        body[...] = arranged[:, :whole].reshape(inputs, whole // panel, panel).swapaxes(0, 1)
+        rest = packed[inputs * whole :].reshape(inputs, columns - whole)
+        rest[...] = arranged[:, whole:]
+
+        full_bias = np.zeros((1, weights.shape[1]), np.float32)
+        if bias is not None:
+            full_bias = bias[None]
+        return _Matrix(
+            weights=self._keep(packed),
+            bias=self._keep(_columns(full_bias, gates)),
+            inputs=inputs,
+            columns=columns,
+            panel=panel,
+        )
+
+    def _keep(self, array: np.ndarray) -> int:
+        self._kept.append(array)
+        return address_of(array)
+
+
+def padded(count: int) -> int:
+    """Return count, rounded up to a multiple of UNITS."""
+    return -(-count // UNITS) * UNITS
+
+
+def address_of(array: np.ndarray) -> int:
+    """Return where an array's numbers begin. The caller keeps the array."""
+    return array.ctypes.data
+
+
+def _columns(weights: np.ndarray, gates: int) -> np.ndarray:
+    """Arrange (K, gates x N) as (K, gates x N'): blocks of UNITS units, in each gate after gate."""
+    inputs = len(weights)
+    units = weights.shape[1] // gates
+    wide = np.zeros((inputs, gates, padded(units)), np.float32)
+    wide[:, :, :units] = weights.reshape(inputs, gates, units)
+    blocks = wide.reshape(inputs, gates, -1, UNITS).swapaxes(1, 2)
+    return np.ascontiguousarray(blocks).reshape(inputs, -1)
+
+
+class _Memory:
+    """Room for what every character reads: whole cache lines, on huge pages where there are any.
+
+    Pages of 4 KiB land in each other's way in the second-level cache: measured, up to a quarter of
+    the speed, at random.
+    """
+
+    def __init__(self) -> None:
+        self._room = np.zeros(0, np.uint8)
+
+    def take(self, count: int, dtype: DTypeLike) -> np.ndarray:
+        """Return an array (count,) that begins at a cache line."""
+        size = count * np.dtype(dtype).itemsize
+        if size > len(self._room):
+            self._room = _mapped(-(-size // HUGE_PAGE) * HUGE_PAGE)
+        taken = self._room[:size]
+        self._room = self._room[-(-size // CACHE_LINE) * CACHE_LINE :]
+        return taken.view(dtype)
+
+
+def _mapped(size: int) -> np.ndarray:
+    """Return `size` bytes that begin at a huge page."""
+    if hasattr(mmap, "MADV_HUGEPAGE"):
+        flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
+        pages = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+        with contextlib.suppress(OSError):
+            pages.madvise(mmap.MADV_HUGEPAGE)
+        mapped = np.frombuffer(pages, np.uint8)
+    else:
+        mapped = np.empty(size + HUGE_PAGE, np.uint8)
+    offset = -address_of(mapped) % HUGE_PAGE
+    return mapped[offset : offset + size]

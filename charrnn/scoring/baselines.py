@@ -1,0 +1,72 @@
+"""What a score stands beside: chance, counting, and the compressors of the standard library."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from charrnn.modelfile import ModelFile
+from charrnn.scoring.compressors import compressed, reach_note
+from charrnn.scoring.counting import CountingScorer, best_ngram, score_of
+from charrnn.scoring.figures import measured
+from charrnn.scoring.score import Tally, tallied
+from charrnn.text.corpus import Corpus
+from charrnn.text.counting import count
+from charrnn.text.ngram import NGram
+
+
+@dataclass
+class Baselines:
+    """Bits per character by name, with what must be said about them.
+
+    ngram: the n-gram model of the training text, if it was counted.
+    counted: its sums over the scored text, if it is one of the baselines.
+    """
+
+    bits_per_char: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    ngram: NGram | None = None
+    counted: Tally | None = None
+
+
+def baselines_of(
+    model: ModelFile,
+    corpus: Corpus | None,
+    ids: np.ndarray,
+    protocol: str,
+    newline: int | None,
+    window: int,
+) -> Baselines:
+    """The baselines of a score of ids (N,).
+
+    corpus: what the model learnt from; None: without the baselines that learn from it too.
+    newline: its id in lines mode; None: a stream.
+    """
+    vocabulary = model.vocabulary
+    baselines = Baselines()
+    bits_per_char = baselines.bits_per_char
+    bits_per_char["uniform"] = math.log2(len(vocabulary))
+    if corpus is None:
+        return baselines
+
+    train = corpus.split("train")
+    unigram = count(train, len(vocabulary), 1, newline)
+    bits_per_char["unigram"] = score_of(unigram, ids, protocol, window).bits_per_char
+    # An n-gram model is no baseline of a counting model. It is needed for the lines that are new.
+    if not model.counts or newline is not None:
+        baselines.ngram = best_ngram(corpus)
+    if not model.counts and baselines.ngram is not None:
+        counted = tallied(CountingScorer(baselines.ngram), ids, protocol, newline, window)
+        bits_per_char["ngram"] = counted.score().bits_per_char
+        baselines.counted = counted
+
+    bits_per_char |= compressed(train, ids, vocabulary, model.mode)
+    train_bytes, _ = measured(train, vocabulary, "lines")
+    reach = reach_note(train_bytes)
+    if reach:
+        baselines.notes.append(reach)
+    if protocol == "windowed":
+        baselines.notes.append("compressors read the whole stream, not windows")
+    return baselines

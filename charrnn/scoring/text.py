@@ -1,0 +1,83 @@
+"""What is scored: a part of a run's own text, a file, or a text that somebody typed."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from charrnn.config import TextSettings
+from charrnn.errors import CheckpointError, CorpusError
+from charrnn.text.corpus import Corpus
+from charrnn.text.reading import encode_file, encode_text
+from charrnn.texts import OpenedRun
+
+
+@dataclass(frozen=True)
+class Text:
+    """What is scored. ids (N,): in lines mode every line ends in the newline and none is blank.
+
+    split: which part of the run's own text it is, if it is one.
+    corpus: the run's own text, if it is at hand.
+    unknown: characters that were left out or replaced because the model does not know them.
+    """
+
+    ids: np.ndarray
+    split: str | None
+    file: str | None
+    corpus: Corpus | None
+    unknown: int = 0
+
+
+def text_of_split(
+    run: OpenedRun, split: str | None, *, advice: str = "pass --file or --text"
+) -> Text:
+    """A part of the run's own text.
+
+    split: "train", "val" or "test"; None: test if there is one, else val.
+    Raises CheckpointError, with this advice, if the model lies in no run with its text.
+    Raises CorpusError if that part is empty.
+    """
+    corpus = run.own_corpus(advice)
+    if split is None:
+        split = "test" if len(corpus.split("test")) else "val"
+    ids = corpus.split(split)
+    if len(ids) < 2:
+        raise CorpusError(f"this run has no {split} text; {advice}")
+    return Text(ids, split, None, corpus)
+
+
+def text_given(
+    run: OpenedRun, file: Path | None, text: str | None, settings: TextSettings, unknown: str
+) -> Text:
+    """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
+    vocabulary = run.model.vocabulary
+    if file is not None:
+        ids, missing = encode_file(file, settings, vocabulary, unknown)
+    else:
+        ids, missing = encode_text(text or "", settings, vocabulary, unknown, "--text")
+    if run.model.mode == "lines":
+        ids = whole_lines(ids, int(vocabulary.newline or 0))
+    if len(ids) < 2:
+        raise CorpusError(
+            "nothing to score: a stream needs two characters that the model knows, lines need one"
+        )
+    if file is None:
+        return Text(ids, None, None, None, missing)
+    try:
+        corpus = text_of_split(run, "train").corpus
+    except (CheckpointError, CorpusError):
+        corpus = None  # a model that travels alone has only its own figure
+    return Text(ids, None, str(file), corpus, missing)
+
+
+def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:
+    """The ids without blank lines, and with a newline at the end."""
+    is_newline = ids == newline
+    is_blank = is_newline & np.concatenate([[True], is_newline[:-1]])
+    if is_blank.any():
+        ids = ids[~is_blank]
+    if len(ids) and ids[-1] != newline:
+        ids = np.append(ids, newline).astype(ids.dtype)
+    return ids

@@ -1,0 +1,242 @@
+"""Building a corpus: survey a text, then write its ids.
+
+The first pass over a text finds its characters (census.py), the second writes one id per character
+into the run (corpus.py), and divides them into train, val and test (splits.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from charrnn.config import TextSettings
+from charrnn.errors import CorpusError, VocabularyError
+from charrnn.storage import Output
+from charrnn.text.census import Census, take_census
+from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
+from charrnn.text.mode import choose_mode, notes_of
+from charrnn.text.reading import PIECE_BYTES, Source, find_source, pieces
+from charrnn.text.splits import SPLITS, allot, divided
+from charrnn.text.vocabulary import NEWLINE, Vocabulary
+
+# These settings change no ids of texts whose digests and mode are known.
+NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """The result of the first pass: enough to size a network, before anything is written."""
+
+    name: str
+    sources: dict[str, Source]  # "train", and files of their own for "val" and "test"
+    censuses: dict[str, Census]  # of each source
+    vocabulary: Vocabulary
+    mode: str
+    reason: str  # of the mode
+    notes: tuple[str, ...]  # for the person
+    fingerprint: str
+
+
+def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
+    """Make the first pass over all texts of a training. Writes nothing. Raises CorpusError."""
+    # 1. Read them.
+    source, note = find_source(corpus, settings)
+    sources = {"train": source}
+    for name, path in (("val", settings.val), ("test", settings.test)):
+        if path:
+            sources[name], _ = find_source(path, settings)
+    censuses = {name: take_census(part, settings) for name, part in sources.items()}
+
+    # 2. Decide on mode and alphabet.
+    mode, reason = choose_mode(censuses["train"], settings)
+    counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
+    if mode == "lines" and not counts[NEWLINE]:
+        counts[NEWLINE] = 1  # the boundary, even of a text of one line
+    vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
+    notes = [note] if note else []
+    notes += notes_of(censuses, vocabulary)
+
+    # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
+    options = dataclasses.asdict(settings)
+    for key in NOT_IN_FINGERPRINT:
+        del options[key]
+    digests = {name: census.sha256 for name, census in censuses.items()}
+    shuffle_seed = seed if mode == "lines" else 0
+    identity = [FORMAT, digests, options, mode, shuffle_seed]
+    fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return Survey(
+        source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint
+    )
+
+
+def training_chars(survey: Survey, settings: TextSettings) -> int:
+    """Return the characters of the training split: exact in stream mode, an estimate for lines."""
+    return training_part(survey.censuses["train"].chars, survey, settings)
+
+
+def training_part(total: int, survey: Survey, settings: TextSettings) -> int:
+    """Return how many of a corpus's `total` characters or lines its training split gets."""
+    return divided(total, set(survey.censuses) - {"train"}, settings)["train"]
+
+
+def build(
+    survey: Survey,
+    settings: TextSettings,
+    seed: int,
+    folder: Path,
+    vocabulary: Vocabulary | None = None,
+) -> tuple[Corpus, list[str]]:
+    """Make the second pass: write the ids into folder. Return the corpus, and notes for the person.
+
+    vocabulary: the one to use instead of the text's own (a resumed run's).
+    Raises CorpusError, StorageError, VocabularyError.
+    """
+    vocabulary = vocabulary or survey.vocabulary
+    for census in survey.censuses.values():
+        codes = np.flatnonzero(census.counts).astype(np.uint32)
+        missing = codes[vocabulary.lookup(codes) < 0]
+        if len(missing):
+            raise VocabularyError(
+                vocabulary.explain_unknown(missing, census.counts[missing], census.shown)
+            )
+    notes: list[str] = []
+
+    def write(file: Output) -> Bounds:
+        if survey.mode == "lines":
+            return _write_lines(file, survey, settings, vocabulary, seed, notes)
+        return _write_stream(file, survey, settings, vocabulary)
+
+    digests = {name: census.sha256 for name, census in survey.censuses.items()}
+    corpus = store(folder, survey.name, survey.fingerprint, survey.mode, digests, vocabulary, write)
+    return corpus, notes
+
+
+def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
+    """Write a corpus into folder in the ids of another vocabulary.
+
+    vocabulary: must hold all characters of the old one. Raises StorageError.
+    """
+    new_ids = vocabulary.lookup(np.array(old.vocabulary.symbols))
+
+    def write(file: Output) -> Bounds:
+        for start in range(0, len(old.ids), PIECE_BYTES):
+            ids = new_ids[old.ids[start : start + PIECE_BYTES]]
+            file.write(ids.astype(vocabulary.dtype).data)
+        return old.bounds
+
+    digests = described(old.path).get("text_sha256", {})
+    return store(folder, old.name, old.fingerprint, old.mode, digests, vocabulary, write)
+
+
+def _write_stream(
+    file: Output, survey: Survey, settings: TextSettings, vocabulary: Vocabulary
+) -> Bounds:
+    """Write the ids of all texts as they stand. Raises CorpusError."""
+    for name in survey.sources:
+        for ids in _encoded(survey, name, settings, vocabulary):
+            file.write(ids.data)
+    lengths = {name: census.chars for name, census in survey.censuses.items()}
+    return _bounds(allot(lengths, settings, 2, "characters"))
+
+
+def _write_lines(
+    file: Output,
+    survey: Survey,
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    seed: int,
+    notes: list[str],
+) -> Bounds:
+    """Write the lines of all splits, each line with its newline. Adds to notes. Raises CorpusError.
+
+    The lines of the corpus are shuffled before they are divided.
+    """
+    # 1. Read the lines of each text. A repeat that is used once cannot stand in two splits.
+    groups: dict[str, list[bytes]] = {}
+    has_repeats = False
+    for name in survey.sources:
+        lines = _read_lines(survey, name, settings, vocabulary)
+        full = [line for line in lines if line]
+        distinct = list(dict.fromkeys(full)) if settings.deduplicate else full
+        if len(distinct) < len(full):
+            has_repeats = True
+            notes.append(
+                f"{len(full) - len(distinct):,} of {len(full):,} lines were repeats and are used "
+                "once (--no-deduplicate keeps them)"
+            )
+        if len(full) < len(lines):
+            notes.append(f"{len(lines) - len(full):,} blank lines left out")
+        groups[name] = distinct
+
+    # 2. Divide the shuffled lines of the corpus between the splits without a file of their own.
+    unit = "distinct lines (--no-deduplicate keeps repeats)" if has_repeats else "lines"
+    counts = allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
+    corpus_lines = groups["train"]
+    order = np.random.default_rng(seed).permutation(len(corpus_lines))
+    start = 0
+    for name in SPLITS:
+        if name == "train" or name not in groups:
+            stop = start + counts[name]
+            groups[name] = [corpus_lines[i] for i in order[start:stop]]
+            start = stop
+
+    # 3. Write them.
+    newline = np.array([vocabulary.newline], vocabulary.dtype).tobytes()
+    lengths: dict[str, int] = {}
+    for name in SPLITS:
+        data = b"".join(line + newline for line in groups[name])
+        lengths[name] = len(data) // len(newline)
+        file.write(data)
+    return _bounds(lengths)
+
+
+def _read_lines(
+    survey: Survey, name: str, settings: TextSettings, vocabulary: Vocabulary
+) -> list[bytes]:
+    """Return the lines of a text, blank ones too, as bytes of their ids without the newline.
+
+    A last line that has no newline counts too. Raises CorpusError if a line is too long.
+    """
+    data = b"".join(ids.tobytes() for ids in _encoded(survey, name, settings, vocabulary))
+    ids = np.frombuffer(data, vocabulary.dtype)
+    ends = np.flatnonzero(ids == int(vocabulary.newline or 0)).tolist()
+    if len(ids) and (not ends or ends[-1] != len(ids) - 1):
+        ends.append(len(ids))
+    starts = [0, *(end + 1 for end in ends[:-1])]
+    spans = list(zip(starts, ends, strict=True))
+    longest = max(end - start for start, end in spans)
+    if longest > MAX_LINE:
+        raise CorpusError(
+            f"{survey.sources[name].shown} has a line of {longest:,} characters; --mode lines "
+            f"learns whole lines of at most {MAX_LINE:,}: use --mode stream"
+        )
+    return [ids[start:end].tobytes() for start, end in spans]
+
+
+def _encoded(
+    survey: Survey, name: str, settings: TextSettings, vocabulary: Vocabulary
+) -> Iterator[np.ndarray]:
+    """Yield the ids of a surveyed text, of type vocabulary.dtype, in pieces.
+
+    Raises CorpusError if it is not the text that was surveyed.
+    """
+    source = survey.sources[name]
+    digest = hashlib.sha256()
+    for codes in pieces(source, settings, digest):
+        yield vocabulary.lookup(codes).astype(vocabulary.dtype)
+    if digest.hexdigest() != survey.censuses[name].sha256:
+        raise CorpusError(
+            f"{source.shown} changed while it was read; try again when nothing writes to it"
+        )
+
+
+def _bounds(lengths: dict[str, int]) -> Bounds:
+    """Return where each split starts and stops, one after the other."""
+    edges = np.cumsum([0, *(lengths[name] for name in SPLITS)]).tolist()
+    return {name: (edges[index], edges[index + 1]) for index, name in enumerate(SPLITS)}

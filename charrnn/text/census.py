@@ -1,0 +1,102 @@
+"""Census: what one pass over a text counts. Memory does not grow with the text."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from charrnn.config import TextSettings
+from charrnn.errors import CorpusError
+from charrnn.text.reading import MAX_CODE, Source, pieces
+from charrnn.text.vocabulary import NEWLINE, RETURN
+
+_LONGEST = 1024  # line lengths are counted up to here
+_LONG = 64  # characters of a line that is not short
+
+
+@dataclass
+class Census:
+    """The counts of one text; codes are code points, or bytes with --unit byte."""
+
+    shown: str  # the text's name in messages
+    counts: np.ndarray = field(default_factory=lambda: np.zeros(MAX_CODE, np.int64))  # by code
+    chars: int = 0
+    carriage_returns: int = 0
+    crlf: int = 0  # carriage returns that stand before a newline
+    lines: int = 0  # newlines, and a last line without one
+    last: int = 0  # the last code
+    line_lengths: np.ndarray = field(default_factory=lambda: np.zeros(_LONGEST + 1, np.int64))
+    indented: int = 0  # lines that begin with a space or a tab
+    sha256: str = ""
+
+    @property
+    def blank_share(self) -> float:
+        """The share of lines that are blank."""
+        return float(self.line_lengths[0]) / max(1, self.lines)
+
+    @property
+    def median_line(self) -> int:
+        """The median length of a line, in characters."""
+        return int(np.searchsorted(np.cumsum(self.line_lengths), self.line_lengths.sum() / 2))
+
+    @property
+    def long_share(self) -> float:
+        """The share of lines of more than 64 characters."""
+        return float(self.line_lengths[_LONG + 1 :].sum()) / max(1, self.lines)
+
+
+def take_census(source: Source, settings: TextSettings) -> Census:
+    """Read a text once and count its characters and lines.
+
+    Raises CorpusError where it does not decode or is empty.
+    """
+    census = Census(source.shown)
+    digest = hashlib.sha256()
+    open_line = 0  # characters since the last newline
+    previous = NEWLINE  # the last code of the piece before
+    for codes in pieces(source, settings, digest):
+        # 1. Characters.
+        counts = np.bincount(codes)
+        census.counts[: len(counts)] += counts
+        census.chars += len(codes)
+
+        # 2. Lines that end in this piece.
+        ends = np.flatnonzero(codes == NEWLINE)
+        if len(ends):
+            lengths = np.diff(ends, prepend=-1) - 1
+            lengths[0] += open_line
+            # The carriage return is no part of the length: a line of CRLF alone is blank.
+            is_crlf = codes[ends - 1] == RETURN
+            if ends[0] == 0:
+                is_crlf[0] = previous == RETURN
+            lengths -= is_crlf
+            census.crlf += int(is_crlf.sum())
+            census.line_lengths += np.bincount(
+                np.minimum(lengths, _LONGEST), minlength=_LONGEST + 1
+            )
+            open_line = len(codes) - int(ends[-1]) - 1
+        else:
+            open_line += len(codes)
+        census.lines += len(ends)
+
+        # 3. Lines that begin in it.
+        starts = ends[ends + 1 < len(codes)] + 1
+        first = [codes[0]] if previous == NEWLINE else []
+        is_indented = np.isin(np.concatenate([codes[starts], first]), (ord(" "), ord("\t")))
+        census.indented += int(is_indented.sum())
+        previous = int(codes[-1])
+
+    # 4. A last line without a newline.
+    if open_line:
+        census.lines += 1
+        census.line_lengths[min(open_line, _LONGEST)] += 1
+    census.carriage_returns = int(census.counts[RETURN])
+    census.last = previous
+    census.sha256 = digest.hexdigest()
+    if census.chars == 0:
+        raise CorpusError(
+            f"{source.shown} is empty; give a text with at least a few hundred characters"
+        )
+    return census

@@ -1,0 +1,183 @@
+"""One value of a setting: read from a person's words, checked against its type and its limits."""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import math
+import re
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from charrnn.errors import SettingsError
+from charrnn.terminal import one_line
+
+MAX_ORDER = 24  # of n-grams
+MAX_WHOLE = 1 << 53  # of every other whole number: floats hold it exactly
+MAX_DIGITS = 30  # of a whole number in words: Python takes quadratic time in their count
+
+_UNITS_S = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
+_WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+_KIND_NAMES = {
+    int: "a whole number",
+    float: "a finite number",
+    bool: "true or false",
+    str: "a text in quotes",
+}
+
+
+def checked(item: dataclasses.Field[Any], value: Any, where: str) -> Any:
+    """Return the value in its field's type and within its limits. Raises SettingsError.
+
+    Text is parsed: it comes from a command line. where: how messages name the setting.
+    """
+    limits = item.metadata
+    typed = one_line(str(value))
+    try:
+        parsed = _parsed(item, value)
+    except (ValueError, TypeError, OverflowError):
+        raise SettingsError(f"{where}: {typed!r} is not {_KIND_NAMES[limits['kind']]}") from None
+    _check_limits(limits, parsed, where, typed)
+    _check_grammar(item.name, parsed, where)
+    return parsed
+
+
+def _parsed(item: dataclasses.Field[Any], value: Any) -> Any:
+    """Return the value in its field's type. Raises ValueError, TypeError, OverflowError."""
+    kind = item.metadata["kind"]
+    if kind is bool:
+        return _boolean(value)
+    if isinstance(value, bool):
+        raise ValueError
+    if kind is int:
+        if isinstance(value, float) or (isinstance(value, str) and len(value) > MAX_DIGITS):
+            raise ValueError
+        return int(value)
+    if kind is float:
+        number = float(value)
+        if not math.isfinite(number):
+            raise ValueError
+        return number
+    takes_numbers = item.name.endswith("_every") or item.name == "order"
+    if takes_numbers and isinstance(value, int):
+        return str(value)
+    if not isinstance(value, str):
+        raise ValueError
+    return value
+
+
+def _boolean(value: Any) -> bool:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, str) and value.lower() in _WORDS:
+        return _WORDS[value.lower()]
+    raise ValueError
+
+
+def _check_limits(limits: Mapping[str, Any], value: Any, where: str, typed: str) -> None:
+    """Raises SettingsError for a value that is no choice, too small or too large."""
+    if "choices" in limits and value not in limits["choices"]:
+        choices = ", ".join(limits["choices"])
+        hint = nearest(typed, limits["choices"])
+        raise SettingsError(f"{where}: {typed!r} is not one of {choices}{hint}")
+    if "min" in limits and value < limits["min"]:
+        raise SettingsError(f"{where}: {typed} is below {limits['min']}")
+    most = limits.get("max")
+    if most is None and limits["kind"] is int:
+        most = MAX_WHOLE
+    if most is not None and value > most:
+        raise SettingsError(f"{where}: {typed} is above {most}")
+    if "below" in limits and value >= limits["below"]:
+        raise SettingsError(f"{where}: {typed} must be below {limits['below']:g}")
+
+
+def _check_grammar(key: str, value: Any, where: str) -> None:
+    """Raises SettingsError for a text that is no duration, interval, shares or order."""
+    if key == "budget":
+        seconds(value, where)
+    elif key.endswith("_every"):
+        interval(value, where)
+    elif key == "split":
+        shares(value, where)
+    elif key == "order":
+        _check_order(value, where)
+
+
+def _check_order(text: str, where: str) -> None:
+    if text == "auto":
+        return
+    if not re.fullmatch(r"[1-9]\d?", text) or int(text) > MAX_ORDER:
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is neither auto nor a number from 1 to {MAX_ORDER}"
+        )
+
+
+def seconds(text: str, where: str) -> float:
+    """'90s', '5m', '1.5h' or '90' -> seconds. Raises SettingsError."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|min|sec)?\s*", text)
+    value = 0.0
+    if match:
+        value = float(match[1]) * _UNITS_S[match[2] or "s"]
+    if not 0 < value < 1e9:
+        raise SettingsError(f"{where}: {one_line(text)!r} is not a duration; write 90s, 5m or 1h")
+    return value
+
+
+def interval(text: str, where: str) -> tuple[int | None, float | None]:
+    """'200' -> (200 steps, None); '30s' -> (None, 30 seconds). Raises SettingsError."""
+    if re.fullmatch(r"\d{1,12}", text.strip()) and int(text) > 0:
+        return int(text), None
+    if text.strip()[-1:].isdigit():
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is not a number of steps above 0 "
+            "or a duration such as 30s"
+        )
+    return None, seconds(text, where)
+
+
+def shares(text: str, where: str = "--split") -> tuple[float, float, float]:
+    """'0.9,0.1' -> (0.9, 0.1, 0.0): shares for training, validation, test. Raises SettingsError."""
+    try:
+        values = [float(part) for part in text.split(",")]
+    except ValueError:
+        values = []
+    good = 2 <= len(values) <= 3 and all(math.isfinite(value) and value >= 0 for value in values)
+    if not good or values[0] <= 0 or abs(sum(values) - 1) > 1e-6:
+        raise SettingsError(
+            f"{where}: {one_line(text)!r} is not two or three shares that add up to 1, "
+            "such as 0.9,0.05,0.05"
+        )
+    test = values[2] if len(values) == 3 else 0.0
+    return values[0], values[1], test
+
+
+def finite(
+    value: float,
+    where: str,
+    *,
+    minimum: float = -math.inf,
+    maximum: float = math.inf,
+    above: float = -math.inf,
+) -> float:
+    """Return the value if it is a finite number within its bounds. Raises SettingsError.
+
+    Typer lets inf and nan through.
+    """
+    if not math.isfinite(value):
+        raise SettingsError(f"{where} {value:g}: must be a finite number")
+    if value < minimum or value > maximum or value <= above:
+        bounds = []
+        if minimum > -math.inf:
+            bounds.append(f"at least {minimum:g}")
+        if above > -math.inf:
+            bounds.append(f"above {above:g}")
+        if maximum < math.inf:
+            bounds.append(f"at most {maximum:g}")
+        raise SettingsError(f"{where} {value:g}: must be {' and '.join(bounds)}")
+    return value
+
+
+def nearest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean gru?`, or nothing when no known word is near."""
+    matches = difflib.get_close_matches(word, list(known), 1, 0.5)
+    return f"; did you mean {matches[0]}?" if matches else ""

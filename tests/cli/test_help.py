@@ -1,0 +1,198 @@
+"""The help of every command: one style, every default, examples that work, and 80 columns."""
+
+import re
+import shlex
+
+import pytest
+import typer
+
+from charrnn import config
+from charrnn.cli.compare import assignments_of
+from charrnn.cli.examples import EXAMPLES
+from charrnn.cli.main import ALIASES, app
+from charrnn.cli.train import COMMON, TrainCommand
+
+PROGRAM = typer.main.get_command(app)
+LAB = PROGRAM.commands["lab"]
+COMMANDS = {
+    **{name: command for name, command in PROGRAM.commands.items() if name != "lab"},
+    **{f"lab {name}": command for name, command in LAB.commands.items()},
+}
+PARAMS = [
+    pytest.param(param, id=f"{name} {param.opts[0]}")
+    for name, command in COMMANDS.items()
+    for param in command.params
+    if not getattr(param, "hidden", False)
+]
+
+
+def is_option(param):
+    return param.param_type_name == "option"
+
+
+@pytest.mark.parametrize("param", PARAMS)
+def test_a_help_text_begins_with_a_capital_letter_and_has_no_full_stop(param):
+    assert re.match(r"[A-Z]|rnn, lstm", param.help)
+    assert not param.help.endswith(".")
+    assert "\n" not in param.help
+
+
+@pytest.mark.parametrize("param", PARAMS)
+def test_what_takes_a_value_shows_its_default(param):
+    default = re.search(r"\(default: (.+)\)$", param.help)
+    if is_option(param) and param.is_flag and not param.secondary_opts:
+        assert default is None  # a flag is off until it is given
+        return
+    assert default is not None
+    if param.default not in (None, "") and not param.secondary_opts:
+        assert default[1].split(", ")[0] == str(param.default)
+
+
+@pytest.mark.parametrize("key", config.FIELDS)
+def test_train_shows_the_default_of_every_setting(key):
+    """--clip 1.0 and --mix 0.0 had none: 1.0 == True, and 0.0 == False."""
+    _, item = config.FIELDS[key]
+    [param] = [param for param in COMMANDS["train"].params if param.name == key]
+    expected = item.metadata.get("auto", str(item.default))
+    if item.metadata["kind"] is bool:
+        expected = "on" if item.default else "off"
+    assert param.help.endswith(f"(default: {expected})")
+    assert expected not in ("", "None")
+
+
+@pytest.mark.parametrize("param", PARAMS)
+def test_metavars_are_of_one_style(param):
+    if is_option(param) and not param.is_flag:
+        assert param.metavar in {"INTEGER", "FLOAT", "TEXT", "PATH", "DURATION"}
+    if not is_option(param):
+        assert param.metavar in {"CORPUS", "RUN", "CELL"}
+
+
+@pytest.mark.parametrize("key", [key for key in config.FIELDS if key != "device"])
+def test_the_choices_of_a_setting_are_in_its_help(key):
+    choices = config.FIELDS[key][1].metadata.get("choices")
+    [param] = [param for param in COMMANDS["train"].params if param.name == key]
+    assert not choices or f"[{'|'.join(choices)}]" in param.help
+
+
+# Examples
+
+
+@pytest.mark.parametrize("name", ["", "lab", *COMMANDS])
+def test_every_command_has_two_or_three_examples_that_parse(name):
+    assert 2 <= len(EXAMPLES[name]) <= 3
+    for line in EXAMPLES[name]:
+        program, *words = shlex.split(line)
+        assert program == "charrnn" and len(line) <= 76
+        assert line.startswith(f"charrnn {name}".strip())
+        command = PROGRAM
+        context = PROGRAM.make_context("charrnn", [], resilient_parsing=True)
+        while words and words[0] in getattr(command, "commands", {}):
+            command = command.commands[words.pop(0)]
+        values = command.make_context(line, words, parent=context).params
+        config.resolve([("--", {key: values[key] for key in values if key in config.FIELDS})])
+
+
+def test_no_command_is_without_examples():
+    assert set(EXAMPLES) == {"", "lab", *COMMANDS}
+
+
+# What is shown
+
+
+@pytest.fixture(scope="module")
+def help_of(tmp_path_factory):
+    """words -> the help, as a pipe of 80 columns gets it."""
+    import os
+    import subprocess
+    import sys
+
+    def shown(*words):
+        done = subprocess.run(
+            [sys.executable, "-m", "charrnn", *words],
+            capture_output=True,
+            text=True,
+            cwd=tmp_path_factory.mktemp("help"),
+            env={**os.environ, "COLUMNS": "80"},
+            timeout=60,
+        )
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    return shown
+
+
+def options_in(text):
+    return set(re.findall(r"^│ (--[a-z-]+)", text, re.MULTILINE))
+
+
+def test_train_help_shows_what_most_people_need_and_help_all_the_rest(help_of):
+    short = options_in(help_of("train", "--help"))
+    assert 20 <= len(short) <= 26
+    assert {config.flag(key) for key in COMMON} | {"--help-all"} <= short
+    everything = options_in(help_of("train", "--help-all"))
+    rare = {config.flag(key) for key in TrainCommand.rare}
+    assert short | rare == everything and not short & rare
+    assert everything >= {config.flag(key) for key in config.FIELDS}
+
+
+def test_rare_options_are_completed_by_the_shell_and_still_work(charrnn):
+    assert not any(param.hidden for param in COMMANDS["train"].params if is_option(param))
+    done = charrnn("train", "--patience", 9, "--print-config")
+    assert "patience = 9  # --patience" in done.stdout
+
+
+@pytest.mark.parametrize("words", [[], ["sample"], ["compare"], ["lab", "vanish"]])
+def test_help_fits_80_columns_and_ends_with_examples(help_of, words):
+    text = help_of(*words, "--help")
+    assert max(map(len, text.splitlines())) <= 80
+    assert "\x1b" not in text and "<" not in text and "\\" not in text
+    *_, end = text.partition("Examples:")
+    assert [line.strip() for line in end.split("\n") if line.strip()] == list(
+        EXAMPLES[" ".join(words)]
+    )
+
+
+def test_choices_are_shown_and_not_taken_for_markup(help_of):
+    assert "[auto|float32|float16]" in help_of("sample", "--help")
+
+
+# Options that were
+
+
+def test_sample_hides_its_device_and_refuses_what_is_no_processor(charrnn, help_of):
+    assert "--device" not in options_in(help_of("sample", "--help"))
+    done = charrnn("sample", "--device", "cuda")
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "sampling runs on the processor" in done.stderr
+    assert "no run under runs/" in charrnn("sample", "--device", "cpu").stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (["names", "--hidden-size", "64"], "--set model.hidden_size=64"),
+        (["--rnn-size=64", "--steps", "5"], "--set model.hidden_size=64 --set training.steps=5"),
+        (["--no-deduplicate", "--watch"], "--set text.deduplicate=false --set runtime.watch=true"),
+        (["--vary", "--lr=1,2", "--seed", "3"], "--set training.seed=3"),
+    ],
+)
+def test_compare_answers_an_option_of_train_with_its_set(charrnn, words, says):
+    done = charrnn("compare", *words)
+    assert done.returncode == 2
+    assert done.stderr == f"charrnn: compare takes settings by --set: {says}\n"
+
+
+def test_compare_still_names_an_option_that_nobody_knows(charrnn):
+    done = charrnn("compare", "--no-such")
+    assert done.returncode == 2 and "No such option: --no-such" in done.stderr
+
+
+def test_every_option_of_train_is_known_to_compare():
+    for key, (section, item) in config.FIELDS.items():
+        is_switch = item.metadata["kind"] is bool
+        words = [config.flag(key)] if is_switch else [config.flag(key), "x"]
+        value = "true" if is_switch else "x"
+        assert assignments_of(words, lambda name: ALIASES.get(name, name)) == [
+            f"{section}.{key}={value}"
+        ]
