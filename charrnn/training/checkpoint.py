@@ -301,7 +301,7 @@ def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
     detail = f" ({messages[0]})" if messages else ""
     raise CheckpointError(
         f"{one_line(str(run))} has no checkpoint to resume from{detail}; "
-        "train it anew with --overwrite"
+        "start a new run with --overwrite"
     )
 
 

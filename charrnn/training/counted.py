@@ -203,7 +203,7 @@ class CountingTrainer:
             )
         counted = Orders(counter, self._ids[: counter.order])
         nats = counted.nats(self.corpus.split("val"), smoothing)
-        scores = [each / max(1, self._val_chars) for each in nats]
+        scores = [value / max(1, self._val_chars) for value in nats]
         best = int(np.argmin(scores)) + 1 if is_picked else counted.longest
 
         # 2. Record and show

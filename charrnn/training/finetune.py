@@ -138,7 +138,7 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         if resolved[key] != value:
             raise SettingsError(
                 f"{origins[key]}: {source} has {flag(key)} {value}, not {resolved[key]}; "
-                "leave that out, or train anew"
+                "leave that out, or start a new run"
             )
     frozen_tensors(settings)  # what is no part of a network is told before the text is read
     return settings, origins, old
@@ -272,8 +272,7 @@ def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus
     mixed = open_corpus(folder, fingerprint)
     if mixed.vocabulary != corpus.vocabulary or mixed.mode != corpus.mode:
         raise CheckpointError(
-            f"{one_line(str(mixed.path))} does not belong to this run's checkpoint; "
-            "start the run anew"
+            f"{one_line(str(mixed.path))} does not belong to this run's checkpoint; start a new run"
         )
     return mixed
 

@@ -72,5 +72,5 @@ def check_new(path: Path, overwrite: bool) -> None:
     if not overwrite and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists()):
         raise SettingsError(
             f"{shown} already holds a run; "
-            "pass --resume to go on with it or --overwrite to start anew"
+            "pass --resume to go on with it or --overwrite to start a new one"
         )

@@ -27,7 +27,7 @@ class Plan:
 
     None: not decided yet, because a budget or a duration waits for the first timed steps. From the
     moment that everything is decided the weights depend on no clock. The schedule's progress runs
-    from start_progress at start_step to 1 at total_steps, so that a plan made anew goes on without
+    from start_progress at start_step to 1 at total_steps, so that a new plan goes on without
     a jump.
     """
 

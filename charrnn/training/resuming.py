@@ -86,7 +86,7 @@ def continued_settings(checkpoint: Checkpoint, layers: Layers) -> tuple[Settings
         else:
             raise SettingsError(
                 f"{origin}: this run was trained with {flag(key)} {_shown(old)}, "
-                f"not {_shown(new)}; leave that as it was, or train anew"
+                f"not {_shown(new)}; leave that as it was, or start a new run"
             )
         origins[key] = origin
     return settings, origins
@@ -147,11 +147,11 @@ def same_corpus(
         if survey is None:
             raise
         corpus, _ = building.build(survey, settings.text, seed, folder, model.vocabulary)
-        progress.say(f"note: {shown_folder} was damaged and is made anew from {shown_text}")
+        progress.say(f"note: {shown_folder} was damaged and is made again from {shown_text}")
     if corpus.vocabulary != model.vocabulary or corpus.mode != model.mode:
         raise CheckpointError(
             f"{shown_folder} does not belong to this run's checkpoint; "
-            "start the run anew with its text"
+            "start a new run with its text"
         )
     return corpus
 

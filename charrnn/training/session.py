@@ -57,7 +57,9 @@ def train(
     "already done": nothing was left for a resume to do.
     """
     if request.resume and request.overwrite:
-        raise SettingsError("--resume goes on with a run and --overwrite starts it anew; give one")
+        raise SettingsError(
+            "--resume goes on with a run and --overwrite starts a new one; give one"
+        )
     if request.resume:
         return _resume(request, progress, make_samples)
     return _start(request, progress, make_samples)
