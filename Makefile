@@ -2,9 +2,11 @@
 PYTHON ?= python3
 VENV ?= .venv
 KERNEL = $(wildcard charrnn/kernel/*.[ch])
+NUMERICAL = tests/insight tests/sampling tests/scoring tests/model tests/kernel tests/lab/test_lab_gradients.py tests/text/test_ngram.py
+CORETYPE ?= Prescott
 PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 
-.PHONY: names test check test-slow clean
+.PHONY: names test test-blas check test-slow clean
 
 names: $(VENV)/.installed  ## train on the shipped names for half a minute, then print ten
 	$(VENV)/bin/charrnn train names --config names --run runs/make-names --overwrite
@@ -12,6 +14,10 @@ names: $(VENV)/.installed  ## train on the shipped names for half a minute, then
 
 test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
+
+# numpy's OpenBLAS picks its kernel by the processor, and each kernel rounds otherwise. Every x86-64 has Prescott.
+test-blas: $(VENV)/.installed-dev  ## the numerical tests with another kernel of numpy's BLAS: CORETYPE=Haswell, SkylakeX, ...
+	OPENBLAS_CORETYPE=$(CORETYPE) $(VENV)/bin/python -m pytest -n 2 --dist loadfile -k "not c99" $(NUMERICAL)
 
 check: $(VENV)/.installed-dev  ## lint, format, types and the fast tests
 	$(VENV)/bin/ruff check .

@@ -20,7 +20,7 @@ from race import Run
 from torch import Tensor
 
 from charrnn.layout import GATES
-from charrnn.model import kernel
+from charrnn.model import kernel_scores
 
 # Inputs (B, T), targets (B, T) -> nats per character; the weights are updated.
 Step = Callable[[Tensor, Tensor], Any]
@@ -82,7 +82,7 @@ def kernel_products(cell: str, size: Size, weights: Weights) -> Step:
 
     def step(inputs: Tensor, targets: Tensor) -> float:
         for a, b in jobs:
-            kernel.product(a, b)
+            kernel_scores.product(a, b)
         return math.nan
 
     return step

@@ -1,7 +1,8 @@
-"""The model file: weights, vocabulary and settings, for sampling, evaluating and sharing. No torch here.
+"""The model file: weights, vocabulary and settings, to sample, evaluate and share. No torch here.
 
-A run's `model.safetensors` holds the best weights. A checkpoint holds a model too, under the prefix "model.", beside
-everything that training needs to go on; both are read here.
+A run's `model.safetensors` holds the best weights. A checkpoint holds a model too, under the prefix
+"model.", beside everything that training needs to go on. Both are read here. Nothing here knows who
+asks.
 """
 
 from __future__ import annotations
@@ -32,24 +33,24 @@ CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
 @dataclass(frozen=True)
 class ModelFile:
-    """A model as it lies on disk, checked. tensors: float32, named as in CharModel.tensors(); of a counting model, as in
-    NGram.tensors()."""
+    """A model as it lies on disk, checked."""
 
     path: Path
     settings: Settings
     vocabulary: Vocabulary
     mode: str  # "lines" or "stream"
     start: int  # the id that stands before a text without a prompt
+    # Of a network float32, named as in CharModel.tensors(); of a counting model NGram.tensors().
     tensors: dict[str, np.ndarray]
-    meta: dict[str, Any]
+    meta: dict[str, Any]  # of the file: model_meta, and more in a checkpoint
 
     @property
     def counts(self) -> bool:
-        """Is it a counting model, and no network?"""
+        """Say whether it is a counting model, and no network."""
         return self.settings.model.cell == "ngram"
 
     def ngram(self) -> NGram:
-        """The counting model in it."""
+        """Return the counting model in it."""
         from charrnn.text.ngram import NGram, levels_of  # a network need not wait for it
 
         boundary = self.vocabulary.newline if self.mode == "lines" else None
@@ -58,17 +59,17 @@ class ModelFile:
 
     @property
     def run(self) -> Path | None:
-        """The run directory this file lies in, if it does."""
-        place = (
-            self.path.parent.parent if self.path.parent.name == "checkpoints" else self.path.parent
-        )
-        return place if (place / "corpus").is_dir() else None
+        """The run directory that this file lies in, or None: a run has a folder for its text."""
+        folder = self.path.parent
+        if folder.name == "checkpoints":
+            folder = folder.parent
+        return folder if (folder / "corpus").is_dir() else None
 
 
 def model_meta(
     kind: str, settings: Settings, vocabulary: Vocabulary, mode: str, start: int, **more: Any
 ) -> dict[str, Any]:
-    """The metadata every model and checkpoint file begins with."""
+    """Return the metadata that every model and checkpoint file begins with."""
     return {
         "kind": kind,
         "format": KINDS[kind],
@@ -82,27 +83,24 @@ def model_meta(
 
 
 def read_model(path: Path) -> ModelFile:
-    """The model of a run directory, a model file or a checkpoint file. Raises CheckpointError."""
+    """Read the model of a run directory, a model file or a checkpoint. Raises CheckpointError."""
     file = model_path(path)
     tensors, meta = read_tensors(file, KINDS)
     return parse_model(file, tensors, meta)
 
 
 def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> ModelFile:
-    """Check a file's tensors against its settings: names, shapes, type, finiteness. Raises CheckpointError."""
+    """Return what a file's tensors and meta hold, checked. Raises CheckpointError.
+
+    Its settings make sense; its tensors have their names, shapes and type, and are finite.
+    """
     shown = one_line(str(file))
     try:
         settings = settings_from_dict(meta["settings"], "settings")
         vocabulary = Vocabulary.from_dict(meta["vocabulary"])
-        mode, start = meta["mode"], meta["start"]
-        if (
-            mode not in ("lines", "stream")
-            or type(start) is not int
-            or not 0 <= start < len(vocabulary)
-        ):
-            raise ValueError
-        if mode == "lines" and vocabulary.newline is None:
-            raise ValueError
+        mode = meta["mode"]
+        start = meta["start"]
+        _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
         raise DamagedError(
@@ -114,90 +112,113 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
             for name, value in tensors.items()
             if name.startswith("model.")
         }
-    if settings.model.cell == "ngram":
-        from charrnn.text.ngram import levels_of
+    model = ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
+    if model.counts:
+        _check_counts(model)
+    else:
+        _check_weights(model)
+    return model
 
-        try:
-            levels_of(tensors, len(vocabulary))
-        except ValueError:
-            raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
-        return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
-    shapes = expected_shapes(settings.model, len(vocabulary))
-    if {name: value.shape for name, value in tensors.items()} != shapes:
-        wrong = sorted(set(shapes) ^ set(tensors)) or [
-            name for name in shapes if tensors[name].shape != shapes[name]
-        ]
-        raise DamagedError(
-            f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy"
-        )
-    if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
-        raise DamagedError(f"{shown}: its weights are not finite float32 numbers; use another copy")
-    return ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
+
+def _check_start(mode: object, start: object, vocabulary: Vocabulary) -> None:
+    """Raise ValueError for an unknown mode, lines without a newline, or a start that is no id."""
+    if mode not in ("lines", "stream") or (mode == "lines" and vocabulary.newline is None):
+        raise ValueError
+    if type(start) is not int or not 0 <= start < len(vocabulary):
+        raise ValueError
 
 
 def _check_sizes(settings: ModelSettings) -> None:
-    """Raises ValueError for a network without its sizes, or whose embedding cannot be its output matrix."""
+    """Raise ValueError for a network without its sizes, or whose embedding cannot be tied."""
     if settings.cell != "ngram":
         hidden, _, embedding = sizes(settings)
         if settings.tie_weights and (settings.skip == "dense" or hidden != embedding):
             raise ValueError
 
 
-def model_path(path: Path) -> Path:
-    """The file that RUN names: a run directory's best model, its newest checkpoint, or the file itself."""
+def _check_counts(model: ModelFile) -> None:
+    """Raise DamagedError for tensors that are no counting model."""
+    from charrnn.text.ngram import levels_of
+
     try:
-        is_folder, exists = path.is_dir(), path.exists()
+        levels_of(model.tensors, len(model.vocabulary))
+    except ValueError:
+        shown = one_line(str(model.path))
+        raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
+
+
+def _check_weights(model: ModelFile) -> None:
+    """Raise DamagedError for tensors that are not the network of the settings."""
+    shown = one_line(str(model.path))
+    tensors = model.tensors
+    shapes = expected_shapes(model.settings.model, len(model.vocabulary))
+    if {name: value.shape for name, value in tensors.items()} != shapes:
+        wrong = sorted(set(shapes) ^ set(tensors))
+        if not wrong:
+            wrong = [name for name in shapes if tensors[name].shape != shapes[name]]
+        raise DamagedError(
+            f"{shown}: {one_line(wrong[0])} does not fit the settings in the file; use another copy"
+        )
+    if any(value.dtype != np.float32 or not np.isfinite(value).all() for value in tensors.values()):
+        raise DamagedError(f"{shown}: its weights are not finite float32 numbers; use another copy")
+
+
+def model_path(path: Path) -> Path:
+    """Return the file that a path names: a run's best model, its newest checkpoint, or itself.
+
+    Raises CheckpointError.
+    """
+    shown = one_line(str(path))
+    try:
+        is_folder = path.is_dir()
+        exists = path.exists()
     except OSError as error:
-        raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
+        raise CheckpointError(f"cannot read {shown}: {error.strerror}") from None
+    if not exists:
+        raise CheckpointError(
+            f"no run or checkpoint {shown}; `charrnn train` makes one under runs/"
+        )
     if not is_folder:
-        if not exists:
-            raise CheckpointError(
-                f"no run or checkpoint {one_line(str(path))}; `charrnn train` makes one under runs/"
-            )
         return path
     if (path / MODEL_FILE).exists():
         return path / MODEL_FILE
-    found = checkpoint_files(path / "checkpoints") or checkpoint_files(path)
-    if not found:
-        raise CheckpointError(
-            f"{one_line(str(path))} holds no model yet; train it first, or name another run"
-        )
-    return found[-1]
+    checkpoints = checkpoint_files(path / "checkpoints") or checkpoint_files(path)
+    if not checkpoints:
+        raise CheckpointError(f"{shown} holds no model yet; train it first, or name another run")
+    return checkpoints[-1]
 
 
 def checkpoint_files(folder: Path) -> list[Path]:
-    """Checkpoints in a folder, oldest first."""
-    return sorted(
-        (
-            path
-            for path in folder.glob("step-*.safetensors")
-            if CHECKPOINT_NAME.fullmatch(path.name)
-        ),
-        key=step_of,
-    )
+    """Return the checkpoints in a folder, oldest first."""
+    files = folder.glob("step-*.safetensors")
+    checkpoints = [file for file in files if CHECKPOINT_NAME.fullmatch(file.name)]
+    return sorted(checkpoints, key=step_of)
 
 
 def step_of(checkpoint: Path) -> int:
+    """Return the step that a checkpoint's name tells."""
     match = CHECKPOINT_NAME.fullmatch(checkpoint.name)
     assert match is not None
     return int(match[1])
 
 
 def newest_run(runs: Path) -> Path:
-    """The run under runs/ that was written to last. Raises CheckpointError if there is none."""
-    found = [
+    """Return the run under runs/ that was written to last. Raises CheckpointError without one."""
+    dated_runs = [
         (file.stat().st_mtime_ns, run)
         for run in runs.glob("*")
         if run.is_dir()
         for file in _model_files(run)
     ]
-    if not found:
+    if not dated_runs:
         raise CheckpointError(
             f"no run under {one_line(str(runs))}/; train one first: charrnn train names"
         )
-    return max(found)[1]
+    return max(dated_runs)[1]
 
 
 def _model_files(run: Path) -> list[Path]:
-    best = run / MODEL_FILE
-    return ([best] if best.exists() else []) + checkpoint_files(run / "checkpoints")
+    files = checkpoint_files(run / "checkpoints")
+    if (run / MODEL_FILE).exists():
+        files.append(run / MODEL_FILE)
+    return files

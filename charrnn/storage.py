@@ -1,8 +1,8 @@
 """Bytes to disk and back: the one seam through which charrnn writes files.
 
-A file is either the old one or the new one, never half of each: write a temporary file beside it, fsync, rename,
-fsync the directory. Tensor files are safetensors with JSON metadata and a SHA-256 over every byte of the file.
-There is no pickle here or anywhere else.
+A file is either the old one or the new one, never half of each: write a temporary file beside it,
+fsync, rename, fsync the directory. Tensor files are safetensors with JSON metadata and a SHA-256
+over every byte of the file. There is no pickle here or anywhere else.
 """
 
 from __future__ import annotations
@@ -27,12 +27,11 @@ from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
 MAX_HEADER_BYTES = 16 << 20  # a vocabulary of every code point and a thousand tensors fit twice
-# JSON takes up to a hundred times its bytes when read. A vocabulary is long, so that commas are many; nothing else is.
+# JSON takes up to a hundred times its bytes when read. Only a vocabulary is long, and it is commas.
 MAX_MARKS = {b",": 1_200_000, b"[": 20_000, b"{": 20_000, b":": 40_000}
-LARGE_BYTES = 64 << 20  # files above are read only where there is memory for them
-_DIGEST = re.compile(
-    rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"'
-)  # the first thing in the header
+LARGE_BYTES = 64 << 20  # larger files are read only where there is memory for them
+# The header begins with it.
+_DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 Bytes = bytes | bytearray | memoryview
 
@@ -40,16 +39,18 @@ Bytes = bytes | bytearray | memoryview
 def storage_error(
     error: OSError, path: Path, doing: str = "write", option: str = "--run"
 ) -> StorageError:
-    """An OSError as the line a person reads. option: with which another place can be chosen."""
+    """Return an OSError as the line a person reads. option: the one that chooses another place."""
+    reason = error.strerror or error
     return StorageError(
-        f"cannot {doing} {one_line(str(path))}: {error.strerror or error}; make room or choose another {option}"
+        f"cannot {doing} {one_line(str(path))}: {reason}; make room or choose another {option}"
     )
 
 
 class Disk:
-    """Every call that changes a disk, one by one: tests make the n-th of them fail, or record them all.
+    """Every call that changes a disk, one method each: tests make the n-th fail, or record all.
 
-    Files are not written through symbolic links: a run that a stranger packed could name any file with one.
+    Files are not written through symbolic links: a run that a stranger packed could name any file
+    with one.
     """
 
     def open(self, path: Path, mode: str) -> BinaryIO:
@@ -76,7 +77,7 @@ class Disk:
         path.mkdir(exist_ok=True)
 
     def sync_directory(self, path: Path) -> None:
-        """Make what was created, renamed or removed inside durable. Windows has no such call and is skipped."""
+        """Make durable what was created, renamed or removed inside. Windows has no such call."""
         if os.name == "nt":
             return
         descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
@@ -101,14 +102,14 @@ class Output:
 
 @contextlib.contextmanager
 def replacing(path: Path, option: str = "--run") -> Iterator[Output]:
-    """Replace path by what is written inside, so that a crash at any moment leaves the old or the new file.
+    """Replace path by what is written in the block: a crash leaves the old file or the new one.
 
-    Raises StorageError. Whatever is raised inside leaves the old one. option: that named the place, for the message.
+    So does an exception in the block: it leaves the old one. Raises StorageError, whose message
+    names `option`, the one that chose the place.
     """
     if not path.name:  # . and /
-        raise storage_error(
-            IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)), path, option=option
-        )
+        error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        raise storage_error(error, path, option=option)
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with disk.open(temporary, "wb") as file:
@@ -131,7 +132,7 @@ def write_atomically(path: Path, data: Bytes, option: str = "--run") -> None:
 
 
 def append(path: Path) -> BinaryIO:
-    """A file open for appending, made durably if it is new. Raises OSError."""
+    """Open a file for appending. A new one is created durably. Raises OSError."""
     is_new = not path.exists()
     file = disk.open(path, "ab")
     if is_new:
@@ -140,83 +141,87 @@ def append(path: Path) -> BinaryIO:
 
 
 def make_directories(path: Path) -> None:
-    """A directory and what is missing above it, durably. Raises OSError."""
-    missing = [each for each in (path, *path.parents) if not each.exists()]
-    for each in reversed(missing or [path]):
-        disk.make_directory(each)
-        disk.sync_directory(each.parent)
+    """Create a directory and the parents it lacks, durably. Raises OSError."""
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    for folder in reversed(missing or [path]):
+        disk.make_directory(folder)
+        disk.sync_directory(folder.parent)
 
 
 def read_bounded(path: Path, limit: int, what: str) -> bytearray:
-    """The bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
+    """Return the bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
 
-    What no permission mends, such as a bad sector, is a DamagedError: another file may do.
+    A fault of this one file, such as a bad sector, is a DamagedError: another file may do.
     """
+    shown = one_line(str(path))
     try:
         with open(path, "rb", opener=no_wait) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
-                raise DamagedError(f"{one_line(str(path))} is not a regular file; give {what}")
-            if status.st_size > limit:
+                raise DamagedError(f"{shown} is not a regular file; give {what}")
+            size = status.st_size
+            if size > limit:
+                raise CheckpointError(f"{shown} has {size:,} bytes, too many for {what}")
+            free = free_memory_bytes() if size > LARGE_BYTES else None
+            if free is not None and 2 * size > free:
                 raise CheckpointError(
-                    f"{one_line(str(path))} has {status.st_size:,} bytes, too many for {what}"
+                    f"{shown} takes {2 * size / 1e9:,.1f} GB to read "
+                    f"and {free / 1e9:,.1f} GB are free"
                 )
-            free = free_memory_bytes() if status.st_size > LARGE_BYTES else None
-            if free is not None and 2 * status.st_size > free:
-                raise CheckpointError(
-                    f"{one_line(str(path))} takes {2 * status.st_size / 1e9:,.1f} GB to read and {free / 1e9:,.1f} GB are free"
-                )
-            data = bytearray(status.st_size)
-            del data[file.readinto(data) :]
+            data = bytearray(size)
+            bytes_read = file.readinto(data)
+            del data[bytes_read:]
             return data
     except OSError as error:
-        kind = (
-            DamagedError
-            if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO)
-            else CheckpointError
-        )
-        raise kind(f"cannot read {one_line(str(path))}: {error.strerror or error}") from None
+        message = f"cannot read {shown}: {error.strerror or error}"
+        if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO):
+            raise DamagedError(message) from None
+        raise CheckpointError(message) from None
 
 
 def free_memory_bytes() -> int | None:
-    """Memory that this process could still take, or None where the system does not tell."""
+    """Return what memory this process could still take, or None where the system does not tell."""
     with contextlib.suppress(OSError, ValueError, IndexError, StopIteration):
         lines = Path("/proc/meminfo").read_text().splitlines()
-        return (
-            int(next(line for line in lines if line.startswith("MemAvailable")).split()[1]) * 1024
-        )
+        available = next(line for line in lines if line.startswith("MemAvailable"))
+        return int(available.split()[1]) * 1024
     with contextlib.suppress(OSError, ValueError, AttributeError):
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return None
 
 
 def read_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
-    """A JSON object that charrnn wrote, with "format". Raises CheckpointError: missing, no such thing, or newer."""
+    """Return a JSON object that charrnn wrote, with "format" in it.
+
+    Raises CheckpointError: missing, not such an object, or of a format above newest.
+    """
     shown = one_line(str(path))
     data = read_bounded(path, MAX_HEADER_BYTES, kind)
     try:
-        found = _parsed(data)
-        if type(found["format"]) is not int or found["format"] < 1:
+        about = _parsed(data)
+        if type(about["format"]) is not int or about["format"] < 1:
             raise ValueError
     except (KeyError, TypeError, ValueError, RecursionError):
         raise DamagedError(f"{shown} is damaged: it is not {kind}; use another copy") from None
-    _check_format(shown, found, newest)
-    return cast(dict[str, Any], found)
+    _check_format(shown, about, newest)
+    return cast(dict[str, Any], about)
 
 
 def _parsed(data: Bytes) -> Any:
-    """JSON of a stranger. Raises ValueError, RecursionError; before much memory is taken."""
-    if any(bytes(data).count(mark) > most for mark, most in MAX_MARKS.items()):
+    """Parse a stranger's JSON. Raises ValueError, RecursionError, before it takes much memory."""
+    text = bytes(data)
+    if any(text.count(mark) > most for mark, most in MAX_MARKS.items()):
         raise ValueError("too large for JSON of charrnn")
-    return json.loads(bytes(data), parse_constant=_no_constant)
+    return json.loads(text, parse_constant=_no_constant)
 
 
 def _no_constant(name: str) -> None:
-    raise ValueError(name)  # NaN and infinities, which Python reads and JSON has not
+    """Refuse NaN and infinities, which Python reads and JSON has not."""
+    raise ValueError(name)
 
 
 def _check_format(shown: str, about: dict[str, Any], newest: int) -> None:
-    """Raises CheckpointError, naming both versions, for a format that only a later charrnn knows."""
+    """Raise CheckpointError, which names both versions, for a format that a later charrnn wrote."""
     if about["format"] > newest:
         author = about.get("charrnn")
         version = one_line(author[:40]) if isinstance(author, str) else "a later version"
@@ -227,21 +232,25 @@ def _check_format(shown: str, about: dict[str, Any], newest: int) -> None:
 
 
 def no_wait(path: str, flags: int) -> int:
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))  # a FIFO must not hang us
+    """Open a file without waiting: a FIFO that nobody writes must not hang us."""
+    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
 
 
 def _no_link(path: str, flags: int) -> int:
-    """Raises OSError (ELOOP) for a symbolic link, and ENXIO for a FIFO that nobody reads."""
-    return os.open(path, flags | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0), 0o666)
+    """Open a file. Raises OSError: ELOOP for a symbolic link, ENXIO for a FIFO without a reader."""
+    no_follow = getattr(os, "O_NOFOLLOW", 0)
+    no_block = getattr(os, "O_NONBLOCK", 0)
+    return os.open(path, flags | no_follow | no_block, 0o666)
 
 
 def json_line(values: dict[str, Any]) -> str:
-    """Strict JSON on one line: a float that is not finite becomes null."""
+    """Return strict JSON on one line. A float that is not finite becomes null."""
     line = json.dumps(_finite(values), ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     return line.encode("utf-8", "replace").decode()  # names of files need not be UTF-8
 
 
 def _finite(value: Any) -> Any:
+    """Return a JSON value with None for every float that is not finite."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, dict):
@@ -256,7 +265,7 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, An
     from safetensors.numpy import save
 
     contiguous = {name: np.ascontiguousarray(tensor) for name, tensor in tensors.items()}
-    # One key only: safetensors writes several in a random order, and equal trainings should leave equal files.
+    # One key only: safetensors writes several in a random order. Equal trainings leave equal files.
     about = json.dumps({"sha256": _NO_DIGEST} | meta, allow_nan=False, separators=(",", ":"))
     data = bytearray(save(contiguous, metadata={"meta": about}))
     start = _digest_position(data)
@@ -265,20 +274,22 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, An
 
 
 def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
-    """Tensors and meta of a file made by write_tensors, checked to the last bit before anything is used.
+    """Return tensors and meta of a file made by write_tensors, checked to the last bit before use.
 
-    kinds: the values of meta["kind"] that will do, each with the newest format version this program reads.
+    kinds: the values of meta["kind"] that will do, each with the newest format this program reads.
     Raises CheckpointError: missing, not ours, damaged, or written by a newer charrnn.
     """
     from safetensors import SafetensorError
     from safetensors.numpy import load
 
+    # 1. The bytes are those that were written.
     shown = one_line(str(path))
     data = read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint")
     foreign = DamagedError(
         f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote"
     )
-    if len(data) < 8 or int.from_bytes(data[:8], "little") > min(len(data) - 8, MAX_HEADER_BYTES):
+    header_bytes = int.from_bytes(data[:8], "little")
+    if len(data) < 8 or header_bytes > min(len(data) - 8, MAX_HEADER_BYTES):
         raise foreign
     start = _digest_position(data)
     if start < 0:
@@ -289,8 +300,10 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
         raise DamagedError(
             f"{shown} is damaged: its SHA-256 does not match its bytes; use another copy"
         )
+
+    # 2. They are of a kind and a format that this program reads.
     try:
-        header = _parsed(data[8 : 8 + int.from_bytes(data[:8], "little")])
+        header = _parsed(data[8 : 8 + header_bytes])
         meta = _parsed(header["__metadata__"]["meta"].encode())
         if meta["kind"] not in kinds or type(meta["format"]) is not int or meta["format"] < 1:
             raise foreign
@@ -311,9 +324,9 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
 
 
 def _digest_position(data: bytearray) -> int:
-    """Where the 64 hexadecimal digits of the digest stand in the header; -1 if there is none.
+    """Return where the digest's 64 hexadecimal digits stand in the header; -1 if there is none.
 
-    It stands at the very start of the metadata, so no vocabulary or setting can imitate it.
+    They stand at the very start of the metadata, so that no vocabulary or setting can imitate them.
     """
     match = _DIGEST.search(data, 8, 8 + int.from_bytes(data[:8], "little"))
     return match.start(1) if match else -1

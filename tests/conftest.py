@@ -2,76 +2,26 @@
 
 import contextlib
 import os
-import shutil
 import signal
 import subprocess
 import sys
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
-
-from charrnn.kernel.library import library
+from support import FEW, Watcher
 
 pytest.register_assert_rewrite("faults")
 
 
-def find_compiler():
-    """A C compiler that works, as pip looks for one: $CC, if that is set (CC=/bin/false hides it), else the usual names."""
-    names = (os.environ["CC"],) if os.environ.get("CC") else ("cc", "gcc", "clang")
-    found = filter(None, map(shutil.which, names))
-    return next(
-        (
-            path
-            for path in found
-            if not subprocess.run([path, "--version"], capture_output=True).returncode
-        ),
-        None,
-    )
-
-
 settings.register_profile("no clock", deadline=None)  # a busy machine is no fault of the code
 settings.load_profile("no clock")
-
-COMPILER = find_compiler()
-# With a compiler an absent library is a fault: then these tests fail.
-needs_kernel = pytest.mark.skipif(
-    COMPILER is None and library() is None, reason="no C compiler here, and no compiled kernel"
-)
 
 # A shell that starts the tests in the background has SIGINT ignored, and every process they start would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "CHARRNN_DEBUG"):
     os.environ.pop(name, None)
-
-
-class Killed(BaseException):
-    """Stands for SIGKILL inside one process: nothing is saved after it. (Files are closed; a real kill is tested too.)"""
-
-
-@dataclass
-class Watcher:
-    """A training.loop.Progress that remembers, and that can kill the training after a step."""
-
-    kill_at: int | None = None
-    said: list[str] = field(default_factory=list)
-    evaluations: list[tuple[int, float]] = field(default_factory=list)
-    samples: list[str] = field(default_factory=list)
-
-    def say(self, text):
-        self.said.append(text)
-
-    def step(self, step, total, chars, bits_per_char, seconds_left):
-        if step == self.kill_at:
-            raise Killed
-
-    def evaluated(self, step, total, recent, val, best):
-        self.evaluations.append((step, val.nats_per_char))
-
-    def sampled(self, step, text):
-        self.samples.append(text)
 
 
 @pytest.fixture
@@ -200,7 +150,3 @@ def trained(tmp_path_factory) -> Path:
         Watcher(),
     )
     return run
-
-
-FEW = """Ada Alan Alma Ann Anna Bea Ben Bob Cara Carl Clara Dana Dora Edda Edna Elena Ella Emma Eva Finn Flora Gina Hanna
-Hugo Ida Ina Iris Jana Kara Lara Lena Lina Mara Mia Nina Nora Olga Otto Paula Rosa Sara Tina Vera Zora""".split()

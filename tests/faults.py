@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 
 from charrnn import storage
 from charrnn.errors import StorageError

@@ -9,7 +9,7 @@ from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
 import pytest
-from conftest import COMPILER
+from support import COMPILER
 
 from charrnn.layers import shipped, shipped_names
 from charrnn.text.census import take_census

@@ -4,7 +4,7 @@ import shutil
 from collections import Counter
 
 import pytest
-from conftest import FEW, Watcher
+from support import FEW, Watcher
 
 from charrnn.cli.eval import evaluate
 from charrnn.cli.report import report

@@ -1,8 +1,7 @@
 """What a network's cells did as it read a text: every gate and state at every character, its guesses and its surprise.
 
-Layer by layer, from the stored tensors, in numpy: a layer's input products are one matrix product over the whole text,
-and only the product with the state goes step by step. `model/equations.py` is the reference. Shapes: N characters, G gate
-rows, H hidden size, L layers, V vocabulary.
+It reads layer by layer, from the stored tensors, in numpy. Equal characters after equal states give equal bits.
+`model/equations.py` is the reference. Shapes: N characters, G gate rows, H hidden size, L layers, V vocabulary.
 """
 
 from __future__ import annotations
@@ -232,7 +231,7 @@ Read = tuple[Recorded, LayerState]
 
 def _rnn(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
     w_ih, w_hh, b_ih, b_hh = weights
-    hidden = x @ w_ih.T + (b_ih + b_hh)
+    hidden = _row_by_row(x, w_ih) + (b_ih + b_hh)
     (h,) = state
     for t, row in enumerate(hidden):
         h = np.zeros_like(h) if fresh[t] else h
@@ -243,7 +242,7 @@ def _rnn(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) 
 
 def _lstm(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
     w_ih, w_hh, b_ih, b_hh = weights
-    gates = x @ w_ih.T + (b_ih + b_hh)
+    gates = _row_by_row(x, w_ih) + (b_ih + b_hh)
     h, c = state
     size = len(h)
     hidden, cell = np.empty((2, len(x), size), np.float32)
@@ -269,7 +268,7 @@ def _gru(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) 
         r, _, n = row.reshape(3, len(h))
         return n + r * products[2 * len(h) :]
 
-    return _gated(x @ w_ih.T + b_ih, fresh, state, w_hh, b_hh, candidate)
+    return _gated(_row_by_row(x, w_ih) + b_ih, fresh, state, w_hh, b_hh, candidate)
 
 
 def _gru_before(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
@@ -286,7 +285,7 @@ def _gru_before(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: We
         r, _, n = row.reshape(3, size)
         return n + w_n @ (r * h) + b_n
 
-    return _gated(x @ w_ih.T + b_ih, fresh, state, w_gates, b_gates, candidate)
+    return _gated(_row_by_row(x, w_ih) + b_ih, fresh, state, w_gates, b_gates, candidate)
 
 
 def _gated(
@@ -311,6 +310,18 @@ def _gated(
         h = np.add(z * h, (1 - z) * n, out=hidden[t])
     r, z, n = np.split(gates, 3, axis=1)
     return {"hidden": hidden, "reset": r, "update": 1 - z, "candidate": n}, (h.copy(),)
+
+
+def _row_by_row(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
+    """Return x W^T: (n, K), (G, K) -> (n, G). Equal rows give equal bits wherever they stand.
+
+    One product of matrices would not. Every kernel of OpenBLAS sums a row in an order that depends
+    on the row's place and on the number of rows.
+    """
+    products = np.empty((len(x), len(weight)), np.float32)
+    for row, product in zip(x, products, strict=True):
+        np.dot(weight, row, out=product)
+    return products
 
 
 def _logistic(row: np.ndarray) -> None:

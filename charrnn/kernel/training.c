@@ -1,6 +1,6 @@
 /* Training: one recurrent layer over a whole sequence, forward and backward, and its products.
  *
- * charrnn/model/kernel.py calls the functions charrnn_... below; model/recurrent.py has the same in
+ * charrnn/model/kernel_*.py call the functions charrnn_... below; model/recurrent.py has them in
  * PyTorch and is the reference. The caller has checked shapes, and has padded the hidden size to
  * UNITS.
  *

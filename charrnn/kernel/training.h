@@ -1,7 +1,8 @@
 /* Training: the structures that Python fills, and what one call works with.
  *
- * charrnn/model/kernel.py describes Sequence, Product and Scores to ctypes, field by field. A
- * change here needs the same change there, and another version in library.c and library.py.
+ * charrnn/model/kernel_layer.py describes Sequence to ctypes, kernel_scores.py Product and Scores,
+ * field by field. A change here needs the same change there, and another version in library.c and
+ * library.py.
  *
  * Shapes: T time, B batch, K inputs, V characters, H hidden size (a multiple of UNITS), and in
  * multiples of H: G gates (rnn 1, lstm 4, else 3), S saved (rnn 0, else 4), D slopes of gates (rnn

@@ -1,6 +1,7 @@
-"""Which implementation of the cells trains: the compiled kernel, the same in PyTorch ("func"), or torch.nn's.
+"""Which implementation of the cells runs: the compiled kernel, own cells in PyTorch, torch.nn's.
 
-`--backend own` and `torch` force one; `auto` measures those that could be fastest on a piece of the very training.
+Their names are "kernel", "func" and "torch". `--backend own` and `torch` force one. `auto` measures
+those that could be fastest, on a piece of the training itself.
 """
 
 from __future__ import annotations
@@ -17,44 +18,58 @@ from charrnn.layout import GATES, expected_shapes
 from charrnn.model import kernel
 from charrnn.model.charmodel import CharModel
 
-MARGIN = 1.1  # another than the expected one must be so much faster, so that equal trainings choose alike
-LEAST_WORK = 20_000_000  # products in a step; below, all are quick and none can be told from noise
-MEASURED_CHARS, MEASURED_WORK = 16, 1_500_000_000  # of a line or lane; products of a piece at most
-MEASURED_S = 0.3  # after which no other round is begun
-RATED_HIDDEN, RATED_SHAPE = 256, (16, 64)  # what tells how fast this machine trains
+# So much faster than the expected one must another be: equal trainings should choose alike.
+MARGIN = 1.1
+LEAST_WORK = 20_000_000  # products in a step; with fewer, all are quick and differ by noise
+MEASURED_CHARS = 16  # of a line or lane
+MEASURED_WORK = 1_500_000_000  # products of the measured piece at most
+MEASURED_S = 0.3  # after which no other round begins
+ROUNDS = 6  # of a measurement; the first pays for set-up and does not count
+# The network and the batch that tell how fast this machine trains.
+RATED_HIDDEN = 256
+RATED_EMBEDDING = 64
+RATED_VOCABULARY = 64
+RATED_SHAPE = (16, 64)  # (B, T)
 
 
 def words(name: str, precision: str = "float32") -> str:
-    """A backend and its precision for a person."""
-    found = {
+    """Describe a backend and its precision to a person."""
+    cells = {
         "kernel": f"own cells ({describe()})",
         "func": "own cells (PyTorch)",
         "torch": "torch.nn's cells",
     }[name]
-    return found if precision == "float32" else f"{found} in {precision}"
+    return cells if precision == "float32" else f"{cells} in {precision}"
 
 
 def precision_of(runtime: RuntimeSettings, backend: str) -> str:
-    """What `auto` means with this backend: bfloat16 in the kernel, whose products it makes twice as fast; float32 elsewhere."""
+    """Return the precision that `auto` means with this backend.
+
+    It is bfloat16 in the kernel, whose products it makes twice as fast, and float32 elsewhere.
+    """
     if runtime.precision != "auto":
         return runtime.precision
     return "bfloat16" if backend == "kernel" and kernel.has_bfloat16() else "float32"
 
 
 def candidates(runtime: RuntimeSettings, cell: str, device: torch.device) -> tuple[str, ...]:
-    """What may run here, the expected fastest first (benchmarks/training.py). Raises SettingsError: none in bfloat16."""
+    """Return what may run here, the expected fastest first (benchmarks/training.py).
+
+    Raises SettingsError where nothing runs in bfloat16.
+    """
     if runtime.precision == "bfloat16":
         if device.type == "cpu" and runtime.backend != "torch" and kernel.has_bfloat16():
             return ("kernel",)
         if runtime.backend == "own" or cell == "gru-before":
             raise SettingsError(
-                "--precision bfloat16 of the own cells needs the compiled kernel and a processor with AVX512-BF16; use float32"
+                "--precision bfloat16 of the own cells needs the compiled kernel "
+                "and a processor with AVX512-BF16; use float32"
             )
         return ("torch",)
     own = "kernel" if device.type == "cpu" and kernel.is_usable() else "func"
-    if runtime.backend != "auto":
-        return (runtime.backend if runtime.backend == "torch" else own,)
-    if cell == "gru-before":
+    if runtime.backend == "torch":
+        return ("torch",)
+    if runtime.backend == "own" or cell == "gru-before":
         return (own,)
     if device.type != "cpu":
         return ("torch",)  # cuDNN; the own cells would launch some ten operations a character
@@ -64,7 +79,10 @@ def candidates(runtime: RuntimeSettings, cell: str, device: torch.device) -> tup
 
 
 def expected_backend(settings: Settings, device: torch.device) -> str:
-    """Without measurement: for scoring, which is short, and for what must be known beforehand."""
+    """Return the backend expected to be fastest, without measuring.
+
+    Scoring is short and uses it; so does whatever must be known before a training.
+    """
     return candidates(settings.runtime, settings.model.cell, device)[0]
 
 
@@ -75,12 +93,14 @@ def pick(
     device: torch.device,
     recorded: str | None = None,
 ) -> tuple[str, str]:
-    """The backend for a training with batches of shape (B, T), and why, in words.
+    """Return the backend for a training with batches of shape (B, T), and why, in words.
 
-    recorded: the one that an earlier part of the training used.
+    recorded: the backend that an earlier part of this training used.
     """
     model = settings.model
     able = candidates(settings.runtime, model.cell, device)
+
+    # 1. Nothing to choose.
     if settings.runtime.backend != "auto":
         return able[0], "as asked"
     if recorded in able:
@@ -89,23 +109,37 @@ def pick(
         reduced = " in bfloat16" if settings.runtime.precision == "bfloat16" else ""
         return able[0], f"the only one for {model.cell}{reduced} on {device.type}"
     weights = sum(math.prod(size) for size in expected_shapes(model, vocabulary_size).values())
-    if shape[0] * shape[1] * weights < LEAST_WORK:
+    batch, time_steps = shape
+    if batch * time_steps * weights < LEAST_WORK:
         return able[0], "too small to measure"
-    most = max(1, MEASURED_WORK // weights)  # characters
-    piece = (min(shape[0], most), max(1, min(shape[1], MEASURED_CHARS, most // shape[0])))
-    taken = _measured(able, settings.runtime, model, vocabulary_size, piece, device)
-    expected, fastest = able[0], min(able, key=taken.__getitem__)
-    chosen = fastest if taken[fastest] * MARGIN < taken[expected] else expected
+
+    # 2. A measurement, on a piece of a batch.
+    most_chars = max(1, MEASURED_WORK // weights)
+    piece_batch = min(batch, most_chars)
+    piece_time = max(1, min(time_steps, MEASURED_CHARS, most_chars // batch))
+    seconds = _measured(
+        able, settings.runtime, model, vocabulary_size, (piece_batch, piece_time), device
+    )
+    expected = able[0]
+    fastest = min(able, key=seconds.__getitem__)
+    is_clear = seconds[fastest] * MARGIN < seconds[expected]
+    chosen = fastest if is_clear else expected
     other = next(name for name in able if name != chosen)
-    return chosen, f"measured: {taken[other] / taken[chosen]:.1f}x the speed of {words(other)}"
+    ratio = seconds[other] / seconds[chosen]
+    return chosen, f"measured: {ratio:.1f}x the speed of {words(other)}"
 
 
 def training_rate(settings: Settings, device: torch.device) -> float:
-    """Recurrent weights times characters that a second of training takes here, of one layer of 256 units."""
-    cell, name = settings.model.cell, expected_backend(settings, device)
-    sized = ModelSettings(cell=cell, hidden_size=RATED_HIDDEN, num_layers=1, embedding_size=64)
-    taken = _measured((name,), settings.runtime, sized, 64, RATED_SHAPE, device)[name]
-    return GATES[cell] * RATED_HIDDEN**2 * math.prod(RATED_SHAPE) / taken
+    """Return how many recurrent weights times characters one layer of 256 units trains a second."""
+    cell = settings.model.cell
+    name = expected_backend(settings, device)
+    sized = ModelSettings(
+        cell=cell, hidden_size=RATED_HIDDEN, num_layers=1, embedding_size=RATED_EMBEDDING
+    )
+    seconds = _measured((name,), settings.runtime, sized, RATED_VOCABULARY, RATED_SHAPE, device)[
+        name
+    ]
+    return GATES[cell] * RATED_HIDDEN**2 * math.prod(RATED_SHAPE) / seconds
 
 
 def _measured(
@@ -116,21 +150,25 @@ def _measured(
     shape: tuple[int, int],
     device: torch.device,
 ) -> dict[str, float]:
-    """Least seconds of a forward and backward pass, in turn."""
+    """Return the least seconds that each backend took for a forward and backward pass.
+
+    They take turns, so that what else the machine does meets all of them.
+    """
     with torch.random.fork_rng(devices=[]):
-        models = {
+        networks = {
             name: CharModel(model, vocabulary_size, name, precision_of(runtime, name)).to(device)
             for name in names
         }
         ids = (torch.arange(math.prod(shape), device=device) % vocabulary_size).reshape(shape)
-        taken = dict.fromkeys(names, float("inf"))
-        until = time.perf_counter() + MEASURED_S
-        for round_number in range(6):
-            for name, each in models.items():
-                began = time.perf_counter()
-                each.nats(ids, ids, each.zero_state(shape[0]))[0].backward()
-                if round_number:  # the first pays for set-up
-                    taken[name] = min(taken[name], time.perf_counter() - began)
-            if round_number and time.perf_counter() > until:
+        least = dict.fromkeys(names, float("inf"))
+        deadline = time.perf_counter() + MEASURED_S
+        for round_number in range(ROUNDS):
+            for name, network in networks.items():
+                start = time.perf_counter()
+                nats, _ = network.nats(ids, ids, network.zero_state(shape[0]))
+                nats.backward()
+                if round_number:
+                    least[name] = min(least[name], time.perf_counter() - start)
+            if round_number and time.perf_counter() > deadline:
                 break
-    return taken
+    return least

@@ -1,11 +1,14 @@
-"""RNN, LSTM and GRU as in the textbook, one step at a time: the reference for everything that runs fast.
+"""RNN, LSTM and GRU as in the textbook, one step at a time: the reference for all that runs fast.
 
-Two forms of each cell. The lecture's form has one matrix that acts on the concatenation [h, x]; the split form has
-PyTorch's weight_hh and weight_ih, its gate order and its two biases. `lecture_to_torch` turns one into the other.
-The state that has seen x_i predicts x_{i+1} (the lecture's slide writes softmax(W_out h_i + b) with an h_i that has
-not seen x_i; its own practical, and this program, use the state after x_i).
+Each cell has two forms. The lecture's form has one matrix that acts on the concatenation [h, x].
+The split form has PyTorch's weight_hh and weight_ih, its gate order and its two biases.
+lecture_to_torch turns the first into the second.
 
-Shapes: x (B, E); h, c (B, H); everything differentiable; nothing here is fast.
+The state that has seen x_i predicts x_{i+1}. (The lecture's slide writes softmax(W_out h_i + b)
+with an h_i that has not seen x_i. Its practical, and this program, use the state after x_i.)
+
+Shapes: B batch, E inputs, H hidden size, T time; x (B, E); h, c (B, H). Everything is
+differentiable; nothing is fast.
 """
 
 from __future__ import annotations
@@ -22,13 +25,14 @@ Weights = Mapping[str, Tensor]
 
 
 def rnn_lecture(x: Tensor, h: Tensor, w: Weights) -> Tensor:
-    """h' = tanh(W [h, x] + b). w: W (H, H+E), b (H). Source: Elman 1990."""
+    """Return h' = tanh(W [h, x] + b). w: W (H, H+E), b (H). Source: Elman 1990."""
     return torch.tanh(torch.cat([h, x], 1) @ w["W"].T + w["b"])
 
 
 def lstm_lecture(x: Tensor, h: Tensor, c: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
-    """Forget, write, read: f, i, C~, C, o, h. w: W_f, W_i, W_C, W_o (H, H+E) and their biases.
+    """Return h and c after forgetting (f), writing (i, C~) and reading (o).
 
+    w: W_f, W_i, W_C, W_o (H, H+E) and their biases b_f, b_i, b_C, b_o (H).
     Source: Hochreiter & Schmidhuber 1997 with the forget gate of Gers et al. 2000.
     """
     hx = torch.cat([h, x], 1)
@@ -41,9 +45,10 @@ def lstm_lecture(x: Tensor, h: Tensor, c: Tensor, w: Weights) -> tuple[Tensor, T
 
 
 def gru_lecture(x: Tensor, h: Tensor, w: Weights) -> Tensor:
-    """Update u, reset r: h' = (1 - u) h + u h~, with r applied to h before the product (gru-before).
+    """Return h' = (1 - u) h + u h~ with update gate u and reset gate r (gru-before).
 
-    w: W_u, W_r, W_h (H, H+E) and their biases. Source: Cho et al. 2014, v3.
+    r acts on h before the product.
+    w: W_u, W_r, W_h (H, H+E) and their biases b_u, b_r, b_h (H). Source: Cho et al. 2014, v3.
     """
     hx = torch.cat([h, x], 1)
     u = torch.sigmoid(hx @ w["W_u"].T + w["b_u"])
@@ -56,46 +61,48 @@ def gru_lecture(x: Tensor, h: Tensor, w: Weights) -> Tensor:
 
 
 def rnn_step(x: Tensor, h: Tensor, w: Weights) -> Tensor:
-    """h' = tanh(W_ih x + b_ih + W_hh h + b_hh). Parameters as torch.nn.RNN."""
+    """Return h' = tanh(W_ih x + b_ih + W_hh h + b_hh). w: the parameters of torch.nn.RNN."""
     return torch.tanh(x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"])
 
 
 def lstm_step(x: Tensor, h: Tensor, c: Tensor, w: Weights) -> tuple[Tensor, Tensor]:
-    """Gates in the order i, f, g, o. Parameters as torch.nn.LSTM."""
-    i, f, g, o = (x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]).chunk(
-        4, 1
-    )
+    """Return h and c. w: the parameters of torch.nn.LSTM, gates in the order i, f, g, o."""
+    gates = x @ w["weight_ih"].T + w["bias_ih"] + h @ w["weight_hh"].T + w["bias_hh"]
+    i, f, g, o = gates.chunk(4, 1)
     c = torch.sigmoid(f) * c + torch.sigmoid(i) * torch.tanh(g)
     return torch.sigmoid(o) * torch.tanh(c), c
 
 
 def gru_step(x: Tensor, h: Tensor, w: Weights) -> Tensor:
-    """Gates in the order r, z, n; the reset gate acts after the product, so b_hn stays inside. As torch.nn.GRU.
+    """Return h' of a GRU whose reset gate acts after the product, so that b_hn is reset too.
 
+    w: the parameters of torch.nn.GRU, gates in the order r, z, n.
     Source: Cho et al. 2014, v1 (1406.1078v1), the form of cuDNN.
     """
     x_r, x_z, x_n = (x @ w["weight_ih"].T + w["bias_ih"]).chunk(3, 1)
     h_r, h_z, h_n = (h @ w["weight_hh"].T + w["bias_hh"]).chunk(3, 1)
-    r, z = torch.sigmoid(x_r + h_r), torch.sigmoid(x_z + h_z)
+    r = torch.sigmoid(x_r + h_r)
+    z = torch.sigmoid(x_z + h_z)
     n = torch.tanh(x_n + r * h_n)
     return z * h + (1 - z) * n
 
 
 def gru_before_step(x: Tensor, h: Tensor, w: Weights) -> Tensor:
-    """The lecture's GRU in PyTorch's parameters: gate order r, z, n and z = 1 - u."""
+    """Return h' of the lecture's GRU. w: the parameters of torch.nn.GRU; z = 1 - u."""
     x_r, x_z, x_n = (x @ w["weight_ih"].T + w["bias_ih"]).chunk(3, 1)
     w_r, w_z, w_n = w["weight_hh"].chunk(3, 0)
     b_r, b_z, b_n = w["bias_hh"].chunk(3, 0)
-    r, z = torch.sigmoid(x_r + h @ w_r.T + b_r), torch.sigmoid(x_z + h @ w_z.T + b_z)
+    r = torch.sigmoid(x_r + h @ w_r.T + b_r)
+    z = torch.sigmoid(x_z + h @ w_z.T + b_z)
     n = torch.tanh(x_n + (r * h) @ w_n.T + b_n)
     return z * h + (1 - z) * n
 
 
 def lecture_to_torch(cell: str, w: Weights) -> dict[str, Tensor]:
-    """The lecture's matrices as PyTorch's: columns split into W_hh and W_ih, rows stacked in PyTorch's gate order.
+    """Return the lecture's matrices as PyTorch's: columns split in W_hh and W_ih, gates reordered.
 
-    The whole bias goes to bias_ih. The lecture's u becomes z = 1 - u: since 1 - sigmoid(a) = sigmoid(-a), its rows
-    change sign. cell: "rnn", "lstm" or "gru-before".
+    The whole bias goes to bias_ih. The lecture's u becomes z = 1 - u: since 1 - sigmoid(a) =
+    sigmoid(-a), its rows change sign. cell: "rnn", "lstm" or "gru-before".
     """
     order = {
         "rnn": [("", 1)],
@@ -114,18 +121,17 @@ def lecture_to_torch(cell: str, w: Weights) -> dict[str, Tensor]:
 
 
 def step(cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights) -> tuple[Tensor, ...]:
-    """A cell's state after x (B, E), in the split form. state: of (B, H)."""
+    """Return a cell's state after x, by the split form. state: (h,) or (h, c)."""
     if cell == "lstm":
         return lstm_step(x, state[0], state[1], w)
-    return (
-        {"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell](x, state[0], w),
-    )
+    cell_step = {"rnn": rnn_step, "gru": gru_step, "gru-before": gru_before_step}[cell]
+    return (cell_step(x, state[0], w),)
 
 
 def run_layer(
     cell: str, x: Tensor, state: tuple[Tensor, ...], w: Weights
 ) -> tuple[Tensor, tuple[Tensor, ...]]:
-    """One layer over time by the split form. x (T, B, E), state of (B, H) -> outputs (T, B, H), last state."""
+    """Run one layer over time by the split form: outputs (T, B, H), last state. x (T, B, E)."""
     outputs = []
     for x_t in x:
         state = step(cell, x_t, state, w)

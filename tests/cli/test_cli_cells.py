@@ -11,8 +11,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import Watcher
 from loaded import loaded_after
+from support import Watcher
 
 from charrnn.cli.cells import _print_search, row_of
 from charrnn.insight.cells import held_out, named, shades, trace

@@ -1,6 +1,6 @@
 """charrnn eval: what it prints.
 
-The command is called in this process; test_cli.py starts the program itself.
+The command is called in this process; commands/ starts the program itself.
 """
 
 import json

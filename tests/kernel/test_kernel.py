@@ -1,6 +1,6 @@
 """The compiled kernel: equal to numpy, to itself however the work is cut up, and clean under the sanitizers.
 
-What both engines must do for a caller is in test_engine.py.
+What both engines must do for a caller is in sampling/engine.
 """
 
 import dataclasses
@@ -19,10 +19,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import COMPILER, needs_kernel
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
+from support import COMPILER, needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError

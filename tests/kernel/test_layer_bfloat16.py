@@ -3,7 +3,7 @@
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
+from support import needs_kernel
 from test_kernel import LEVELS
 from test_layer_kernel import (
     GATES,
@@ -19,7 +19,7 @@ from test_layer_kernel import (
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from charrnn.model import equations, kernel
+from charrnn.model import equations, kernel, kernel_layer, kernel_scores
 
 pytestmark = [
     needs_kernel,
@@ -118,7 +118,7 @@ def test_any_number_of_threads_gives_the_same_bits(cell, ids, monkeypatch):
     layer, found = some_layer(cell, 33, 13, 5, 19, ids=ids), []
     for threads in (1, 2, 3, 7):
         monkeypatch.setattr(
-            kernel, "_threads", lambda work, rows, threads=threads: min(threads, rows)
+            kernel, "threads_for", lambda work, rows, threads=threads: min(threads, rows)
         )
         found.append(everything(compiled, layer))
     for other in found[1:]:
@@ -162,7 +162,7 @@ def test_a_product_is_that_of_rounded_factors(sizes, turned):
         torch.randn(inner, columns, generator=generator),
     )
     given = (a.t().contiguous().t(), b.t().contiguous().t()) if turned else (a, b)
-    assert_close([kernel.product(*given)], [cut(a).mm(cut(b))], tolerance=1e-6)
+    assert_close([kernel_scores.product(*given)], [cut(a).mm(cut(b))], tolerance=1e-6)
 
 
 def test_scores_are_float32_and_their_gradients_near_it():
@@ -172,7 +172,7 @@ def test_scores_are_float32_and_their_gradients_near_it():
     )
     given = (x, weight, torch.zeros(19, requires_grad=True))
     nats, exact = (
-        kernel.summed_nats(*given, torch.arange(7), bfloat16) for bfloat16 in (True, False)
+        kernel_scores.summed_nats(*given, torch.arange(7), bfloat16) for bfloat16 in (True, False)
     )
     assert nats == exact
     by_torch = F.cross_entropy(F.linear(*given), torch.arange(7), reduction="sum")
@@ -186,4 +186,4 @@ def test_a_processor_without_it_is_refused(monkeypatch):
     monkeypatch.setattr(kernel, "library", lambda: at_level(LEVELS[-1]))
     layer = some_layer("gru")
     with pytest.raises(ValueError, match="no bfloat16"):
-        kernel.run_layer("gru", None, layer.x, layer.state, layer.weights, bfloat16=True)
+        kernel_layer.run_layer("gru", None, layer.x, layer.state, layer.weights, bfloat16=True)

@@ -11,15 +11,15 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from support import needs_kernel
 from test_kernel import ADDRESSES, LEVELS, changed, races, sanitized
 from torch import Tensor, nn
 from torch.func import functional_call
 
 from charrnn.kernel.library import lend_openmp, library
-from charrnn.model import equations, kernel
+from charrnn.model import equations, kernel, kernel_layer, kernel_scores
 from charrnn.model.recurrent import folded_bias, run_own
 
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
@@ -105,7 +105,7 @@ def some_layer(
 
 
 def compiled(layer):
-    return kernel.run_layer(layer.cell, layer.ids, layer.x, layer.state, layer.weights)
+    return kernel_layer.run_layer(layer.cell, layer.ids, layer.x, layer.state, layer.weights)
 
 
 def looked_up(layer):
@@ -235,7 +235,7 @@ def assert_kernel_is_func(layer, level, threads):
     ]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(kernel, "library", lambda: at_level(level))
-        patch.setattr(kernel, "_threads", lambda work, rows: min(threads, rows))
+        patch.setattr(kernel, "threads_for", lambda work, rows: min(threads, rows))
         assert_close(everything(compiled, layer), expected, tolerance=max(1e-5, 16 * max(lost)))
 
 
@@ -258,7 +258,7 @@ def test_layers_of_any_size_equal_those_in_pytorch_thousands_of_times(layer, lev
 @pytest.fixture(params=["own", "lent"])
 def team(request, monkeypatch):
     """Every thread gets some work, however little there is: threads of the kernel's own, and those that PyTorch has."""
-    monkeypatch.setattr(kernel, "WORK_A_THREAD", 1)
+    monkeypatch.setattr(kernel, "WORK_PER_THREAD", 1)
     lend_openmp.cache_clear()
     if request.param == "own":
         use_own_threads(monkeypatch.setattr)
@@ -299,7 +299,7 @@ def test_more_threads_than_a_team_may_have_give_the_same_bits(cell, kept, ids, t
     layer = some_layer(cell, 16, 600, time=3, ids=ids)
     with torch.set_grad_enabled(kept):
         alone = everything(compiled, layer) if kept else compiled(layer)[0]
-        monkeypatch.setattr(kernel, "_threads", lambda work, rows: 150)
+        monkeypatch.setattr(kernel, "threads_for", lambda work, rows: 150)
         for _ in range(3):
             crowd = everything(compiled, layer) if kept else compiled(layer)[0]
             assert_equal(crowd if kept else [crowd], alone if kept else [alone])
@@ -642,7 +642,7 @@ def test_too_little_memory_is_a_memory_error(cell, monkeypatch):
     """Scratch for 2^40 threads is more than any address space; the arrays are not touched before it is there."""
     layer = some_layer(cell)
     outputs, _ = compiled(layer)
-    monkeypatch.setattr(kernel, "_threads", lambda work, rows: 1 << 40)
+    monkeypatch.setattr(kernel, "threads_for", lambda work, rows: 1 << 40)
     with pytest.raises(MemoryError):
         compiled(layer)
     with pytest.raises(MemoryError):
@@ -651,7 +651,7 @@ def test_too_little_memory_is_a_memory_error(cell, monkeypatch):
 
 def test_too_little_memory_for_a_product_is_a_memory_error():
     with pytest.raises(MemoryError):
-        kernel.product(torch.zeros(0, 1), torch.zeros(1, 1).expand(1, 1 << 44))
+        kernel_scores.product(torch.zeros(0, 1), torch.zeros(1, 1).expand(1, 1 << 44))
 
 
 # Products
@@ -680,19 +680,19 @@ def test_products_are_numpys(size, level):
     for left, right in itertools.product((a, a.t().contiguous().t()), (b, b.t().contiguous().t())):
         for added, expected in ((None, plain), (bias, plain + bias.double().numpy())):
             # as assert_close; a sum of 600 products of size 1 moves by some 600 2^-24 in the worst order
-            found = kernel.product(left, right, added).numpy()
+            found = kernel_scores.product(left, right, added).numpy()
             np.testing.assert_allclose(
                 found, expected, rtol=0, atol=1e-5 * max(1.0, abs(expected).max())
             )
 
 
 def linear_and_gradients(x, weight, bias, d_out):
-    outputs = kernel.linear(x, weight, bias)
+    outputs = kernel_scores.linear(x, weight, bias)
     return outputs, *torch.autograd.grad(outputs, (x, weight, bias), d_out)
 
 
 def nats_and_gradients(x, weight, bias, targets):
-    total = kernel.summed_nats(x, weight, bias, targets)
+    total = kernel_scores.summed_nats(x, weight, bias, targets)
     return total, *torch.autograd.grad(
         total, (x, weight, bias), torch.tensor(0.7, dtype=torch.float64)
     )
@@ -777,8 +777,8 @@ def test_nan_among_the_scores_gives_nan(place, level):
         (x, weight, bias), _ = some_head(3, 5, outputs=outputs)
         with torch.no_grad():
             bias[place - 4] = float("nan")
-        assert kernel.summed_nats(x, weight, bias, torch.zeros(3, dtype=torch.long)).isnan()
-        assert kernel.linear(x, weight, bias)[:, place - 4].isnan().all()
+        assert kernel_scores.summed_nats(x, weight, bias, torch.zeros(3, dtype=torch.long)).isnan()
+        assert kernel_scores.linear(x, weight, bias)[:, place - 4].isnan().all()
 
 
 @pytest.mark.parametrize("size", [1e4, 1e30])
@@ -807,7 +807,7 @@ def test_shapes_that_do_not_fit_are_refused_before_any_address_is_used():
         (x, weight, bias[:3], targets),
     ):
         with pytest.raises(ValueError, match="shape"):
-            kernel.summed_nats(*wrong)
+            kernel_scores.summed_nats(*wrong)
     layer = some_layer("lstm", batch=3)
     for change in (
         {"state": tuple(part[:1] for part in layer.state)},
@@ -822,7 +822,7 @@ def test_shapes_that_do_not_fit_are_refused_before_any_address_is_used():
 def test_a_target_without_a_score_is_refused(bad):
     leaves, _ = some_head(3, 5, outputs=7)
     with pytest.raises(IndexError):
-        kernel.summed_nats(*leaves, torch.tensor([0, bad, 1]))
+        kernel_scores.summed_nats(*leaves, torch.tensor([0, bad, 1]))
 
 
 def test_heads_give_the_same_bits_on_any_number_of_threads(level, team):
@@ -841,8 +841,8 @@ def test_nats_without_gradients_are_the_same_bits():
     leaves, _ = some_head(70, 5, outputs=33)
     targets = some_targets(leaves[0], 33)
     with torch.no_grad():
-        quiet = kernel.summed_nats(*leaves, targets)
-    assert torch.equal(quiet, kernel.summed_nats(*leaves, targets))
+        quiet = kernel_scores.summed_nats(*leaves, targets)
+    assert torch.equal(quiet, kernel_scores.summed_nats(*leaves, targets))
 
 
 def test_how_operands_of_heads_lie_in_memory_changes_no_bit():
@@ -884,7 +884,7 @@ def test_heads_where_no_gradient_is_wanted_for_inputs_or_weights():
         expected = run(*leaves, last)
         for wanted in ([0], [1], [2]):
             given = [part.detach().requires_grad_(k in wanted) for k, part in enumerate(leaves)]
-            out = kernel.linear if run is linear_and_gradients else kernel.summed_nats
+            out = kernel_scores.linear if run is linear_and_gradients else kernel_scores.summed_nats
             total = (
                 (out(*given) * d_out).sum()
                 if run is linear_and_gradients
@@ -899,8 +899,8 @@ def test_heads_where_no_gradient_is_wanted_for_inputs_or_weights():
 def test_gradient_of_a_gradient_of_heads_raises():
     leaves, _ = some_head(3, 5, outputs=7)
     for total in (
-        kernel.linear(*leaves).square().sum(),
-        kernel.summed_nats(*leaves, torch.tensor([0, 1, 2])).square(),
+        kernel_scores.linear(*leaves).square().sum(),
+        kernel_scores.summed_nats(*leaves, torch.tensor([0, 1, 2])).square(),
     ):
         (first,) = torch.autograd.grad(total, leaves[1], create_graph=True)
         with pytest.raises(RuntimeError, match="differentiate twice"):
@@ -912,14 +912,14 @@ def test_heads_refuse_another_type_of_numbers(which):
     operands = [torch.ones(2, 3), torch.ones(4, 3), torch.ones(4)]
     operands[which] = operands[which].double()
     with pytest.raises(TypeError, match="float32"):
-        kernel.linear(*operands)
+        kernel_scores.linear(*operands)
     with pytest.raises(TypeError, match="float32"):
-        kernel.summed_nats(*operands, torch.zeros(2, dtype=torch.long))
+        kernel_scores.summed_nats(*operands, torch.zeros(2, dtype=torch.long))
 
 
 def test_targets_of_another_type_are_refused():
     with pytest.raises(TypeError, match="int64"):
-        kernel.summed_nats(
+        kernel_scores.summed_nats(
             torch.ones(2, 3), torch.ones(4, 3), torch.ones(4), torch.zeros(2, dtype=torch.int32)
         )
 
@@ -949,7 +949,7 @@ def use_the_layers(count, seed):
             pick(1, 2, 5, 7, 13, 50, 270),
         )
         threads = pick(1, 2, 3, 7, 70)
-        kernel._threads = lambda work, rows, threads=threads: min(threads, rows)
+        kernel.threads_for = lambda work, rows, threads=threads: min(threads, rows)
         layer = some_layer(
             cell,
             hidden,
@@ -972,7 +972,7 @@ def use_the_layers(count, seed):
         targets = some_targets(leaves[0], columns)
         found += [*linear_and_gradients(*leaves, d_out), *nats_and_gradients(*leaves, targets)]
         with torch.no_grad():
-            found.append(kernel.summed_nats(*leaves, targets))
+            found.append(kernel_scores.summed_nats(*leaves, targets))
         assert all(part.isfinite().all() for part in found), "what nobody had written was read"
     print("clean")
 
@@ -1022,7 +1022,7 @@ def split_the_layers():
     cases = itertools.product(GATES, (False, True), (2, 3, 100), highest)
     for number, (cell, ids, threads, level) in enumerate(cases):
         kernel.library = lambda level=level: at_level(level)
-        kernel._threads = lambda work, rows, threads=threads: min(threads, rows)
+        kernel.threads_for = lambda work, rows, threads=threads: min(threads, rows)
         for batch in (5, 70 if threads < 100 else 270):
             layer = some_layer(cell, 33, batch, 4, ids=ids, seed=number)
             with torch.no_grad():

@@ -8,7 +8,7 @@ from statistics import NormalDist
 
 import numpy as np
 import pytest
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 
 from charrnn.config import ModelSettings, resolve
 from charrnn.errors import CheckpointError, DivergedError, SettingsError

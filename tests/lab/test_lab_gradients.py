@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from conftest import needs_kernel
-from fuzz import FIXTURES
+from fuzz_inputs import FIXTURES
+from support import needs_kernel
 from torch import nn
 
 from charrnn.config import ModelSettings

@@ -1,10 +1,10 @@
-"""What only a CUDA device can show. Everything else about the GPU path is tested on a CPU (test_graph, test_precision)."""
+"""What only a CUDA device can show. The rest of the GPU path is tested on a CPU (test_graph)."""
 
 import warnings
 
 import pytest
 import torch
-from conftest import FEW, Watcher
+from support import FEW, Watcher
 from torch.nn import functional as F
 
 from charrnn.config import ModelSettings, RuntimeSettings, Settings
@@ -20,7 +20,9 @@ from charrnn.training.step import TrainStep
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device here")
 
-V, B, T = 11, 8, 10
+V = 11
+B = 8
+T = 10
 SMALL = {
     "hidden_size": 32,
     "embedding_size": 16,
@@ -69,9 +71,9 @@ def test_a_stream_is_learnt_by_a_graph(tmp_path, cell):
 
 @pytest.mark.parametrize("clip", [1.0, 0.0])
 def test_a_graphs_gradients_are_watched(cuda, clip):
-    """Its parts' norms are those that the same steps one by one leave, also after one of another shape."""
+    """Its norms are those of the same steps one by one, also after a step of another shape."""
     chosen = Settings().with_values("training", batch_size=B, seq_length=T, clip=clip)
-    found = []
+    measured = []
     for is_graphed in (True, False):
         torch.manual_seed(0)
         model = network("lstm", "torch", cuda)
@@ -79,7 +81,8 @@ def test_a_graphs_gradients_are_watched(cuda, clip):
         step = TrainStep(model, optimizer, chosen)
         if is_graphed:
             step = graph.GraphedStep(model, optimizer, chosen, step, graph.CudaGraph(), pytest.fail)
-        state, watch = model.zero_state(B), Watch(model)
+        state = model.zero_state(B)
+        watch = Watch(model)
         for number, width in enumerate((T, T - 1, T, T)):
             torch.manual_seed(number)
             batch = Batch(torch.randint(V, (B, width)), torch.randint(V, (B, width)), fresh=False)
@@ -87,8 +90,8 @@ def test_a_graphs_gradients_are_watched(cuda, clip):
             done = step(batch, state, 0.01, number)
             state = done.state
             health = watch.after(moment, batch, done.norm, number + 1)
-        found.append((health.grad_norm, health.update_ratio, health.saturated))
-    for graphed, plain in zip(*found, strict=True):
+        measured.append((health.grad_norm, health.update_ratio, health.saturated))
+    for graphed, plain in zip(*measured, strict=True):
         assert graphed == pytest.approx(plain, rel=1e-2, abs=1e-3)
 
 
@@ -114,7 +117,7 @@ def network(cell, backend, device, precision="float32", **more):
 
 
 def results(model, device):
-    """Logits, last state and gradients, on the CPU, for ids and a state that depend on nothing else."""
+    """Return logits, last state and gradients, on the CPU, for fixed ids and a fixed state."""
     torch.manual_seed(3)
     ids = torch.randint(V, (B, T))
     state = tuple(torch.randn(part.shape).to(device) for part in model.zero_state(B))
@@ -136,8 +139,8 @@ def test_own_cells_cudnns_and_the_cpus_agree(cell, cuda):
     for model, _ in models[1:]:
         model.load_tensors(models[0][0].tensors())
     wanted, *others = [results(*pair) for pair in models]
-    for found in others:
-        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+    for measured in others:
+        torch.testing.assert_close(measured, wanted, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
@@ -156,7 +159,7 @@ def test_reduced_precision_is_close_to_float32(cell, precision, cuda):
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_bfloat16_weights_lie_as_cudnn_wants_them(cell, cuda):
-    """Else it says "RNN module weights are not part of single contiguous chunk of memory" and packs them at every call."""
+    """Otherwise it warns ("not part of single contiguous chunk") and packs them at every call."""
     needs("bfloat16")
     model = network(cell, "torch", cuda, "bfloat16", hidden_size=128, embedding_size=128)
     with warnings.catch_warnings(record=True) as said:
@@ -168,10 +171,10 @@ def test_bfloat16_weights_lie_as_cudnn_wants_them(cell, cuda):
 @pytest.mark.parametrize("precision", ["bfloat16", "tf32"])
 def test_a_training_in_reduced_precision_learns(tmp_path, precision):
     needs(precision)
-    found = trained(
+    measured = trained(
         tmp_path, precision, precision=precision, steps=150, dropout=0.0
     ).place.train_nats
-    assert found == pytest.approx(
+    assert measured == pytest.approx(
         trained(tmp_path, "float32", steps=150, dropout=0.0).place.train_nats, abs=0.1
     )
 
@@ -204,7 +207,8 @@ def graphed(chosen, model, optimizer, say=pytest.fail):
 def run(step, model, steps):
     """Epochs of three whole batches and a short one."""
     ids = torch.randint(V, (B, 3 * T + 5), generator=torch.Generator().manual_seed(1))
-    state, said = model.zero_state(1), []
+    state = model.zero_state(1)
+    said = []
     for number in range(steps):
         start = number % 4 * T
         stop = min(start + T, ids.shape[1] - 1)
@@ -221,13 +225,15 @@ def run(step, model, steps):
 
 @pytest.mark.parametrize("optimizer", ["sgd", "adamw"])
 def test_a_graph_does_what_the_ordinary_step_does(optimizer, cuda):
-    """The same dropout too: another would be seen at once. CUDA adds up in no fixed order, and AdamW magnifies that."""
+    """With the same dropout. Not to the bit: CUDA sums in no fixed order; AdamW magnifies that."""
     chosen = settings(optimizer=optimizer)
-    ours, theirs = prepared(chosen, cuda), prepared(chosen, cuda)
+    ours = prepared(chosen, cuda)
+    theirs = prepared(chosen, cuda)
     step = graphed(chosen, *ours)
     assert type(step) is graph.GraphedStep
-    found, wanted = run(step, ours[0], 12), run(TrainStep(*theirs, chosen), theirs[0], 12)
-    for mine, other in zip(found, wanted, strict=True):
+    measured = run(step, ours[0], 12)
+    wanted = run(TrainStep(*theirs, chosen), theirs[0], 12)
+    for mine, other in zip(measured, wanted, strict=True):
         assert mine == pytest.approx(other, rel=1e-3)
     if optimizer == "sgd":
         for mine, other in zip(ours[0].parameters(), theirs[0].parameters(), strict=True):
@@ -317,15 +323,17 @@ def test_memory_that_runs_out_leaves_a_checkpoint_that_goes_on(tmp_path, cuda):
 
 
 def test_a_step_that_cannot_be_recorded_goes_on_without_a_graph(cuda, monkeypatch):
-    chosen, notes = settings(), []
-    ours, theirs = prepared(chosen, cuda), prepared(chosen, cuda)
+    chosen = settings()
+    notes = []
+    ours = prepared(chosen, cuda)
+    theirs = prepared(chosen, cuda)
     clip = ours[1].clip_on_device
     monkeypatch.setattr(
         ours[1], "clip_on_device", lambda threshold: clip(threshold) * float(clip(0.0) >= 0)
     )  # it looks
-    found = run(graphed(chosen, *ours, notes.append), ours[0], 6)
+    measured = run(graphed(chosen, *ours, notes.append), ours[0], 6)
     assert len(notes) == 1
     assert "no CUDA graph of the training step" in notes[0]
-    for mine, other in zip(found, run(TrainStep(*theirs, chosen), theirs[0], 6), strict=True):
+    for mine, other in zip(measured, run(TrainStep(*theirs, chosen), theirs[0], 6), strict=True):
         assert mine == pytest.approx(other, rel=1e-3)
     torch.cuda.empty_cache()  # the allocator is not left in capture

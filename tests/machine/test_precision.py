@@ -1,10 +1,10 @@
-"""Training in bfloat16: close to float32, weights and state in float32, refused in one line where it cannot be."""
+"""Training in bfloat16: close to float32, state and weights in float32, refused where it lacks."""
 
 import math
 
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 from torch.nn import functional as F
 
 from charrnn.config import ModelSettings, RuntimeSettings, Settings
@@ -19,7 +19,8 @@ from charrnn.training.optim import make_optimizer
 from charrnn.training.session import Request, train
 from charrnn.training.step import TrainStep
 
-CPU, CUDA = torch.device("cpu"), torch.device("cuda")
+CPU = torch.device("cpu")
+CUDA = torch.device("cuda")
 LACKING = runtime._lacking("bfloat16", CPU)
 kernel_bfloat16 = pytest.mark.skipif(
     not kernel.has_bfloat16(), reason="no kernel or no AVX512-BF16 here"
@@ -65,30 +66,34 @@ def pair(cell, backend="torch", **more):
     return made
 
 
-def relative(found, wanted):
-    return float((found - wanted).detach().norm() / wanted.detach().norm())
+def relative(rounded, wanted):
+    return float((rounded - wanted).detach().norm() / wanted.detach().norm())
 
 
 @needs_bfloat16
 @pytest.mark.parametrize("skip", ["none", "residual", "dense"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru"])
 def test_outputs_and_gradients_are_those_of_float32_to_a_hundredth(cell, skip):
-    """bfloat16 keeps 8 bits: one rounding is up to 0.4 %. Measured: 0.2 to 0.7 % of outputs, 0.2 to 1.2 % of gradients."""
-    ids, found = torch.randint(V, (5, 9)), []
+    """bfloat16 keeps 8 bits: one rounding is up to 0.4 %.
+
+    Measured: 0.2 to 0.7 % of outputs, 0.2 to 1.2 % of gradients.
+    """
+    ids = torch.randint(V, (5, 9))
+    measured = []
     models = pair(cell, skip=skip)
     state = tuple(torch.randn_like(part) * 0.5 for part in models[0].zero_state(5))
     for model in models:
         logits, after = model(ids, state)
         F.cross_entropy(logits.flatten(0, 1), ids.flatten()).backward()
-        found.append([logits, *after, *(parameter.grad for parameter in model.parameters())])
-    for number, (wanted, rounded) in enumerate(zip(*found, strict=True)):
+        measured.append([logits, *after, *(parameter.grad for parameter in model.parameters())])
+    for number, (wanted, rounded) in enumerate(zip(*measured, strict=True)):
         assert rounded.dtype == torch.float32
         assert 0 < relative(rounded, wanted) < (0.01 if number <= len(state) else 0.02)
 
 
 @needs_bfloat16
 def test_small_changes_of_weights_add_up():
-    """They lie in float32: 200 steps of 1e-5 move a weight of about 1 that bfloat16 could not move once."""
+    """They lie in float32: 200 steps of 1e-5 move a weight near 1; bfloat16 would not."""
     model = pair("lstm")[1]
     settings = (
         Settings()
@@ -97,10 +102,8 @@ def test_small_changes_of_weights_add_up():
     )
     with torch.no_grad():
         model.head.bias.fill_(1.0)
-    step, text = (
-        TrainStep(model, make_optimizer(model, settings.training), settings),
-        torch.randint(V, (5, 10)),
-    )
+    step = TrainStep(model, make_optimizer(model, settings.training), settings)
+    text = torch.randint(V, (5, 10))
     for number in range(200):
         done = step(Batch(text[:, :-1], text[:, 1:], True), model.zero_state(5), 1e-5, number)
     assert 1e-4 < (model.head.bias.detach() - 1).abs().max() < 2.1e-3
@@ -127,7 +130,10 @@ def test_a_training_learns_as_much_as_in_float32(few, tmp_path, cell):
 
 
 def killed_and_resumed(folder, chosen):
-    """A run that was killed and went on, in folder / "b", is to the bit the one that was not. Returns who was told."""
+    """Check that a run killed and resumed, in folder / "b", equals one that was not, to the bit.
+
+    Returns its watcher.
+    """
     request = Request(str(folder / "text.txt"), (("--", chosen),), run=folder / "a")
     _, straight = train(request, Watcher())
     with pytest.raises(Killed):
@@ -175,14 +181,15 @@ def test_a_resumed_training_is_the_same_to_the_bit_and_its_files_are_float32(tmp
 @pytest.mark.parametrize("skip", ["none", "dense"])
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru", "gru-before"])
 def test_the_kernels_scores_and_gradients_are_those_of_float32_to_a_hundredth(cell, skip):
-    ids, found = torch.randint(V, (5, 9)), []
+    ids = torch.randint(V, (5, 9))
+    measured = []
     models = pair(cell, "kernel", skip=skip)
     state = tuple(torch.randn_like(part) * 0.5 for part in models[0].zero_state(5))
     for model in models:
         nats, after = model.nats(ids, ids, state)
         nats.backward()
-        found.append([nats, *after, *(parameter.grad for parameter in model.parameters())])
-    for wanted, rounded in zip(*found, strict=True):
+        measured.append([nats, *after, *(parameter.grad for parameter in model.parameters())])
+    for wanted, rounded in zip(*measured, strict=True):
         assert rounded.dtype == wanted.dtype
         assert 0 < relative(rounded, wanted) < 0.02
 
@@ -254,7 +261,7 @@ def test_asked_for_on_a_cpu_it_is_the_kernels(tmp_path, monkeypatch, few):
 @kernel_bfloat16
 @pytest.mark.parametrize("more", [{"checkpoint_every_chars": 7}, {"watch": True}])
 def test_pieces_and_watching_change_no_training(tmp_path, more):
-    """Pieces add gradients in another order, and what falls to another bfloat16 then differs by 1 in 256."""
+    """Pieces add gradients in another order: another bfloat16 differs by 1 in 256."""
     (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
     chosen = SMALL | {
         "steps": 12,
@@ -264,18 +271,18 @@ def test_pieces_and_watching_change_no_training(tmp_path, more):
         "dropout": 0.0,
         "lr": 0.002,
     }
-    found = []
+    measured = []
     for name, each in (("a", {}), ("b", more)):
         _, outcome = train(
             Request(str(tmp_path / "text.txt"), (("--", chosen | each),), run=tmp_path / name),
             Watcher(),
         )
-        found.append(outcome)
-    assert found[0].precision == "bfloat16"
+        measured.append(outcome)
+    assert measured[0].precision == "bfloat16"
     if "watch" in more:
-        assert found[0].weights_sha256 == found[1].weights_sha256
+        assert measured[0].weights_sha256 == measured[1].weights_sha256
     else:
-        assert found[1].place.val_nats == pytest.approx(found[0].place.val_nats, rel=1e-3)
+        assert measured[1].place.val_nats == pytest.approx(measured[0].place.val_nats, rel=1e-3)
 
 
 def test_float32_does_not_go_that_way(monkeypatch):
@@ -303,7 +310,8 @@ def refusal(precision, device="cpu"):
 def test_a_processor_without_it_is_told_what_it_lacks(monkeypatch):
     monkeypatch.setattr(runtime, "_cpu_has_bfloat16", lambda: False)
     assert refusal("bfloat16") == (
-        "--precision bfloat16 needs a CUDA device or a processor with AVX512-BF16 or AMX, and this run's cpu has none of "
+        "--precision bfloat16 needs a CUDA device or a processor with AVX512-BF16 or AMX, "
+        "and this run's cpu has none of "
         "them; use float32"
     )
     assert (
@@ -339,7 +347,8 @@ def test_an_old_gpu_is_told_what_it_lacks(monkeypatch, precision):
     [
         (
             True,
-            "batches of 8 x 6 do not fit the memory of cpu; the last checkpoint is kept: try a smaller --batch-size",
+            "batches of 8 x 6 do not fit the memory of cpu; the last checkpoint is kept: "
+            "try a smaller --batch-size",
         ),
         (False, "validation does not fit the memory of cpu: try a smaller --hidden-size"),
     ],

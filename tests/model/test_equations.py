@@ -1,4 +1,4 @@
-"""The textbook's equations against PyTorch's cells, the lecture's form, and numbers worked by hand."""
+"""The textbook's equations: against PyTorch's cells, the lecture's form, numbers worked by hand."""
 
 import math
 
@@ -8,7 +8,9 @@ from torch import nn
 
 from charrnn.model import equations
 
-B, E, H = 2, 3, 5
+B = 2
+E = 3
+H = 5
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
 LETTERS = {"rnn": [""], "lstm": ["_f", "_i", "_C", "_o"], "gru-before": ["_u", "_r", "_h"]}
 
@@ -52,7 +54,9 @@ def sigmoid(value):
 
 
 def test_lecture_rnn_equals_split_rnn():
-    w, x, h = lecture_weights("rnn"), rand(B, E), rand(B, H)
+    w = lecture_weights("rnn")
+    x = rand(B, E)
+    h = rand(B, H)
     torch.testing.assert_close(
         equations.rnn_lecture(x, h, w),
         equations.rnn_step(x, h, equations.lecture_to_torch("rnn", w)),
@@ -60,19 +64,26 @@ def test_lecture_rnn_equals_split_rnn():
 
 
 def test_lecture_lstm_equals_split_lstm_in_h_and_c():
-    w, x, h, c = lecture_weights("lstm"), rand(B, E), rand(B, H), rand(B, H)
+    w = lecture_weights("lstm")
+    x = rand(B, E)
+    h = rand(B, H)
+    c = rand(B, H)
     split = equations.lstm_step(x, h, c, equations.lecture_to_torch("lstm", w))
     torch.testing.assert_close(equations.lstm_lecture(x, h, c, w), split)
 
 
 def test_lecture_gru_equals_split_gru_before():
-    w, x, h = lecture_weights("gru-before"), rand(B, E), rand(B, H)
+    w = lecture_weights("gru-before")
+    x = rand(B, E)
+    h = rand(B, H)
     split = equations.gru_before_step(x, h, equations.lecture_to_torch("gru-before", w))
     torch.testing.assert_close(equations.gru_lecture(x, h, w), split)
 
 
 def test_lecture_gru_is_not_torch_gru():
-    w, x, h = lecture_weights("gru-before"), rand(B, E), rand(B, H)
+    w = lecture_weights("gru-before")
+    x = rand(B, E)
+    h = rand(B, H)
     after = equations.gru_step(x, h, equations.lecture_to_torch("gru-before", w))
     assert (equations.gru_lecture(x, h, w) - after).abs().max() > 1e-3
 
@@ -91,13 +102,18 @@ def test_lecture_to_torch_puts_the_whole_bias_into_bias_ih():
 
 @pytest.mark.parametrize(("cell", "kind"), [("rnn", nn.RNNCell), ("gru", nn.GRUCell)])
 def test_split_form_equals_the_cell_of_torch(cell, kind):
-    module, x, h = kind(E, H).double(), rand(B, E), rand(B, H)
+    module = kind(E, H).double()
+    x = rand(B, E)
+    h = rand(B, H)
     step = {"rnn": equations.rnn_step, "gru": equations.gru_step}[cell]
     torch.testing.assert_close(step(x, h, dict(module.named_parameters())), module(x, h))
 
 
 def test_split_lstm_equals_torch_lstm_cell():
-    module, x, h, c = nn.LSTMCell(E, H).double(), rand(B, E), rand(B, H), rand(B, H)
+    module = nn.LSTMCell(E, H).double()
+    x = rand(B, E)
+    h = rand(B, H)
+    c = rand(B, H)
     torch.testing.assert_close(
         equations.lstm_step(x, h, c, dict(module.named_parameters())), module(x, (h, c))
     )
@@ -105,7 +121,8 @@ def test_split_lstm_equals_torch_lstm_cell():
 
 @pytest.mark.parametrize(("cell", "kind"), [("rnn", nn.RNN), ("lstm", nn.LSTM), ("gru", nn.GRU)])
 def test_run_layer_equals_the_layer_of_torch(cell, kind):
-    module, x = kind(E, H).double(), rand(4, B, E)
+    module = kind(E, H).double()
+    x = rand(4, B, E)
     state = tuple(rand(B, H) for _ in range(2 if cell == "lstm" else 1))
     weights = {name.removesuffix("_l0"): value for name, value in module.named_parameters()}
     outputs, last = equations.run_layer(cell, x, state, weights)
@@ -121,32 +138,44 @@ def test_run_layer_equals_the_layer_of_torch(cell, kind):
 
 
 def test_lecture_gru_with_closed_update_gate_copies_h():
-    w, x, h = lecture_weights("gru-before"), rand(B, E), rand(B, H)
+    w = lecture_weights("gru-before")
+    x = rand(B, E)
+    h = rand(B, H)
     w["b_u"] = torch.full((H,), -1e3, dtype=torch.float64)  # u = sigmoid(-1000) = 0 exactly
     assert torch.equal(equations.gru_lecture(x, h, w), h)
 
 
 @pytest.mark.parametrize("step", [equations.gru_step, equations.gru_before_step])
 def test_z_of_one_copies_h(step):
-    w, x, h = split_weights("gru"), rand(B, E), rand(B, H)
+    w = split_weights("gru")
+    x = rand(B, E)
+    h = rand(B, H)
     w["bias_ih"][H : 2 * H] = 1e3
     assert torch.equal(step(x, h, w), h)
 
 
 def test_gru_and_gru_before_differ_with_the_same_weights():
-    w, x, h = split_weights("gru"), rand(B, E), rand(B, H)
+    w = split_weights("gru")
+    x = rand(B, E)
+    h = rand(B, H)
     assert (equations.gru_step(x, h, w) - equations.gru_before_step(x, h, w)).abs().max() > 1e-3
 
 
 def test_gru_and_gru_before_agree_from_the_zero_state_without_biases_in_hh():
-    w, x, h = split_weights("gru"), rand(B, E), torch.zeros(B, H, dtype=torch.float64)
+    w = split_weights("gru")
+    x = rand(B, E)
+    h = torch.zeros(B, H, dtype=torch.float64)
     w["bias_hh"].zero_()
     torch.testing.assert_close(equations.gru_step(x, h, w), equations.gru_before_step(x, h, w))
 
 
 def test_lstm_with_open_forget_and_closed_input_gate_keeps_c():
-    w, x, h, c = split_weights("lstm"), rand(B, E), rand(B, H), rand(B, H)
-    w["bias_ih"][:H], w["bias_ih"][H : 2 * H] = -1e3, 1e3
+    w = split_weights("lstm")
+    x = rand(B, E)
+    h = rand(B, H)
+    c = rand(B, H)
+    w["bias_ih"][:H] = -1e3
+    w["bias_ih"][H : 2 * H] = 1e3
     assert torch.equal(equations.lstm_step(x, h, c, w)[1], c)
 
 
@@ -176,9 +205,13 @@ def test_lstm_of_one_unit_by_hand():
         "bias_ih": column(0.5, 1, 0, 0)[:, 0],
         "bias_hh": column(0, 0, 0.25, -1)[:, 0],
     }
-    x, h, c = 0.5, 0.25, -0.75
-    i, f = sigmoid(1 * x - h + 0.5), sigmoid(2 * x + h + 1)
-    g, o = math.tanh(3 * x - 2 * h + 0.25), sigmoid(4 * x + 2 * h - 1)
+    x = 0.5
+    h = 0.25
+    c = -0.75
+    i = sigmoid(1 * x - h + 0.5)
+    f = sigmoid(2 * x + h + 1)
+    g = math.tanh(3 * x - 2 * h + 0.25)
+    o = sigmoid(4 * x + 2 * h - 1)
     c_next = f * c + i * g
     got = equations.lstm_step(scalar(x), scalar(h), scalar(c), w)
     assert [part.item() for part in got] == pytest.approx([o * math.tanh(c_next), c_next])
@@ -192,8 +225,10 @@ def test_gru_of_one_unit_by_hand(before):
         "bias_ih": column(0.5, -1, 0.25)[:, 0],
         "bias_hh": column(0.125, 0.5, 2)[:, 0],
     }
-    x, h = 0.5, 0.25
-    r, z = sigmoid(x - h + 0.5 + 0.125), sigmoid(2 * x + h - 1 + 0.5)
+    x = 0.5
+    h = 0.25
+    r = sigmoid(x - h + 0.5 + 0.125)
+    z = sigmoid(2 * x + h - 1 + 0.5)
     inside = -2 * (r * h) + 2 if before else r * (-2 * h + 2)
     expected = z * h + (1 - z) * math.tanh(3 * x + 0.25 + inside)
     step = equations.gru_before_step if before else equations.gru_step

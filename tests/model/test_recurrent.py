@@ -7,7 +7,10 @@ from torch import nn
 from charrnn.model import equations
 from charrnn.model.recurrent import folded_bias, run_own, torch_layer
 
-T, B, E, H = 3, 2, 4, 5
+T = 3
+B = 2
+E = 4
+H = 5
 GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}
 CELLS = tuple(GATES)
 NAMES = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
@@ -22,7 +25,7 @@ def _one_thread_and_seed():
 
 
 def case(cell, dtype=torch.float64, time=T, batch=B):
-    """Inputs, state and weights of one layer, all leaves that want gradients. No initial state is zero."""
+    """Return inputs, state and weights of one layer, leaves that want gradients, no state zero."""
 
     def leaf(*shape):
         return (torch.randn(*shape, dtype=dtype) * 0.7).requires_grad_()
@@ -46,7 +49,7 @@ def run(cell, x, state, w):
 
 
 def readings(outputs, last, weighing):
-    """One number that depends on every output and on every part of the last state, each with its own weight."""
+    """Return one number that weighs every output and every part of the last state differently."""
     return sum(
         (part * weight).sum() for part, weight in zip((outputs, *last), weighing, strict=True)
     )
@@ -70,7 +73,8 @@ def weights_for(cell, dtype, time=T):
 @pytest.mark.parametrize("time", [1, T, 17])
 @cells
 def test_own_equals_the_equations_in_outputs_state_and_every_gradient(cell, time, dtype, tolerance):
-    made, weighing = case(cell, dtype, time), weights_for(cell, dtype, time)
+    made = case(cell, dtype, time)
+    weighing = weights_for(cell, dtype, time)
     own, own_grads = outputs_and_gradients(run, cell, *made, weighing)
     reference, reference_grads = outputs_and_gradients(equations.run_layer, cell, *made, weighing)
     for got, expected in zip((*own, *own_grads), (*reference, *reference_grads), strict=True):
@@ -120,7 +124,8 @@ def test_lstm_gradient_without_any_use_of_the_last_cell_state_equals_the_equatio
 @cells
 def test_a_sequence_in_two_pieces_equals_the_whole(cell, cut):
     x, state, w = case(cell, time=5)
-    weighing, leaves = weights_for(cell, torch.float64, 5), [x, *state, *w.values()]
+    weighing = weights_for(cell, torch.float64, 5)
+    leaves = [x, *state, *w.values()]
 
     def pieces(cell, x, state, w):
         first, middle = run(cell, x[:cut], state, w)
@@ -169,7 +174,8 @@ def test_gradients_that_come_in_are_left_as_they_were(cell):
 def test_inputs_and_state_are_left_as_they_were(cell):
     x, state, w = case(cell)
     gates = nn.functional.linear(x, w["weight_ih"]).detach()
-    kept, kept_state = gates.clone(), [part.clone() for part in state]
+    kept = gates.clone()
+    kept_state = [part.clone() for part in state]
     run_own(
         cell, gates, state, w["weight_hh"], w["bias_hh"][2 * H : 3 * H] if cell == "gru" else None
     )
@@ -195,7 +201,8 @@ def test_without_gradients_the_outputs_are_the_same(cell):
 
 
 def test_folded_bias_leaves_b_hn_inside_the_reset_product():
-    bias_ih, bias_hh = torch.arange(6.0), torch.tensor([10.0, 20, 30, 40, 50, 60])
+    bias_ih = torch.arange(6.0)
+    bias_hh = torch.tensor([10.0, 20, 30, 40, 50, 60])
     bias, bias_hn = folded_bias("gru", bias_ih, bias_hh)
     assert bias.tolist() == [10, 21, 32, 43, 4, 5]
     assert bias_hn.tolist() == [50, 60]

@@ -1,11 +1,11 @@
-"""What training leaves out: each regulariser against its equation, in every backend, and off in evaluation."""
+"""What training leaves out: each regulariser against its equation, and off in evaluation."""
 
 import struct
 
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Watcher, needs_kernel
+from support import FEW, Watcher, needs_kernel
 
 from charrnn.config import ModelSettings, Settings
 from charrnn.errors import CheckpointError
@@ -24,7 +24,11 @@ from charrnn.training.optim import make_optimizer
 from charrnn.training.session import Request, train
 from charrnn.training.step import Stepped, TrainStep
 
-V, E, H, B, T = 7, 3, 5, 2, 6
+V = 7
+E = 3
+H = 5
+B = 2
+T = 6
 CPU = torch.device("cpu")
 KERNEL = pytest.param("kernel", marks=needs_kernel)
 BACKENDS = ("func", KERNEL, "torch")
@@ -97,10 +101,11 @@ def test_neighbouring_numbers_are_dropped_independently():
 
 
 def naive(model, ids, state, seed):
-    """The stack from equations.py, character by character, with masks drawn in the order of the layers."""
+    """Run the stack of equations.py by characters, with masks drawn in the order of the layers."""
     settings = model.settings
     torch.manual_seed(seed)
-    below, last = model.embedding.weight[ids].transpose(0, 1), []
+    below = model.embedding.weight[ids].transpose(0, 1)
+    last = []
     for k in range(settings.num_layers):
         weights = {name: getattr(model.recurrent, f"{name}_l{k}") for name in PARAMETERS}
         if settings.weight_drop:
@@ -122,13 +127,12 @@ def naive(model, ids, state, seed):
     "drops", [{"dropout": 0.4}, {"weight_drop": 0.4}, {"dropout": 0.3, "weight_drop": 0.5}]
 )
 def test_logits_states_and_gradients_are_those_of_the_equations(cell, backend, drops):
-    model, reference = (
-        made(sized(cell, **drops), backend).train(),
-        made(sized(cell, **drops), backend),
-    )
+    model = made(sized(cell, **drops), backend).train()
+    reference = made(sized(cell, **drops), backend)
     ids, state = some(model)
     torch.manual_seed(4)
-    got, expected = model(ids, state), naive(reference, ids, state, seed=4)
+    got = model(ids, state)
+    expected = naive(reference, ids, state, seed=4)
     for (logits, last), network in ((got, model), (expected, reference)):
         (logits.square().sum() + sum(part.sum() for part in last)).backward()
         assert network.recurrent.weight_hh_l1.grad.abs().sum() > 0
@@ -141,10 +145,8 @@ def test_logits_states_and_gradients_are_those_of_the_equations(cell, backend, d
 
 @pytest.mark.parametrize(("cell", "backend"), CELLS)
 def test_in_evaluation_nothing_is_left_out(cell, backend):
-    model, plain = (
-        made(sized(cell, dropout=0.5, weight_drop=0.5), backend).eval(),
-        made(sized(cell), backend),
-    )
+    model = made(sized(cell, dropout=0.5, weight_drop=0.5), backend).eval()
+    plain = made(sized(cell), backend)
     ids, state = some(model)
     assert torch.equal(model(ids, state)[0], plain(ids, state)[0])
 
@@ -232,8 +234,8 @@ def test_what_is_scored_is_the_mean(averaged):
     model = CharModel(best.settings.model, len(best.vocabulary), "func")
     model.load_tensors({name: torch.from_numpy(value) for name, value in best.tensors.items()})
     corpus = open_corpus(averaged / "corpus", best.meta["fingerprint"])
-    found = validation(model, corpus, "val", CPU).nats_per_char
-    assert best.meta["val_nats_per_char"] == pytest.approx(found, rel=1e-6)
+    nats = validation(model, corpus, "val", CPU).nats_per_char
+    assert best.meta["val_nats_per_char"] == pytest.approx(nats, rel=1e-6)
 
 
 def test_the_weights_come_back_to_the_bit_even_after_a_fault():

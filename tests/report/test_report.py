@@ -8,7 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
-from conftest import FEW
+from support import FEW
 
 from charrnn.cli.report import report
 from charrnn.errors import CheckpointError, SettingsError, StorageError

@@ -5,7 +5,7 @@ import os
 import shutil
 
 import pytest
-from conftest import FEW, Watcher
+from support import FEW, Watcher
 
 from charrnn.modelfile import read_model
 from charrnn.report.contents import gather

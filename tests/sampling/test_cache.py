@@ -7,7 +7,7 @@ import tracemalloc
 import numpy as np
 import pytest
 import torch
-from conftest import needs_kernel
+from support import needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError

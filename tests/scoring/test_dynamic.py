@@ -98,7 +98,7 @@ def test_learning_on_helps_on_a_text_that_repeats_itself(model):
 @pytest.fixture(scope="module")
 def stream(tmp_path_factory):
     """A run trained for a moment on a stream."""
-    from conftest import Watcher
+    from support import Watcher
 
     from charrnn.training.session import Request, train
 

@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from conftest import Killed
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from support import Killed
 
 from charrnn.config import TextSettings
 from charrnn.text import corpus as corpus_module

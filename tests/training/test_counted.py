@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 
 from charrnn.config import Settings
 from charrnn.errors import CheckpointError, DamagedError, SettingsError
@@ -374,7 +374,7 @@ def test_a_hundred_megabytes_are_counted_in_two_gigabytes(tmp_path):
                 )
             )
     code = (
-        "import re; from conftest import Watcher; from charrnn.training.session import Request, train\n"
+        "import re; from support import Watcher; from charrnn.training.session import Request, train\n"
         "run, outcome = train(Request('big.txt', (('--', {'cell': 'ngram'}),)), Watcher())\n"
         "print(outcome.parameters, int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1e3)"
     )

@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher
+from support import FEW, Killed, Watcher
 
 from charrnn.config import TrainingSettings
 from charrnn.errors import DivergedError

@@ -7,7 +7,7 @@ import shutil
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher, needs_kernel
+from support import FEW, Killed, Watcher, needs_kernel
 
 from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.errors import CheckpointError, SettingsError

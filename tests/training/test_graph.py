@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from conftest import Killed, Watcher
+from support import Killed, Watcher
 
 from charrnn.config import Settings
 from charrnn.model.charmodel import CharModel

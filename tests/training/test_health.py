@@ -4,7 +4,7 @@ import json
 
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher, needs_kernel
+from support import FEW, Killed, Watcher, needs_kernel
 from test_graph import Recorded
 
 from charrnn.config import Settings

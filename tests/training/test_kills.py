@@ -17,9 +17,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from conftest import Watcher
 from faults import Straight, without_times
 from faults import trainings as small
+from support import Watcher
 
 ROW = "F1 SIGKILL at random moments, resumed until done"
 NETWORK = {

@@ -9,7 +9,7 @@ from statistics import median
 
 import pytest
 import torch
-from conftest import Watcher, needs_kernel
+from support import Watcher, needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError

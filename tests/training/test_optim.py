@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from conftest import needs_kernel
+from support import needs_kernel
 from torch import nn
 
 from charrnn.config import ModelSettings, TrainingSettings

@@ -10,7 +10,7 @@ import time
 
 import numpy as np
 import pytest
-from conftest import FEW, Killed, Watcher, needs_kernel
+from support import FEW, Killed, Watcher, needs_kernel
 
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.model import kernel

@@ -7,7 +7,7 @@ import sys
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Killed, Watcher, needs_kernel
+from support import FEW, Killed, Watcher, needs_kernel
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError

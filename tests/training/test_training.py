@@ -10,7 +10,7 @@ import textwrap
 import numpy as np
 import pytest
 import torch
-from conftest import FEW, Watcher
+from support import FEW, Watcher
 
 from charrnn.config import Settings, resolve
 from charrnn.errors import DivergedError
