@@ -259,7 +259,7 @@ def gone_back(
 
 
 class _Warnings:
-    """A training.loop.Progress that passes on nothing but warnings."""
+    """A training.listener.Progress that passes on nothing but warnings."""
 
     def __init__(self, name: str, say: Say) -> None:
         self._name, self._say = name, say

@@ -186,7 +186,7 @@ class CudaGraph:
     def capture(self, work: Callable[[], None]) -> None:
         """Warm up on another stream, then record."""
         here = torch.cuda.current_stream()
-        side = torch.cuda.Stream()  # type: ignore[no-untyped-call]
+        side = torch.cuda.Stream()
         pool = torch.cuda.graph_pool_handle()
         try:
             side.wait_stream(here)
