@@ -10,7 +10,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 
 names: $(VENV)/.installed  ## train on the shipped names for half a minute, then print ten
 	$(VENV)/bin/charrnn train names --config names --run runs/make-names --overwrite
-	$(VENV)/bin/charrnn sample runs/make-names --count 10
+	@$(VENV)/bin/charrnn sample runs/make-names --count 10
 
 test: $(VENV)/.installed-dev  ## the tests, under six minutes on two cores
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile
@@ -30,15 +30,17 @@ test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
 	$(VENV)/bin/python -m pytest -m "" --timeout 1800
 
 $(VENV)/bin/python:
-	$(PYTHON) -m venv $(VENV)
+	@$(PYTHON) -m venv $(VENV)
 
 $(VENV)/.installed: $(VENV)/bin/python pyproject.toml constraints.txt $(KERNEL)
-	$(PIP) -e .
-	touch $@
+	@echo "installing torch, typer, numpy ... into $(VENV) (about a minute)"
+	@$(PIP) -e .
+	@touch $@
 
 $(VENV)/.installed-dev: $(VENV)/bin/python pyproject.toml constraints.txt $(KERNEL)
-	$(PIP) -e '.[dev]'
-	touch $@ $(VENV)/.installed
+	@echo "installing torch, pytest, ruff, mypy ... into $(VENV) (about two minutes)"
+	@$(PIP) -e '.[dev]'
+	@touch $@ $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -113,7 +113,7 @@ def refused(call, *arguments, codes=(2, 3), **named):
 
 
 class Quiet:
-    """A training.loop.Progress that only looks at what it is told."""
+    """A training.listener.Progress that only looks at what it is told."""
 
     def say(self, text):
         pass

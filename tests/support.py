@@ -44,7 +44,7 @@ class Killed(BaseException):
 
 @dataclass
 class Watcher:
-    """A training.loop.Progress that remembers, and that can kill the training after a step."""
+    """A training.listener.Progress that remembers, and that can kill the training after a step."""
 
     kill_at: int | None = None
     said: list[str] = field(default_factory=list)

@@ -204,8 +204,9 @@ def train(
         return _check(corpus, layers, json)
 
     # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
-    config.resolve(layers)
-    from charrnn.training.checkpoint import check_free, run_to_resume
+    _, origins = config.resolve(layers)
+    from charrnn.training.checkpoint import check_free
+    from charrnn.training.naming import run_to_resume
 
     if run is not None or (resume and not overwrite):
         check_free(run or run_to_resume(corpus, Path("runs")))
@@ -215,7 +216,8 @@ def train(
     from charrnn.training import session
     from charrnn.training.session import Request
 
-    progress = TrainingProgress(quiet=quiet)
+    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
+    progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
     request = Request(
         corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
@@ -249,18 +251,18 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
 
     place = outcome.place
     bits = place.best_nats / math.log(2)
-    best = f"best: {bits:.3f} bits/char on validation at step {place.best_step:,}"
-    if outcome.ngram is not None:
-        best += f"; counting ({outcome.ngram}): {outcome.ngram.score.bits_per_char:.3f}"
+    epochs = f"{round(outcome.epochs, 1):g} epochs"
     end = (
-        f"{outcome.reason} after {duration(place.elapsed_s)}, {outcome.epochs:.1f} epochs: "
-        f"{outcome.verdict}"
+        f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
+        f"best {bits:.3f} bits/char at step {place.best_step:,}"
     )
+    if outcome.ngram is not None:
+        end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
     if is_stopped:
         advice = f"saved. To go on: charrnn train --resume --run {path}"
     else:
         advice = f"now: charrnn sample {path}"
-    return [best, end, advice]
+    return [end, outcome.verdict, advice]
 
 
 def _layers(

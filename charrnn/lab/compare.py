@@ -36,8 +36,8 @@ from charrnn.storage import (
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
-from charrnn.training.checkpoint import run_name
-from charrnn.training.loop import Progress
+from charrnn.training.listener import Progress
+from charrnn.training.naming import run_name
 from charrnn.training.session import SIGNALS, Request, train
 from charrnn.values import seconds
 

@@ -295,7 +295,7 @@ def _about(run: Exploded) -> str:
 
 
 class _Warnings:
-    """A training.loop.Progress that passes on nothing but warnings."""
+    """A training.listener.Progress that passes on nothing but warnings."""
 
     def __init__(self, name: str, say: Say) -> None:
         self._name = name

@@ -22,7 +22,7 @@ from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
 from charrnn.text.building import Survey
 from charrnn.training import recipe
-from charrnn.training.checkpoint import run_name
+from charrnn.training.naming import run_name
 
 TOLERANCE = 0.02  # of the reference's parameters
 

@@ -13,9 +13,12 @@ from charrnn.model.charmodel import CharModel
 
 
 class WeightAverage:
-    """a <- d a + (1 - d) w after each update, d = min(decay, (1 + n) / (10 + n)) after n of them; decay 0: w itself.
+    """The mean a of the weights w, taken after each update.
 
-    The rising d forgets the first weights (as TensorFlow's ExponentialMovingAverage).
+        a <- d a + (1 - d) w,    d = min(decay, (1 + n) / (10 + n))  after n updates
+
+    The rising d forgets the first weights (as TensorFlow's ExponentialMovingAverage). decay 0: w
+    itself.
     """
 
     def __init__(self, model: CharModel, decay: float) -> None:
@@ -25,15 +28,14 @@ class WeightAverage:
         self._means = [weight.clone() for weight in self._weights]
 
     def update(self, updates: int) -> None:
-        """After an update; updates: how many there have been."""
+        """Take in the weights after an update. updates: how many there have been."""
         if self._means:
-            torch._foreach_lerp_(
-                self._means, self._weights, 1 - min(self._decay, (1 + updates) / (10 + updates))
-            )
+            decay = min(self._decay, (1 + updates) / (10 + updates))
+            torch._foreach_lerp_(self._means, self._weights, 1 - decay)
 
     @contextlib.contextmanager
     def in_place(self) -> Iterator[None]:
-        """The mean stands where the weights do, and afterwards the weights again, to the bit."""
+        """Put the mean where the weights are, and afterwards the weights back, to the bit."""
         kept = [weight.clone() for weight in self._weights]
         _copy(self._means, self._weights)
         try:
@@ -42,11 +44,11 @@ class WeightAverage:
             _copy(kept, self._weights)
 
     def tensors(self) -> dict[str, Tensor]:
-        """The mean by name; empty with decay 0."""
+        """Return the mean by name; nothing with decay 0."""
         return dict(zip(self._names, self._means, strict=True))
 
     def load_tensors(self, tensors: dict[str, Tensor]) -> None:
-        """What `tensors` returned. Raises CheckpointError."""
+        """Take in what `tensors` returned. Raises CheckpointError."""
         for name, mean in self.tensors().items():
             if name not in tensors or tensors[name].shape != mean.shape:
                 raise CheckpointError(

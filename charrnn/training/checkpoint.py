@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
@@ -22,13 +21,14 @@ from typing import Any, BinaryIO
 
 import numpy as np
 
-from charrnn.errors import CheckpointError, DamagedError, SettingsError, StorageError
+from charrnn.config import Settings
+from charrnn.errors import CheckpointError, DamagedError, StorageError
 from charrnn.modelfile import (
     KINDS,
     MODEL_FILE,
     ModelFile,
     checkpoint_files,
-    newest_run,
+    model_meta,
     parse_model,
     step_of,
 )
@@ -44,12 +44,20 @@ from charrnn.storage import (
     write_tensors,
 )
 from charrnn.terminal import one_line
+from charrnn.text.corpus import Corpus
 from charrnn.texts import STEM
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
 
-CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
+# The files of a run: what an overwritten training leaves, and what a killed write may leave half
+# done.
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
+CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
+CHECKPOINTS = ("step-*.safetensors",)
+
+MOST_STEPS = 10**12
+MOST_BYTES = 1 << 62
+MOST_LIFT = 100  # nats
 
 
 class Checkpoint:
@@ -57,35 +65,40 @@ class Checkpoint:
 
     def __init__(self, path: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Raises CheckpointError if the parts do not fit together."""
-        self.path, self.meta = path, meta
+        self.path = path
+        self.meta = meta
         self.model: ModelFile = parse_model(path, tensors, meta)
         self.optimizer = _prefixed(tensors, "optimizer.")
         self.average = _prefixed(tensors, "average.")
         self.state = tuple(tensors[name] for name in sorted(tensors) if name.startswith("state."))
         try:
-            self.plan, self.place = plan_from_dict(meta["plan"]), place_from_dict(meta["place"])
-            self.step, self.fingerprint = self.place.step, str(meta["fingerprint"])
+            self.plan = plan_from_dict(meta["plan"])
+            self.place = place_from_dict(meta["place"])
+            self.step = self.place.step
+            self.fingerprint = str(meta["fingerprint"])
             self.origins: dict[str, str] = dict(meta.get("origins", {}))
             self.surroundings: dict[str, Any] = dict(meta.get("surroundings", {}))
             self.sizes = {name: meta.get(f"{name}_bytes", 0) for name in ("metrics", "samples")}
             self.lift = [(int(index), float(nats)) for index, nats in meta.get("lift", [])]
-            fine = meta["step"] == self.step < 10**12 and all(
-                isinstance(value, str) for pair in self.origins.items() for value in pair
-            )
-            fine &= all(type(size) is int and 0 <= size < 1 << 62 for size in self.sizes.values())
-            fine &= all(
-                0 <= index < len(self.model.vocabulary) and abs(nats) < 100
-                for index, nats in self.lift
-            )
-            fine &= all(
-                np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f"
-            )
-            if not fine:
-                raise ValueError
+            self._check(tensors)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise DamagedError(
                 f"{one_line(str(path))}: its record of the training makes no sense; use another"
             ) from None
+
+    def _check(self, tensors: dict[str, np.ndarray]) -> None:
+        """Raise ValueError for values that no training writes."""
+        symbols = len(self.model.vocabulary)
+        words = [*self.origins.keys(), *self.origins.values()]
+        checks = (
+            self.meta["step"] == self.step < MOST_STEPS,
+            all(isinstance(word, str) for word in words),
+            all(type(size) is int and 0 <= size < MOST_BYTES for size in self.sizes.values()),
+            all(0 <= index < symbols and abs(nats) < MOST_LIFT for index, nats in self.lift),
+            all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f"),
+        )
+        if not all(checks):
+            raise ValueError
 
 
 class RunDirectory:
@@ -94,31 +107,28 @@ class RunDirectory:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.checkpoints = path / "checkpoints"
+        self.corpus = path / "corpus"
         self._lock: BinaryIO | None = None
         self._metrics: BinaryIO | None = None
-        self._created = not path.exists()
+        self._is_new = not path.exists()
 
     def __enter__(self) -> RunDirectory:
-        """Make the directory and take its lock. Raises StorageError: not writable, in use, or with parts elsewhere."""
-        for part in (self.checkpoints, self.path / "corpus"):
-            if (
-                part.is_symlink()
-            ):  # a stranger's run could have us remove the checkpoints of another
+        """Make the directory and take its lock.
+
+        Raises StorageError: not writable, in use, or with parts elsewhere.
+        """
+        # A stranger's run could have us remove the checkpoints of another.
+        for part in (self.checkpoints, self.corpus):
+            if part.is_symlink():
                 raise StorageError(
-                    f"{one_line(str(part))} is a symbolic link: a run keeps its parts inside; link its whole directory"
+                    f"{one_line(str(part))} is a symbolic link: "
+                    "a run keeps its parts inside; link its whole directory"
                 )
         try:
             make_directories(self.checkpoints)
             self._lock = disk.open(self.path / ".lock", "a+b")
             _lock(self._lock, self.path)
-            for folder, names in (
-                (self.path, OURS),
-                (self.checkpoints, ("step-*.safetensors",)),
-                (self.path / "corpus", CORPUS),
-            ):
-                for name in names:
-                    for leftover in folder.glob(f".{name}.tmp"):  # of a write that was killed
-                        disk.remove(leftover)
+            self._remove_leftovers()
         except OSError as error:
             self._release()
             raise storage_error(error, self.path) from error
@@ -127,17 +137,31 @@ class RunDirectory:
             raise
         return self
 
+    def _remove_leftovers(self) -> None:
+        """Remove the parts of files whose write was killed."""
+        for folder, names in (
+            (self.path, OURS),
+            (self.checkpoints, CHECKPOINTS),
+            (self.corpus, CORPUS),
+        ):
+            for name in names:
+                for leftover in folder.glob(f".{name}.tmp"):
+                    disk.remove(leftover)
+
     def __exit__(
         self,
         kind: type[BaseException] | None,
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        """Release the lock. A directory that we made and that holds no checkpoint after a fault is removed."""
+        """Release the lock.
+
+        A directory that we made and that holds no checkpoint after a fault is removed.
+        """
         if self._metrics:
             with suppress(OSError):
                 self._metrics.close()
-        if kind is not None and self._created and not checkpoint_files(self.checkpoints):
+        if kind is not None and self._is_new and not checkpoint_files(self.checkpoints):
             shutil.rmtree(self.path, ignore_errors=True)
         self._release()
 
@@ -147,11 +171,11 @@ class RunDirectory:
                 self._lock.close()
 
     def clear(self, keep_corpora: Collection[str]) -> None:
-        """Remove an earlier training: its files only, nothing that is not ours, and not the corpora of these names."""
+        """Remove an earlier training: only our files, and not the corpora of these names."""
         try:
             for name in OURS:
                 disk.remove(self.path / name)
-            texts = [file for name in CORPUS for file in (self.path / "corpus").glob(name)]
+            texts = [file for name in CORPUS for file in self.corpus.glob(name)]
             for file in [*checkpoint_files(self.checkpoints), *texts]:
                 if file.stem not in keep_corpora:
                     disk.remove(file)
@@ -161,14 +185,16 @@ class RunDirectory:
     def save(
         self, step: int, tensors: dict[str, np.ndarray], meta: dict[str, Any], keep: int
     ) -> Path:
-        """Write the checkpoint of a step and forget the oldest beyond keep. Raises StorageError."""
-        metrics_bytes = self._sync_metrics()
+        """Write the checkpoint of a step and remove the oldest beyond `keep`.
+
+        Raises StorageError.
+        """
         path = self.checkpoints / f"step-{step:08d}.safetensors"
-        write_tensors(
-            path,
-            tensors,
-            meta | {"metrics_bytes": metrics_bytes, "samples_bytes": self._size("samples.txt")},
-        )
+        sizes = {
+            "metrics_bytes": self._sync_metrics(),
+            "samples_bytes": self._size("samples.txt"),
+        }
+        write_tensors(path, tensors, meta | sizes)
         try:
             for old in checkpoint_files(self.checkpoints)[:-keep]:
                 if step_of(old) != step:
@@ -178,10 +204,14 @@ class RunDirectory:
         return path
 
     def save_best(self, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
+        """Write the run's model. Raises StorageError."""
         write_tensors(self.path / MODEL_FILE, tensors, meta)
 
     def log(self, record: dict[str, Any]) -> None:
-        """One line of metrics.jsonl. It reaches the disk with the next checkpoint at the latest."""
+        """Write a line of metrics.jsonl.
+
+        It reaches the disk with the next checkpoint at the latest.
+        """
         try:
             if self._metrics is None:
                 self._metrics = append(self.path / "metrics.jsonl")
@@ -190,6 +220,7 @@ class RunDirectory:
             raise storage_error(error, self.path / "metrics.jsonl") from error
 
     def add_samples(self, text: str) -> None:
+        """Append to samples.txt. Raises StorageError."""
         try:
             with append(self.path / "samples.txt") as file:
                 disk.write(file, text.encode("utf-8", "replace"))
@@ -198,24 +229,24 @@ class RunDirectory:
             raise storage_error(error, self.path / "samples.txt") from error
 
     def describe(self, about: dict[str, Any]) -> None:
-        """run.json: for people and scripts; nothing is read back from it."""
+        """Write run.json: for people and scripts; nothing is read back from it."""
         write_atomically(self.path / "run.json", json.dumps(about, indent=2, default=str).encode())
 
     def rewind(self, checkpoint: Checkpoint) -> None:
-        """Cut metrics and samples back to what they were at the checkpoint, so that each step stands there once.
+        """Cut metrics and samples back to the checkpoint, so that each step stands there once.
 
-        Later checkpoints, found damaged, are set aside under another name. Raises StorageError.
+        Later checkpoints are damaged: they are set aside under another name. Raises StorageError.
         """
         try:
             if self._metrics is not None:
                 self._metrics.close()
                 self._metrics = None
-            for name, wanted in (
+            for name, size in (
                 ("metrics.jsonl", checkpoint.sizes["metrics"]),
                 ("samples.txt", checkpoint.sizes["samples"]),
             ):
-                if (self.path / name).exists() and self._size(name) > wanted:
-                    disk.truncate(self.path / name, wanted)
+                if self._size(name) > size:
+                    disk.truncate(self.path / name, size)
             for later in checkpoint_files(self.checkpoints):
                 if step_of(later) > checkpoint.step:
                     disk.replace(later, later.with_name(later.name + ".damaged"))
@@ -227,6 +258,7 @@ class RunDirectory:
         return path.stat().st_size if path.exists() else 0
 
     def _sync_metrics(self) -> int:
+        """Bring metrics.jsonl to the disk. Returns its size."""
         if self._metrics is None:
             return self._size("metrics.jsonl")
         try:
@@ -236,8 +268,30 @@ class RunDirectory:
             raise storage_error(error, self.path / "metrics.jsonl") from error
 
 
+def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict[str, Any]:
+    """Return the metadata of a run's model and checkpoint files."""
+    vocabulary = corpus.vocabulary
+    start = vocabulary.newline
+    if start is None:
+        start = int(corpus.split("train")[0])
+    return model_meta(
+        kind,
+        settings,
+        vocabulary,
+        corpus.mode,
+        start,
+        fingerprint=corpus.fingerprint,
+        corpus=corpus.name,
+        **more,
+    )
+
+
 def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
-    """The newest good checkpoint of a run, and a message for each damaged one passed over. Raises CheckpointError."""
+    """Read the newest good checkpoint of a run.
+
+    Returns it and a message for each damaged one passed over. Raises CheckpointError if there is
+    none.
+    """
     messages: list[str] = []
     for path in reversed(checkpoint_files(run / "checkpoints")):
         try:
@@ -246,71 +300,19 @@ def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
             messages.append(f"{error}; going back to the one before")
     detail = f" ({messages[0]})" if messages else ""
     raise CheckpointError(
-        f"{one_line(str(run))} has no checkpoint to resume from{detail}; train it anew with --overwrite"
+        f"{one_line(str(run))} has no checkpoint to resume from{detail}; "
+        "start a new run with --overwrite"
     )
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """Raises CheckpointError: missing, damaged, newer than this program, or not a checkpoint."""
-    return Checkpoint(
-        path, *read_tensors(path, {"charrnn-checkpoint": KINDS["charrnn-checkpoint"]})
-    )
+    """Read a checkpoint.
 
-
-def runs_of(corpus_name: str, runs: Path) -> list[Path]:
-    """Run directories of a corpus that have a checkpoint, by age: names, names-2, ..."""
-    pattern = re.compile(re.escape(run_name(corpus_name)) + r"(-\d+)?")
-    found = [
-        path
-        for path in runs.glob("*")
-        if pattern.fullmatch(path.name) and checkpoint_files(path / "checkpoints")
-    ]
-    return sorted(
-        found, key=lambda path: checkpoint_files(path / "checkpoints")[-1].stat().st_mtime_ns
-    )
-
-
-def run_to_resume(corpus: str | None, runs: Path) -> Path:
-    """The newest run of a corpus, as it is named on the command line, or of all. Raises CheckpointError."""
-    if corpus is None:
-        return newest_run(runs)
-    name = "stdin" if corpus == "-" else Path(corpus).resolve().name
-    found = runs_of(name.removesuffix(Path(name).suffix) or name, runs) or runs_of(name, runs)
-    if not found:
-        raise CheckpointError(
-            f"no run of {one_line(name)} under {runs}/ to resume; train it without --resume"
-        )
-    return found[-1]
-
-
-def fresh_run(corpus_name: str, runs: Path) -> Path:
-    """runs/NAME, or runs/NAME-2, -3 ... if that is taken."""
-    name = run_name(corpus_name)
-    path, number = runs / name, 1
-    while path.exists():
-        number += 1
-        path = runs / f"{name}-{number}"
-    return path
-
-
-def run_name(corpus_name: str) -> str:
-    """A corpus's name as a directory's: letters, digits, dot, dash, underscore; it cannot leave runs/."""
-    return re.sub(r"[^\w.-]+", "-", corpus_name).strip(".-")[:80] or "corpus"
-
-
-def check_new(path: Path, overwrite: bool) -> None:
-    """A directory to train in must be new, empty, or a run's to overwrite. Raises SettingsError or StorageError."""
-    shown = one_line(str(path))
-    if path.exists() and not path.is_dir():
-        raise StorageError(f"--run {shown} is a file; name a directory")
-    if not path.is_dir() or not any(path.iterdir()):
-        return
-    if not (path / "checkpoints").is_dir():
-        raise SettingsError(f"--run {shown} holds other files and no run; name a new directory")
-    if not overwrite and (checkpoint_files(path / "checkpoints") or (path / MODEL_FILE).exists()):
-        raise SettingsError(
-            f"{shown} already holds a run; pass --resume to go on with it or --overwrite to start anew"
-        )
+    Raises CheckpointError: missing, damaged, newer than this program, or not a checkpoint.
+    """
+    kinds = {"charrnn-checkpoint": KINDS["charrnn-checkpoint"]}
+    tensors, meta = read_tensors(path, kinds)
+    return Checkpoint(path, tensors, meta)
 
 
 def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarray]:
@@ -322,19 +324,17 @@ def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarr
 
 
 def check_free(path: Path) -> None:
-    """Raises StorageError, naming the holder, if a process trains in this directory. Nothing is written.
+    """Raise StorageError, naming the holder, if a process trains in this directory. Writes nothing.
 
-    For those who would else have to load torch to be told.
+    So that a person is told at once, before torch is loaded. Where the lock cannot be read there is
+    no run, or taking the lock will tell.
     """
-    with (
-        suppress(OSError),
-        open(path / ".lock", "rb", opener=no_wait) as file,
-    ):  # else no run, or taking the lock tells
+    with suppress(OSError), open(path / ".lock", "rb", opener=no_wait) as file:
         _flock(file, path, is_exclusive=False)
 
 
 def _lock(file: BinaryIO, path: Path) -> None:
-    """Take the lock and write into it who holds it. Raises StorageError if somebody does."""
+    """Take the lock and write into it who holds it. Raises StorageError if another process does."""
     if _flock(file, path, is_exclusive=True):
         file.truncate(0)
         disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
@@ -342,18 +342,24 @@ def _lock(file: BinaryIO, path: Path) -> None:
 
 
 def _flock(file: BinaryIO, path: Path, *, is_exclusive: bool) -> bool:
-    """flock: the kernel frees it when the holder dies, however it dies. Systems without it are not locked: False."""
+    """Lock a file until it is closed; the kernel frees it when the holder dies, however it dies.
+
+    Returns False where the system has no such locks. Raises StorageError if another process holds
+    it.
+    """
     try:
         import fcntl
     except ImportError:
         return False
+    kind = fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH
     try:
-        fcntl.flock(file, (fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH) | fcntl.LOCK_NB)
+        fcntl.flock(file, kind | fcntl.LOCK_NB)
     except BlockingIOError:
         file.seek(0)
         holder = one_line(file.read(200).decode("utf-8", "replace").strip())
         raise StorageError(
-            f"{one_line(str(path))} is in use by process {holder}; wait for it, or choose another --run"
+            f"{one_line(str(path))} is in use by process {holder}; "
+            "wait for it, or choose another --run"
         ) from None
     except OSError:
         return False  # a file system without locks

@@ -1,4 +1,7 @@
-"""`charrnn train --check`: what a text is like, and the training, or counting, it would get. Writes and learns nothing."""
+"""`charrnn train --check`: what a text is like, and the training, or counting, it would get.
+
+Writes and learns nothing.
+"""
 
 from __future__ import annotations
 
@@ -17,8 +20,8 @@ from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
 from charrnn.training import finetune, memory, recipe
-from charrnn.training.checkpoint import fresh_run
-from charrnn.training.counted import check_flags, order_asked
+from charrnn.training.counting_flags import check_flags, order_asked
+from charrnn.training.naming import fresh_run
 
 NETWORK = (
     "network",
@@ -35,75 +38,98 @@ COUNTING = ("order", "longest_order", "smoothing")
 
 
 def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]) -> dict[str, Any]:
-    """Findings, and what would be trained or counted, ready for JSON: what only the other has is None.
+    """Return findings on a text and what would be trained or counted, ready for JSON.
 
+    What only a network has is None for counting, and the other way round.
     Raises what a start of that training would: CorpusError, SettingsError, CheckpointError.
     """
+    # 1. What is wrong with the request is told before the text is examined.
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
-    found = building.survey(corpus, settings.text, settings.training.seed)
-    if settings.model.cell == "ngram":
+    survey = building.survey(corpus, settings.text, settings.training.seed)
+    vocabulary = survey.vocabulary
+    is_counting = settings.model.cell == "ngram"
+    if is_counting:
         check_flags(origins)
-        planned = _counting(settings, len(found.vocabulary))
-        source = None
+        planned = _counting(settings, len(vocabulary))
     else:
-        filled, network = recipe.fill(
+        filled = recipe.fill(
             settings,
-            found,
+            survey,
             lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
             origins,
         )
-        # Into a run that is not there yet: --overwrite, which could remove the old one, is not for a check.
-        source = (
-            finetune.prepare(old, filled, found, fresh_run(found.name, Path("runs")))
-            if old is not None
-            else None
-        )
-    vocabulary = source.vocabulary if source is not None else found.vocabulary
-    findings = doctor.examine(found, settings.text, settings.training.seed)
-    train_chars = building.training_chars(found, settings.text)
-    if settings.model.cell != "ngram":
-        val_chars = (
-            found.censuses["val"].chars if "val" in found.censuses else findings.chars - train_chars
-        )
-        length = findings.longest_line + 1 if found.mode == "lines" else None
-        planned = {"network": network, "fine_tuning": source.note if source is not None else None}
-        planned |= _training(filled, len(vocabulary), length, val_chars, device)
-    about = {
-        "corpus": found.name,
-        "shown": found.sources["train"].shown,
+        planned = {"network": f"{filled.network} ({filled.reason})"}
+        if old is not None:
+            # Into a run that is not there yet: --overwrite could remove the old one, and is not for
+            # a check.
+            path = fresh_run(survey.name, Path("runs"))
+            source = finetune.prepare(old, filled.settings, survey, path)
+            vocabulary = source.vocabulary
+            planned["fine_tuning"] = source.note
+
+    # 2. What the text is like
+    findings = doctor.examine(survey, settings.text, settings.training.seed)
+    train_chars = building.training_chars(survey, settings.text)
+    if not is_counting:
+        val_chars = findings.chars - train_chars
+        if "val" in survey.censuses:
+            val_chars = survey.censuses["val"].chars
+        line_chars = findings.longest_line + 1 if survey.mode == "lines" else None
+        planned |= _training(filled.settings, len(vocabulary), line_chars, val_chars, device)
+
+    result = dataclasses.asdict(findings)
+    result |= {
+        "corpus": survey.name,
+        "shown": survey.sources["train"].shown,
         "vocabulary": len(vocabulary),
         "train_chars": train_chars,
         "cell": settings.model.cell,
     }
-    return dataclasses.asdict(findings) | about | dict.fromkeys((*NETWORK, *COUNTING)) | planned
+    return result | dict.fromkeys((*NETWORK, *COUNTING)) | planned
 
 
 def _training(
-    filled: Settings, size: int, line_length: int | None, val_chars: int, device: torch.device
+    settings: Settings,
+    vocabulary_size: int,
+    line_chars: int | None,
+    val_chars: int,
+    device: torch.device,
 ) -> dict[str, Any]:
-    """Of a network. size: of its alphabet; line_length: of the longest line with its end, in lines mode."""
-    model, training = filled.model, filled.training
+    """Return the sizes of a network's training.
+
+    line_chars: of the longest line with its end, in lines mode.
+    """
+    model = settings.model
+    training = settings.training
     assert training.batch_size is not None
     assert training.seq_length is not None
-    shape = (training.batch_size, line_length or training.seq_length)
-    looked_at = val_chars if line_length else min(val_chars, MAX_VALIDATION_CHARS)
-    expected = memory.expected_memory(
-        filled, size, shape, backends.expected_backend(filled, device), looked_at
-    )
+    if line_chars is None:
+        val_chars = min(val_chars, MAX_VALIDATION_CHARS)
+    shape = (training.batch_size, line_chars or training.seq_length)
+    backend = backends.expected_backend(settings, device)
+    expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)
+    shapes = expected_shapes(model, vocabulary_size)
     return {
         "hidden_size": model.hidden_size,
         "num_layers": model.num_layers,
         "dropout": model.dropout,
         "batch_size": training.batch_size,
-        "seq_length": None if line_length else training.seq_length,
-        "parameters": sum(math.prod(each) for each in expected_shapes(model, size).values()),
+        "seq_length": training.seq_length if line_chars is None else None,
+        "parameters": sum(math.prod(shape) for shape in shapes.values()),
         "expected_memory_bytes": expected.total,
     }
 
 
-def _counting(settings: Settings, size: int) -> dict[str, Any]:
-    """Of n-grams. Raises SettingsError for an order that CountingTrainer would refuse."""
-    order_asked(settings, size)
+def _counting(settings: Settings, vocabulary_size: int) -> dict[str, Any]:
+    """Return the sizes of a counting.
+
+    Raises SettingsError for an order that CountingTrainer would refuse.
+    """
+    order_asked(settings, vocabulary_size)
     model = settings.model
-    return {"order": model.order, "longest_order": most_orders(size), "smoothing": model.smoothing}
+    return {
+        "order": model.order,
+        "longest_order": most_orders(vocabulary_size),
+        "smoothing": model.smoothing,
+    }

@@ -1,7 +1,8 @@
-"""Fine-tuning (--init-from): the network and weights of an earlier model as the start of a training on another text.
+"""Fine-tuning (--init-from): an earlier model as the start of a training on another text.
 
-Its alphabet is extended by the characters that are new, parts of it may stay as they are (--freeze), and its own text
-may be mixed in (--mix). Nothing of the earlier run is needed once the new one has begun.
+Its alphabet is extended by the characters that are new, parts of it may stay as they are
+(--freeze), and its own text may be mixed in (--mix). Nothing of the earlier run is needed once the
+new one has begun.
 """
 
 from __future__ import annotations
@@ -27,68 +28,83 @@ from charrnn.text.vocabulary import Vocabulary, describe
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import Checkpoint
 
-NEW_SHARE = 5e-7  # of probability that all new characters together have at the start, after any text, at most
-REGULARISERS = (
-    "dropout",
-    "weight_drop",
-)  # of the network's settings, those that are the new training's own
-INHERITED = ("normalize", "newlines")  # of the text's settings, unless asked otherwise
-NAMED = 5  # new characters in the note
+# Of probability, at most, that all new characters together have at the start, after any text.
+NEW_SHARE = 5e-7
+REGULARISERS = ("dropout", "weight_drop")  # settings of the network that the new training chooses
+INHERITED = ("normalize", "newlines")  # settings of the text that are kept unless asked otherwise
+MOST_NAMED = 5  # new characters in the note
+MOST_FILTER_BYTES = 64 << 20
 
 Layers = Iterable[tuple[str, Mapping[str, Any]]]
 
 
 @dataclass(frozen=True)
 class Source:
-    """What a fine-tuning takes from an earlier model. text: the earlier run's, to be mixed in."""
+    """What a fine-tuning takes from an earlier model.
+
+    lift: ids of new characters, and by how many nats their bias rises as training begins.
+    text: the earlier run's, to be mixed in.
+    filters: of the texts that the earlier model learnt, for novelty.
+    """
 
     vocabulary: Vocabulary
     weights: dict[str, np.ndarray]
-    lift: list[
-        tuple[int, float]
-    ]  # ids of new characters and by how much their bias rises as training begins
+    lift: list[tuple[int, float]]
     note: str
     text: Corpus | None
-    filters: tuple[Path, ...]  # of the texts that the earlier model learnt, for novelty
+    filters: tuple[Path, ...]
 
     def move_in(self, corpus: Corpus) -> tuple[Corpus | None, set[str]]:
         """Write into the new run, beside its corpus, what it needs of the old. Raises StorageError.
 
-        Returns the text to mix in, in the new ids, and the names, without ending, of all files of texts.
+        Returns the text to mix in, in the new ids, and the names, without ending, of all files of
+        texts.
         """
-        folder, names = corpus.path.parent, {corpus.path.stem}
+        folder = corpus.path.parent
+        names = {corpus.path.stem}
         for file in self.filters:
             if file.stem not in names:
-                write_atomically(
-                    folder / file.name, read_bounded(file, 64 << 20, "a filter of charrnn")
-                )
+                content = read_bounded(file, MOST_FILTER_BYTES, "a filter of charrnn")
+                write_atomically(folder / file.name, content)
                 names.add(file.stem)
-        if self.text is None or self.text.fingerprint == corpus.fingerprint:
-            return (corpus if self.text is not None else None), names
+        if self.text is None:
+            return None, names
+        if self.text.fingerprint == corpus.fingerprint:
+            return corpus, names
         mixed = translate(self.text, corpus.vocabulary, folder)
         return mixed, names | {mixed.path.stem}
 
 
 def leaks(source: Source, corpus: Corpus) -> list[str]:
-    """Warnings for held-out texts of the new corpus that the earlier model has learnt: scores on them flatter."""
-    said, unit, mode = [], corpus.vocabulary.unit, corpus.mode
+    """Return warnings for held-out texts of the new corpus that the earlier model has learnt.
+
+    Scores on them flatter.
+    """
+    vocabulary = corpus.vocabulary
     others = [path for path in source.filters if path.stem != corpus.path.stem]
-    filters = [each for path in others if (each := read_filter(path, mode, unit)) is not None]
-    for name in ("val", "test") if filters else ():
-        held, asked = lines_held(filters, corpus.split(name), corpus.vocabulary, mode)
-        if asked and held > DOUBT * asked:
-            said.append(
-                f"{held:,} of {asked:,} lines of the {name} text seem to be in what the earlier model learnt: scores on them "
-                "flatter; with the same text, use the same --seed"
+    readable = [read_filter(path, corpus.mode, vocabulary.unit) for path in others]
+    filters = [item for item in readable if item is not None]
+    if not filters:
+        return []
+    warnings = []
+    for name in ("val", "test"):
+        held, lines = lines_held(filters, corpus.split(name), vocabulary, corpus.mode)
+        if lines and held > DOUBT * lines:
+            warnings.append(
+                f"{held:,} of {lines:,} lines of the {name} text seem to be in what the earlier "
+                "model learnt: scores on them flatter; with the same text, use the same --seed"
             )
-    return said
+    return warnings
 
 
 def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
-    """Settings and where each comes from, as config.resolve, with the network of the model of --init-from, if there is one.
+    """Resolve settings, with the network of the model of --init-from, if there is one.
 
-    Raises SettingsError where something else was asked for, CheckpointError where there is no such model.
+    Returns the settings, where each comes from (config.resolve), and that model.
+    Raises SettingsError where another network was asked for, CheckpointError where there is no such
+    model.
     """
+    # 1. Without an earlier model
     layers = tuple(layers)
     settings, origins = resolve(layers)
     path = settings.training.init_from
@@ -96,83 +112,108 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         for key in ("freeze", "mix"):
             if getattr(settings.training, key):
                 raise SettingsError(
-                    f"{origins[key]}: this is for a run that starts from another; give --init-from RUN too"
+                    f"{origins[key]}: this is for a run that starts from another; "
+                    "give --init-from RUN too"
                 )
         return settings, origins, None
-    old, source = read_model(Path(path)), f"--init-from {one_line(path)}"
+
+    # 2. The earlier model
+    old = read_model(Path(path))
+    source = f"--init-from {one_line(path)}"
     if old.settings.model.cell not in GATES:
         raise SettingsError(
-            f"{source}: a model of cell {old.settings.model.cell} counts and has no weights to start from"
+            f"{source}: a model of cell {old.settings.model.cell} counts "
+            "and has no weights to start from"
         )
-    fixed = {
-        key: value
-        for key, value in dataclasses.asdict(old.settings.model).items()
-        if key not in REGULARISERS
-    }
+
+    # 3. Its network is fixed, its treatment of text is only the default.
+    fixed = dataclasses.asdict(old.settings.model)
+    for key in REGULARISERS:
+        del fixed[key]
     fixed["unit"] = old.settings.text.unit
-    usual = {key: getattr(old.settings.text, key) for key in INHERITED}
-    settings, origins = resolve(((source, fixed | usual), *layers))
-    now = dataclasses.asdict(settings.model) | {"unit": settings.text.unit}
+    inherited = {key: getattr(old.settings.text, key) for key in INHERITED}
+    settings, origins = resolve(((source, fixed | inherited), *layers))
+    resolved = dataclasses.asdict(settings.model) | {"unit": settings.text.unit}
     for key, value in fixed.items():
-        if now[key] != value:
+        if resolved[key] != value:
             raise SettingsError(
-                f"{origins[key]}: {source} has {flag(key)} {value}, not {now[key]}; leave that out, or train anew"
+                f"{origins[key]}: {source} has {flag(key)} {value}, not {resolved[key]}; "
+                "leave that out, or start a new run"
             )
-    frozen_tensors(settings)  # a name that is none is told before the text is read
+    frozen_tensors(settings)  # what is no part of a network is told before the text is read
     return settings, origins, old
 
 
-def prepare(old: ModelFile, settings: Settings, found: Survey, path: Path) -> Source:
-    """Everything to start from, in memory; path: of the new run. Writes nothing. Raises SettingsError, CheckpointError."""
-    shown = one_line(settings.training.init_from)
+def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> Source:
+    """Return everything to start from, in memory. path: of the new run. Writes nothing.
+
+    Raises SettingsError, CheckpointError.
+    """
+    # 1. Can it start from there?
+    training = settings.training
+    shown = one_line(training.init_from)
     if old.run is not None and path.exists() and old.run.samefile(path):
         raise SettingsError(
             f"--init-from {shown} is the run that --overwrite would remove; choose another --run"
         )
-    symbols = sorted({*old.vocabulary.symbols, *found.vocabulary.symbols})
+    symbols = sorted({*old.vocabulary.symbols, *survey.vocabulary.symbols})
     vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols))
-    frozen, added = frozen_tensors(settings), len(vocabulary) - len(old.vocabulary)
-    if added and frozen & {"embedding.weight", "head.bias"}:
+    frozen = frozen_tensors(settings)
+    has_new = len(vocabulary) > len(old.vocabulary)
+    if has_new and frozen & {"embedding.weight", "head.bias"}:
         raise SettingsError(
-            f"--freeze {one_line(settings.training.freeze)}: this text has {_named(old.vocabulary, vocabulary)} that "
-            f"{shown} does not know and could not learn; leave embedding and head out of it"
+            f"--freeze {one_line(training.freeze)}: "
+            f"this text has {_named(old.vocabulary, vocabulary)} that {shown} does not know "
+            "and could not learn; leave embedding and head out of it"
         )
-    train = found.censuses["train"].counts
-    text = _own_text(old, shown, found.mode) if settings.training.mix else None
-    filters = OpenedRun(old).filter_files if old.mode == found.mode else []
-    weights = extended(old, vocabulary, train[list(old.vocabulary.symbols)])
-    shares = train[symbols] / train.sum() * (1 - settings.training.mix)
-    note = _note(old, found, settings, vocabulary)
+
+    # 2. Its texts
+    text = _own_text(old, shown, survey.mode) if training.mix else None
+    filters = OpenedRun(old).filter_files if old.mode == survey.mode else []
+
+    # 3. Its weights
+    counts = survey.censuses["train"].counts
+    shares = counts[symbols] / counts.sum() * (1 - training.mix)
     return Source(
-        vocabulary,
-        weights,
-        lift_to_shares(old, vocabulary, shares),
-        note,
-        text,
-        tuple(filters),
+        vocabulary=vocabulary,
+        weights=extended(old, vocabulary, counts[list(old.vocabulary.symbols)]),
+        lift=lift_to_shares(old, vocabulary, shares),
+        note=_note(old, survey, settings, vocabulary),
+        text=text,
+        filters=tuple(filters),
     )
 
 
 def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict[str, np.ndarray]:
-    """The old model's tensors with a row for each symbol of a vocabulary that holds all of its own.
+    """Return the old model's tensors with a row for each symbol of a larger vocabulary.
 
-    counts (V,): how often each old symbol occurs; q are their shares. A new character begins as the average of the old
-    ones: its rows of embedding and head are q's means of theirs, so that its logit is q's mean of the old logits, plus
-    a constant. Since log sum_v exp(logit_v) >= sum_v q_v logit_v + H(q) for every q (Gibbs), a constant of
-    H(q) + ln(share) gives it at most `share` of the probability after any text: none has to be scored to know.
-    With q as in the text it gets about as much as that bound allows, and has the less to learn.
+    counts (V,): how often each old symbol occurs; q are their shares.
+
+    A new character begins as the average of the old ones: its rows of embedding and head are q's
+    means of theirs, so that its logit is q's mean of the old logits, plus a constant. For every q
+    (Gibbs),
+
+        log sum_v exp(logit_v) >= sum_v q_v logit_v + H(q)
+
+    so that a constant of H(q) + ln(share) gives it at most `share` of the probability after any
+    text: none has to be scored to know. With q as in the text it gets about as much as that bound
+    allows, and has the less to learn.
     """
     places = vocabulary.lookup(np.array(old.vocabulary.symbols))
-    q = counts / counts.sum() if counts.sum() else np.full(len(places), 1 / len(places))
+    if counts.sum():
+        q = counts / counts.sum()
+    else:
+        q = np.full(len(places), 1 / len(places))
     entropy = -float((q[q > 0] * np.log(q[q > 0])).sum())
-    constant = entropy + np.log(NEW_SHARE / max(1, len(vocabulary) - len(places)))
+    new = max(1, len(vocabulary) - len(places))
+    constant = entropy + np.log(NEW_SHARE / new)
     tensors = dict(old.tensors)
     for name in {"embedding.weight", "head.weight", "head.bias"} & set(tensors):
         rows = old.tensors[name]
-        average = q @ rows.astype(np.float64) + (constant if name == "head.bias" else 0.0)
-        tensors[name] = np.broadcast_to(average, (len(vocabulary), *rows.shape[1:])).astype(
-            np.float32
-        )
+        offset = constant if name == "head.bias" else 0.0
+        average = q @ rows.astype(np.float64) + offset
+        size = (len(vocabulary), *rows.shape[1:])
+        tensors[name] = np.broadcast_to(average, size).astype(np.float32)
         tensors[name][places] = rows
     return tensors
 
@@ -180,43 +221,49 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
 def lift_to_shares(
     old: ModelFile, vocabulary: Vocabulary, shares: np.ndarray
 ) -> list[tuple[int, float]]:
-    """(id, nats) for each new character that is to be learnt: what its bias lacks of its share of the text.
+    """Return (id, nats) for each new character to learn: what its bias lacks of its share.
 
-    shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of new), Adam would need
-    hundreds of steps to get there.
+    shares (V,): of each symbol. From where `extended` leaves it, at most NEW_SHARE / (number of
+    new), Adam would need hundreds of steps to get there.
     """
     new = np.flatnonzero(old.vocabulary.lookup(np.array(vocabulary.symbols)) < 0)
-    return [
-        (int(i), max(0.0, float(np.log(shares[i] * len(new) / NEW_SHARE))))
-        for i in new
-        if shares[i]
-    ]
+    lift = []
+    for index in new:
+        if shares[index]:
+            nats = float(np.log(shares[index] * len(new) / NEW_SHARE))
+            lift.append((int(index), max(0.0, nats)))
+    return lift
 
 
 def frozen_tensors(settings: Settings) -> set[str]:
-    """Names of the parameters that --freeze keeps as they are. Raises SettingsError: no such part, or nothing is left.
+    """Return the names of the parameters that --freeze keeps as they are.
 
     Tied weights are one matrix: it is frozen with the embedding and with the head.
+    Raises SettingsError: no such part, or nothing is left to learn.
     """
     model = settings.model
+    freeze = settings.training.freeze
     parts = {"embedding": {"embedding.weight"}}
     for k in range(model.num_layers or 1):
         parts[f"layer{k}"] = {f"recurrent.{name}_l{k}" for name in PARAMETERS}
     parts["head"] = {"embedding.weight" if model.tie_weights else "head.weight", "head.bias"}
-    asked = [name.strip() for name in settings.training.freeze.split(",") if name.strip()]
-    for name in asked:
+    names = [name.strip() for name in freeze.split(",") if name.strip()]
+    for name in names:
         if name not in parts:
             raise SettingsError(f"--freeze {one_line(name)!r}: this network has {', '.join(parts)}")
-    frozen = {tensor for name in asked for tensor in parts[name]}
+    frozen = {tensor for name in names for tensor in parts[name]}
     if frozen == set().union(*parts.values()):
         raise SettingsError(
-            f"--freeze {one_line(settings.training.freeze)}: nothing is left to learn; leave a part out"
+            f"--freeze {one_line(freeze)}: nothing is left to learn; leave a part out"
         )
     return frozen
 
 
 def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus | None:
-    """The text that a resumed run mixes in, from the run's own copy. Raises CheckpointError."""
+    """Return the text that a resumed run mixes in, from the run's own copy.
+
+    Raises CheckpointError.
+    """
     if not checkpoint.model.settings.training.mix:
         return None
     fingerprint = checkpoint.meta.get("mixed")
@@ -225,12 +272,16 @@ def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus
     mixed = open_corpus(folder, fingerprint)
     if mixed.vocabulary != corpus.vocabulary or mixed.mode != corpus.mode:
         raise CheckpointError(
-            f"{one_line(str(mixed.path))} does not belong to this run's checkpoint; start the run anew"
+            f"{one_line(str(mixed.path))} does not belong to this run's checkpoint; start a new run"
         )
     return mixed
 
 
 def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
+    """Return the text that the earlier model learnt, for --mix.
+
+    Raises CheckpointError, SettingsError.
+    """
     try:
         if old.run is None:
             raise CheckpointError("it lies in no run")
@@ -239,25 +290,28 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
             raise CheckpointError(f"{one_line(str(text.path))} has another vocabulary")
     except CheckpointError as error:
         raise CheckpointError(
-            f"--mix needs the text of --init-from {shown} ({error}); name its run directory, or leave out --mix"
+            f"--mix needs the text of --init-from {shown} ({error}); "
+            "name its run directory, or leave out --mix"
         ) from None
     if text.mode != mode:
         raise SettingsError(
-            f"--mix: {shown} learnt a text of {text.mode}, and this one is read as {mode}; pass --mode {text.mode}, or "
-            "leave out --mix"
+            f"--mix: {shown} learnt a text of {text.mode}, and this one is read as {mode}; "
+            f"pass --mode {text.mode}, or leave out --mix"
         )
     return text
 
 
-def _note(old: ModelFile, found: Survey, settings: Settings, vocabulary: Vocabulary) -> str:
-    """What is taken and what has changed, on one line."""
-    training, shown = settings.training, one_line(settings.training.init_from)
-    unused = len(vocabulary) - len(found.vocabulary)
+def _note(old: ModelFile, survey: Survey, settings: Settings, vocabulary: Vocabulary) -> str:
+    """Return what is taken and what has changed, on one line."""
+    training = settings.training
+    shown = one_line(training.init_from)
+    unused = len(vocabulary) - len(survey.vocabulary)
     note = f"starting from {shown}: {_named(old.vocabulary, vocabulary)} added"
     if unused:
-        note += f", {unused:,} of the old {'does' if unused == 1 else 'do'} not occur in this text"
-    if old.mode != found.mode:
-        note += f"; it learnt {old.mode}, and this text is read as {found.mode}"
+        verb = "does" if unused == 1 else "do"
+        note += f", {unused:,} of the old {verb} not occur in this text"
+    if old.mode != survey.mode:
+        note += f"; it learnt {old.mode}, and this text is read as {survey.mode}"
     if training.freeze:
         note += f"; frozen: {one_line(training.freeze)}"
     if training.mix:
@@ -266,11 +320,13 @@ def _note(old: ModelFile, found: Survey, settings: Settings, vocabulary: Vocabul
 
 
 def _named(old: Vocabulary, vocabulary: Vocabulary) -> str:
-    """3 characters ('é' U+00E9 LATIN SMALL LETTER E WITH ACUTE, ...)."""
+    """Return `3 characters ('é' U+00E9 LATIN SMALL LETTER E WITH ACUTE, ...)`: the new ones."""
     known = set(old.symbols)
     added = [code for code in vocabulary.symbols if code not in known]
     if not added:
         return "no character"
-    named = ", ".join(describe(code, vocabulary.unit) for code in added[:NAMED])
-    more = f" and {len(added) - NAMED:,} more" if len(added) > NAMED else ""
-    return f"{len(added):,} {'character' if len(added) == 1 else 'characters'} ({named}{more})"
+    names = ", ".join(describe(code, vocabulary.unit) for code in added[:MOST_NAMED])
+    if len(added) > MOST_NAMED:
+        names += f" and {len(added) - MOST_NAMED:,} more"
+    noun = "character" if len(added) == 1 else "characters"
+    return f"{len(added):,} {noun} ({names})"

@@ -1,7 +1,10 @@
-"""A training step as one CUDA graph: recorded once, then launched whole, where every batch has the same shape.
+"""A training step as one CUDA graph, for batches of one shape: recorded once, launched whole.
 
-An RNN's step is thousands of short kernels, and a host that launches them one by one takes longer than the GPU needs to
-run them. What differs from step to step lies in tensors that stay where they are: ids, state, learning rate.
+An RNN's step is thousands of short kernels, and a host that launches them one by one takes longer
+than the GPU needs to run them. What differs from step to step lies in tensors that stay where they
+are: ids, state, learning rate.
+
+Shapes: B lanes, T characters, L layers, H hidden units.
 """
 
 from __future__ import annotations
@@ -34,9 +37,11 @@ def make_step(
     device: torch.device,
     say: Say,
 ) -> Step:
-    """The step for a training: a graph on CUDA where shapes are static (a stream, at once), else one by one.
+    """Return the step for a training: a graph on CUDA where shapes are static.
 
-    mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on without.
+    Shapes are static where a stream is computed at once, not in pieces.
+    mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on
+    without.
     """
     one_by_one = TrainStep(model, optimizer, settings)
     is_static = mode == "stream" and not settings.training.checkpoint_every_chars
@@ -60,8 +65,8 @@ class Graph(Protocol):
 class GraphedStep:
     """TrainStep for batches of one shape (B, T), recorded at the first of them.
 
-    Others, such as an epoch's shorter last one, are left to TrainStep, with the same optimiser. The state it returns is
-    the graph's own memory: the next call changes it.
+    Others, such as an epoch's shorter last one, are left to TrainStep, with the same optimiser.
+    The state it returns is the graph's own memory: the next call changes it.
     """
 
     def __init__(
@@ -73,36 +78,42 @@ class GraphedStep:
         graph: Graph,
         say: Say,
     ) -> None:
-        self._model, self._optimizer, self._one_by_one = model, optimizer, one_by_one
-        self._graph, self._say = graph, say
-        self._clip, self._seed = settings.training.clip, settings.training.seed
+        training = settings.training
+        assert training.batch_size is not None
+        assert training.seq_length is not None
+        self._model = model
+        self._optimizer = optimizer
+        self._one_by_one = one_by_one
+        self._graph = graph
+        self._say = say
+        self._clip = training.clip
+        self._seed = training.seed
         self._is_recorded: bool | None = None  # None: not tried
-        assert settings.training.batch_size is not None
-        assert settings.training.seq_length is not None
-        device, shape = (
-            model.head.bias.device,
-            (settings.training.batch_size, settings.training.seq_length),
-        )
-        self._inputs = torch.zeros(shape, dtype=torch.int64, device=device)
-        self._targets = torch.zeros_like(self._inputs)
-        self._state = model.zero_state(shape[0])
+
+        # What a replay reads
+        device = model.head.bias.device
+        shape = (training.batch_size, training.seq_length)
+        self._inputs = torch.zeros(shape, dtype=torch.int64, device=device)  # (B, T)
+        self._targets = torch.zeros_like(self._inputs)  # (B, T)
+        self._state = model.zero_state(shape[0])  # (L, B, H) each, written too
         self._lr = torch.zeros((), device=device)
-        self._gradients: list[
-            tuple[torch.nn.Parameter, torch.Tensor | None]
-        ] = []  # where a replay leaves them
-        self._figures = torch.zeros(
-            2, device=device
-        )  # mean nats per character; norm of the gradient, before clipping
+
+        # What a replay writes. figures (2,): mean nats per character; gradient norm before
+        # clipping.
+        self._gradients: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
+        self._figures = torch.zeros(2, device=device)
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
-        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
+        """Make the update of one batch.
+
+        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is
+        seeded with.
+        """
         if batch.inputs.shape != self._inputs.shape or not self._record():
             return self._one_by_one(batch, state, lr, step)
         self._fill(batch, state, lr)
-        if self._model.is_random:
-            runtime.seed_step(
-                self._seed, step
-            )  # a replay reads the seed that its generator has by then
+        if self._model.is_random:  # a replay reads the seed that its generator has by then
+            runtime.seed_step(self._seed, step)
         self._graph.replay()
         for parameter, gradient in self._gradients:  # a step one by one may have put others there
             parameter.grad = gradient
@@ -114,47 +125,57 @@ class GraphedStep:
         self._inputs.copy_(pinned(batch.inputs, device), non_blocking=True)
         self._targets.copy_(pinned(batch.targets, device), non_blocking=True)
         self._lr.fill_(lr)
-        for mine, before in zip(self._state, self._state if batch.fresh else state, strict=True):
-            if batch.fresh:
-                mine.zero_()
-            elif mine is not before:
-                mine.copy_(before)
+        if batch.fresh:
+            for part in self._state:
+                part.zero_()
+            return
+        for part, before in zip(self._state, state, strict=True):
+            if part is not before:
+                part.copy_(before)
 
     def _record(self) -> bool:
-        """Record the work if that was not tried yet, changing nothing. Returns whether there is a graph."""
-        if self._is_recorded is None:
-            self._lr.zero_()  # so that the runs of the warm-up change moments only
-            moments = {name: value.clone() for name, value in self._optimizer.tensors().items()}
-            try:
-                self._graph.capture(self._work)
-                self._is_recorded = True
-            except Exception as error:
-                self._is_recorded = False
-                why = _reason(error)
-                self._say(
-                    f"note: no CUDA graph of the training step ({why}): its kernels are launched one by one"
-                )
-            for name, value in self._optimizer.tensors().items():
-                value.copy_(moments.get(name, torch.zeros_like(value)))
+        """Record the work if that was not tried yet, changing nothing.
+
+        Returns whether there is a graph.
+        """
+        if self._is_recorded is not None:
+            return self._is_recorded
+        self._lr.zero_()  # so that the runs of the warm-up change moments only
+        moments = {name: value.clone() for name, value in self._optimizer.tensors().items()}
+        try:
+            self._graph.capture(self._work)
+            self._is_recorded = True
+        except Exception as error:
+            self._is_recorded = False
+            self._say(
+                f"note: no CUDA graph of the training step ({_reason(error)}): "
+                "its kernels are launched one by one"
+            )
+        for name, value in self._optimizer.tensors().items():
+            value.copy_(moments.get(name, torch.zeros_like(value)))
         return self._is_recorded
 
     def _work(self) -> None:
-        """The step, from static memory to static memory, without a look at any value."""
+        """Make the step, from static memory to static memory, without a look at any value."""
         self._optimizer.zero_grad()
         nats, after = self._model.nats(self._inputs, self._targets, self._state)
         loss = nats / self._targets.numel()
-        loss.backward()
+        torch.autograd.backward(loss)
         norm = self._optimizer.clip_on_device(self._clip)
         is_finite = torch.isfinite(loss.detach()) & torch.isfinite(norm)
         self._optimizer.step_on_device(self._lr, 1.0 - is_finite.float())
         self._figures.copy_(torch.stack([loss.detach(), norm]))
-        self._gradients = [(each, each.grad) for each in self._model.parameters()]
-        for mine, new in zip(self._state, after, strict=True):
-            mine.copy_(torch.where(is_finite, new.detach(), 0.0))
+        self._gradients = [(parameter, parameter.grad) for parameter in self._model.parameters()]
+        for part, new in zip(self._state, after, strict=True):
+            part.copy_(torch.where(is_finite, new.detach(), 0.0))
 
 
 def _reason(error: BaseException) -> str:
-    """In a function of its own: a frame that keeps an exception keeps, through its traceback, all that a step allocated."""
+    """Return an exception's message on one line.
+
+    In a function of its own: a frame that keeps an exception keeps, through its traceback, all that
+    a step allocated.
+    """
     cause = error.__context__ or error  # a capture that cannot be ended hides what spoilt it
     return one_line(str(cause).split("\n")[0]) or type(cause).__name__
 
@@ -163,11 +184,10 @@ class CudaGraph:
     """torch.cuda.CUDAGraph, warmed up and recorded as its documentation asks."""
 
     def capture(self, work: Callable[[], None]) -> None:
-        here, side, pool = (
-            torch.cuda.current_stream(),
-            torch.cuda.Stream(),
-            torch.cuda.graph_pool_handle(),
-        )
+        """Warm up on another stream, then record."""
+        here = torch.cuda.current_stream()
+        side = torch.cuda.Stream()
+        pool = torch.cuda.graph_pool_handle()
         try:
             side.wait_stream(here)
             with torch.cuda.stream(side):
@@ -182,11 +202,15 @@ class CudaGraph:
             raise
 
     def replay(self) -> None:
+        """Launch what was recorded."""
         self._graph.replay()
 
 
 def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
-    """After a failed recording, torch.cuda.graph leaves its own stream current, and generator and allocator in capture."""
+    """End what a failed recording leaves.
+
+    torch.cuda.graph leaves its own stream current, and generator and allocator in capture.
+    """
     torch.cuda.set_stream(stream)
     index = torch.cuda.current_device()
     with contextlib.suppress(Exception):
@@ -194,6 +218,5 @@ def _recover(stream: torch.cuda.Stream, pool: Any) -> None:
     with contextlib.suppress(Exception):  # its name is not public
         torch._C._cuda_endAllocateToPool(index, pool)
     with contextlib.suppress(Exception):
-        torch.cuda.default_generators[index].graphsafe_set_state(
-            torch.Generator(torch.device("cuda", index))
-        )
+        generator = torch.Generator(torch.device("cuda", index))
+        torch.cuda.default_generators[index].graphsafe_set_state(generator)

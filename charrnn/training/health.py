@@ -1,11 +1,15 @@
-"""How healthy a training is, measured at every EVERY-th step where somebody asked (--watch): gradients, updates, gates.
+"""How healthy a training is: gradients, updates and gates at every EVERY-th step (--watch).
 
-Measuring changes nothing: no weight, no state, no random number. What it costs is a copy of the weights, a few norms and
-a small part of the batch read once more: `python benchmarks/watch.py`.
+Measuring changes nothing: no weight, no state, no random number. What it costs is a copy of the
+weights, a few norms
+and a small part of the batch read once more: `python benchmarks/watch.py`.
+
+Shapes: T characters, B lanes, K inputs of a layer, H hidden units.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -19,27 +23,27 @@ from charrnn.model.recurrent import State
 from charrnn.text.batches import IGNORED, Batch
 
 EVERY = 100
-ROWS, CHARS = 8, 32  # of the batch, at most, whose gates and units are looked at
-CLOSED, OPEN = (
-    0.1,
-    0.9,
-)  # a gate beyond is saturated (Karpathy et al. 2015, "Visualizing and Understanding Recurrent Networks")
+# Of the batch, at most so many rows and characters are looked at.
+ROWS = 8
+CHARS = 32
+# A gate beyond is saturated (Karpathy et al. 2015, "Visualizing and Understanding Recurrent
+# Networks").
+CLOSED = 0.1
+OPEN = 0.9
 CONSTANT = 0.01  # a unit whose output stays within so narrow a range, out of 2, tells nothing
-GATES = {
-    "rnn": "",
-    "lstm": "if.o",
-    "gru": "rz.",
-    "gru-before": "rz.",
-}  # in the order of their rows; the dots are no gates
+# In the order of their rows; the dots are no gates.
+GATES = {"rnn": "", "lstm": "if.o", "gru": "rz.", "gru-before": "rz."}
 
 
 @dataclass(frozen=True)
 class Health:
     """What was measured at a step. Groups: embedding, layer0.input, layer0.recurrent, ..., head.
 
-    grad_norm: before clipping. update_ratio: norm of the update over norm of the weights; around 0.001 is usual.
-    saturated: share of the values of each gate of each layer that lie below CLOSED or above OPEN (layer0.f); for an RNN,
-    of the outputs beyond OPEN in size (layer0.h). constant_units: of each layer, of `units`.
+    grad_norm: of each group, before clipping.
+    update_ratio: of each group, norm of the update over norm of the weights; around 0.001 is usual.
+    saturated: share of the values of each gate of each layer that lie below CLOSED or above OPEN
+        (layer0.f); for an RNN, of the outputs beyond OPEN in size (layer0.h).
+    constant_units: of each layer, out of `units`.
     """
 
     step: int
@@ -47,15 +51,15 @@ class Health:
     update_ratio: dict[str, float]
     saturated: dict[str, float]
     constant_units: dict[str, int]
-    units: int  # of a layer
+    units: int
 
     def record(self) -> dict[str, Any]:
-        """A line of metrics.jsonl."""
+        """Return a line of metrics.jsonl."""
         names = ("step", "grad_norm", "update_ratio", "saturated", "constant_units")
         return {"event": "health"} | {name: getattr(self, name) for name in names}
 
     def line(self) -> str:
-        """For a person."""
+        """Return a line for a person: each part's gradient and gates, extremes of the rest."""
         norms: dict[str, float] = {}
         for name, norm in self.grad_norm.items():
             part = name.split(".")[0]
@@ -64,122 +68,17 @@ class Health:
         for name, share in self.saturated.items():
             shares.setdefault(name.split(".")[0], []).append(share)
         ratios = self.update_ratio.values()
+        gradient = ", ".join(f"{part} {norm:.2g}" for part, norm in norms.items())
+        saturated = ", ".join(
+            f"{part} {sum(gates) / len(gates):.0%}" for part, gates in shares.items()
+        )
+        constant = sum(self.constant_units.values())
+        units = self.units * len(self.constant_units)
         return (
-            f"health at step {self.step:,}: gradient {', '.join(f'{part} {norm:.2g}' for part, norm in norms.items())}; "
-            f"update/weight {min(ratios):.1g} to {max(ratios):.1g}; saturated "
-            f"{', '.join(f'{part} {sum(each) / len(each):.0%}' for part, each in shares.items())}; constant units "
-            f"{sum(self.constant_units.values())} of {self.units * len(self.constant_units)}"
+            f"health at step {self.step:,}: gradient {gradient}; "
+            f"update/weight {min(ratios):.1g} to {max(ratios):.1g}; "
+            f"saturated {saturated}; constant units {constant} of {units}"
         )
-
-
-class Watch:
-    """Looks at a training step from before and from after it."""
-
-    def __init__(self, model: CharModel) -> None:
-        self._model = model
-        self._named = [
-            (name, each) for name, each in model.named_parameters() if each.requires_grad
-        ]
-        self._untold: Health | None = None
-
-    def before(self, batch: Batch, state: State, step: int) -> Before | None:
-        """What is needed of the moment before a step, if that step is to be measured. step: of the steps done."""
-        if step % EVERY:
-            return None
-        rows = min(ROWS, len(batch.inputs))
-        state = (
-            self._model.zero_state(rows)
-            if batch.fresh
-            else tuple(part[:, :rows].clone() for part in state)
-        )
-        return Before([each.detach().clone() for _, each in self._named], state)
-
-    def after(self, before: Before, batch: Batch, norm: float, step: int) -> Health:
-        """After the update. norm: of the whole gradient before clipping. step: its number, from 1."""
-        with torch.no_grad():
-            now = [each.detach() for _, each in self._named]
-            gradients = [
-                torch.zeros_like(each) if each.grad is None else each.grad
-                for _, each in self._named
-            ]
-            sizes = [
-                _norms(each)
-                for each in (gradients, torch._foreach_sub(now, before.weights), before.weights)
-            ]
-            of_gradient, of_update, of_weight = (
-                self._by_group(each) for each in torch.stack(sizes).tolist()
-            )
-            saturated, constant = self._gates(batch, before.state)
-        clipped = sum(each**2 for each in of_gradient.values()) ** 0.5
-        self._untold = found = Health(
-            step,
-            {
-                group: each * norm / clipped if clipped else 0.0
-                for group, each in of_gradient.items()
-            },
-            {
-                group: of_update[group] / weight if weight else float("nan")
-                for group, weight in of_weight.items()
-            },
-            saturated,
-            constant,
-            self._model.hidden_size,
-        )
-        return found
-
-    def news(self) -> str | None:
-        """The line of the latest measurement, once."""
-        health, self._untold = self._untold, None
-        return health.line() if health is not None else None
-
-    def _by_group(self, norms: list[float]) -> dict[str, float]:
-        squares: dict[str, float] = {}
-        for (name, _), norm in zip(self._named, norms, strict=True):
-            squares[_group(name)] = squares.get(_group(name), 0.0) + norm**2
-        return {group: square**0.5 for group, square in squares.items()}
-
-    def _gates(self, batch: Batch, state: State) -> tuple[dict[str, float], dict[str, int]]:
-        """A part of the batch read once more, without dropout."""
-        rows = state[0].shape[1]
-        ids, targets = batch.inputs[:rows, :CHARS], batch.targets[:rows, :CHARS]
-        device, was_training = self._model.head.bias.device, self._model.training
-        real = (targets != IGNORED).t().to(device)  # not the padding of lines
-        self._model.eval()
-        layers = self._model.trace(ids.to(device), state)
-        self._model.train(was_training)
-        shares, constant = [], []
-        for k, (inputs, outputs) in enumerate(layers):
-            shares += self._shares(k, inputs.float(), outputs.float(), state[0][k], real)
-            seen = outputs.float()[real]
-            constant.append((seen.amax(0) - seen.amin(0) < CONSTANT).sum().float())
-        found = torch.stack([*(share for _, share in shares), *constant]).tolist()
-        names = [name for name, _ in shares]
-        return (
-            dict(zip(names, found, strict=False)),
-            {f"layer{k}": int(count) for k, count in enumerate(found[len(names) :])},
-        )
-
-    def _shares(
-        self, k: int, inputs: Tensor, outputs: Tensor, h0: Tensor, real: Tensor
-    ) -> list[tuple[str, Tensor]]:
-        """What is saturated of a layer: inputs (T, B, K), outputs (T, B, H), h0 (B, H), real (T, B)."""
-        gates = GATES[self._model.settings.cell]
-        if not gates:
-            return [(f"layer{k}.h", (outputs[real].abs() > OPEN).float().mean())]
-        weight_ih, weight_hh, bias_ih, bias_hh = (
-            self._model.recurrent.get_parameter(f"{name}_l{k}")
-            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
-        )
-        earlier = torch.cat([h0[None], outputs[:-1]])
-        found = []
-        rows = [part.chunk(len(gates)) for part in (weight_ih, bias_ih, weight_hh, bias_hh)]
-        for gate, w, b, u, c in zip(gates, *rows, strict=True):
-            if gate != ".":
-                value = torch.sigmoid(F.linear(inputs[real], w, b) + F.linear(earlier[real], u, c))
-                found.append(
-                    (f"layer{k}.{gate}", ((value < CLOSED) | (value > OPEN)).float().mean())
-                )
-        return found
 
 
 @dataclass(frozen=True)
@@ -190,13 +89,140 @@ class Before:
     state: State
 
 
+class Watch:
+    """Looks at a training step from before and from after it."""
+
+    def __init__(self, model: CharModel) -> None:
+        self._model = model
+        trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
+        self._groups = [_group(name) for name, _ in trained]
+        self._parameters = [parameter for _, parameter in trained]
+        self._latest: Health | None = None  # measured and not yet shown
+
+    def before(self, batch: Batch, state: State, step: int) -> Before | None:
+        """Return what is needed of the moment before a step, if that step is to be measured.
+
+        step: how many steps are done.
+        """
+        if step % EVERY:
+            return None
+        rows = min(ROWS, len(batch.inputs))
+        if batch.fresh:
+            state = self._model.zero_state(rows)
+        else:
+            state = tuple(part[:, :rows].clone() for part in state)
+        return Before([parameter.detach().clone() for parameter in self._parameters], state)
+
+    def after(self, before: Before, batch: Batch, norm: float, step: int) -> Health:
+        """Measure after the update.
+
+        norm: of the whole gradient before clipping. step: its number, from 1.
+        """
+        # 1. Norms of gradient (clipped by now), update and weights, in one transfer
+        with torch.no_grad():
+            weights = [parameter.detach() for parameter in self._parameters]
+            gradients = [
+                torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
+                for parameter in self._parameters
+            ]
+            updates = torch._foreach_sub(weights, before.weights)
+            norms = torch.stack([_norms(gradients), _norms(updates), _norms(before.weights)])
+            of_gradient, of_update, of_weight = map(self._by_group, norms.tolist())
+            saturated, constant = self._gates(batch, before.state)
+
+        # 2. Their ratios
+        clipped = sum(value**2 for value in of_gradient.values()) ** 0.5
+        grad_norm = dict.fromkeys(of_gradient, 0.0)
+        if clipped:
+            grad_norm = {group: value * norm / clipped for group, value in of_gradient.items()}
+        update_ratio = {}
+        for group, weight in of_weight.items():
+            update_ratio[group] = of_update[group] / weight if weight else math.nan
+        self._latest = Health(
+            step, grad_norm, update_ratio, saturated, constant, self._model.hidden_size
+        )
+        return self._latest
+
+    def news(self) -> str | None:
+        """Return the line of the latest measurement, once."""
+        health = self._latest
+        self._latest = None
+        return health.line() if health is not None else None
+
+    def _by_group(self, norms: list[float]) -> dict[str, float]:
+        squares: dict[str, float] = {}
+        for group, norm in zip(self._groups, norms, strict=True):
+            squares[group] = squares.get(group, 0.0) + norm**2
+        return {group: square**0.5 for group, square in squares.items()}
+
+    def _gates(self, batch: Batch, state: State) -> tuple[dict[str, float], dict[str, int]]:
+        """Read a part of the batch once more, without dropout.
+
+        Returns saturated shares and constant units.
+        """
+        # 1. Read
+        rows = state[0].shape[1]
+        device = self._model.head.bias.device
+        ids = batch.inputs[:rows, :CHARS]
+        targets = batch.targets[:rows, :CHARS]
+        is_real = (targets != IGNORED).t().to(device)  # (T, B): not the padding of lines
+        was_training = self._model.training
+        self._model.eval()
+        layers = self._model.trace(ids.to(device), state)
+        self._model.train(was_training)
+
+        # 2. Measure, and fetch all figures in one transfer
+        names: list[str] = []
+        shares: list[Tensor] = []
+        constant: list[Tensor] = []
+        for k, (inputs, outputs) in enumerate(layers):
+            layer = self._shares(k, inputs.float(), outputs.float(), state[0][k], is_real)
+            names += layer.keys()
+            shares += layer.values()
+            values = outputs.float()[is_real]
+            constant.append((values.amax(0) - values.amin(0) < CONSTANT).sum().float())
+        figures = torch.stack([*shares, *constant]).tolist()
+        counts = figures[len(names) :]
+        return (
+            dict(zip(names, figures[: len(names)], strict=True)),
+            {f"layer{k}": int(count) for k, count in enumerate(counts)},
+        )
+
+    def _shares(
+        self, k: int, inputs: Tensor, outputs: Tensor, h0: Tensor, is_real: Tensor
+    ) -> dict[str, Tensor]:
+        """Return what is saturated of layer k, by gate.
+
+        inputs (T, B, K), outputs (T, B, H), h0 (B, H) before them, is_real (T, B).
+        """
+        gates = GATES[self._model.settings.cell]
+        if not gates:
+            return {f"layer{k}.h": (outputs[is_real].abs() > OPEN).float().mean()}
+        earlier = torch.cat([h0[None], outputs[:-1]])  # (T, B, H): what each step read
+        weight_ih, weight_hh, bias_ih, bias_hh = (
+            self._model.recurrent.get_parameter(f"{name}_l{k}").chunk(len(gates))
+            for name in ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        )
+        shares = {}
+        for index, gate in enumerate(gates):
+            if gate == ".":
+                continue
+            from_input = F.linear(inputs[is_real], weight_ih[index], bias_ih[index])
+            from_state = F.linear(earlier[is_real], weight_hh[index], bias_hh[index])
+            value = torch.sigmoid(from_input + from_state)
+            is_saturated = (value < CLOSED) | (value > OPEN)
+            shares[f"layer{k}.{gate}"] = is_saturated.float().mean()
+        return shares
+
+
 def _group(name: str) -> str:
     """recurrent.weight_hh_l0 -> layer0.recurrent; embedding.weight -> embedding."""
     owner, _, rest = name.partition(".")
     if owner != "recurrent":
         return owner
     kind, _, layer = rest.rpartition("_l")
-    return f"layer{layer}.{'input' if kind.endswith('_ih') else 'recurrent'}"
+    part = "input" if kind.endswith("_ih") else "recurrent"
+    return f"layer{layer}.{part}"
 
 
 def _norms(tensors: Sequence[Tensor]) -> Tensor:

@@ -1,86 +1,36 @@
-"""Batches -> weights: the loop around one training step (step.py), evaluation points, checkpoints, the way it ends.
+"""Batches -> weights: step, evaluate, sample, save, until the plan is over.
 
-The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation, samples, checkpoint.
-A step is a function of (weights, optimiser, carried state, step number): nothing else has to be kept for an exact
-resume, and nothing else is.
+The order of things at a step: lr, forward, backward, clip, check, update, metrics, evaluation,
+samples, checkpoint.
+A step is a function of (weights, optimiser, carried state, step number): nothing else has to be
+kept for an exact resume, and nothing else is.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import math
-import time
-from collections import deque
-from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from collections.abc import Sequence
 
-import numpy as np
 import torch
 
 from charrnn.config import Settings
-from charrnn.errors import CheckpointError, SettingsError
-from charrnn.machine import backends, runtime
-from charrnn.model.charmodel import CharModel
-from charrnn.modelfile import model_meta
+from charrnn.errors import SettingsError
 from charrnn.scoring.counting import Baseline, counted_for_training
 from charrnn.scoring.score import Score
-from charrnn.scoring.validation import validation, validation_chars
-from charrnn.terminal import one_line
-from charrnn.text.batches import Batch, Batches, make_batches
+from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
 from charrnn.training import memory, optim, recovery
-from charrnn.training.average import WeightAverage
+from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
-from charrnn.training.finetune import frozen_tensors
-from charrnn.training.graph import make_step
-from charrnn.training.health import Watch
-from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, verdict, weights_sha256
-from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
+from charrnn.training.listener import MakeSamples, Progress, Tensors
+from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
+from charrnn.training.pacing import Pace
+from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
+from charrnn.training.records import Records
 from charrnn.training.recovery import BAD_STEPS, Diverging
 from charrnn.training.step import some_emptied
-from charrnn.values import seconds
 
-TIMED_STEPS, TIMED_S = 10, 1.5  # a plan waits for at least so many steps and seconds
-FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
-
-Tensors = dict[str, np.ndarray]
-MakeSamples = Callable[
-    [Tensors, dict[str, Any]], str
-]  # weights and their metadata -> text for a person
-
-
-class Progress(Protocol):
-    """Who is told. progress.py has one for people; tests have their own."""
-
-    def say(self, text: str) -> None: ...
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None: ...
-    def evaluated(
-        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
-    ) -> None: ...
-    def sampled(self, step: int, text: str) -> None: ...
-
-
-def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict[str, Any]:
-    """The metadata of a run's model and checkpoint files."""
-    vocabulary, first = corpus.vocabulary, int(corpus.split("train")[0])
-    start = vocabulary.newline if vocabulary.newline is not None else first
-    return model_meta(
-        kind,
-        settings,
-        vocabulary,
-        corpus.mode,
-        start,
-        fingerprint=corpus.fingerprint,
-        corpus=corpus.name,
-        **more,
-    )
+NEVER = -1  # a step that no sample or judgement was made at
 
 
 class Trainer:
@@ -103,147 +53,137 @@ class Trainer:
     ) -> None:
         """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
 
-        weights: begin with these instead of random ones. mixed: an older text for a share of each batch (--mix).
-        lift: (id, nats) by which the bias of a character rises as training begins, after the first evaluation.
+        weights: begin with these instead of random ones.
+        mixed: an older text for a share of each batch (--mix).
+        lift: (id, nats) by which a character's bias rises at the first step.
         """
-        training = settings.training
-        assert training.batch_size is not None
-        assert training.seq_length is not None
-        self.settings, self.corpus, self.run, self.progress = settings, corpus, run, progress
-        self.mixed, self._lift = mixed, lift
-        if not len(corpus.split("val")):
-            raise SettingsError(
-                f"--split {settings.text.split} leaves nothing to validate on: give it a share, or --val FILE"
-            )
-        self.device = runtime.prepare(settings.runtime)
-        self.batches: Batches = make_batches(
-            corpus, training.batch_size, training.seq_length, training.seed, mixed, training.mix
+        self.settings = settings
+        self.corpus = corpus
+        self.run = run
+        self.progress = progress
+        self._mixed = mixed
+        self._lift = lift
+
+        backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
+        self.parts = assemble(
+            settings, corpus, mixed, progress.say, weights=weights, recorded_backend=backend
         )
-        if training.checkpoint_every_chars and corpus.mode == "lines":
-            raise SettingsError(
-                "--checkpoint-every-chars is for long windows of a stream; lines are short: leave it out"
-            )
-        val_chars, shape = (
-            validation_chars(corpus, "val"),
-            (training.batch_size, self.batches.longest),
+        self.records = Records(
+            run, settings, corpus, mixed, self.parts, origins or {}, make_samples
         )
-        vocabulary_size, backend = (
-            len(corpus.vocabulary),
-            backends.expected_backend(settings, self.device),
-        )
-        expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)
-        memory.check_memory(expected, settings, shape, self.device)
-        recorded = checkpoint.surroundings.get("backend") if checkpoint is not None else None
-        self.backend, self.why_backend = backends.pick(
-            settings, vocabulary_size, shape, self.device, recorded
-        )
-        self.expected_memory = memory.expected_memory(
-            settings, vocabulary_size, shape, self.backend, val_chars
-        )
-        memory.check_memory(self.expected_memory, settings, shape, self.device)
-        self._evaluation_steps = (
-            FORWARD_SHARE * val_chars * self.batches.steps_per_epoch / self.batches.chars_per_epoch
-        )
-        torch.manual_seed(training.seed)
-        self.precision = backends.precision_of(settings.runtime, self.backend)
-        self.model = CharModel(settings.model, len(corpus.vocabulary), self.backend, self.precision)
-        if weights is not None:
-            self.model.load_tensors(
-                {name: torch.from_numpy(value) for name, value in weights.items()}
-            )
-        frozen = frozen_tensors(settings)
-        for name, parameter in self.model.named_parameters():
-            parameter.requires_grad_(name not in frozen)
-        self.model.to(self.device)
-        self.optimizer = optim.make_optimizer(self.model, training)
-        self.average = WeightAverage(self.model, training.ema or 0.0)
-        self._update = make_step(
-            self.model, self.optimizer, settings, corpus.mode, self.device, progress.say
-        )
-        self._watch = Watch(self.model) if settings.runtime.watch else None
-        self.place, self.plan, self.state = (
-            Place(),
-            first_plan(training, self.batches.steps_per_epoch, self._evaluation_steps),
-            self.model.zero_state(1),
-        )
-        self._make_samples, self._origins = make_samples, origins or {}
+        self.model = self.parts.model
+        self.state = self.model.zero_state(1)
+        self.place = Place()
         self._ngram: Baseline | None = None
+
+        evaluation_steps = self.parts.evaluation_steps
+        steps_per_epoch = self.parts.batches.steps_per_epoch
+        plan = first_plan(settings.training, steps_per_epoch, evaluation_steps)
+        self.pace = Pace(settings.training, plan, evaluation_steps, began)
+
         self._signal: str | None = None
-        self._began = time.perf_counter() if began is None else began
-        self._session_chars, self._session_s = 0, 0.0  # training alone, for characters per second
-        self._step_ends: deque[float] = deque(maxlen=500)  # when the last steps ended, by the clock
-        self._sampled_at = self._judged_at = -1  # steps
-        self._loop_began = 0.0  # elapsed seconds before this process's first step
-        self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
-        self._evaluation_s = 0.0
+        self._sampled_at = NEVER
+        self._judged_at = NEVER
         self._is_fresh = checkpoint is None
         if checkpoint is not None:
             self.restore(checkpoint)
-        self._elapsed_before = self.place.elapsed_s
+        self.pace.resume_at(self.place.elapsed_s)
+
+    @property
+    def plan(self) -> Plan:
+        """How many steps, and how often to evaluate, sample and save."""
+        return self.pace.plan
 
     def stop(self, signal_name: str) -> None:
         """Ask the loop to finish its step, save and return. Safe in a signal handler."""
         self._signal = signal_name
 
     def fit(self) -> Outcome:
-        """Train to the plan's end. Raises DivergedError, StorageError, SettingsError where a GPU's memory is too small, or
-        CheckpointError where the run's copy of the text was damaged under it; the last checkpoint stays good.
+        """Train to the plan's end.
+
+        Raises DivergedError, StorageError, SettingsError where a GPU's memory is too small, or
+        CheckpointError where the run's copy of the text was damaged under it; the last checkpoint
+        stays good.
         """
         self._ngram = counted_for_training(self.corpus)
         if self._ngram is not None:
-            self.progress.say(
-                f"to beat: {self._ngram.score.bits_per_char:.3f} bits/char, by counting ({self._ngram})"
-            )
+            bits = self._ngram.score.bits_per_char
+            self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({self._ngram})")
         while True:
             try:
                 return self.outcome(self._run())
-            except Diverging as what:
-                recovery.go_back(self, str(what))
+            except Diverging as error:
+                self._go_back(str(error))
             except torch.OutOfMemoryError:
-                # An evaluation computes in the mode for it; before the first there is no checkpoint.
-                at, shape = (
-                    self.model.training,
-                    (self.settings.training.batch_size, self.batches.longest),
-                )
-                raise SettingsError(
-                    memory.too_large(shape if at else None, self.device, not self._is_fresh)
-                ) from None
+                raise SettingsError(self._too_large()) from None
             except (IndexError, RuntimeError):  # what is no character is no row of the embedding
-                recovery.check_texts(self)
+                recovery.check_texts(self.corpus, self._mixed)
                 raise
 
     def _run(self) -> str:
-        """From here to the plan's end. Returns why it ended. Raises Diverging: go back, and run again."""
-        place, is_best = self.place, False
-        self._sampled_at = self._judged_at = -1
-        if self._is_fresh:
-            began = time.perf_counter()
-            is_best = self._evaluate()
-            if not self._is_over:
-                self._keep(is_best, is_due=True)
-            self._evaluation_s = time.perf_counter() - began
-            self._is_fresh = False
-        self._step_ends.clear()
-        self._loop_began = self._elapsed()
-        self._last_look = (place.step, self._loop_began)
+        """Train from here to the plan's end.
+
+        Returns why it ended. Raises Diverging: go back, and run again.
+        """
+        place = self.place
+        is_best = self._begin()
         while not self._is_over:
             if self._signal:
                 self._keep(is_best=False, is_due=True)
                 return self._signal
-            record = self.train_step(self.batches.batch(place.step))
-            place.elapsed_s = self._elapsed()
-            self.run.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
-            self._tell(record)
-            is_decision = not self.plan.is_decided and self._decide()
-            is_best = self._is_due(self.plan.eval_steps) and self._evaluate()
+
+            # 1. Step
+            record = self.train_step(self.parts.batches.batch(place.step))
+            place.elapsed_s = self.pace.elapsed_s()
+            self.records.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
+            self._show(record)
+            is_decided_now = not self.plan.is_decided and self.pace.decide(place.step)
+            if is_decided_now:
+                self.records.log_plan(place.step, self.plan)
+
+            # 2. Evaluate
+            is_best = False
             if self._is_due(self.plan.eval_steps):
-                self._replan()
+                is_best = self._evaluate()
+                if self.pace.correct(place.step):
+                    self.records.log_plan(place.step, self.plan)
+
+            # 3. Sample
             if self._is_due(self.plan.sample_steps) and not place.bad_steps:
                 self._sample()
-            # Last of all, so that a resume from here has nothing of this step left to do; the last step has more, below.
+
+            # 4. Save: last of all, so that a resume from here has nothing of this step left to do.
             # A plan is kept at once: from then on no clock decides anything.
             if not self._is_over:
-                self._keep(is_best, is_due=is_decision or self._is_due(self.plan.save_steps))
+                is_due = is_decided_now or self._is_due(self.plan.save_steps)
+                self._keep(is_best, is_due)
+        return self._end(is_best)
+
+    def _begin(self) -> bool:
+        """Score and keep the untrained network, if this is a new training.
+
+        Returns whether it was.
+        """
+        self._sampled_at = NEVER
+        self._judged_at = NEVER
+        is_best = False
+        evaluation_s = None
+        if self._is_fresh:
+            began_s = self.pace.elapsed_s()
+            is_best = self._evaluate()
+            if not self._is_over:
+                self._keep(is_best, is_due=True)
+            evaluation_s = self.pace.elapsed_s() - began_s
+            self._is_fresh = False
+        self.pace.begin_loop(self.place.step, evaluation_s)
+        return is_best
+
+    def _end(self, is_best: bool) -> str:
+        """Evaluate, sample and save a last time. Returns why the training ended.
+
+        is_best: the last step's evaluation scored best; it is kept here, after the samples.
+        """
+        place = self.place
         if place.recent.steps:
             is_best = self._evaluate()
         if self._sampled_at != place.step and not place.bad_steps:
@@ -251,61 +191,166 @@ class Trainer:
         self._keep(is_best, is_due=True)
         return "stopped improving" if self._is_out_of_patience else "done"
 
-    def settle(self) -> None:
-        """After a resume: write the best weights again if they are the checkpoint's, lest a kill fell between the two."""
-        if self.place.best_step == self.place.step and math.isfinite(self.place.best_nats):
-            self._save_best()
+    def train_step(self, batch: Batch) -> dict[str, float]:
+        """Make one optimiser update, or none if loss or gradient is not finite.
 
-    def train_step(self, batch: Batch) -> dict[str, Any]:
-        """One optimiser update, or none if loss or gradient is not finite. Returns the step's line of metrics.
-
-        Raises Diverging after a few of the latter in a row.
+        Returns the step's line of metrics. Raises Diverging after a few without update in a row.
         """
-        began = time.perf_counter()
-        training, place = self.settings.training, self.place
-        rate = optim.learning_rate(
-            place.step, self.plan, training, (training.lr or 0.0) * recovery.lr_factor(place)
-        )
-        with torch.no_grad():
-            for index, nats in self._lift if place.step == 0 else ():
-                self.model.head.bias[index] += nats
+        # 1. What goes into the step
+        self.pace.begin_step()
+        training = self.settings.training
+        place = self.place
+        watch = self.parts.watch
+        peak = (training.lr or 0.0) * recovery.lr_factor(place.rollbacks)
+        rate = optim.learning_rate(place.step, self.plan, training, peak)
+        if place.step == 0:
+            self.parts.lift(self._lift)
         share = 0.0 if batch.fresh else training.state_reset or 0.0
         carried = some_emptied(self.state, len(batch.inputs), share, training.seed, place.step)
-        before = self._watch.before(batch, carried, place.step) if self._watch is not None else None
-        done = self._update(batch, carried, rate, place.step)
-        self.state = done.state
-        if done.is_finite:
-            self.average.update(place.step - place.skipped_steps + 1)
-            place.bad_steps = 0
-            is_clipped = 0 < training.clip < done.norm
-            place.clipped_steps += is_clipped
-            place.recent = place.recent.with_step(
-                Score(done.nats_per_char * done.chars, done.chars), done.norm, is_clipped
-            )
-            if self._watch is not None and before is not None:
-                health = self._watch.after(before, batch, done.norm, place.step + 1)
-                self.run.log(health.record() | {"clip_rate": place.recent.clip_rate})
+        before = watch.before(batch, carried, place.step) if watch is not None else None
+
+        # 2. The step
+        result = self.parts.update(batch, carried, rate, place.step)
+        self.state = result.state
+
+        # 3. What it did
+        if result.is_finite:
+            self.parts.average.update(place.step - place.skipped_steps + 1)
+            score = Score(result.nats_per_char * result.chars, result.chars)
+            place.count_update(score, result.norm, 0 < training.clip < result.norm)
+            if watch is not None and before is not None:
+                health = watch.after(before, batch, result.norm, place.step + 1)
+                self.records.log(health.record() | {"clip_rate": place.recent.clip_rate})
         else:
-            place.bad_steps += 1
-            place.skipped_steps += 1
+            place.count_bad_step()
         place.step += 1
-        place.chars += done.chars
-        self._session_chars += done.chars
-        self._session_s += time.perf_counter() - began
-        self._step_ends.append(time.perf_counter())
+        place.chars += result.chars
+        self.pace.end_step(result.chars)
+
+        # 4. Its line of metrics
         record = {
             "step": place.step,
-            "epoch": round(place.step / self.batches.steps_per_epoch, 4),
-            "chars": done.chars,
-            "train_nats_per_char": done.nats_per_char,
-            "grad_norm": done.norm,
+            "epoch": round(place.step / self.parts.batches.steps_per_epoch, 4),
+            "chars": result.chars,
+            "train_nats_per_char": result.nats_per_char,
+            "grad_norm": result.norm,
             "lr": rate,
         }
-        if not done.is_finite:
+        if not result.is_finite:
             record["skipped"] = True
             if place.bad_steps >= BAD_STEPS:
                 raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
         return record
+
+    def _evaluate(self) -> bool:
+        """Score the validation text.
+
+        Returns whether these are the best weights so far. Raises Diverging if it jumped.
+        """
+        # 1. Score
+        place = self.place
+        with self.parts.average.in_place():
+            val = self.parts.score_validation(self.corpus)
+        self._judge(val)
+        if not self.parts.average.tensors():  # else the weights themselves are still to be judged
+            self._judged_at = place.step
+        is_best = place.count_evaluation(val)
+
+        # 2. Record and show
+        self.records.log_evaluation(place, val, is_best, self._ngram)
+        self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
+        news = self.parts.watch.news() if self.parts.watch is not None else None
+        if news is not None:
+            self.progress.say(news)
+        place.recent = Recent()
+        return is_best
+
+    def _sample(self) -> None:
+        self._sampled_at = self.place.step
+        text = self.records.sample(self.place)
+        if text is not None:
+            self.progress.sampled(self.place.step, text)
+
+    def _keep(self, is_best: bool, is_due: bool) -> None:
+        """Save what is due.
+
+        While steps are not finite nothing is, unless it scored best. Raises Diverging.
+        """
+        if is_best or (is_due and not self.place.bad_steps):
+            if self._judged_at != self.place.step:
+                self._judge(None)
+            self.save()
+        if is_best:
+            self.records.save_best(self.place)
+
+    def save(self) -> None:
+        """Write a checkpoint of this very moment.
+
+        Raises Diverging rather than keep numbers that are not finite.
+        """
+        self.place.elapsed_s = self.pace.elapsed_s()
+        self.records.save(self.place, self.plan, self.state, self._lift)
+
+    def settle(self) -> None:
+        """After a resume: write the best weights again if they are the checkpoint's.
+
+        A kill may have fallen between the two files.
+        """
+        if self.place.best_step == self.place.step and math.isfinite(self.place.best_nats):
+            self.records.save_best(self.place)
+
+    def restore(self, checkpoint: Checkpoint) -> None:
+        """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
+        self.state = self.parts.load(checkpoint)
+        self.place = checkpoint.place
+        self._lift = checkpoint.lift
+        before = checkpoint.model.settings.training
+        self.pace.plan = resumed_plan(
+            checkpoint.plan,
+            self.settings.training,
+            before,
+            self.parts.batches.steps_per_epoch,
+            self.place.step,
+            self.place.elapsed_s,
+            self.parts.evaluation_steps,
+        )
+        if not is_same_length(self.settings.training, before):
+            self.place.evaluations_since_best = 0
+
+    def _go_back(self, why: str) -> None:
+        """Stand where the last good checkpoint stood, with half the learning rate, and record that.
+
+        The checkpoint is written again with the count: no kill or resume gives another try.
+        Raises DivergedError when all tries are spent; CheckpointError if a damaged text is why.
+        """
+        recovery.check_texts(self.corpus, self._mixed)
+        way = recovery.go_back(self.run, self.place, self.settings.training, why)
+        self.restore(way.checkpoint)
+        self.place.rollbacks = way.rollbacks
+        for warning in way.warnings:
+            self.progress.say(f"warning: {warning}")
+        self.records.log(way.record)
+        self.save()
+
+    def _judge(self, val: Score | None) -> None:
+        """Raise Diverging if the weights are ruined.
+
+        val: their validation score, if it was measured.
+        """
+        recovery.judge(
+            self.place,
+            len(self.corpus.vocabulary),
+            val,
+            lambda: self.parts.score_learnt(self.place.step),
+            lambda: self.parts.score_validation(self.corpus),
+        )
+
+    def _too_large(self) -> str:
+        """Say what did not fit: a step (the model is in the mode for it) or an evaluation."""
+        shape = None
+        if self.model.training:
+            shape = (self.settings.training.batch_size, self.parts.batches.longest)
+        return memory.too_large(shape, self.parts.device, is_kept=not self._is_fresh)
 
     @property
     def is_done(self) -> bool:
@@ -315,237 +360,38 @@ class Trainer:
     @property
     def _is_over(self) -> bool:
         """No step is left."""
-        total = self.plan.total_steps
-        return (total is not None and self.place.step >= total) or self._is_out_of_patience
+        return self.pace.is_over(self.place.step) or self._is_out_of_patience
 
     @property
     def _is_out_of_patience(self) -> bool:
         patience = self.settings.training.patience
         return bool(patience and self.place.evaluations_since_best >= patience)
 
-    def save(self) -> None:
-        """Write a checkpoint of this very moment. Raises Diverging rather than keep numbers that are not finite."""
-        tensors = {f"model.{name}": value for name, value in self.weights().items()}
-        self.place.elapsed_s = self._elapsed()
-        tensors |= {
-            f"optimizer.{name}": _to_numpy(value)
-            for name, value in self.optimizer.tensors().items()
-        }
-        tensors |= {
-            f"average.{name}": _to_numpy(value) for name, value in self.average.tensors().items()
-        }
-        tensors |= {f"state.{index}": _to_numpy(part) for index, part in enumerate(self.state)}
-        recovery.check_finite(tensors)
-        meta = self._meta(
-            "charrnn-checkpoint",
-            step=self.place.step,
-            place=place_to_dict(self.place),
-            plan=dataclasses.asdict(self.plan),
-            epoch=self.place.step / self.batches.steps_per_epoch,
-            origins=self._origins,
-            surroundings=runtime.surroundings(self.device, self.backend, self.precision),
-            **({"lift": self._lift} if self._lift and not self.place.step else {}),
-        )
-        self.run.save(self.place.step, tensors, meta, self.settings.training.keep)
-
-    def weights(self) -> Tensors:
-        """The model's tensors on the CPU, float32."""
-        return {name: _to_numpy(value) for name, value in self.model.tensors().items()}
-
-    def _sound_weights(self) -> Tensors:
-        """weights(), if all are finite. Raises Diverging."""
-        weights = self.weights()
-        recovery.check_finite(weights)
-        return weights
-
-    def restore(self, checkpoint: Checkpoint) -> None:
-        """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
-        self.model.load_tensors(
-            {name: torch.from_numpy(value) for name, value in checkpoint.model.tensors.items()}
-        )
-        optimizer = {
-            name: torch.from_numpy(value.copy()) for name, value in checkpoint.optimizer.items()
-        }
-        self.optimizer.load_tensors(optimizer)
-        self.average.load_tensors(
-            {name: torch.from_numpy(value) for name, value in checkpoint.average.items()}
-        )
-        self.state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
-        batch = self.batches.batch(checkpoint.step)
-        lanes = (
-            self.state[0].shape[1]
-            if batch.fresh and self.state and self.state[0].dim() == 3
-            else len(batch.inputs)
-        )
-        if [(part.dtype, part.shape) for part in self.state] != [
-            (part.dtype, part.shape) for part in self.model.zero_state(lanes)
-        ]:
-            shown = one_line(str(checkpoint.path))
-            raise CheckpointError(
-                f"{shown}: its carried state does not fit its network; use another"
-            )
-        self.place, self.plan, self._lift = checkpoint.place, checkpoint.plan, checkpoint.lift
-        now, before, steps_per_epoch = (
-            self.settings.training,
-            checkpoint.model.settings.training,
-            self.batches.steps_per_epoch,
-        )
-        wanted = first_plan(now, steps_per_epoch, self._evaluation_steps)
-        for name in ("save", "sample"):
-            if getattr(now, f"{name}_every") != getattr(before, f"{name}_every"):
-                self.plan = self.plan.with_interval(name, getattr(wanted, f"{name}_steps"))
-        if (now.budget, now.epochs, now.steps) != (before.budget, before.epochs, before.steps):
-            self.plan = extended_plan(
-                self.plan,
-                now,
-                steps_per_epoch,
-                self.place.step,
-                self.place.elapsed_s,
-                self._evaluation_steps,
-            )
-            self.place.evaluations_since_best = 0
-
-    def _decide(self) -> bool:
-        """Turn budget and durations into steps, once enough steps were timed. Returns whether that is now done."""
-        training, place, ends = self.settings.training, self.place, self._step_ends
-        timed_s = self._elapsed() - self._loop_began
-        budget_s = seconds(training.budget, "--budget") if training.budget else math.inf
-        is_enough = len(ends) >= TIMED_STEPS and timed_s >= TIMED_S
-        if not is_enough and not (
-            len(ends) >= 3 and timed_s > budget_s / 10
-        ):  # slow steps must not eat the budget
-            return False
-        half = len(ends) // 2  # the first steps pay for caches and lazy set-up
-        step_s = (ends[-1] - ends[half]) / (len(ends) - 1 - half)
-        left_s = budget_s - self._elapsed()
-        costs = (self._evaluation_s, self._evaluation_steps)
-        self._adopt(decided_plan(self.plan, training, place.step, step_s, left_s, *costs))
-        return True
-
-    def _replan(self) -> None:
-        """Look at an evaluation whether the budget will be met."""
-        now, (then, at) = self._elapsed(), self._last_look
-        self._last_look = (self.place.step, now)
-        budget = self.settings.training.budget
-        if budget is not None and then != self.place.step:
-            step_s = (now - at) / (
-                self.place.step - then
-            )  # evaluation, samples and checkpoints included
-            plan = corrected_plan(
-                self.plan, self.place.step, step_s, seconds(budget, "--budget") - now
-            )
-            if plan is not None:
-                self._adopt(plan)
-
-    def _adopt(self, plan: Plan) -> None:
-        self.plan = plan
-        self.run.log({"event": "plan", "step": self.place.step} | dataclasses.asdict(plan))
-
     def _is_due(self, every: int | None) -> bool:
         return every is not None and self.place.step % every == 0
 
-    def _evaluate(self) -> bool:
-        """Score the validation text. Returns whether these are the best weights so far. Raises Diverging if it jumped."""
+    def _show(self, record: dict[str, float]) -> None:
         place = self.place
-        with self.average.in_place():
-            val = validation(self.model, self.corpus, "val", self.device)
-        recovery.judge(self, val)
-        if not self.average.tensors():  # else the weights themselves are still to be judged
-            self._judged_at = place.step
-        place.val_nats = val.nats_per_char
-        if place.recent.steps:
-            place.train_nats = place.recent.score.nats_per_char
-        is_best = math.isfinite(place.val_nats) and place.val_nats < place.best_nats
-        if is_best:
-            place.best_nats, place.best_step, place.evaluations_since_best = (
-                place.val_nats,
-                place.step,
-                0,
-            )
-        else:
-            place.evaluations_since_best += 1
-        self.run.log(
-            {
-                "event": "eval",
-                "step": place.step,
-                "val_nats_per_char": val.nats_per_char,
-                "val_bits_per_char": val.bits_per_char,
-                "val_chars": val.chars,
-                "train_nats_per_char": place.train_nats,
-                "best": is_best,
-                "grad_norm": place.recent.grad_norm,
-                "clip_rate": place.recent.clip_rate,
-                "ngram_nats_per_char": self._ngram.score.nats_per_char if self._ngram else None,
-            }
-        )
-        self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
-        news = self._watch.news() if self._watch is not None else None
-        if news is not None:
-            self.progress.say(news)
-        place.recent = Recent()
-        return is_best
-
-    def _keep(self, is_best: bool, is_due: bool) -> None:
-        """Save what is due. While steps are not finite nothing is, unless it scored best. Raises Diverging."""
-        if is_best or (is_due and not self.place.bad_steps):
-            if self._judged_at != self.place.step:
-                recovery.judge(self)
-            self.save()
-        if is_best:
-            self._save_best()
-
-    def _save_best(self) -> None:
-        meta = self._meta(
-            "charrnn-model", step=self.place.step, val_nats_per_char=self.place.best_nats
-        )
-        with self.average.in_place():
-            self.run.save_best(self.weights(), meta)
-
-    def _sample(self) -> None:
-        self._sampled_at = self.place.step
-        with self.average.in_place():
-            weights = {name: value.copy() for name, value in self._sound_weights().items()}
-        if self._make_samples is None:
-            return
-        text = self._make_samples(weights, self._meta("charrnn-model", step=self.place.step))
-        self.run.add_samples(
-            f"--- step {self.place.step}, {self.place.val_nats / math.log(2):.3f} bits per character ---\n{text}\n"
-        )
-        self.progress.sampled(self.place.step, text)
-
-    def _tell(self, record: dict[str, Any]) -> None:
-        left = None
-        ends = self._step_ends
-        if self.plan.total_steps is not None and len(ends) > 1:
-            left = (
-                (self.plan.total_steps - self.place.step) * (ends[-1] - ends[0]) / (len(ends) - 1)
-            )
+        left_s = self.pace.seconds_left(place.step)
         bits = record["train_nats_per_char"] / math.log(2)
-        self.progress.step(self.place.step, self.plan.total_steps, record["chars"], bits, left)
+        self.progress.step(place.step, self.plan.total_steps, int(record["chars"]), bits, left_s)
 
-    def _elapsed(self) -> float:
-        return self._elapsed_before + time.perf_counter() - self._began
-
-    def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
-        mixed = {"mixed": self.mixed.fingerprint} if self.mixed is not None else {}
-        return run_meta(kind, self.settings, self.corpus, **mixed, **more)
+    def weights(self) -> Tensors:
+        """Return the model's tensors on the CPU, float32."""
+        return self.parts.weights()
 
     def outcome(self, reason: str) -> Outcome:
-        """Where this training stands, and what that means."""
+        """Say where this training stands, and what that means."""
         place = self.place
         return Outcome(
             reason=reason,
             place=place,
-            epochs=place.chars / self.batches.chars_per_epoch,
+            epochs=place.chars / self.parts.batches.chars_per_epoch,
             parameters=self.model.parameter_count(),
-            train_chars_per_s=self._session_chars / self._session_s if self._session_s else 0.0,
+            train_chars_per_s=self.pace.chars_per_s,
             weights_sha256=weights_sha256(self.weights()),
-            device=str(self.device),
-            precision=self.precision,
+            device=str(self.parts.device),
+            precision=self.parts.precision,
             ngram=self._ngram,
             verdict=verdict(place, reason, self.settings, self._ngram),
         )
-
-
-def _to_numpy(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().contiguous().numpy()

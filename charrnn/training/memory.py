@@ -15,8 +15,8 @@ from charrnn.errors import SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.scoring.validation import CHUNK, LANES, MAX_SCORES
 
-# Numbers per character and hidden unit, measured (tests/training/test_memory.py): what each layer keeps for its backward pass,
-# and what one layer at a time needs beside that.
+# Numbers per character and hidden unit, measured (tests/training/test_memory.py): what each layer
+# keeps for its backward pass, and what one layer at a time needs beside that.
 KEPT_AND_WORKING = {
     ("kernel", "rnn"): (2, 2),
     ("kernel", "lstm"): (7, 7),
@@ -31,8 +31,10 @@ KEPT_AND_WORKING = {
     ("torch", "gru"): (10, 8),
 }
 KEPT_BY_DROPOUT = 2  # more, by each layer
-# Numbers per character of text and of alphabet: logits, their logarithms and gradients; the kernel has gradients only.
+# Numbers per character of text and of alphabet: logits, their logarithms and gradients.
+# The kernel has gradients only.
 KEPT_BY_SCORES = {"kernel": 2, "func": 4, "torch": 4}
+FLOAT_BYTES = 4
 
 CGROUP = Path("/sys/fs/cgroup")  # as a container sees its own limit: version 2, or 1
 LIMITS = (
@@ -43,7 +45,10 @@ LIMITS = (
 
 @dataclass(frozen=True)
 class Expected:
-    """Bytes that a training takes beyond the program. weights: with gradients. optimizer: its moments."""
+    """Bytes that a training takes beyond the program.
+
+    weights: with gradients. optimizer: its moments.
+    """
 
     weights: int
     optimizer: int
@@ -61,93 +66,109 @@ def expected_memory(
     backend: str,
     validation_chars: int,
 ) -> Expected:
-    """What training will take, to a third or so.
+    """Return what training will take, to a third or so.
 
-    shape: lines or lanes, and characters, of a batch. Of a window computed in pieces one piece is held, and the states
-    between them. Validation has no backward pass, and no more than MAX_SCORES at once; it takes turns with training.
+    shape: lines or lanes, and characters, of a batch.
     """
+    # 1. Numbers for each character
     batch_size, length = shape
-    hidden, layers, _ = sizes(settings.model)
-    parameters = sum(
-        int(np.prod(shape, dtype=object))
-        for shape in expected_shapes(settings.model, vocabulary_size).values()
-    )
-    piece = min(length, settings.training.checkpoint_every_chars or length)
-    kept, working = KEPT_AND_WORKING[backend, settings.model.cell]
-    kept += (KEPT_BY_DROPOUT if settings.model.dropout else 0) + {
-        "none": 0,
-        "residual": 1,
-        "dense": layers,
-    }[settings.model.skip]
+    model = settings.model
+    hidden, layers, _ = sizes(model)
+    kept, working = KEPT_AND_WORKING[backend, model.cell]
+    kept += {"none": 0, "residual": 1, "dense": layers}[model.skip]
+    if model.dropout:
+        kept += KEPT_BY_DROPOUT
     scores = KEPT_BY_SCORES[backend] * vocabulary_size
+
+    # 2. A batch. Of a window computed in pieces one piece is held, and the states between them.
+    piece = min(length, settings.training.checkpoint_every_chars or length)
     training = batch_size * piece * ((layers * kept + working) * hidden + scores)
     training += 2 * layers * batch_size * hidden * (length // piece)
-    validation = (
-        min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size)
-        * (working * hidden + scores)
-        // 2
-    )
+
+    # 3. Validation takes turns with training. It has no backward pass, and no more than MAX_SCORES
+    # at once.
+    chars = min(validation_chars, LANES * CHUNK, MAX_SCORES // vocabulary_size)
+    validation = chars * (working * hidden + scores) // 2
+
+    # 4. The network
+    shapes = expected_shapes(model, vocabulary_size)
+    parameters = sum(int(np.prod(size, dtype=object)) for size in shapes.values())
     moments = 2 if settings.training.optimizer == "adamw" else 0
     return Expected(
-        4 * _copies(settings) * parameters, 4 * moments * parameters, 4 * max(training, validation)
+        weights=FLOAT_BYTES * _copies(settings) * parameters,
+        optimizer=FLOAT_BYTES * moments * parameters,
+        activations=FLOAT_BYTES * max(training, validation),
     )
 
 
 def check_memory(
     expected: Expected, settings: Settings, shape: tuple[int, int], device: torch.device
 ) -> None:
-    """Refuse a training that cannot fit, before anything is allocated. Raises SettingsError with a smaller size."""
+    """Refuse a training that cannot fit, before anything is allocated.
+
+    Raises SettingsError with a smaller size.
+    """
     free = free_memory_bytes(device)
-    if free is not None and expected.total > free:
-        smaller = max(1, int(sizes(settings.model)[0] * (free / expected.total) ** 0.5 / 2))
-        parameters = expected.weights // (4 * _copies(settings))
-        raise SettingsError(
-            f"a network of {parameters:,} parameters with batches of {shape[0]} x {shape[1]} needs about "
-            f"{expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; try --hidden-size {smaller}, or a smaller "
-            "--batch-size"
-        )
+    if free is None or expected.total <= free:
+        return
+    hidden, _, _ = sizes(settings.model)
+    smaller = max(1, int(hidden * (free / expected.total) ** 0.5 / 2))
+    parameters = expected.weights // (FLOAT_BYTES * _copies(settings))
+    raise SettingsError(
+        f"a network of {parameters:,} parameters with batches of {shape[0]} x {shape[1]} "
+        f"needs about {expected.total / 1e9:,.1f} GB and {free / 1e9:,.1f} GB are free; "
+        f"try --hidden-size {smaller}, or a smaller --batch-size"
+    )
 
 
 def too_large(shape: tuple[int | None, int] | None, device: torch.device, is_kept: bool) -> str:
-    """What to say when memory ran out: at a step or its recording with batches of this shape, or (None) at an evaluation.
+    """Return what to say when memory ran out.
 
-    is_kept: whether there is a checkpoint.
+    shape: of the batches, at a step or its recording; None: at an evaluation. is_kept: whether
+    there is a checkpoint.
     """
     kept = "; the last checkpoint is kept" if is_kept else ""
     if shape is None:
         return f"validation does not fit the memory of {device}{kept}: try a smaller --hidden-size"
     return (
-        f"batches of {shape[0]} x {shape[1]} do not fit the memory of {device}{kept}: try a smaller --batch-size, "
-        "--precision bfloat16 or, for a stream, --checkpoint-every-chars"
+        f"batches of {shape[0]} x {shape[1]} do not fit the memory of {device}{kept}: "
+        "try a smaller --batch-size, --precision bfloat16 or, for a stream, "
+        "--checkpoint-every-chars"
     )
 
 
 def _copies(settings: Settings) -> int:
-    """Of the weights: themselves and gradients; their mean, and themselves again while it stands in their place."""
+    """Return how many copies of the weights there are: themselves and gradients.
+
+    With --ema also their mean, and themselves again while it stands in their place.
+    """
     return 4 if settings.training.ema else 2
 
 
 def free_memory_bytes(device: torch.device) -> int | None:
-    """Memory this process could still take on a device, or None where the system does not tell."""
+    """Return the memory this process could still take on a device; None: unknown."""
     if device.type == "cuda":
-        return int(torch.cuda.mem_get_info(device)[0])
+        free_on_gpu, _ = torch.cuda.mem_get_info(device)
+        return int(free_on_gpu)
     free = storage.free_memory_bytes()
-    return None if free is None else min([free, *_left_by_limits(CGROUP)])
+    if free is None:
+        return None
+    return min([free, *_left_by_limits(CGROUP)])
 
 
 def _left_by_limits(folder: Path) -> list[int]:
-    """Bytes that a container's limit leaves, where there is one. What only caches files is given back when needed."""
-    found = []
-    for limit, used in LIMITS:
-        with contextlib.suppress(OSError, ValueError, KeyError):  # "max": none
-            stat = dict(
-                line.split()
-                for line in (folder / limit).with_name("memory.stat").read_text().splitlines()
-            )
+    """Return the bytes that a container's limit leaves, where there is one.
+
+    What only caches files is given back when needed.
+    """
+    left = []
+    for limit_name, used_name in LIMITS:
+        limit_file = folder / limit_name
+        with contextlib.suppress(OSError, ValueError, KeyError):  # "max": no limit
+            lines = limit_file.with_name("memory.stat").read_text().splitlines()
+            stat = dict(line.split() for line in lines)
             cached = int(stat["active_file"]) + int(stat["inactive_file"])
-            found.append(
-                max(
-                    0, int((folder / limit).read_text()) - int((folder / used).read_text()) + cached
-                )
-            )
-    return found
+            limit = int(limit_file.read_text())
+            used = int((folder / used_name).read_text())
+            left.append(max(0, limit - used + cached))
+    return left

@@ -1,4 +1,4 @@
-"""The plan that turns a budget and durations into steps: made once, recorded, and from then on free of any clock.
+"""The plan that turns a budget and durations into steps: made once, and then free of clocks.
 
 Everything here is a function of what was measured elsewhere: no clock is read, nothing is written.
 """
@@ -14,19 +14,21 @@ from charrnn.config import LENGTHS, TrainingSettings
 from charrnn.errors import SettingsError
 from charrnn.values import interval, seconds
 
-EVALUATIONS, SAMPLINGS = 20, 5  # a run, by default
+# How often a run is evaluated, saved and sampled, by default
+TIMES = {"eval": 20, "save": 1, "sample": 5}
 FEWEST_EVALUATIONS = 3  # a run, however much they cost
 EVALUATION_SHARE = 0.05  # of the work of a run, at most
-SHARES = {"eval": EVALUATIONS, "save": 1, "sample": SAMPLINGS}
+MOST_COUNT = 1 << 53  # in a file: what a float holds exactly
 
 
 @dataclass(frozen=True)
 class Plan:
     """How many steps, and how often to look, save and sample. Recorded in every checkpoint.
 
-    None: not decided yet, because a budget or a duration waits for the first timed steps. From the moment that
-    everything is decided the weights depend on no clock. The schedule's progress runs from start_progress at
-    start_step to 1 at total_steps, so that a plan made anew goes on without a jump.
+    None: not decided yet, because a budget or a duration waits for the first timed steps. From the
+    moment that everything is decided the weights depend on no clock. The schedule's progress runs
+    from start_progress at start_step to 1 at total_steps, so that a new plan goes on without
+    a jump.
     """
 
     total_steps: int | None = None
@@ -38,22 +40,23 @@ class Plan:
 
     @property
     def is_decided(self) -> bool:
+        """Nothing waits for timed steps any more."""
         return None not in (self.total_steps, self.eval_steps, self.save_steps, self.sample_steps)
 
     def progress(self, step: int) -> float:
-        """Share of the schedule that lies behind, 0 to 1; 0 while the length is not decided."""
+        """Return the share of the schedule that lies behind; 0 while the length is not decided."""
         if self.total_steps is None:
             return 0.0
         span = max(1, self.total_steps - self.start_step)
-        return min(
-            1.0, self.start_progress + (1 - self.start_progress) * (step - self.start_step) / span
-        )
+        rest = 1 - self.start_progress
+        return min(1.0, self.start_progress + rest * (step - self.start_step) / span)
 
     def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
-        """The plan from this step on, for another length.
+        """Return the plan from this step on, for another length.
 
-        keep_rate: the learning rate goes on from where it is (the machine's speed has changed). Otherwise it becomes
-        what it would be had this length been asked for from the start (a person asked for more).
+        keep_rate: the learning rate goes on from where it is (the machine's speed has changed).
+        Otherwise it becomes what it would be had this length been asked for from the start (a
+        person asked for more).
         """
         progress = self.progress(step) if keep_rate else step / max(1, total_steps)
         return dataclasses.replace(
@@ -61,22 +64,26 @@ class Plan:
         )
 
     def with_interval(self, name: str, steps: float | None) -> Plan:
-        """Another interval for "eval", "save" or "sample"; at least one step."""
-        changed: dict[str, Any] = {f"{name}_steps": None if steps is None else max(1, round(steps))}
-        return dataclasses.replace(self, **changed)
+        """Return the plan with another interval for "eval", "save" or "sample"."""
+        interval_steps = None if steps is None else max(1, round(steps))
+        changes: dict[str, Any] = {f"{name}_steps": interval_steps}
+        return dataclasses.replace(self, **changes)
 
 
 def plan_from_dict(values: Any) -> Plan:
-    """What dataclasses.asdict made of a plan. Raises ValueError for anything else: a file may hold it."""
+    """Return the plan that dataclasses.asdict was given.
+
+    Raises ValueError for anything else: a file may hold it.
+    """
     least = {"total_steps": 0, "eval_steps": 1, "save_steps": 1, "sample_steps": 1, "start_step": 0}
     if not isinstance(values, dict) or not set(values) <= {*least, "start_progress"}:
         raise ValueError("no plan of a training")
     plan = Plan(**values)
     for name, low in least.items():
         value = getattr(plan, name)
-        if not (value is None and name != "start_step") and not (
-            type(value) is int and low <= value < 1 << 53
-        ):
+        if value is None and name != "start_step":
+            continue
+        if type(value) is not int or not low <= value < MOST_COUNT:
             raise ValueError(f"no {name} of a plan")
     if type(plan.start_progress) not in (int, float) or not 0 <= plan.start_progress <= 1:
         raise ValueError("no progress of a plan")
@@ -86,15 +93,19 @@ def plan_from_dict(values: Any) -> Plan:
 def first_plan(
     settings: TrainingSettings, steps_per_epoch: int, evaluation_steps: float = 0.0
 ) -> Plan:
-    """What is known before any step was timed. evaluation_steps: the work of one evaluation, in training steps."""
+    """Return what is known before any step was timed.
+
+    evaluation_steps: the work of one evaluation, in training steps.
+    """
     total = settings.steps
     if settings.epochs is not None:
         total = math.ceil(settings.epochs * steps_per_epoch)
     plan = Plan(total)
-    for name in SHARES:
+    for name in TIMES:
         every = getattr(settings, f"{name}_every")
         if every is not None:
-            plan = plan.with_interval(name, interval(every, f"--{name}-every")[0])
+            steps, _ = interval(every, f"--{name}-every")
+            plan = plan.with_interval(name, steps)
         elif total is not None:
             plan = plan.with_interval(name, _usual_interval(name, total, evaluation_steps))
     return plan
@@ -109,18 +120,18 @@ def decided_plan(
     evaluation_s: float = 0.0,
     evaluation_steps: float = 0.0,
 ) -> Plan:
-    """Everything decided, at this step, from the seconds that a step and an evaluation take and those left of the budget.
+    """Decide everything at this step.
 
-    How often to evaluate follows from evaluation_steps, a count of characters: machines that differ decide the same.
+    step_s, evaluation_s: what a step and an evaluation take. left_s: of the budget.
+    How often to evaluate follows from evaluation_steps, a count of characters: machines that differ
+    decide alike.
     """
 
     def steps_between(name: str, total: int) -> float:
         every = getattr(settings, f"{name}_every")
-        return (
-            seconds(every, name) / step_s
-            if every
-            else _usual_interval(name, total, evaluation_steps)
-        )
+        if every:
+            return seconds(every, name) / step_s
+        return _usual_interval(name, total, evaluation_steps)
 
     total = plan.total_steps
     if total is None:
@@ -128,20 +139,51 @@ def decided_plan(
         between = max(1.0, plan.eval_steps or steps_between("eval", longest))
         total = step + max(1, round((left_s - evaluation_s) / (step_s + evaluation_s / between)))
         plan = plan.with_length(step, total, keep_rate=True)
-    for name in SHARES:
+    for name in TIMES:
         if getattr(plan, f"{name}_steps") is None:
             plan = plan.with_interval(name, steps_between(name, total))
     return plan
 
 
 def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan | None:
-    """Another length, if at this speed the budget would be missed by more than a fifth of what is left; else None."""
+    """Return a plan of another length, if at this speed the budget would be missed; else None.
+
+    Missed is: by more than a fifth of what is left.
+    """
     if plan.total_steps is None:
         return None
     needed_s = (plan.total_steps - step) * step_s
     if needed_s == 0 or (left_s > 0 and 1 / 1.2 <= needed_s / left_s <= 1.2):
         return None
     return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
+
+
+def is_same_length(now: TrainingSettings, before: TrainingSettings) -> bool:
+    """Return whether a resume asks for the length that the run had before."""
+    return all(getattr(now, key) == getattr(before, key) for key in LENGTHS)
+
+
+def resumed_plan(
+    plan: Plan,
+    now: TrainingSettings,
+    before: TrainingSettings,
+    steps_per_epoch: int,
+    step: int,
+    elapsed_s: float,
+    evaluation_steps: float,
+) -> Plan:
+    """Return the plan of a run that goes on: as recorded, unless something else is asked for now.
+
+    Raises SettingsError if what is asked for is shorter.
+    """
+    wanted = first_plan(now, steps_per_epoch, evaluation_steps)
+    if now.save_every != before.save_every:
+        plan = plan.with_interval("save", wanted.save_steps)
+    if now.sample_every != before.sample_every:
+        plan = plan.with_interval("sample", wanted.sample_steps)
+    if not is_same_length(now, before):
+        plan = extended_plan(plan, now, steps_per_epoch, step, elapsed_s, evaluation_steps)
+    return plan
 
 
 def extended_plan(
@@ -152,39 +194,38 @@ def extended_plan(
     elapsed_s: float,
     evaluation_steps: float = 0.0,
 ) -> Plan:
-    """The plan of a resumed run that was asked to go on for longer. A budget goes on at the pace so far.
+    """Return the plan of a resumed run that was asked to go on for longer.
 
+    A budget goes on at the pace so far.
     Raises SettingsError if what is asked for is no longer.
     """
     total = first_plan(settings, steps_per_epoch).total_steps
     if plan.total_steps is None and (total is None or total >= step):
-        return dataclasses.replace(
-            plan, total_steps=total
-        )  # nothing was decided yet: simply the length
+        return dataclasses.replace(plan, total_steps=total)  # nothing was decided yet
     if total is None:
         left_s = seconds(settings.budget or "", "--budget") - elapsed_s
         total = step + round(left_s * step / max(elapsed_s, 1e-3))
     planned = plan.total_steps or step
     if total < max(step, planned):
-        asked = next(
-            f"--{key} {value}" for key in LENGTHS if (value := getattr(settings, key)) is not None
-        )
+        key = next(key for key in LENGTHS if getattr(settings, key) is not None)
         raise SettingsError(
-            f"{asked}: this run is at step {step:,} of {planned:,} after {elapsed_s:.0f}s; a resume can only be longer"
+            f"--{key} {getattr(settings, key)}: this run is at step {step:,} of {planned:,} "
+            f"after {elapsed_s:.0f}s; a resume can only be longer"
         )
     plan = plan.with_length(step, total, keep_rate=False)
-    for name in SHARES:
+    for name in TIMES:
         if getattr(settings, f"{name}_every") is None:
             plan = plan.with_interval(name, _usual_interval(name, total, evaluation_steps))
     return plan
 
 
 def _usual_interval(name: str, total: int, evaluation_steps: float) -> int:
-    """Steps between two evaluations, checkpoints or samples of a run of so many, if nobody said.
+    """Return the steps between two evaluations, checkpoints or samples, if nobody said.
 
-    Evaluations get their share of the run's work, the first and the last included, but a few are always made.
+    Evaluations get their share of the run's work, the first and the last included, but a few are
+    always made.
     """
-    usual = max(1, total // SHARES[name])
+    usual = max(1, total // TIMES[name])
     if name != "eval" or not evaluation_steps:
         return usual
     affordable = EVALUATION_SHARE * total / evaluation_steps - 2

@@ -1,11 +1,11 @@
-"""What a person did not set: a network and a training from corpus, budget and speed, and the sentence that says so."""
+"""What a person did not set: a network and a training from corpus, budget and speed."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 from collections.abc import Callable, Collection
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeVar
 
 from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.layout import GATES
@@ -13,26 +13,36 @@ from charrnn.terminal import one_line
 from charrnn.text.building import Survey, training_chars
 from charrnn.values import seconds
 
+Section = TypeVar("Section", ModelSettings, TrainingSettings)
+
 DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
+
 # The figures below come from trials on tiny Shakespeare and C (README, Decisions).
-WEIGHTS_PER_CHAR = (
-    0.04  # recurrent weights for each character that a training will read, passes counted
-)
-MOST_WEIGHTS_PER_CHAR = 4.0  # for each character that the text has
-WORN = 18  # weights for each character of the text, times how often it is read: from then on some are dropped
-DEEP = 400_000  # recurrent weights from which on two layers with dense skips learn more than one
-EMA = 0.99  # equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before
-SHALLOW_SHAPE = (32, 64)  # lanes, characters
-DEEP_SHAPE = (
-    8,
-    256,
-)  # what was opened long before is closed by those only that learnt from long windows
-STATE_RESET = 0.03  # a model that also meets empty states in training loses less where texts begin
-START_S, TRAINING_SHARE = (
-    6.0,
-    0.93,
-)  # of a budget: before the first step; of the rest, without evaluations and samples
+# Recurrent weights for each character that a training will read, passes counted.
+WEIGHTS_PER_CHAR = 0.04
+# Recurrent weights for each character that the text has.
+MOST_WEIGHTS_PER_CHAR = 4.0
+# Weights for each character of the text, times how often it is read: from then on some are dropped.
+WORN = 18
+# Recurrent weights from which on two layers with dense skips learn more than one.
+DEEP = 400_000
+# Equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before.
+EMA = 0.99
+# Lanes and characters of a batch. Only who learnt from long windows closes what was opened long
+# before.
+SHALLOW_SHAPE = (32, 64)
+DEEP_SHAPE = (8, 256)
+# A model that also meets empty states in training loses less where texts begin.
+STATE_RESET = 0.03
+# Of a budget: seconds before the first step; of the rest, the share without evaluations and
+# samples.
+START_S = 6.0
+TRAINING_SHARE = 0.93
+
+SMALL_EPOCHS = 60.0
+LINES_BATCH = 64
+EMBEDDING_SIZES = (8, 64)  # least and most, where nobody said
 
 
 class Recipe(NamedTuple):
@@ -52,84 +62,122 @@ class Recipe(NamedTuple):
     reason: str
 
 
-def fill(
-    settings: Settings, found: Survey, rate: Callable[[], float], asked: Collection[str] = ()
-) -> tuple[Settings, str]:
-    """Settings with every None of the network and the training decided, and why in one line.
+class Filled(NamedTuple):
+    """Settings with every size decided.
 
-    rate: recurrent weights times characters that a second of training takes here; asked for only if it matters.
+    network: in words (gru 1 x 256, dropout 0.6); reason: why these.
+    """
+
+    settings: Settings
+    network: str
+    reason: str
+
+
+class _SmallText(NamedTuple):
+    """What a text of fewer characters than `chars` gets."""
+
+    chars: int
+    hidden_size: int
+    dropout: float
+    weight_decay: float
+
+
+# These get passes, not minutes: in five minutes a network reads five thousand names a thousand
+# times.
+# From trials (README, Decisions).
+_SMALL_TEXTS = (_SmallText(20_000, 96, 0.6, 0.4), _SmallText(200_000, 256, 0.6, 0.4))
+
+
+def fill(
+    settings: Settings, survey: Survey, rate: Callable[[], float], asked: Collection[str] = ()
+) -> Filled:
+    """Decide every setting of the network and the training that is None.
+
+    rate: recurrent weights times characters that a second of training takes here; asked for only if
+    it matters.
     asked: the settings that a person chose; of --skip its value does not say.
     """
-    chars = training_chars(found, settings.text)
-    model, training = settings.model, settings.training
-    is_small = chars < _SMALL[-1][0]
+    # 1. How long, and which recipe
+    chars = training_chars(survey, settings.text)
+    model = settings.model
+    training = settings.training
+    is_small = chars < _SMALL_TEXTS[-1].chars
     if training.epochs is None and training.steps is None and training.budget is None:
-        training = dataclasses.replace(
-            training, **({"epochs": 60.0} if is_small else {"budget": DEFAULT_BUDGET})
-        )
-    recipe = (
-        _for_small(chars) if is_small else _for_work(chars, model, training, rate, "skip" in asked)
+        if is_small:
+            training = dataclasses.replace(training, epochs=SMALL_EPOCHS)
+        else:
+            training = dataclasses.replace(training, budget=DEFAULT_BUDGET)
+    if is_small:
+        recipe = _for_small(chars)
+    else:
+        recipe = _for_work(chars, model, training, rate, "skip" in asked)
+
+    # 2. The network: tied weights are one matrix, and so hidden and embedding size are one.
+    hidden = model.hidden_size
+    if not hidden and model.tie_weights:
+        hidden = model.embedding_size
+    hidden = hidden or recipe.hidden_size
+    embedding = model.embedding_size
+    if not embedding:
+        least, most = EMBEDDING_SIZES
+        embedding = min(most, max(least, len(survey.vocabulary)))
+        if model.tie_weights:
+            embedding = hidden
+    filled_model = dataclasses.replace(
+        _filled(model, recipe),
+        hidden_size=hidden,
+        num_layers=model.num_layers or recipe.num_layers,
+        skip=recipe.skip if model.skip == "none" else model.skip,
+        embedding_size=embedding,
     )
-    hidden = (
-        model.hidden_size
-        or (model.embedding_size if model.tie_weights else None)
-        or recipe.hidden_size
-    )
-    sized: dict[str, Any] = {
-        "hidden_size": hidden,
-        "num_layers": model.num_layers or recipe.num_layers,
-        "skip": recipe.skip if model.skip == "none" else model.skip,
-        "embedding_size": model.embedding_size
-        or (hidden if model.tie_weights else min(64, max(8, len(found.vocabulary)))),
-    }
-    seq_length, batch_size = (
-        training.seq_length or recipe.seq_length,
-        training.batch_size or recipe.batch_size,
-    )
-    if found.mode == "lines" and training.batch_size is None:
-        batch_size = 64
-    if found.mode == "stream" and training.seq_length is None:
+
+    # 3. The batches: lanes and windows of a stream must fit the text.
+    seq_length = training.seq_length or recipe.seq_length
+    batch_size = training.batch_size or recipe.batch_size
+    if survey.mode == "lines" and training.batch_size is None:
+        batch_size = LINES_BATCH
+    if survey.mode == "stream" and training.seq_length is None:
         seq_length = max(1, min(seq_length, (chars - 1) // (training.batch_size or 1)))
-    if found.mode == "stream" and training.batch_size is None:
+    if survey.mode == "stream" and training.batch_size is None:
         batch_size = max(1, min(batch_size, (chars - 1) // seq_length))
-    decided: dict[str, Any] = {"seq_length": seq_length, "batch_size": batch_size}
-    filled = Settings(
-        settings.text,
-        dataclasses.replace(_filled(model, recipe), **sized),
-        dataclasses.replace(_filled(training, recipe), **decided),
-        settings.runtime,
+    filled_training = dataclasses.replace(
+        _filled(training, recipe), seq_length=seq_length, batch_size=batch_size
     )
-    made = filled.model
-    drops = f"dropout {made.dropout:g}" + (
-        f", weight-drop {made.weight_drop:g}" if made.weight_drop else ""
-    )
+
+    # 4. In words
     reason = recipe.reason if model.hidden_size is None else "as asked"
     if training.init_from:
         reason = f"from {one_line(training.init_from)}"
-    drops = f"{made.skip} skips, {drops}" if made.skip != "none" else drops
-    return filled, f"{made.cell} {made.num_layers} x {made.hidden_size}, {drops} ({reason})"
+    filled = Settings(settings.text, filled_model, filled_training, settings.runtime)
+    return Filled(filled, _in_words(filled_model), reason)
 
 
-# Texts of fewer characters get passes, not minutes: in five minutes a network reads five thousand names a thousand times.
-# Hidden size, dropout, weight decay; from trials (README, Decisions).
-_SMALL = ((20_000, 96, 0.6, 0.4), (200_000, 256, 0.6, 0.4))
+def _in_words(model: ModelSettings) -> str:
+    """Return `gru 1 x 256, dropout 0.6`."""
+    words = [f"{model.cell} {model.num_layers} x {model.hidden_size}"]
+    if model.skip != "none":
+        words.append(f"{model.skip} skips")
+    words.append(f"dropout {model.dropout:g}")
+    if model.weight_drop:
+        words.append(f"weight-drop {model.weight_drop:g}")
+    return ", ".join(words)
 
 
 def _for_small(chars: int) -> Recipe:
-    hidden, dropout, decay = next(row[1:] for row in _SMALL if chars < row[0])
+    small = next(text for text in _SMALL_TEXTS if chars < text.chars)
     return Recipe(
-        hidden,
-        1,
-        "none",
-        dropout,
-        0.0,
-        0.005,
-        decay,
-        EMA,
-        0.0,
-        32,
-        64,
-        f"sized for {chars:,} characters",
+        hidden_size=small.hidden_size,
+        num_layers=1,
+        skip="none",
+        dropout=small.dropout,
+        weight_drop=0.0,
+        lr=0.005,
+        weight_decay=small.weight_decay,
+        ema=EMA,
+        state_reset=0.0,
+        batch_size=32,
+        seq_length=64,
+        reason=f"sized for {chars:,} characters",
     )
 
 
@@ -140,60 +188,69 @@ def _for_work(
     rate: Callable[[], float],
     has_skip: bool,
 ) -> Recipe:
-    """Weights and characters read grow together: twice the work, sqrt(2) of both. What is read often is dropped more."""
+    """Size a network for what it will read.
+
+    Weights and characters read grow together: twice the work, sqrt(2) of both.
+    What is read often is dropped more.
+    """
+    # 1. How many characters will be read? With a budget: as many as balance the weights.
     gates = GATES[model.cell]
-    work = 0.0
+    work = 0.0  # weights times characters read
     if training.budget is not None:
-        work = max(1.0, (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE) * rate()
+        training_s = (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE
+        work = max(1.0, training_s) * rate()
         read = math.sqrt(work / WEIGHTS_PER_CHAR)
     elif training.epochs is not None:
         read = training.epochs * chars
     else:
         lanes, length = SHALLOW_SHAPE
-        read = float(
-            (training.steps or 0) * (training.batch_size or lanes) * (training.seq_length or length)
-        )
+        batch_chars = (training.batch_size or lanes) * (training.seq_length or length)
+        read = float((training.steps or 0) * batch_chars)
+
+    # 2. One layer or two? Two only if nobody chose, and two layers of a width that was asked for
+    # fit.
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = (
         model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
     )
-    fits = (
-        model.hidden_size is None or 3 * gates * model.hidden_size**2 <= 2 * wanted
-    )  # two layers of that width
+    fits = model.hidden_size is None or 3 * gates * model.hidden_size**2 <= 2 * wanted
     is_deep = is_open and wanted >= DEEP and fits
     layers = model.num_layers or 1 + is_deep
-    squares = gates * (
-        2 * layers - 1
-    )  # of hidden x hidden: each layer's own, and what it reads of the one below
+
+    # 3. How wide? Each layer has a hidden x hidden matrix of its own, and one for the layer below
+    # it.
+    squares = gates * (2 * layers - 1)
     hidden = model.hidden_size or min(
         HIDDEN_SIZES, key=lambda size: abs(math.log(squares * size * size / wanted))
     )
+
+    # 4. How much is dropped?
     weights = squares * hidden * hidden
     read = work / weights if work else read
-    wear = (
-        weights * read / chars**2
-    )  # weights for each character of the text, times how often it is read
-    dropout = min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20))
-    weight_drop = 0.1 if wear > WORN else 0.0
+    wear = weights * read / chars**2  # weights for each character, times how often it is read
+    batch_size, seq_length = DEEP_SHAPE if is_deep else SHALLOW_SHAPE
     return Recipe(
-        hidden,
-        layers,
-        "dense" if is_deep else model.skip,
-        dropout,
-        weight_drop,
-        min(0.01, 2.8 / hidden),
-        0.1,
-        EMA,
-        STATE_RESET,
-        *(DEEP_SHAPE if is_deep else SHALLOW_SHAPE),
-        f"for {read / chars:.2g} passes over {chars:,} characters",
+        hidden_size=hidden,
+        num_layers=layers,
+        skip="dense" if is_deep else model.skip,
+        dropout=min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20)),
+        weight_drop=0.1 if wear > WORN else 0.0,
+        lr=min(0.01, 2.8 / hidden),
+        weight_decay=0.1,
+        ema=EMA,
+        state_reset=STATE_RESET,
+        batch_size=batch_size,
+        seq_length=seq_length,
+        reason=f"for {read / chars:.2g} passes over {chars:,} characters",
     )
 
 
-def _filled(part: Any, recipe: Recipe) -> Any:
-    """A section of the settings with what is None taken from the recipe."""
+def _filled(part: Section, recipe: Recipe) -> Section:
+    """Return a section of the settings with what is None taken from the recipe."""
     values = recipe._asdict()
-    missing = {item.name for item in dataclasses.fields(part) if getattr(part, item.name) is None}
-    return dataclasses.replace(
-        part, **{key: value for key, value in values.items() if key in missing}
-    )
+    missing = {
+        item.name: values[item.name]
+        for item in dataclasses.fields(part)
+        if getattr(part, item.name) is None and item.name in values
+    }
+    return dataclasses.replace(part, **missing)

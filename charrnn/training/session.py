@@ -1,4 +1,4 @@
-"""From what a person asked to a finished run: a new training or one resumed, its directory, its signals, its end."""
+"""From what a person asked to a finished run: a new training or one resumed, and its signals."""
 
 from __future__ import annotations
 
@@ -12,39 +12,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LENGTHS, Settings, flag, resolve
-from charrnn.errors import CheckpointError, CorpusError, SettingsError
+from charrnn.config import resolve
+from charrnn.errors import SettingsError
 from charrnn.kernel.library import build
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor
-from charrnn.text.corpus import Corpus, open_corpus
-from charrnn.training import finetune, recipe
-from charrnn.training.checkpoint import (
-    Checkpoint,
-    RunDirectory,
-    check_new,
-    fresh_run,
-    load_newest,
-    run_name,
-    run_to_resume,
-)
-from charrnn.training.counted import CountingTrainer, check_flags
-from charrnn.training.loop import MakeSamples, Progress, Trainer
+from charrnn.text.corpus import Corpus
+from charrnn.training import finetune, recipe, resuming
+from charrnn.training.checkpoint import RunDirectory
+from charrnn.training.counted import CountingTrainer
+from charrnn.training.counting_flags import check_flags
+from charrnn.training.listener import MakeSamples, Progress
+from charrnn.training.loop import Trainer
+from charrnn.training.naming import check_new, fresh_run, run_name, run_to_resume
 from charrnn.training.outcome import Outcome
-from charrnn.values import seconds
 
-FREE_TO_CHANGE = {
-    "save_every",
-    "sample_every",
-    "keep",
-    "max_bytes",
-    "watch",
-}  # no weight depends on these
-CHANGES_ROUNDING = {"device", "threads", "backend", "precision"}  # allowed, and declared not exact
-LARGE_BYTES = 1_000_000_000
+LARGE_BYTES = 1_000_000_000  # of activations, said unasked
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
@@ -66,9 +52,14 @@ class Request:
 def train(
     request: Request, progress: Progress, make_samples: MakeSamples | None = None
 ) -> tuple[Path, Outcome]:
-    """Do it. Returns the run directory and how it ended; "already done": nothing was left for a resume to do."""
+    """Train as asked. Returns the run directory and how the training ended.
+
+    "already done": nothing was left for a resume to do.
+    """
     if request.resume and request.overwrite:
-        raise SettingsError("--resume goes on with a run and --overwrite starts it anew; give one")
+        raise SettingsError(
+            "--resume goes on with a run and --overwrite starts a new one; give one"
+        )
     if request.resume:
         return _resume(request, progress, make_samples)
     return _start(request, progress, make_samples)
@@ -77,219 +68,177 @@ def train(
 def _start(
     request: Request, progress: Progress, make_samples: MakeSamples | None
 ) -> tuple[Path, Outcome]:
+    # 1. Settings: what is wrong with them is told before the text is read.
     settings, origins, old = finetune.begin(request.layers)
     if request.run is not None:
         check_new(request.run, request.overwrite)
-    device = runtime.choose_device(
-        settings.runtime.device
-    )  # before the text is read: a typing error should not cost time
-    if settings.model.cell != "ngram":
+    device = runtime.choose_device(settings.runtime.device)
+    is_counting = settings.model.cell == "ngram"
+    if not is_counting:
         candidates(settings.runtime, settings.model.cell, device)
-    found = building.survey(request.corpus, settings.text, settings.training.seed)
-    counts, network, asked = settings.model.cell == "ngram", "", settings
-    if counts:
+
+    # 2. The text, and the network that follows from it
+    survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    filled = None
+    if is_counting:
         check_flags(origins)
     else:
-        settings, network = recipe.fill(
-            settings, found, lambda: training_rate(asked, runtime.prepare(asked.runtime)), origins
+        asked = settings
+        filled = recipe.fill(
+            asked, survey, lambda: training_rate(asked, runtime.prepare(asked.runtime)), origins
         )
-    path = request.run or (
-        request.runs / run_name(found.name)
-        if request.overwrite
-        else fresh_run(found.name, request.runs)
-    )
-    source = finetune.prepare(old, settings, found, path) if old is not None else None
-    vocabulary = source.vocabulary if source is not None else found.vocabulary
+        settings = filled.settings
+
+    # 3. The directory
+    path = request.run or _run_path(survey.name, request)
+    source = finetune.prepare(old, settings, survey, path) if old is not None else None
+    vocabulary = source.vocabulary if source is not None else survey.vocabulary
     with RunDirectory(path) as run:
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
+
+        # 4. The text as ids, and what to mind about it
         corpus, notes = building.build(
-            found, settings.text, settings.training.seed, path / "corpus", vocabulary
+            survey, settings.text, settings.training.seed, path / "corpus", vocabulary
         )
-        mixed, texts = source.move_in(corpus) if source is not None else (None, {corpus.path.stem})
-        about_text, warnings = doctor.at_start(found, settings.text)
-        warnings += finetune.leaks(source, corpus) if source is not None else []
-        all_notes = (*found.notes, *notes, *([source.note] if source is not None else []))
-        for line in (
-            *(f"note: {note}" for note in all_notes),
-            *(f"warning: {each}" for each in warnings),
-        ):
-            progress.say(line)
-        common: dict[str, Any] = {
-            "origins": origins,
-            "make_samples": make_samples,
-            "began": request.began,
-        }
+        mixed = None
+        texts = {corpus.path.stem}
+        about_text, warnings = doctor.at_start(survey, settings.text)
+        all_notes = [*survey.notes, *notes]
+        if source is not None:
+            mixed, texts = source.move_in(corpus)
+            warnings += finetune.leaks(source, corpus)
+            all_notes.append(source.note)
+        for note in all_notes:
+            progress.say(f"note: {note}")
+        for warning in warnings:
+            progress.say(f"warning: {warning}")
+
+        # 5. The training
         trainer: Trainer | CountingTrainer
-        if counts:
-            trainer = CountingTrainer(settings, corpus, run, progress, **common)
-        else:
-            start: dict[str, Any] = (
-                {"weights": source.weights, "lift": source.lift} if source is not None else {}
+        if is_counting:
+            trainer = CountingTrainer(
+                settings,
+                corpus,
+                run,
+                progress,
+                origins=origins,
+                make_samples=make_samples,
+                began=request.began,
             )
-            trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **start, **common)
-        sizes = ", ".join(
-            f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items()
-        )
+        else:
+            trainer = Trainer(
+                settings,
+                corpus,
+                run,
+                progress,
+                origins=origins,
+                make_samples=make_samples,
+                began=request.began,
+                weights=source.weights if source is not None else None,
+                mixed=mixed,
+                lift=source.lift if source is not None else (),
+            )
         progress.say(f"corpus: {about_text}")
-        progress.say(f"text: {found.name}, {corpus.mode} ({found.reason}); characters: {sizes}")
+        progress.say(_text_line(survey, corpus))
         if isinstance(trainer, CountingTrainer):
             progress.say(trainer.describe())
         else:
-            progress.say(_network_line(trainer, network))
-            _say_surroundings(trainer, request, progress)
-        run.clear(keep_corpora=texts)  # only now: whatever was wrong with the request has been said
-        about = {
-            "command": sys.argv,
-            "settings": settings.to_dict(),
-            "origins": origins,
-            "corpus": found.name,
-        }
-        run.describe({"schema": 1} | about)
+            assert filled is not None
+            _say_network(trainer, filled, request.verbose, progress)
+            _say_surroundings(trainer, request.verbose, progress)
+
+        # 6. Only now is an earlier run removed: whatever is wrong with the request has been said.
+        run.clear(keep_corpora=texts)
+        run.describe(
+            {
+                "schema": 1,
+                "command": sys.argv,
+                "settings": settings.to_dict(),
+                "origins": origins,
+                "corpus": survey.name,
+            }
+        )
         return path, _fit(trainer)
+
+
+def _run_path(corpus_name: str, request: Request) -> Path:
+    if request.overwrite:
+        return request.runs / run_name(corpus_name)
+    return fresh_run(corpus_name, request.runs)
 
 
 def _resume(
     request: Request, progress: Progress, make_samples: MakeSamples | None
 ) -> tuple[Path, Outcome]:
+    # 1. The checkpoint
     path = request.run or run_to_resume(request.corpus, request.runs)
-    if path.is_file():
-        raise CheckpointError(
-            f"--run {one_line(str(path))} is a file; name the run directory to resume"
-        )
-    if not path.is_dir():
-        raise CheckpointError(f"no run {one_line(str(path))} to resume; train it without --resume")
-    load_newest(path)  # a directory that is no run is left as it is, without even a lock
+    shown = one_line(str(path))
+    newest = resuming.find_checkpoint(path)
     with RunDirectory(path) as run:
-        checkpoint, messages = load_newest(path)
+        checkpoint, messages = newest.locked()
         for message in messages:
             progress.say(f"warning: {message}")
-        if checkpoint.model.counts:
+        is_counting = checkpoint.model.counts
+        if is_counting:
             check_flags(resolve(request.layers)[1])
-        settings, origins = _continued(checkpoint, request)
-        corpus = _same_corpus(checkpoint, settings, request, path, progress)
-        recorded = checkpoint.surroundings
-        if settings.runtime.threads is None and type(recorded.get("threads")) is int:
-            # The default is every core; an exact resume needs as many threads as there were.
-            now = settings.with_values(
-                "runtime", threads=max(1, min(recorded["threads"], os.cpu_count() or 1))
-            )
-            runtime.prepare(now.runtime)
+
+        # 2. Settings, text and machine as they were
+        settings, origins = resuming.continued_settings(checkpoint, request.layers)
+        corpus = resuming.same_corpus(
+            checkpoint,
+            settings,
+            request.corpus,
+            path / "corpus",
+            progress,
+            may_change=request.allow_corpus_change,
+        )
+        resuming.restore_threads(settings, checkpoint.surroundings)
+
+        # 3. The training
         run.rewind(checkpoint)
-        common: dict[str, Any] = {
-            "origins": origins,
-            "make_samples": make_samples,
-            "checkpoint": checkpoint,
-            "began": request.began,
-        }
         trainer: Trainer | CountingTrainer
-        if checkpoint.model.counts:
-            trainer = CountingTrainer(settings, corpus, run, progress, **common)
+        if is_counting:
+            trainer = CountingTrainer(
+                settings,
+                corpus,
+                run,
+                progress,
+                origins=origins,
+                make_samples=make_samples,
+                checkpoint=checkpoint,
+                began=request.began,
+            )
         else:
-            mixed = finetune.recorded_mix(checkpoint, corpus, path / "corpus")
-            trainer = Trainer(settings, corpus, run, progress, mixed=mixed, **common)
-            _compare_surroundings(trainer, recorded, progress)
-        total, step = trainer.plan.total_steps, trainer.place.step
+            trainer = Trainer(
+                settings,
+                corpus,
+                run,
+                progress,
+                origins=origins,
+                make_samples=make_samples,
+                checkpoint=checkpoint,
+                began=request.began,
+                mixed=finetune.recorded_mix(checkpoint, corpus, path / "corpus"),
+            )
+            changes = resuming.inexact(trainer, checkpoint.surroundings)
+            if changes:
+                progress.say(f"note: this resume is not exact to the bit: {'; '.join(changes)}")
+        total = trainer.plan.total_steps
+        step = trainer.place.step
         trainer.settle()
+
+        # 4. Is anything left to do?
         if trainer.is_done:
-            more = (
-                "all is counted"
-                if checkpoint.model.counts
-                else "a larger --budget, --epochs or --steps goes on"
-            )
-            progress.say(f"{one_line(str(path))} is already done at step {step:,}; {more}")
+            advice = "a larger --budget, --epochs or --steps goes on"
+            if is_counting:
+                advice = "all is counted"
+            progress.say(f"{shown} is already done at step {step:,}; {advice}")
             return path, trainer.outcome("already done")
-        progress.say(
-            f"resuming {one_line(str(path))} at step {step:,}{f' of {total:,}' if total else ''}"
-        )
+        end = f" of {total:,}" if total else ""
+        progress.say(f"resuming {shown} at step {step:,}{end}")
         if isinstance(trainer, Trainer):
-            _say_surroundings(trainer, request, progress)
+            _say_surroundings(trainer, request.verbose, progress)
         return path, _fit(trainer)
-
-
-def _compare_surroundings(
-    trainer: Trainer, recorded: Mapping[str, Any], progress: Progress
-) -> None:
-    """Say what makes a resume inexact, if anything does."""
-    here = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
-    changed = [
-        f"{key} {recorded.get(key)} -> {here[key]}"
-        for key in here
-        if here[key] != recorded.get(key)
-    ]
-    if trainer.device.type != "cpu":
-        changed.append(f"{trainer.device} adds up in no fixed order")
-    if changed:
-        progress.say(f"note: this resume is not exact to the bit: {'; '.join(map(str, changed))}")
-
-
-def _continued(checkpoint: Checkpoint, request: Request) -> tuple[Settings, dict[str, str]]:
-    """The checkpoint's settings, with what may be changed changed. Raises SettingsError naming both values."""
-    before = checkpoint.model.settings
-    asked, asked_origins = resolve(request.layers)
-    origins = dict(checkpoint.origins)
-    was, wants, settings = before.to_dict(), asked.to_dict(), before
-    for key, origin in asked_origins.items():
-        section = next(name for name in wants if key in wants[name])
-        old, new = was[section][key], wants[section][key]
-        if old == new or (
-            key == "budget" and old is not None and seconds(old, key) == seconds(new, key)
-        ):
-            continue
-        if key in LENGTHS:
-            cleared: dict[str, Any] = dict.fromkeys(LENGTHS)
-            settings = settings.with_values(
-                "training", **(cleared | {key: new})
-            )  # Trainer refuses a shorter one
-        elif key in FREE_TO_CHANGE or key in CHANGES_ROUNDING:
-            settings = settings.with_values(section, **{key: new})
-        else:
-            raise SettingsError(
-                f"{origin}: this run was trained with {flag(key)} {_shown(old)}, not {_shown(new)}; "
-                "leave that as it was, or train anew"
-            )
-        origins[key] = origin
-    return settings, origins
-
-
-def _same_corpus(
-    checkpoint: Checkpoint, settings: Settings, request: Request, path: Path, progress: Progress
-) -> Corpus:
-    """The text of the checkpoint: from the run's own copy, after a look at whether the given one has changed."""
-    folder, fingerprint = path / "corpus", checkpoint.fingerprint
-    if request.corpus is not None:
-        found = building.survey(request.corpus, settings.text, settings.training.seed)
-        if found.fingerprint != fingerprint:
-            if not request.allow_corpus_change:
-                raise CorpusError(
-                    f"{one_line(request.corpus)} is not the text this run was trained on ({found.fingerprint[:12]}, not "
-                    f"{fingerprint[:12]}); resume without naming it, or pass --allow-corpus-change"
-                )
-            if found.mode != checkpoint.model.mode:
-                raise CorpusError(
-                    f"{one_line(request.corpus)} would be read as {found.mode}, the run as {checkpoint.model.mode}; pass --mode"
-                )
-            made, notes = building.build(
-                found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
-            )
-            for note in ("the text has changed: this resume is not exact to the bit", *notes):
-                progress.say(f"note: {note}")
-            return made
-        try:
-            opened = open_corpus(folder, fingerprint)
-        except CheckpointError:  # the run's copy is lost or damaged, but here is the very text
-            opened, _ = building.build(
-                found, settings.text, settings.training.seed, folder, checkpoint.model.vocabulary
-            )
-            progress.say(
-                f"note: {one_line(str(folder))} was damaged and is made anew from {one_line(request.corpus)}"
-            )
-    else:
-        opened = open_corpus(folder, fingerprint)
-    if opened.vocabulary != checkpoint.model.vocabulary or opened.mode != checkpoint.model.mode:
-        raise CheckpointError(
-            f"{one_line(str(folder))} does not belong to this run's checkpoint; start the run anew with its text"
-        )
-    return opened
 
 
 def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
@@ -299,68 +248,85 @@ def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
 
 @contextlib.contextmanager
 def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
-    """The first signal finishes the step and saves; the second leaves at once (files are replaced whole or not at all)."""
+    """Let the first signal finish the step and save, and the second leave at once.
+
+    Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay
+    so.
+    """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
-    def handle(number: int, frame: object) -> None:
-        for each in numbers:
-            signal.signal(each, lambda n, f: os._exit(128 + n))
+    def leave(number: int, frame: object) -> None:
+        os._exit(128 + number)
+
+    def stop(number: int, frame: object) -> None:
+        for other in numbers:
+            signal.signal(other, leave)
         trainer.stop(signal.Signals(number).name)
 
     present = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
-    numbers = [
-        number for number in present if signal.getsignal(number) is not signal.SIG_IGN
-    ]  # nohup, background jobs
-    old = {number: signal.signal(number, handle) for number in numbers}
+    numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
+    handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
         yield
     finally:
-        for number, handler in old.items():
+        for number, handler in handlers.items():
             signal.signal(number, handler)
 
 
-def _network_line(trainer: Trainer, network: str) -> str:
+def _text_line(survey: building.Survey, corpus: Corpus) -> str:
+    sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
+    return f"text: {survey.name}, {corpus.mode} ({survey.reason}); characters: {sizes}"
+
+
+def _say_network(
+    trainer: Trainer, filled: recipe.Filled, is_verbose: bool, progress: Progress
+) -> None:
+    """Say what is trained and for how long; if asked, also why, with which cells and how."""
     training = trainer.settings.training
-    length = training.budget or (
-        f"{training.epochs:g} epochs"
-        if training.epochs is not None
-        else f"{training.steps:,} steps"
+    parts = trainer.parts
+    if training.budget is not None:
+        length = training.budget
+    elif training.epochs is not None:
+        length = f"{training.epochs:g} epochs"
+    else:
+        length = f"{training.steps:,} steps"
+    parameters = trainer.model.parameter_count()
+    progress.say(
+        f"network: {filled.network}, {parameters:,} parameters; {length} on {parts.device}"
     )
-    shape = (
-        f"{training.batch_size} lines"
-        if trainer.corpus.mode == "lines"
-        else f"{training.batch_size} x {training.seq_length}"
-    )
-    cells = words(trainer.backend, trainer.precision)
-    return (
-        f"network: {network}, {trainer.model.parameter_count():,} parameters; {cells} on {trainer.device}; "
-        f"batches of {shape}, lr {training.lr:.2g}, {length}"
-    )
+    if is_verbose:
+        shape = f"{training.batch_size} x {training.seq_length}"
+        if trainer.corpus.mode == "lines":
+            shape = f"{training.batch_size} lines"
+        progress.say(
+            f"training: {filled.reason}; {words(parts.backend, parts.precision)}; "
+            f"batches of {shape}, lr {training.lr:.2g}"
+        )
 
 
-def _say_surroundings(trainer: Trainer, request: Request, progress: Progress) -> None:
-    """What a training runs on and the memory it will take, if asked; activations of over 1 GB are said unasked."""
-    expected, pieces = trainer.expected_memory, trainer.settings.training.checkpoint_every_chars
-    activations = f"activations {expected.activations / 1e6:,.0f} MB" + (
-        f", recomputed in pieces of {pieces:,} characters" if pieces else ""
-    )
-    if request.verbose:
-        on = runtime.surroundings(trainer.device, trainer.backend, trainer.precision)
+def _say_surroundings(trainer: Trainer, is_verbose: bool, progress: Progress) -> None:
+    """Say what a training runs on and its memory, if asked; large activations unasked."""
+    parts = trainer.parts
+    memory = parts.expected_memory
+    piece = trainer.settings.training.checkpoint_every_chars
+    activations = f"activations {memory.activations / 1e6:,.0f} MB"
+    if piece:
+        activations += f", recomputed in pieces of {piece:,} characters"
+    if is_verbose:
+        here = runtime.surroundings(parts.device, parts.backend, parts.precision)
         progress.say(
-            f"torch {on['torch']} on {on['device']}, {on['cpu']}, {on['precision']}; threads: {on['threads']}"
+            f"torch {here['torch']} on {here['device']}, {here['cpu']}, {here['precision']}; "
+            f"threads: {here['threads']}"
         )
         progress.say(
-            f"cells: {on['backend']} ({trainer.why_backend}); kernel: {build() or 'none'}; malloc: {tune_malloc()}"
+            f"cells: {here['backend']} ({parts.why_backend}); kernel: {build() or 'none'}; "
+            f"malloc: {tune_malloc()}"
         )
         progress.say(
-            f"memory expected: weights and gradients {expected.weights / 1e6:,.1f} MB, optimiser "
-            f"{expected.optimizer / 1e6:,.1f} MB, {activations}"
+            f"memory expected: weights and gradients {memory.weights / 1e6:,.1f} MB, "
+            f"optimiser {memory.optimizer / 1e6:,.1f} MB, {activations}"
         )
-    elif expected.activations > LARGE_BYTES:
+    elif memory.activations > LARGE_BYTES:
         progress.say(f"memory expected: {activations}")
-
-
-def _shown(value: Any) -> str:
-    return "left to the program" if value is None else one_line(str(value))

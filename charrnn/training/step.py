@@ -1,4 +1,8 @@
-"""One training step: forward, loss, backward, clip, check, update. It knows nothing of the loop around it."""
+"""One training step: forward, loss, backward, clip, check, update.
+
+It knows nothing of the loop around it.
+Shapes: B rows of a batch, T characters, L layers, H hidden units.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +22,10 @@ from charrnn.training.optim import Optimizer
 
 
 class Stepped(NamedTuple):
-    """What a step did. norm: of the gradient, before clipping. state: after the batch, zeros if the step was bad."""
+    """What a step did.
+
+    norm: of the gradient, before clipping. state: after the batch, zeros if the step was bad.
+    """
 
     nats_per_char: float
     norm: float
@@ -27,63 +34,81 @@ class Stepped(NamedTuple):
 
     @property
     def is_finite(self) -> bool:
-        """Whether loss and gradient were: if not, nothing was updated."""
+        """Whether loss and gradient are finite: if not, nothing was updated."""
         return math.isfinite(self.norm) and math.isfinite(self.nats_per_char)
 
 
 class Step(Protocol):
-    """A batch, the state carried into it, a learning rate and the step's number -> one update."""
+    """Makes one update: from a batch, the carried state, a learning rate, the step's number."""
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped: ...
 
 
 class TrainStep:
-    """A batch, the state carried into it and a learning rate -> one update of model and optimiser."""
+    """Makes one update of model and optimiser."""
 
     def __init__(self, model: CharModel, optimizer: Optimizer, settings: Settings) -> None:
-        self.model, self.optimizer = model, optimizer
-        self._clip, self._seed = settings.training.clip, settings.training.seed
+        self.model = model
+        self.optimizer = optimizer
+        self._clip = settings.training.clip
+        self._seed = settings.training.seed
         self._piece_chars = settings.training.checkpoint_every_chars
 
     def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped:
-        """step: the number that dropout is seeded with. state (L, B, H) each; not read where the batch is fresh."""
+        """Make the update of one batch.
+
+        state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is
+        seeded with.
+        """
         device = self.model.head.bias.device
         before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
         chars = int((batch.targets != IGNORED).sum())
-        inputs, targets = (
-            pinned(ids, device).to(device, non_blocking=True)
-            for ids in (batch.inputs, batch.targets)
-        )
+        inputs = pinned(batch.inputs, device).to(device, non_blocking=True)
+        targets = pinned(batch.targets, device).to(device, non_blocking=True)
         self.optimizer.zero_grad()
         nats_per_char, after = self._backward(inputs, targets, before, chars, step)
-        done = Stepped(nats_per_char, self.optimizer.clip(self._clip), after, chars)
-        if not done.is_finite:
-            return done._replace(state=tuple(torch.zeros_like(part) for part in after))
+        result = Stepped(nats_per_char, self.optimizer.clip(self._clip), after, chars)
+        if not result.is_finite:
+            return result._replace(state=tuple(torch.zeros_like(part) for part in after))
         self.optimizer.step(lr)
-        return done
+        return result
 
     def _backward(
         self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int
     ) -> tuple[float, State]:
-        """Gradients of the mean nats per character. Returns that mean and the state after the last character.
+        """Compute the gradients of the mean nats per character.
 
-        With pieces, a forward pass keeps only the states between them; then each piece, from the last, is computed
-        again and its backward pass hands the gradient of its state to the one before (Chen et al. 2016, "Training Deep
-        Nets with Sublinear Memory Cost"). By hand: torch.utils.checkpoint imports torch._dynamo, a second of every start.
+        Returns that mean and the last state.
+        inputs, targets (B, T); state (L, B, H) each.
+
+        With pieces, a forward pass keeps only the states between them; then each piece, from the
+        last, is computed again and its backward pass hands the gradient of its state to the one
+        before.
+        Source: Chen et al. 2016, "Training Deep Nets with Sublinear Memory Cost". By hand, since
+        torch.utils.checkpoint imports torch._dynamo, a second of every start.
         """
+        # 1. Forward: the states (L, B, H) before each piece
         size = self._piece_chars or inputs.shape[1]
-        pieces = list(zip(inputs.split(size, 1), targets.split(size, 1), strict=True))
+        pieces = list(zip(torch.split(inputs, size, 1), torch.split(targets, size, 1), strict=True))
         states = [state]
         with torch.no_grad():
             for k, (piece, _) in enumerate(pieces[:-1]):
                 self._seed_dropout(step, k)
                 states.append(self.model.advance(piece, states[-1]))
-        losses, last, d_state = [], state, None
-        for k, (piece, wanted) in reversed(list(enumerate(pieces))):
+
+        # 2. Backward, from the last piece to the first. d_state: gradient of the state behind a
+        # piece.
+        losses = []
+        last = state
+        d_state: State | None = None
+        for k, (piece, piece_targets) in reversed(list(enumerate(pieces))):
             before = tuple(part.detach().requires_grad_(k > 0) for part in states[k])
-            loss, after = self._backward_of_piece(piece, wanted, before, chars, d_state, step, k)
+            loss, after = self._backward_of_piece(
+                piece, piece_targets, before, chars, d_state, step, k
+            )
             losses.append(loss)
-            last = after if d_state is None else last
+            if d_state is None:
+                last = after
             d_state = tuple(part.grad for part in before if part.grad is not None)
         return float(sum(losses)), last
 
@@ -97,24 +122,28 @@ class TrainStep:
         step: int,
         piece: int,
     ) -> tuple[Tensor, State]:
-        """Add a piece's gradients to what is there. d_after: of its last state, from the piece behind it.
+        """Add a piece's gradients to those there are.
 
-        Returns its share of the loss and its last state, both without their graph: that is freed here.
+        d_after: of its last state, from the piece behind it.
+        Returns its share of the loss and its last state, both without their graph: that is freed
+        here.
         """
         nats, after = self._nats(ids, targets, state, step, piece)
         loss = nats / chars
-        if (
-            d_after is None or not after[0].requires_grad
-        ):  # the latter: all below the head is frozen
-            loss.backward()
-        else:
+        has_recurrent_gradient = after[0].requires_grad  # else all below the head is frozen
+        if d_after is not None and has_recurrent_gradient:
             torch.autograd.backward((loss, *after), (None, *d_after))
+        else:
+            torch.autograd.backward(loss)
         return loss.detach(), tuple(part.detach() for part in after)
 
     def _nats(
         self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int
     ) -> tuple[Tensor, State]:
-        """Sum of nats and last state, with the dropout of this piece of this step: drawn again, it is the same."""
+        """Return the sum of nats and the last state, with the dropout of this piece of this step.
+
+        Drawn again, the dropout is the same.
+        """
         self._seed_dropout(step, piece)
         return self.model.nats(ids, targets, state)
 
@@ -124,7 +153,10 @@ class TrainStep:
 
 
 def some_emptied(state: State, lanes: int, share: float, seed: int, step: int) -> State:
-    """The state (L, B, H) each with this share of its lanes emptied, drawn from (seed, step): a resume draws the same."""
+    """Return the state (L, B, H) each with this share of its lanes emptied.
+
+    Drawn from (seed, step): a resume draws the same.
+    """
     if not share:
         return state
     is_kept = torch.from_numpy(np.random.default_rng([seed, step]).random(lanes) >= share)
@@ -132,5 +164,7 @@ def some_emptied(state: State, lanes: int, share: float, seed: int, step: int) -
 
 
 def pinned(ids: Tensor, device: torch.device) -> Tensor:
-    """The same on the host, in memory from which a GPU copies while the host goes on."""
-    return ids.contiguous().pin_memory() if device.type == "cuda" else ids
+    """Return ids in memory from which a GPU copies while the host goes on, if the device is one."""
+    if device.type == "cuda":
+        return ids.contiguous().pin_memory()
+    return ids

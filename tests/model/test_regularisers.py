@@ -17,7 +17,7 @@ from charrnn.modelfile import checkpoint_files, read_model
 from charrnn.scoring.validation import validation
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import open_corpus
-from charrnn.training import loop
+from charrnn.training import assembly
 from charrnn.training.average import WeightAverage
 from charrnn.training.checkpoint import load_checkpoint, load_newest
 from charrnn.training.optim import make_optimizer
@@ -304,7 +304,7 @@ def carried(tmp_path, share, steps=40, seed=1337, name="a"):
     request = Request(str(tmp_path / "text.txt"), (("--", chosen),), run=tmp_path / name)
     recording = Recording()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(loop, "make_step", lambda *_: recording)
+        patch.setattr(assembly, "make_step", lambda *_: recording)
         train(request, Watcher())
     return recording.states
 

@@ -14,7 +14,6 @@ from charrnn.errors import DivergedError
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import KINDS, checkpoint_files, read_model
 from charrnn.storage import read_tensors, write_tensors
-from charrnn.training import recovery
 from charrnn.training.checkpoint import RunDirectory, load_newest
 from charrnn.training.loop import Trainer
 from charrnn.training.optim import FlatOptimizer, TorchOptimizer
@@ -74,7 +73,7 @@ def plant(monkeypatch, kind, at, times=1):
         elif kind == "state":
             trainer.state = tuple(part + math.nan for part in trainer.state)
         elif kind == "optimizer":
-            trainer.optimizer.tensors()["head.weight.exp_avg_sq"].fill_(
+            trainer.parts.optimizer.tensors()["head.weight.exp_avg_sq"].fill_(
                 math.inf
             )  # it would never move again
         elif kind == "gradient":
@@ -259,7 +258,9 @@ def test_killed_while_going_back_ends_as_undisturbed(text, tmp_path, monkeypatch
     plant(monkeypatch, "huge weights", at=13, times=99)
     with pytest.raises(DivergedError):
         start(text, tmp_path / "a")
-    go_back, write, is_going_back = recovery.go_back, getattr(RunDirectory, seam), []
+    go_back = Trainer._go_back
+    write = getattr(RunDirectory, seam)
+    is_going_back = []
 
     def noticed(trainer, why):
         is_going_back.append(True)
@@ -271,7 +272,7 @@ def test_killed_while_going_back_ends_as_undisturbed(text, tmp_path, monkeypatch
         return write(run, *arguments)
 
     with monkeypatch.context() as patched:
-        patched.setattr(recovery, "go_back", noticed)
+        patched.setattr(Trainer, "_go_back", noticed)
         patched.setattr(RunDirectory, seam, killed)
         with pytest.raises(Killed):
             start(text, tmp_path / "b")

@@ -7,7 +7,7 @@ from support import Killed, Watcher
 from charrnn.config import Settings
 from charrnn.model.charmodel import CharModel
 from charrnn.text.batches import Batch
-from charrnn.training import graph, loop, optim
+from charrnn.training import assembly, graph, optim
 from charrnn.training.graph import GraphedStep, make_step
 from charrnn.training.optim import FlatOptimizer, TorchOptimizer
 from charrnn.training.session import Request, train
@@ -222,7 +222,7 @@ def test_a_training_by_replays_resumes_to_the_bit(tmp_path, monkeypatch):
         assert mode == "stream"
         return graphed(chosen, model, optimizer)
 
-    monkeypatch.setattr(loop, "make_step", with_replays)
+    monkeypatch.setattr(assembly, "make_step", with_replays)
     monkeypatch.setattr(optim, "make_optimizer", TorchOptimizer)
     (tmp_path / "text.txt").write_text("Some words in a line.\nAnd again, others of them.\n" * 8)
     chosen = {

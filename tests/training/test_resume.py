@@ -16,8 +16,10 @@ from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.model import kernel
 from charrnn.modelfile import KINDS, checkpoint_files
 from charrnn.storage import read_tensors, write_tensors
+from charrnn.training import checkpoint
 from charrnn.training.checkpoint import RunDirectory, load_newest
-from charrnn.training.loop import Trainer
+from charrnn.training.pacing import Pace
+from charrnn.training.resuming import find_checkpoint
 from charrnn.training.session import Request, train
 
 SETTINGS = {
@@ -178,7 +180,7 @@ def test_samples_stand_once_too(tmp_path, corpus, one_thread):
 def test_a_run_with_a_budget_follows_its_recorded_plan(tmp_path, corpus, one_thread, monkeypatch):
     """Two resumes from one checkpoint made after the plan: no clock decides the weights any more."""
     monkeypatch.setattr(
-        Trainer, "_replan", lambda trainer: None
+        Pace, "correct", lambda pace, step: False
     )  # a change of the machine's speed, made impossible
     first = {
         "budget": "3s",
@@ -736,3 +738,27 @@ def wait_for(condition, limit_s=60):
     while not condition():
         assert time.monotonic() < end, "waited too long"
         time.sleep(0.02)
+
+
+def test_a_resume_reads_its_checkpoint_once(tmp_path, corpus, one_thread, monkeypatch):
+    train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
+    read = checkpoint.load_checkpoint
+    files = []
+
+    def counting(path):
+        files.append(path)
+        return read(path)
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", counting)
+    train(Request(None, (("--", {"steps": 70}),), run=tmp_path / "r", resume=True), Watcher())
+    assert len(files) == 1
+
+
+def test_a_checkpoint_written_before_the_lock_is_taken_is_the_one_to_resume(
+    tmp_path, corpus, one_thread
+):
+    run = tmp_path / "r"
+    train(Request(corpus("lines"), layers(), run=run), Watcher())
+    newest = find_checkpoint(run)
+    train(Request(None, (("--", {"steps": 70}),), run=run, resume=True), Watcher())
+    assert newest.locked()[0].step == 70

@@ -115,14 +115,14 @@ class Clock:
 
 @pytest.mark.parametrize("slow_after", [math.inf, 20.0])
 def test_a_budget_ends_on_time_and_annealed(few, tmp_path, one_thread, monkeypatch, slow_after):
-    monkeypatch.setattr("charrnn.training.loop.time", Clock(slow_after))
+    monkeypatch.setattr("charrnn.training.pacing.time", Clock(slow_after))
     outcome = run(few, tmp_path / "a", budget="60s", patience=0)
     assert outcome.place.elapsed_s == pytest.approx(60, rel=0.05)
     assert metrics(tmp_path / "a")[-1]["lr"] < 0.01 * SMALL["lr"]
 
 
 def test_a_plan_made_anew_is_recorded(few, tmp_path, one_thread, monkeypatch):
-    monkeypatch.setattr("charrnn.training.loop.time", Clock(slow_after=20.0))
+    monkeypatch.setattr("charrnn.training.pacing.time", Clock(slow_after=20.0))
     outcome = run(few, tmp_path / "a", budget="60s", patience=0)
     assert metrics(tmp_path / "a", "plan")[-1]["total_steps"] == outcome.place.step
 
@@ -199,18 +199,18 @@ def unmeasured():
 
 def test_a_network_is_sized_from_the_corpus_and_says_so(few):
     found = survey("names", Settings().text, 1)
-    filled, line = recipe.fill(Settings(), found, unmeasured)
+    filled, _, reason = recipe.fill(Settings(), found, unmeasured)
     assert (filled.model.hidden_size, filled.model.num_layers, filled.training.epochs) == (
         256,
         1,
         60,
     )
-    assert "sized for 32,509 characters" in line
+    assert "sized for 32,509 characters" in reason
 
 
 def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\n\n" * 20_000)
-    filled, _ = recipe.fill(
+    filled, _, _ = recipe.fill(
         Settings(), survey(str(tmp_path / "text.txt"), Settings().text, 1), lambda: 1e10
     )
     assert (filled.training.budget, filled.training.epochs) == ("5m", None)
@@ -296,22 +296,22 @@ def test_a_depth_or_skip_that_a_person_sets_is_left_alone(prose, asked):
 
 def test_a_length_in_steps_or_epochs_needs_no_measurement(prose):
     for chosen in ({"steps": 1000}, {"epochs": 2}):
-        filled, line = recipe.fill(resolve([("--", chosen)])[0], prose, unmeasured)
-        assert filled.model.hidden_size > 0 and "passes over" in line
+        filled, _, reason = recipe.fill(resolve([("--", chosen)])[0], prose, unmeasured)
+        assert filled.model.hidden_size > 0 and "passes over" in reason
 
 
 def test_what_a_person_sets_is_left_alone():
     settings, _ = resolve(
         [("--", {"hidden_size": 33, "dropout": 0.0, "batch_size": 7, "steps": 9, "lr": 0.5})]
     )
-    filled, line = recipe.fill(settings, survey("names", settings.text, 1), unmeasured)
+    filled, _, reason = recipe.fill(settings, survey("names", settings.text, 1), unmeasured)
     assert (filled.model.hidden_size, filled.model.dropout, filled.training.batch_size) == (
         33,
         0.0,
         7,
     )
     assert (filled.training.steps, filled.training.budget, filled.training.lr) == (9, None, 0.5)
-    assert "as asked" in line
+    assert "as asked" in reason
 
 
 def test_every_short_stream_gets_lanes_that_fit(tmp_path):
@@ -345,7 +345,7 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
             Place(best_nats=1.5, val_nats=1.9, train_nats=0.9, best_step=70),
             "done",
             2.0,
-            "validation was best at step 70",
+            "best at step 70, which is kept",
         ),
         (
             Place(best_nats=2.5, val_nats=2.5, train_nats=2.5, best_step=9),

@@ -1,0 +1,191 @@
+"""The parts of a training: settings and corpus -> device, batches, network, optimiser, step."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from charrnn.config import Settings
+from charrnn.errors import CheckpointError, SettingsError
+from charrnn.machine import backends, runtime
+from charrnn.model.charmodel import CharModel
+from charrnn.model.recurrent import State
+from charrnn.scoring.score import Score
+from charrnn.scoring.validation import score_batches, validation, validation_chars
+from charrnn.terminal import one_line
+from charrnn.text.batches import Batches, make_batches
+from charrnn.text.corpus import Corpus
+from charrnn.training import memory, optim
+from charrnn.training.average import WeightAverage
+from charrnn.training.checkpoint import Checkpoint
+from charrnn.training.finetune import frozen_tensors
+from charrnn.training.graph import Say, make_step
+from charrnn.training.health import Watch
+from charrnn.training.listener import Tensors
+from charrnn.training.memory import Expected
+from charrnn.training.optim import Optimizer
+from charrnn.training.step import Step
+
+FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a training works with from its first step to its last.
+
+    evaluation_steps: the work of one evaluation, in training steps.
+    """
+
+    device: torch.device
+    backend: str
+    why_backend: str
+    precision: str
+    expected_memory: Expected
+    batches: Batches
+    evaluation_steps: float
+    model: CharModel
+    optimizer: Optimizer
+    average: WeightAverage
+    update: Step
+    watch: Watch | None
+
+    def weights(self) -> Tensors:
+        """Return the model's tensors on the CPU, float32."""
+        return to_numpy(self.model.tensors())
+
+    def lift(self, lift: Sequence[tuple[int, float]]) -> None:
+        """Raise the biases of characters: (id, nats) each."""
+        with torch.no_grad():
+            for index, nats in lift:
+                self.model.head.bias[index] += nats
+
+    def score_validation(self, corpus: Corpus) -> Score:
+        """Return the score of the weights as they are on the validation text."""
+        return validation(self.model, corpus, "val", self.device)
+
+    def score_learnt(self, step: int) -> Score:
+        """Return the score of the weights as they are on the batch of the step before this one."""
+        batch = self.batches.batch(max(0, step - 1))
+        return score_batches(self.model, iter([batch._replace(fresh=True)]), self.device)
+
+    def load(self, checkpoint: Checkpoint) -> State:
+        """Put weights, moments and mean where the checkpoint has them. Returns its carried state.
+
+        Raises CheckpointError.
+        """
+        self.model.load_tensors(to_torch(checkpoint.model.tensors))
+        moments = {name: value.copy() for name, value in checkpoint.optimizer.items()}
+        self.optimizer.load_tensors(to_torch(moments))
+        self.average.load_tensors(to_torch(checkpoint.average))
+        state = tuple(torch.tensor(part, device=self.device) for part in checkpoint.state)
+
+        # Before a fresh batch the state is not read: any number of lanes will do.
+        batch = self.batches.batch(checkpoint.step)
+        lanes = len(batch.inputs)
+        if batch.fresh and state and state[0].dim() == 3:
+            lanes = state[0].shape[1]
+        if _kinds(state) != _kinds(self.model.zero_state(lanes)):
+            shown = one_line(str(checkpoint.path))
+            raise CheckpointError(
+                f"{shown}: its carried state does not fit its network; use another"
+            )
+        return state
+
+
+def assemble(
+    settings: Settings,
+    corpus: Corpus,
+    mixed: Corpus | None,
+    say: Say,
+    *,
+    weights: Tensors | None,
+    recorded_backend: str | None,
+) -> Parts:
+    """Make the parts of a training; settings must be filled (recipe.fill).
+
+    mixed: an older text for a share of each batch. weights: begin with these instead of random
+    ones.
+    recorded_backend: the one that an earlier part of this training used.
+    Raises SettingsError: nothing to validate on, or too large for the memory.
+    """
+    # 1. Batches
+    training = settings.training
+    assert training.batch_size is not None
+    assert training.seq_length is not None
+    check_validation(settings, corpus)
+    device = runtime.prepare(settings.runtime)
+    batches: Batches = make_batches(
+        corpus, training.batch_size, training.seq_length, training.seed, mixed, training.mix
+    )
+    if training.checkpoint_every_chars and corpus.mode == "lines":
+        raise SettingsError(
+            "--checkpoint-every-chars is for long windows of a stream; "
+            "lines are short: leave it out"
+        )
+
+    # 2. Memory and backend: refused before anything is allocated, measured only if it may fit.
+    size = len(corpus.vocabulary)
+    shape = (training.batch_size, batches.longest)
+    val_chars = validation_chars(corpus, "val")
+    backend = backends.expected_backend(settings, device)
+    expected = memory.expected_memory(settings, size, shape, backend, val_chars)
+    memory.check_memory(expected, settings, shape, device)
+    backend, why_backend = backends.pick(settings, size, shape, device, recorded_backend)
+    expected = memory.expected_memory(settings, size, shape, backend, val_chars)
+    memory.check_memory(expected, settings, shape, device)
+
+    # 3. Network
+    torch.manual_seed(training.seed)
+    precision = backends.precision_of(settings.runtime, backend)
+    model = CharModel(settings.model, size, backend, precision)
+    if weights is not None:
+        model.load_tensors(to_torch(weights))
+    frozen = frozen_tensors(settings)
+    for name, parameter in model.named_parameters():
+        parameter.requires_grad_(name not in frozen)
+    model.to(device)
+
+    # 4. What updates it
+    optimizer = optim.make_optimizer(model, training)
+    return Parts(
+        device=device,
+        backend=backend,
+        why_backend=why_backend,
+        precision=precision,
+        expected_memory=expected,
+        batches=batches,
+        evaluation_steps=(
+            FORWARD_SHARE * val_chars * batches.steps_per_epoch / batches.chars_per_epoch
+        ),
+        model=model,
+        optimizer=optimizer,
+        average=WeightAverage(model, training.ema or 0.0),
+        update=make_step(model, optimizer, settings, corpus.mode, device, say),
+        watch=Watch(model) if settings.runtime.watch else None,
+    )
+
+
+def check_validation(settings: Settings, corpus: Corpus) -> None:
+    """Raise SettingsError if the corpus leaves nothing to validate on."""
+    if not len(corpus.split("val")):
+        raise SettingsError(
+            f"--split {settings.text.split} leaves nothing to validate on: "
+            "give it a share, or --val FILE"
+        )
+
+
+def to_numpy(tensors: dict[str, torch.Tensor]) -> Tensors:
+    """Return tensors on the CPU; those that are there already share their memory."""
+    return {name: value.detach().cpu().contiguous().numpy() for name, value in tensors.items()}
+
+
+def to_torch(arrays: dict[str, np.ndarray]) -> dict[str, torch.Tensor]:
+    """Return tensors that share the arrays' memory."""
+    return {name: torch.from_numpy(value) for name, value in arrays.items()}
+
+
+def _kinds(state: State) -> list[tuple[torch.dtype, torch.Size]]:
+    return [(part.dtype, part.shape) for part in state]

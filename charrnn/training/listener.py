@@ -1,0 +1,45 @@
+"""Who is told about a training while it runs, and who writes samples for it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Protocol
+
+import numpy as np
+
+from charrnn.scoring.score import Score
+from charrnn.training.outcome import Recent
+
+Tensors = dict[str, np.ndarray]
+
+# A model's weights and metadata -> text for a person.
+MakeSamples = Callable[[Tensors, dict[str, Any]], str]
+
+
+class Progress(Protocol):
+    """Who is told. charrnn/progress.py has one for people; tests have their own."""
+
+    def say(self, text: str) -> None:
+        """Show a message: a note, a warning, or what is trained on what."""
+        ...
+
+    def step(
+        self,
+        step: int,
+        total: int | None,
+        chars: int,
+        bits_per_char: float,
+        seconds_left: float | None,
+    ) -> None:
+        """Show that a step is done. total: steps of the plan, None until it is decided."""
+        ...
+
+    def evaluated(
+        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
+    ) -> None:
+        """Show a score on validation. recent: the updates since the score before."""
+        ...
+
+    def sampled(self, step: int, text: str) -> None:
+        """Show what the model writes by now."""
+        ...

@@ -1,0 +1,129 @@
+"""What a training leaves in its run: checkpoints, the best weights, samples, metrics."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from charrnn.config import Settings
+from charrnn.machine import runtime
+from charrnn.model.recurrent import State
+from charrnn.scoring.counting import Baseline
+from charrnn.scoring.score import Score
+from charrnn.text.corpus import Corpus
+from charrnn.training import recovery
+from charrnn.training.assembly import Parts, to_numpy
+from charrnn.training.checkpoint import RunDirectory, run_meta
+from charrnn.training.listener import MakeSamples, Tensors
+from charrnn.training.outcome import Place, place_to_dict
+from charrnn.training.plan import Plan
+
+
+class Records:
+    """Writes the files of one training. Numbers that are not finite are never written."""
+
+    def __init__(
+        self,
+        run: RunDirectory,
+        settings: Settings,
+        corpus: Corpus,
+        mixed: Corpus | None,
+        parts: Parts,
+        origins: dict[str, str],
+        make_samples: MakeSamples | None,
+    ) -> None:
+        self._run = run
+        self._settings = settings
+        self._corpus = corpus
+        self._mixed = mixed
+        self._parts = parts
+        self._origins = origins
+        self._make_samples = make_samples
+
+    def save(
+        self, place: Place, plan: Plan, state: State, lift: Sequence[tuple[int, float]]
+    ) -> None:
+        """Write a checkpoint of this very moment. Raises Diverging if a number is not finite."""
+        # 1. Tensors
+        parts = self._parts
+        groups = {
+            "model": parts.model.tensors(),
+            "optimizer": parts.optimizer.tensors(),
+            "average": parts.average.tensors(),
+            "state": {str(index): part for index, part in enumerate(state)},
+        }
+        tensors: Tensors = {}
+        for prefix, group in groups.items():
+            for name, value in to_numpy(group).items():
+                tensors[f"{prefix}.{name}"] = value
+        recovery.check_finite(tensors)
+
+        # 2. Everything else
+        meta = self._meta(
+            "charrnn-checkpoint",
+            step=place.step,
+            place=place_to_dict(place),
+            plan=dataclasses.asdict(plan),
+            epoch=place.step / parts.batches.steps_per_epoch,
+            origins=self._origins,
+            surroundings=runtime.surroundings(parts.device, parts.backend, parts.precision),
+        )
+        if lift and not place.step:
+            meta["lift"] = lift
+        self._run.save(place.step, tensors, meta, self._settings.training.keep)
+
+    def save_best(self, place: Place) -> None:
+        """Write the weights, or their mean, as the run's model."""
+        meta = self._meta("charrnn-model", step=place.step, val_nats_per_char=place.best_nats)
+        with self._parts.average.in_place():
+            self._run.save_best(self._parts.weights(), meta)
+
+    def sample(self, place: Place) -> str | None:
+        """Write what the model writes by now, if somebody makes samples, and return it.
+
+        Raises Diverging if a weight is not finite.
+        """
+        with self._parts.average.in_place():
+            weights = self._parts.weights()
+            recovery.check_finite(weights)
+            weights = {name: value.copy() for name, value in weights.items()}
+        if self._make_samples is None:
+            return None
+        text = self._make_samples(weights, self._meta("charrnn-model", step=place.step))
+        bits = place.val_nats / math.log(2)
+        self._run.add_samples(f"--- step {place.step}, {bits:.3f} bits per character ---\n{text}\n")
+        return text
+
+    def log(self, record: dict[str, Any]) -> None:
+        """Write a line of metrics."""
+        self._run.log(record)
+
+    def log_evaluation(
+        self, place: Place, val: Score, is_best: bool, ngram: Baseline | None
+    ) -> None:
+        """Write a line of metrics for an evaluation. ngram: the score to beat, if there is one."""
+        recent = place.recent
+        record = {
+            "event": "eval",
+            "step": place.step,
+            "val_nats_per_char": val.nats_per_char,
+            "val_bits_per_char": val.bits_per_char,
+            "val_chars": val.chars,
+            "train_nats_per_char": place.train_nats,
+            "best": is_best,
+            "grad_norm": recent.grad_norm,
+            "clip_rate": recent.clip_rate,
+            "ngram_nats_per_char": None if ngram is None else ngram.score.nats_per_char,
+        }
+        self._run.log(record)
+
+    def log_plan(self, step: int, plan: Plan) -> None:
+        """Write a line of metrics for a plan that was made at this step."""
+        self._run.log({"event": "plan", "step": step} | dataclasses.asdict(plan))
+
+    def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
+        if self._mixed is not None:
+            more["mixed"] = self._mixed.fingerprint
+        return run_meta(kind, self._settings, self._corpus, **more)
