@@ -1,4 +1,6 @@
-"""Counting models through the same commands: sampled, trained, killed and resumed, damaged, refused."""
+"""Counting models through the same commands: sampled, trained, killed and resumed, damaged,
+refused.
+"""
 
 import json
 import math
@@ -27,9 +29,9 @@ from charrnn.training.counted import CountingTrainer
 from charrnn.training.session import Request, train
 
 PROSE = (
-    "A text of several lines,\n\nwith blank ones, so that it is a stream. It is 300 characters long or so.\n\n"
-    * 3
-)
+    "A text of several lines,\n\nwith blank ones, so that it is a stream. "
+    "It is 300 characters long or so.\n\n"
+) * 3
 VOCABULARY = Vocabulary("char", (10, *range(97, 101)))  # newline, a, b, c, d
 
 
@@ -374,9 +376,11 @@ def test_a_hundred_megabytes_are_counted_in_two_gigabytes(tmp_path):
                 )
             )
     code = (
-        "import re; from support import Watcher; from charrnn.training.session import Request, train\n"
+        "import re\nfrom support import Watcher\n"
+        "from charrnn.training.session import Request, train\n"
         "run, outcome = train(Request('big.txt', (('--', {'cell': 'ngram'}),)), Watcher())\n"
-        "print(outcome.parameters, int(re.search(r'VmHWM:\\s+(\\d+)', open('/proc/self/status').read())[1]) / 1e3)"
+        "status = open('/proc/self/status').read()\n"
+        "print(outcome.parameters, int(re.search(r'VmHWM:\\s+(\\d+)', status)[1]) / 1e3)"
     )
     environment = os.environ | {
         "PYTHONPATH": os.pathsep.join([str(Path(__file__).parent.parent), *sys.path])

@@ -1,4 +1,6 @@
-"""A training that diverges goes back, halves its learning rate and goes on; in the end it says what is still good."""
+"""A training that diverges goes back, halves its learning rate and goes on; in the end it says what
+is still good.
+"""
 
 import itertools
 import json
@@ -56,7 +58,10 @@ def resume(run, watcher=None):
 
 
 def plant(monkeypatch, kind, at, times=1):
-    """Spoil the step that begins at step `at`, in the first `times` visits to it. Returns the visits, as [count]."""
+    """Spoil the step that begins at step `at`, in the first `times` visits to it.
+
+    Returns the visits, as [count].
+    """
     original, visits = Trainer.train_step, [0]
 
     def spoilt(trainer, batch):
@@ -326,7 +331,9 @@ def test_between_checkpoints_the_validation_loss_shows_it(text, tmp_path, monkey
 
 
 def test_learning_a_text_by_heart_is_no_divergence(tmp_path):
-    """Validation gets ever worse while the loss on the training text falls: that is left to --patience."""
+    """Validation gets ever worse while the loss on the training text falls: that is left to
+    --patience.
+    """
     (tmp_path / "t.txt").write_text("abcd\n" * 20)
     (tmp_path / "val.txt").write_text("dbca\n" * 5)
     changes = {"val": str(tmp_path / "val.txt"), "dropout": 0.0, "mode": "lines", "lr": 0.1}

@@ -1,4 +1,6 @@
-"""The step as a CUDA graph, its logic run on a CPU: recording keeps the work, a replay does it again on the same memory."""
+"""The step as a CUDA graph, its logic run on a CPU: recording keeps the work, a replay does it
+again on the same memory.
+"""
 
 import pytest
 import torch
@@ -112,7 +114,9 @@ def assert_same(ours, theirs):
     ],
 )
 def test_twenty_steps_are_those_of_the_ordinary_step(cell, backend, more, kind):
-    """Fresh and short batches, rates that change, dropout, clipping, and nothing left of the warm-up."""
+    """Fresh and short batches, rates that change, dropout, clipping, and nothing left of the
+    warm-up.
+    """
     chosen = settings(cell, **more)
     ours, theirs = network(chosen, backend), network(chosen, backend, kind)
     found = run(graphed(chosen, *ours), ours[0], 20)
@@ -186,8 +190,8 @@ def test_a_recording_that_fails_is_told_once_and_the_ordinary_step_goes_on():
     assert_same(ours, theirs)
     (note,) = notes
     assert note == (
-        "note: no CUDA graph of the training step (operation not permitted when stream is capturing): its kernels are "
-        "launched one by one"
+        "note: no CUDA graph of the training step (operation not permitted when stream is "
+        "capturing): its kernels are launched one by one"
     )
 
 

@@ -1,4 +1,6 @@
-"""train --watch: what is measured equals a naive computation; measuring changes nothing, and resumes stay exact."""
+"""train --watch: what is measured equals a naive computation; measuring changes nothing, and
+resumes stay exact.
+"""
 
 import json
 
@@ -73,7 +75,10 @@ def some_state(model):
 
 
 def watched(chosen, backend, clip):
-    """One measured update of a new network. Returns the model before, the model after and what was measured."""
+    """One measured update of a new network.
+
+    Returns the model before, the model after and what was measured.
+    """
     model, before = network(chosen, backend), network(chosen)
     chosen = chosen.with_values("training", clip=clip)
     optimizer, watch, state = (
@@ -191,7 +196,9 @@ def test_every_hundredth_step_is_measured_and_each_told_once():
 
 
 class Static(Recorded):
-    """As the real one: a replay leaves its gradients where they lay at the recording, whatever parameters say by now."""
+    """As the real one: a replay leaves its gradients where they lay at the recording, whatever
+    parameters say by now.
+    """
 
     def __init__(self, model):
         self.parameters = list(model.parameters())

@@ -1,7 +1,9 @@
-"""SIGKILL at random moments, resumed until done: the end is that of the undisturbed training, to the bit.
+"""SIGKILL at random moments, resumed until done: the end is that of the undisturbed training, to
+the bit.
 
-The lives of a training are forks of one process that has loaded everything and computed nothing, so that a kill costs a
-life of some hundredths of a second. Each has files and locks of its own and dies as any process does.
+The lives of a training are forks of one process that has loaded everything and computed nothing, so
+that a kill costs a life of some hundredths of a second. Each has files and locks of its own and
+dies as any process does.
 """
 
 import contextlib
@@ -63,7 +65,9 @@ class Reporter(Watcher):
 
 
 def nursery():
-    """For each line of standard input, [name, folder], go on with that training in a process of its own."""
+    """For each line of standard input, [name, folder], go on with that training in a process of its
+    own.
+    """
     torch.set_num_threads(1)
     for line in sys.stdin:
         if not (child := os.fork()):
@@ -110,7 +114,10 @@ def straights(places):
 
 
 def live(process, name, folder, chance):
-    """One life. chance: a generator that says when to kill, or None. Returns the last line told: killed if it is "event"."""
+    """One life. chance: a generator that says when to kill, or None.
+
+    Returns the last line told: killed if it is "event".
+    """
     process.stdin.write(json.dumps([name, str(folder)]) + "\n")
     told = [process.stdout.readline()]
     child = int(told[0].split()[1])

@@ -1,4 +1,6 @@
-"""What a training takes of memory: known beforehand, less in pieces, and no page faults at every step."""
+"""What a training takes of memory: known beforehand, less in pieces, and no page faults at every
+step.
+"""
 
 import json
 import os
@@ -44,11 +46,13 @@ asked = json.loads(sys.argv[1])
 (batch, time), backend, V = asked["shape"], asked["backend"], asked["vocabulary"]
 if asked["tuned"]:
     malloc.tune_malloc()
-settings = Settings().with_values("model", **asked["model"]).with_values("training", checkpoint_every_chars=asked["pieces"])
+settings = Settings().with_values("model", **asked["model"])
+settings = settings.with_values("training", checkpoint_every_chars=asked["pieces"])
 model = CharModel(settings.model, V, backend)
 step = TrainStep(model, optim.make_optimizer(model, settings.training), settings)
 text = torch.randint(V, (batch, time + 1))
-step(Batch(text[:, :2], text[:, 1:3], True), model.zero_state(batch), 1e-3, 0)  # libraries' own buffers
+# Libraries' own buffers
+step(Batch(text[:, :2], text[:, 1:3], True), model.zero_state(batch), 1e-3, 0)
 before, state, faults = resident("VmRSS"), model.zero_state(batch), []
 for number in range(asked["steps"]):
     at = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
@@ -138,7 +142,9 @@ def test_a_step_of_training_faults_few_pages(cell, backend):
 
 @is_glibc
 def test_a_threshold_that_a_person_has_set_is_obeyed_and_faults_many():
-    """What the test above would see if malloc were not told; left to itself it adapts, by luck, to few or thousands."""
+    """What the test above would see if malloc were not told; left to itself it adapts, by luck, to
+    few or thousands.
+    """
     faults = measured(steps=20, env={"MALLOC_MMAP_THRESHOLD_": "131072"})["faults"]
     assert median(faults[10:]) > 1000, faults
 

@@ -83,7 +83,7 @@ def test_a_longer_training_has_the_rate_it_would_have_had_from_the_start():
 
 
 def learn(model, optimizer, steps, *, clip=1.0, lr=0.01, seed=0):
-    """Updates from gradients of many sizes, drawn from a seed, so that two optimisers see the same."""
+    """Make updates from gradients of many sizes, drawn from a seed: two optimisers see the same."""
     draw = torch.Generator().manual_seed(seed)
     for _ in range(steps):
         optimizer.zero_grad()
@@ -128,8 +128,9 @@ def test_the_flat_optimiser_does_what_torchs_do(settings, clip):
     learn(theirs, other, 20, clip=clip)
     expected = dict(theirs.named_parameters())
     for name, parameter in ours.named_parameters():
-        # Not the same bits: the norm is summed in another order, and the update's vector loop and its remainder, which
-        # round differently, meet other elements. 20 steps of 0.01 with weights of about 1: some units in the last place.
+        # Not the same bits: the norm is summed in another order, and the update's vector loop and
+        # its remainder, which round differently, meet other elements. 20 steps of 0.01 with weights
+        # of about 1: some units in the last place.
         torch.testing.assert_close(parameter, expected[name], rtol=1e-6, atol=1e-6)
     found, wanted = mine.tensors(), other.tensors()
     assert {name: value.shape for name, value in found.items()} == {
@@ -318,7 +319,8 @@ def test_a_plan_is_corrected_when_its_budget_would_be_missed_by_more_than_a_fift
 def test_evaluations_take_a_twentieth_of_the_work_but_a_few_are_made(
     total, evaluation_steps, between
 ):
-    # 2.5: 20 evaluations' worth may be spent, the first and the last included, so that one is made every 1000 / 18 steps.
+    # 2.5: 20 evaluations' worth may be spent, the first and the last included, so that one is made
+    # every 1000 / 18 steps.
     plan = first_plan(TrainingSettings(steps=total), 7, evaluation_steps)
     assert plan.eval_steps == between
     longer = extended_plan(
@@ -341,7 +343,8 @@ def test_a_budget_leaves_time_for_its_evaluations():
     plan = decided_plan(
         first_plan(settings, 7), settings, 10, 0.5, 50.0, evaluation_s=2.0, evaluation_steps=4.0
     )
-    # 100 steps without any; 4 steps' work each: 3 evaluations, every 37 steps; (50 - 2) s of 0.5 + 2 / 37 s each.
+    # 100 steps without any; 4 steps' work each: 3 evaluations, every 37 steps; (50 - 2) s of 0.5 +
+    # 2 / 37 s each.
     assert (plan.total_steps, plan.eval_steps) == (10 + round(48 / (0.5 + 2 / 37)), 33)
 
 

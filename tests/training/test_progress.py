@@ -1,4 +1,4 @@
-"""What a person sees of a training: few lines, none wider than a terminal, all of them when asked."""
+"""What a person sees of a training: few lines, none wider than a terminal, all when asked."""
 
 import re
 

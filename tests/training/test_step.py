@@ -1,4 +1,6 @@
-"""One training step: the same gradients in pieces as at once, dropout that can be drawn again, no torch._dynamo."""
+"""One training step: the same gradients in pieces as at once, dropout that can be drawn again, no
+torch._dynamo.
+"""
 
 import json
 import subprocess
@@ -30,9 +32,9 @@ CELLS = [
     ),
 ]
 PROSE = (
-    "A text of several lines,\n\nwith blank ones, so that it is a stream. It is 300 characters long or so.\n\n"
-    * 3
-)
+    "A text of several lines,\n\nwith blank ones, so that it is a stream. "
+    "It is 300 characters long or so.\n\n"
+) * 3
 
 
 def settings(cell="lstm", pieces=None, dropout=0.0, weight_drop=0.0):
@@ -52,7 +54,9 @@ def settings(cell="lstm", pieces=None, dropout=0.0, weight_drop=0.0):
 
 
 def stepped(cell, backend, pieces, dropout=0.0, lr=0.0, weight_drop=0.0):
-    """The model after one step on 10 characters of 3 lanes from a state that is not zero, and what the step said."""
+    """The model after one step on 10 characters of 3 lanes from a state that is not zero, and what
+    the step said.
+    """
     torch.manual_seed(0)
     chosen = settings(cell, pieces, dropout, weight_drop)
     model = CharModel(chosen.model, 7, backend)
