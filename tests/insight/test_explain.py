@@ -16,6 +16,7 @@ from charrnn.cli.explain import _width, explain
 from charrnn.config import ModelSettings
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight import explain as explained
+from charrnn.insight import lecture
 from charrnn.layout import PARAMETERS
 from charrnn.model import equations
 from charrnn.model.charmodel import CharModel
@@ -120,7 +121,7 @@ def test_each_gate_of_the_grus_is_the_textbooks(cell):
 def test_every_line_adds_up(cell):
     step = explained.one_step(cell, weights(cell), X, STATE, MEMORY)
     assert [(line.gate, line.unit) for line in step.lines] == [
-        (gate.letter, unit) for gate in explained.GATES[cell] for unit in range(H)
+        (gate.letter, unit) for gate in lecture.GATES[cell] for unit in range(H)
     ]
     for line in step.lines:
         assert line.total == pytest.approx(line.from_h + line.from_x + line.bias, abs=1e-12)
@@ -194,15 +195,15 @@ def test_the_slices_named_cover_each_tensor_of_pytorch_once(cell):
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru-before"])
 def test_the_lectures_letters_name_the_rows_of_pytorch_that_they_are(cell):
     """Mark the lecture's matrix of one gate, turn all into PyTorch's form, and look where the mark has gone."""
-    for gate in explained.GATES[cell]:
-        lecture = {}
-        for each in explained.GATES[cell]:
+    for gate in lecture.GATES[cell]:
+        written = {}
+        for each in lecture.GATES[cell]:
             mark = float(each is gate)
-            lecture |= {
+            written |= {
                 each.named("W"): torch.full((H, H + E), mark),
                 each.named("b"): torch.full((H,), mark),
             }
-        marked = equations.lecture_to_torch(cell, lecture)["weight_hh"][:, 0]
+        marked = equations.lecture_to_torch(cell, written)["weight_hh"][:, 0]
         expected = torch.zeros(len(marked))
         expected[gate.block * H : (gate.block + 1) * H] = gate.sign
         assert torch.equal(marked, expected), gate
@@ -235,15 +236,15 @@ def test_flops_are_those_that_torch_counts(cell, more):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_latex_is_mathematics(cell):
     mathtext = pytest.importorskip("matplotlib.mathtext")
-    lines = explained.latex(cell).split("\n")
+    lines = lecture.latex(cell).split("\n")
     assert (lines[0], lines[-1]) == ("\\begin{aligned}", "\\end{aligned}")
-    assert len(lines) == len(explained.equations(cell)) + 2
+    assert len(lines) == len(lecture.equations(cell)) + 2
     for line in lines[1:-1]:
         assert line.isascii()
         mathtext.MathTextParser("path").parse(
             f"${line.removesuffix(' ' + chr(92) * 2).replace('&', '')}$"
         )
-    assert "h_t &=" in explained.latex(cell) and "h_{t-1}" in explained.latex(cell)
+    assert "h_t &=" in lecture.latex(cell) and "h_{t-1}" in lecture.latex(cell)
 
 
 # The command
