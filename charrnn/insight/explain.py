@@ -213,7 +213,8 @@ def small_step(cell: str) -> tuple[dict[str, np.ndarray], WorkedStep]:
 def _decimals(first: int, *shape: int) -> np.ndarray:
     """Numbers of one decimal that look like chance, others for each `first`."""
     numbers = np.sin(first + 2.4 * np.arange(np.prod(shape)))
-    return np.round(numbers, 1).reshape(shape) + 0.0  # adding 0 turns -0.0 into 0.0
+    decimals: np.ndarray = np.round(numbers, 1).reshape(shape)
+    return decimals + 0.0  # which turns -0.0 into 0.0
 
 
 def step_of_model(model: ModelFile, text: str | None) -> tuple[str, WorkedStep]:

@@ -34,15 +34,15 @@ def counted(tmp_path):
 
     def run(text, options=STREAM, **how):
         (tmp_path / "text.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-        found = count_text(str(tmp_path / "text.txt"), options, **{"top": 1000, **how})
-        symbols, matrix = found["symbols"], np.array(found["counts"])
+        result = count_text(str(tmp_path / "text.txt"), options, **{"top": 1000, **how})
+        symbols, matrix = result.symbols, np.array(result.counts)
         pairs = {
             (a, b): int(matrix[i, j])
             for i, a in enumerate(symbols)
             for j, b in enumerate(symbols)
             if matrix[i, j]
         }
-        return pairs, dict(zip(symbols, found["frequencies"], strict=True))
+        return pairs, dict(zip(symbols, result.frequencies, strict=True))
 
     return run
 

@@ -1,6 +1,7 @@
 """The novelty report: what is new, what was copied, what structure is kept; with hand-made samples of known answers."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -9,14 +10,28 @@ from hypothesis import strategies as st
 from loaded import loaded_after
 
 from charrnn.cli import novelty_view
-from charrnn.cli.novelty_view import verdict
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
-from charrnn.insight import copies as novelty
-from charrnn.insight import nearest
+from charrnn.insight import copies, matches, nearest, verdicts
+from charrnn.insight.card import (
+    Comparison,
+    Distinct,
+    Entropy,
+    Examination,
+    Expected,
+    HeldOut,
+    LineShares,
+    LongestRuns,
+    Nearest,
+    NearLine,
+    Nearness,
+    OtherSets,
+    Run,
+)
 from charrnn.insight.copies import Question, examine
 from charrnn.insight.nearest import MAX_LENGTH, Lines, edit_distances
 from charrnn.insight.structure import functions, paired, shares
+from charrnn.insight.verdicts import verdict
 from charrnn.modelfile import read_model
 from charrnn.sampling.codec import Sample
 from charrnn.text.building import build, survey
@@ -174,33 +189,29 @@ def test_each_line_is_counted_where_it_is_from(corpus_of):
         "name",
         "",
     ]
-    report = novelty.lines_report(
+    report = matches.lines_report(
         [corpus], [ids_of(corpus, text) for text in texts], [ids_of(corpus, splits["train"][1])]
     )
-    assert report["counts"] == {
-        "train": 4,
-        "val": 1,
-        "test": 1,
-        "new": 2,
-    }  # an empty text is no line
-    assert report["lines"] == 8 and report["in_train"] == 0.5 and report["repeated"] == 1 / 8
-    assert report["held_out_in_train"] == 1.0
+    # An empty text is no line.
+    assert report.counts == {"train": 4, "val": 1, "test": 1, "new": 2}
+    assert report.lines == 8 and report.in_train == 0.5 and report.repeated == 1 / 8
+    assert report.held_out_in_train == 1.0
 
 
 def test_streams_lose_the_first_and_last_line_of_a_sample_and_short_ones(corpus_of):
     long_, other = "a line of twenty-one.", "another line of a text"
     corpus = corpus_of(f"{long_}\n{other}\nshort\n" * 20, "stream")
     pieces = [ids_of(corpus, f"{long_}\n{other}\nshort\n{other}\n{long_}"), ids_of(corpus, long_)]
-    report = novelty.lines_report([corpus], pieces, pieces)
-    assert (report["lines"], report["counts"]["train"], report["repeated"]) == (2, 2, 0.5)
+    report = matches.lines_report([corpus], pieces, pieces)
+    assert (report.lines, report.counts["train"], report.repeated) == (2, 2, 0.5)
 
 
 @pytest.mark.parametrize("chunk", [3, 1 << 20])
 def test_lines_are_found_whole_across_chunks(corpus_of, monkeypatch, chunk):
-    monkeypatch.setattr(novelty, "CHUNK", chunk)
+    monkeypatch.setattr(matches, "CHUNK", chunk)
     corpus = corpus_of("Ann\nAnna\nB\u00e9a\n" * 10 + "end" * 20, "stream")
     wanted = {"Ann", "nna", "B\u00e9a", "An", "end"}
-    assert novelty.lines_in({text.encode() for text in wanted}, corpus, "train") == {
+    assert matches.lines_in({text.encode() for text in wanted}, corpus, "train") == {
         b"Ann",
         "B\u00e9a".encode(),
     }
@@ -208,123 +219,127 @@ def test_lines_are_found_whole_across_chunks(corpus_of, monkeypatch, chunk):
 
 @pytest.mark.parametrize("chunk", [2, 1 << 20])
 def test_the_longest_run_names_its_line_and_column(corpus_of, monkeypatch, chunk):
-    monkeypatch.setattr(novelty, "CHUNK", chunk)
+    monkeypatch.setattr(matches, "CHUNK", chunk)
     corpus = corpus_of("first\nline\nsecond line\nthe third\n" + "x" * 40, "stream")
-    found = novelty.longest_copy(
+    run = matches.longest_copy(
         [corpus], [ids_of(corpus, "xx"), ids_of(corpus, "fie cond line\nth")]
     )
-    assert (found["text"], found["chars"], found["sample"], found["start"]) == (
-        "cond line\nth",
-        12,
-        1,
-        4,
-    )
-    assert (found["line"], found["column"]) == (3, 3)
+    assert (run.text, run.chars, run.sample, run.start) == ("cond line\nth", 12, 1, 4)
+    assert (run.line, run.column) == (3, 3)
 
 
 def test_the_newline_that_ends_a_line_is_no_part_of_it(corpus_of):
     names = corpus_of("".join(f"n{i}\n" for i in range(20)), "lines")
     for text in ("n1\n", "n1"):
-        assert names.vocabulary.decode(novelty.without_newline(ids_of(names, text), names)) == "n1"
+        assert names.vocabulary.decode(copies.without_newline(ids_of(names, text), names)) == "n1"
 
 
 def test_held_out_pieces_are_whole_lines_or_equally_long(corpus_of):
     names = corpus_of("".join(f"n{i}\n" for i in range(20)), "lines")
     split = names.vocabulary.decode(names.split("test")).split()
     assert [
-        names.vocabulary.decode(piece) for piece in novelty.held_out(names, "test", 99, 500)
+        names.vocabulary.decode(piece) for piece in copies.held_out(names, "test", 99, 500)
     ] == split
     stream = corpus_of("abcdefgh" * 10, "stream")
-    assert [len(piece) for piece in novelty.held_out(stream, "test", 2, 6)] == [6, 6]
+    assert [len(piece) for piece in copies.held_out(stream, "test", 2, 6)] == [6, 6]
 
 
 def test_a_run_without_held_out_text_says_so(corpus_of):
     with pytest.raises(CorpusError, match="held out no text"):
-        novelty.held_out(corpus_of("abcdefgh" * 10, "stream", "1,0,0"), "val", 2, 6)
+        copies.held_out(corpus_of("abcdefgh" * 10, "stream", "1,0,0"), "val", 2, 6)
 
 
 def test_training_lines_are_expected_as_often_as_held_out_ones(corpus_of):
     corpus = corpus_of("".join(f"n{i}\n" for i in range(40)), "lines", "0.8,0.1,0.1")  # 32, 4 and 4
-    found = novelty.expected_in_train({"train": 50, "val": 3, "test": 1, "new": 46}, [corpus])
-    assert found == {"share": pytest.approx(0.16), "deviation": pytest.approx(5**0.5 * 4 / 100)}
+    expected = matches.expected_in_train({"train": 50, "val": 3, "test": 1, "new": 46}, [corpus])
+    assert expected.share == pytest.approx(0.16)
+    assert expected.deviation == pytest.approx(5**0.5 * 4 / 100)
+
+
+def run_of(chars):
+    return Run(chars, "x" * chars, 0, 0, "text", 0, 1, 1, "x" * chars)
+
+
+def lines_of(**changes):
+    lines = LineShares(100, 0.2, 0.0, 0.0, 0.8, {}, 0.0, None, 100, 0.2)
+    return replace(lines, **changes)
 
 
 def report_of(**changes):
     """A report in which nothing is wrong, but for the changes."""
-    grams = {
-        str(n): {"samples": 0.999, "held_out": 0.999}
-        if n < 20
-        else {"samples": 0.0, "held_out": 0.0}
-        for n in novelty.LENGTHS
-    }
-    run = {"chars": 30}
-    found = {
-        "mode": "stream",
-        "longest_run": {"samples": run, "held_out": run},
-        "ngrams_in_training": grams,
-        "lines": {
-            "lines": 100,
-            "in_train": 0.2,
-            "held_out_in_train": 0.2,
-            "expected_in_train": None,
+    report = Examination(
+        samples=100,
+        mode="stream",
+        temperature=0.8,
+        seed=1,
+        length=500,
+        chars=50_000,
+        other_temperatures=OtherSets(100, 500),
+        held_out=HeldOut("test", 100, 50_000),
+        training_texts=1,
+        lines=lines_of(),
+        longest_run=LongestRuns(run_of(30), run_of(30)),
+        ngrams_in_training={
+            str(n): Comparison(0.999, 0.999) if n < 20 else Comparison(0.0, 0.0)
+            for n in copies.LENGTHS
         },
-        "warnings": [],
-        "chars": 50_000,
-        "doubt": None,
-    }
-    return found | changes
+        distinct=Distinct({}, 0),
+        nearest=None,
+        structure={},
+        entropy=Entropy(None, {}, None),
+    )
+    return replace(report, **changes)
 
 
 def grams_with(n, samples, held_out):
-    grams = report_of()["ngrams_in_training"]
-    return {"ngrams_in_training": grams | {str(n): {"samples": samples, "held_out": held_out}}}
+    grams = report_of().ngrams_in_training
+    return {"ngrams_in_training": grams | {str(n): Comparison(samples, held_out)}}
 
 
 def test_no_warning_where_samples_share_what_real_text_shares():
-    assert novelty.warnings_of(report_of()) == []
+    assert verdicts.warnings_of(report_of()) == []
 
 
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
         (
-            {"longest_run": {"samples": {"chars": 61}, "held_out": {"chars": 30}}},
+            {"longest_run": LongestRuns(run_of(61), run_of(30))},
             "a run of 61 characters",
         ),
         (grams_with(30, 0.3, 0.1), "30.0% of the 30-grams"),
         (grams_with(2, 0.9, 0.99), "garbles: 10.0%"),
         (
-            {"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.2, "deviation": 0.05}}},
+            {"lines": lines_of(in_train=0.6, expected_in_train=Expected(0.2, 0.05))},
             "line is written 3.0 times",
         ),
         (
-            {"lines": {"in_train": 0.6, "expected_in_train": {"share": 0.0, "deviation": 0.1}}},
+            {"lines": lines_of(in_train=0.6, expected_in_train=Expected(0.0, 0.1))},
             "60.0% of the samples are",
         ),
     ],
 )
 def test_copying_is_warned_of(changes, said):
-    [warning] = novelty.warnings_of(report_of(**changes))
+    [warning] = verdicts.warnings_of(report_of(**changes))
     assert said in warning
 
 
 def test_pairs_that_real_text_does_not_share_either_are_no_garble():
-    assert novelty.warnings_of(report_of(**grams_with(2, 0.0, 0.0))) == []
+    assert verdicts.warnings_of(report_of(**grams_with(2, 0.0, 0.0))) == []
 
 
 def test_a_difference_that_chance_explains_is_no_warning():
-    lines = {"in_train": 0.45, "expected_in_train": {"share": 0.2, "deviation": 0.1}}
-    assert novelty.warnings_of(report_of(lines=lines)) == []
+    lines = lines_of(in_train=0.45, expected_in_train=Expected(0.2, 0.1))
+    assert verdicts.warnings_of(report_of(lines=lines)) == []
 
 
 def names_report(in_train, share, deviation):
-    expected = {"share": share, "deviation": deviation}
-    lines = {
-        "lines": 5,
-        "in_train": in_train,
-        "held_out_in_train": 0.0,
-        "expected_in_train": expected,
-    }
+    lines = lines_of(
+        lines=5,
+        in_train=in_train,
+        held_out_in_train=0.0,
+        expected_in_train=Expected(share, deviation),
+    )
     return report_of(mode="lines", lines=lines)
 
 
@@ -332,7 +347,7 @@ def names_report(in_train, share, deviation):
     ("found", "doubt"),
     [
         (report_of(), None),
-        (report_of(chars=novelty.LEAST_CHARS - 1), "too few samples to tell"),
+        (report_of(chars=verdicts.LEAST_CHARS - 1), "too few samples to tell"),
         (
             names_report(1.0, 0.0, 0.8),
             "too few samples to tell",
@@ -355,20 +370,20 @@ def names_report(in_train, share, deviation):
     ],
 )
 def test_a_missing_warning_is_doubted_where_none_was_possible(found, doubt):
-    assert novelty.warnings_of(found) == []
-    said = novelty.doubt_of(found)
+    assert verdicts.warnings_of(found) == []
+    said = verdicts.doubt_of(found)
     assert said == doubt or (doubt and said.startswith(doubt))
 
 
 def test_a_doubt_takes_the_place_of_no_sign_but_not_of_a_warning():
     few = "too few samples to tell"
-    assert verdict(report_of(doubt=few)).startswith(f"verdict: {few}: 20.0 %")
-    assert verdict(report_of(doubt=few, warnings=["copies: x"])).startswith("verdict: copies: ")
+    assert verdict(report_of(doubt=few)).startswith(f"{few}: 20.0 %")
+    assert verdict(report_of(doubt=few, warnings=["copies: x"])).startswith("copies: ")
 
 
 def test_the_verdict_is_one_line_that_says_whether_it_copies():
-    assert verdict(report_of()).startswith("verdict: no sign of copying: 20.0 % of the whole lines")
-    assert verdict(report_of(warnings=["copies: x"])).startswith("verdict: copies:")
+    assert verdict(report_of()).startswith("no sign of copying: 20.0 % of the whole lines")
+    assert verdict(report_of(warnings=["copies: x"])).startswith("copies:")
 
 
 # Temperature
@@ -376,9 +391,9 @@ def test_the_verdict_is_one_line_that_says_whether_it_copies():
 
 def test_the_matching_temperature_lies_between_its_neighbours():
     nats = {0.5: 1.0, 1.0: 2.0, 0.8: 1.2}
-    assert novelty.matching_temperature(nats, 1.4) == pytest.approx(0.85)
-    assert novelty.matching_temperature(nats, 2.0) == 1.0
-    assert novelty.matching_temperature(nats, 2.1) is None
+    assert copies.matching_temperature(nats, 1.4) == pytest.approx(0.85)
+    assert copies.matching_temperature(nats, 2.0) == 1.0
+    assert copies.matching_temperature(nats, 2.1) is None
 
 
 def sets_drawn(temperature, val):
@@ -387,7 +402,7 @@ def sets_drawn(temperature, val):
     def draw(t):
         return [Sample(0, "ab", 2 * t, 2, (np.zeros(2, np.uint8), 2))]
 
-    return novelty.at_temperatures(draw, temperature, draw(temperature), val)
+    return copies.at_temperatures(draw, temperature, draw(temperature), val)
 
 
 @pytest.mark.parametrize(
@@ -398,20 +413,20 @@ def sets_drawn(temperature, val):
         (1.1, ()),
         (1.15, (1.2,)),
         (1.4, (1.2, 1.3, 1.5)),
-        (9.0, novelty.HOTTER),
+        (9.0, copies.HOTTER),
     ],
 )
 def test_hotter_samples_are_drawn_until_they_surprise_like_real_text(val, added):
-    assert list(sets_drawn(0.8, val)) == [*novelty.TEMPERATURES, *added]
+    assert list(sets_drawn(0.8, val)) == [*copies.TEMPERATURES, *added]
 
 
 def test_one_hot_question_does_not_stand_for_those_between():
-    assert list(sets_drawn(2.0, 1.25)) == [*novelty.TEMPERATURES, 1.2, 1.3, 2.0]
+    assert list(sets_drawn(2.0, 1.25)) == [*copies.TEMPERATURES, 1.2, 1.3, 2.0]
 
 
 @pytest.mark.parametrize("near", [0.29999999, 0.30000001])
 def test_temperatures_that_print_alike_are_one_column(near):
-    assert list(sets_drawn(near, None)) == [near, *novelty.TEMPERATURES[1:]]
+    assert list(sets_drawn(near, None)) == [near, *copies.TEMPERATURES[1:]]
 
 
 @pytest.mark.parametrize(
@@ -426,7 +441,7 @@ def test_temperatures_that_print_alike_are_one_column(near):
     ],
 )
 def test_the_other_temperatures_draw_a_bounded_amount(asked, others):
-    assert novelty.other_size(*asked) == others
+    assert copies.other_size(*asked) == others
 
 
 # The whole
@@ -439,18 +454,18 @@ def report(trained):
 
 def test_a_report_is_strict_json_and_the_same_again(report, trained):
     assert examine(OpenedRun(read_model(trained)), Question(60, temperature=0.9, seed=3)) == report
-    json.dumps(report, allow_nan=False)
+    json.dumps(report.to_json(), allow_nan=False)
 
 
 def test_a_report_s_samples_are_those_of_charrnn_sample(report, trained, charrnn):
     done = charrnn("sample", trained, "-n", "60", "--temp", "0.9", "--seed", "3", "--json")
     texts = [json.loads(line)["text"] for line in done.stdout.splitlines()]
-    assert report["lines"]["lines"] == sum(text != "" for text in texts)
-    run = report["longest_run"]["samples"]
-    assert run["text"] == texts[run["sample"]][run["start"] : run["start"] + run["chars"]]
+    assert report.lines.lines == sum(text != "" for text in texts)
+    run = report.longest_run.samples
+    assert run.text == texts[run.sample][run.start : run.start + run.chars]
     nats = [json.loads(line)["nats"] for line in done.stdout.splitlines()]
     chars = [json.loads(line)["chars"] for line in done.stdout.splitlines()]
-    assert report["entropy"]["nats_per_char"]["0.9"] == pytest.approx(sum(nats) / sum(chars))
+    assert report.entropy.nats_per_char["0.9"] == pytest.approx(sum(nats) / sum(chars))
 
 
 def test_it_needs_the_run_s_text(trained, tmp_path):
@@ -466,7 +481,7 @@ def test_more_text_than_is_bounded_is_refused_before_it_is_drawn(trained, count,
 
 
 def test_lines_that_do_not_end_are_bounded_too(trained, monkeypatch):
-    monkeypatch.setattr(novelty, "MAX_CHARS", 30)
+    monkeypatch.setattr(copies, "MAX_CHARS", 30)
     with pytest.raises(SettingsError, match="over 30 characters in all"):
         examine(OpenedRun(read_model(trained)), Question(100))
 
@@ -476,7 +491,7 @@ def test_what_takes_long_is_told(trained, monkeypatch, limit):
     notes = []
     examine(OpenedRun(read_model(trained)), Question(5), notes.append)
     assert notes == []
-    monkeypatch.setattr(novelty, limit, 0)
+    monkeypatch.setattr(copies, limit, 0)
     examine(OpenedRun(read_model(trained)), Question(5), notes.append)
     assert notes == [
         "drawing 5 samples of at most 1,000 characters",
@@ -486,14 +501,14 @@ def test_what_takes_long_is_told(trained, monkeypatch, limit):
 
 
 def test_the_sets_of_the_other_temperatures_have_the_size_that_is_said(trained, monkeypatch):
-    monkeypatch.setattr(novelty, "FEW_LINES", 3)
-    found = examine(OpenedRun(read_model(trained)), Question(5))
-    assert found["other_temperatures"] == {"samples": 3, "length": 1000}
+    monkeypatch.setattr(copies, "FEW_LINES", 3)
+    report = examine(OpenedRun(read_model(trained)), Question(5))
+    assert report.other_temperatures == OtherSets(samples=3, length=1000)
 
 
 def test_places_for_people_count_from_1(report):
-    run = {**report["longest_run"]["samples"], "sample": 0}
-    shown = novelty_view.texts_of(report | {"longest_run": {"samples": run, "held_out": None}})
+    run = replace(report.longest_run.samples, sample=0)
+    shown = novelty_view.texts_of(replace(report, longest_run=LongestRuns(run, None)))
     assert shown[0].startswith("longest run, in sample 1:")
 
 
@@ -532,8 +547,9 @@ def test_eval_with_samples_shows_a_verdict(trained, charrnn):
 
 
 def test_texts_in_the_tables_are_escaped_and_short(report):
-    line = {"text": "a\x1b[31m\nb" + "x" * 99, "nearest": "\u202eq", "edits": 2}
-    shown = novelty_view.texts_of(report | {"nearest": {"samples": {"examples": [line]}}})
+    line = NearLine("a\x1b[31m\nb" + "x" * 99, "\u202eq", 2)
+    near = Nearness(1, 0.0, 2, 0.1, [line])
+    shown = novelty_view.texts_of(replace(report, nearest=Nearest(1, 64, near, near)))
     assert shown[-1].startswith("  a\\x1b[31m\\nbxxx") and shown[-1].endswith(
         "x ... <- \\u202eq (2)"
     )

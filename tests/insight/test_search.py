@@ -106,23 +106,26 @@ def rnn_of_quotes_and_places(row, inside=2, opened=5, place=9, both=4):
     w_ih[[inside, opened]], bias[:] = SURE / 2, SURE / 2
 
 
-def best(found, feature):
-    return next(one for one in found.found if one.feature == feature and one.rank == 1)
+def best(result, feature):
+    return next(one for one in result.trackers if one.feature == feature and one.rank == 1)
 
 
 def test_planted_cells_of_an_lstm_are_found_first(tmp_path):
-    found = search(network(tmp_path, "lstm", 1, lstm_of_quotes_and_places), IDS)
-    quotes, place = best(found, "in quotes"), best(found, "position in the line")
+    result = search(network(tmp_path, "lstm", 1, lstm_of_quotes_and_places), IDS)
+    quotes, place = best(result, "in quotes"), best(result, "position in the line")
     assert (quotes.unit, quotes.cell in ("layer0.cell", "layer0.hidden")) == (3, True)
     assert quotes.score > 0.9999 and quotes.accuracy == 1
     assert (place.cell, place.unit) == ("layer0.cell", 7)
     assert place.score > 0.9999 and place.accuracy is None
-    assert {found.found[0].feature, found.found[1].feature} == {"in quotes", "position in the line"}
+    assert {result.trackers[0].feature, result.trackers[1].feature} == {
+        "in quotes",
+        "position in the line",
+    }
 
 
 def test_planted_cells_of_an_rnn_are_found_first_in_their_layers(tmp_path):
-    found = search(network(tmp_path, "rnn", 2, rnn_of_quotes_and_places), IDS)
-    quotes, place = best(found, "in quotes"), best(found, "position in the line")
+    result = search(network(tmp_path, "rnn", 2, rnn_of_quotes_and_places), IDS)
+    quotes, place = best(result, "in quotes"), best(result, "position in the line")
     assert (quotes.cell, quotes.unit, quotes.accuracy) == ("layer1.hidden", 4, 1)
     assert quotes.score > 0.9999
     assert (place.cell, place.unit) == ("layer0.hidden", 9)
@@ -178,8 +181,8 @@ def test_a_unit_is_picked_on_the_first_half_and_scored_on_the_second(
     half = len(IDS) // 2 // min(4096, len(IDS) // 2) * min(4096, len(IDS) // 2)
     fickle = np.where(np.arange(len(IDS)) < half, in_quotes, 1 - in_quotes)
     noisy = in_quotes + 0.3 * np.random.default_rng(1).normal(size=len(IDS))
-    found = given(monkeypatch, tmp_path, [fickle, noisy])
-    first, second = (one for one in found.found if one.feature == "in quotes")
+    result = given(monkeypatch, tmp_path, [fickle, noisy])
+    first, second = (one for one in result.trackers if one.feature == "in quotes")
     assert (first.unit, first.rank, second.unit, second.rank) == (0, 1, 1, 2)
     assert (round(first.picked, 6), round(first.score, 6), first.accuracy) == (1, -1, 0)
     assert second.score == pytest.approx(
@@ -221,15 +224,15 @@ def test_the_peak_is_in_the_second_half_with_the_text_around_it(monkeypatch, tmp
 def test_features_that_hardly_occur_in_a_half_are_left_out(tmp_path):
     model = network(tmp_path, "rnn", 1, lambda row: None)
     text = TEXT.replace('"', "") + 'ab "abc" a\n' * 3 + written(20).replace('"', "")
-    found = search(model, VOCABULARY.encode(text))
-    assert found.left_out == ["in quotes"]
-    assert "in quotes" not in {one.feature for one in found.found}
+    result = search(model, VOCABULARY.encode(text))
+    assert result.left_out == ["in quotes"]
+    assert "in quotes" not in {one.feature for one in result.trackers}
 
 
 @pytest.mark.parametrize("text", ["a", "ab", "a b\n" * 5, "a" * 500])
 def test_where_there_is_nothing_to_track_nothing_is_found(tmp_path, text):
-    found = search(network(tmp_path, "lstm", 1, lambda row: None), VOCABULARY.encode(text))
-    assert (found.chars, [one.feature for one in found.found]) == (
+    result = search(network(tmp_path, "lstm", 1, lambda row: None), VOCABULARY.encode(text))
+    assert (result.chars, [one.feature for one in result.trackers]) == (
         len(text),
         ["position in the line"] if len(text) == 500 else [],
     )

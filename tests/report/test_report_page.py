@@ -71,7 +71,8 @@ def hostile(tmp_path_factory):
             + b'"}\n{"step":1'
         )
     model = read_model(run)
-    contents = gather(OpenedRun(model), lambda found: HOSTILE, lambda text: None)
+    contents = gather(OpenedRun(model), lambda text: None)
+    contents["novelty"]["verdict"] = HOSTILE
     # So small a network has found nothing: two cells stand for those that a real one finds.
     common = {"score": "+0.90", "luck": "0.10", "accuracy": "90 %"}
     found = [
@@ -390,11 +391,7 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
             "--- step 1, nan bits per character ---\nAda\n"
         )  # as of a training that diverges
     place = tmp_path / "x.html"
-    place.write_bytes(
-        page_of(
-            gather(OpenedRun(read_model(run)), lambda found: "verdict: none", lambda text: None)
-        )
-    )
+    place.write_bytes(page_of(gather(OpenedRun(read_model(run)), lambda text: None)))
     page = browser.new_page()
     heard = []
     page.on("console", lambda message: heard.append(message.text))
