@@ -1,4 +1,7 @@
-"""charrnn cells: which cells of a network track quotes, brackets, the place in a line ...; or one of them, in colour."""
+"""charrnn cells: which cells of a network track quotes, brackets or the place in a line.
+
+With --show, a text is coloured by what one of them did.
+"""
 
 from __future__ import annotations
 

@@ -1,10 +1,13 @@
-"""charrnn cooccur: how often characters, or words, stand near each other; a table, CSV, JSON or a heat map."""
+"""charrnn cooccur: how often characters, or words, stand near each other.
+
+The counts are shown as a table, CSV, JSON or a heat map.
+"""
 
 from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from charrnn.cli.options import (
     INTEGER,
@@ -158,11 +161,15 @@ def _as_csv(labels: list[str], result: Cooccurrence) -> bytes:
     import csv
     import io
 
-    # A spreadsheet would take these for the beginning of a formula, and the text may be a stranger's.
-    labels = [f"'{label}" if label[:1] in FORMULA_SIGNS else label for label in labels]
+    labels = [_quoted(label) for label in labels]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["", "frequency", *labels])
     for name, frequency, row in zip(labels, result.frequencies, result.counts, strict=True):
         writer.writerow([name, frequency, *row])
     return out.getvalue().encode()
+
+
+def _quoted(label: str) -> str:
+    """A label that a spreadsheet does not take for a formula: the text may be a stranger's."""
+    return f"'{label}" if label[:1] in FORMULA_SIGNS else label

@@ -1,4 +1,7 @@
-"""charrnn explain: a cell's equations, a model's matrices and work, and one step in numbers; text, LaTeX or JSON."""
+"""charrnn explain: a cell's equations, a model's matrices and work, and one step in numbers.
+
+They are shown as text, LaTeX or JSON.
+"""
 
 from __future__ import annotations
 

@@ -205,7 +205,9 @@ def _read_layer(
     states = np.empty((len(state), count, hidden_size), np.float32)
     gate_values = np.empty((count, GATE_COUNTS[cell], hidden_size), np.float32)
     for t, x in enumerate(inputs):
-        step = gates.advance(cell, weights, x, zeros if fresh[t] else state)
+        if fresh[t]:
+            state = zeros
+        step = gates.advance(cell, weights, x, state)
         state = step.state
         states[:, t] = state
         gate_values[t] = step.gates

@@ -77,10 +77,11 @@ def count_text(
         table = count_characters(source, settings, census.counts, top, window, mode)
     if not table.symbols:
         raise CorpusError(f"{source.shown} has nothing to count: blank lines only")
+    unit = "word" if words else "character"
     return Cooccurrence(
         corpus=source.name,
         shown=source.shown,
-        unit="word" if words else "character",
+        unit=unit,
         mode=mode,
         window=window,
         symbols=table.symbols,

@@ -85,7 +85,9 @@ def examine(
     train = run.training_splits
     is_lines = model.mode == "lines"
     count = question.count
-    length = question.length or (LINE_LENGTH if is_lines else STREAM_LENGTH)
+    length = question.length
+    if length is None:
+        length = LINE_LENGTH if is_lines else STREAM_LENGTH
     if count * length > MAX_CHARS and not (is_lines and length <= LINE_LENGTH):
         raise SettingsError(
             f"--samples {count:,} of {length:,} characters: at most {MAX_CHARS:,} in all; "
@@ -296,6 +298,7 @@ def matching_temperature(nats: dict[float, float], wanted: float) -> float | Non
     points = sorted(nats.items())
     for (t, low), (later, high) in zip(points, points[1:], strict=False):
         if min(low, high) <= wanted <= max(low, high):
-            share = (wanted - low) / (high - low) if high != low else 0.0
-            return t + (later - t) * share
+            if high == low:
+                return t
+            return t + (later - t) * ((wanted - low) / (high - low))
     return None

@@ -166,11 +166,11 @@ def one_step(
     weights = gates.weights_of(cell, [np.asarray(w[name], np.float64) for name in PARAMETERS])
     x = x.astype(np.float64)
     h = h.astype(np.float64)
-    memory = None
+    state: gates.State = (h,)
     if cell == "lstm":
         assert c is not None
-        memory = c.astype(np.float64)
-    step = gates.advance(cell, weights, x, (h,) if memory is None else (h, memory))
+        state = (h, c.astype(np.float64))
+    step = gates.advance(cell, weights, x, state)
     lines = []
     for gate in GATES[cell]:
         row = gate.block
@@ -184,8 +184,9 @@ def one_step(
         )
         for unit, numbers in enumerate(columns):
             lines.append(Line(gate.letter, unit, *map(float, numbers)))
-    h_after, *c_after = step.state
-    return WorkedStep(x, h, memory, tuple(lines), h_after, c_after[0] if c_after else None)
+    if cell == "lstm":
+        return WorkedStep(x, h, state[1], tuple(lines), *step.state)
+    return WorkedStep(x, h, None, tuple(lines), step.state[0], None)
 
 
 def small_step(cell: str) -> tuple[dict[str, np.ndarray], WorkedStep]:
@@ -280,7 +281,7 @@ def as_dict(
         "h_after": step.h_after,
         "c_after": step.c_after,
     }
-    numbers = {name: None if array is None else array.tolist() for name, array in arrays.items()}
+    numbers = {name: _listed(array) for name, array in arrays.items()}
     return {
         "cell": settings.cell,
         "hidden_size": hidden,
@@ -296,6 +297,10 @@ def as_dict(
         "flops_per_char": {"forward": forward, "forward_backward": 3 * forward, "rule": RULE},
         "step": {**about, **numbers, "lines": [dataclasses.asdict(line) for line in step.lines]},
     }
+
+
+def _listed(array: np.ndarray | None) -> list[float] | None:
+    return None if array is None else array.tolist()
 
 
 def run_model(run: Path, cell: str | None) -> ModelFile:

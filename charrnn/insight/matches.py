@@ -119,8 +119,13 @@ def expected_in_train(counts: dict[str, int], corpora: list[Corpus]) -> Expected
 
 def longest_copy(corpora: list[Corpus], pieces: list[np.ndarray]) -> Run | None:
     """The longest run of a piece that stands in the training text, and where its line begins."""
-    runs = [(longest_run(pieces, corpus.split("train")), corpus) for corpus in corpora]
-    run, corpus = max(runs, key=lambda pair: pair[0].length if pair[0] else 0)
+    run = None
+    corpus = corpora[0]
+    for other in corpora:
+        candidate = longest_run(pieces, other.split("train"))
+        if candidate and (run is None or candidate.length > run.length):
+            run = candidate
+            corpus = other
     if run is None:
         return None
     train = corpus.split("train")
@@ -197,13 +202,15 @@ def _nearness(corpora: list[Corpus], texts: list[Lines], pieces: list[np.ndarray
         if hits:
             edits, other = min(hits, key=lambda hit: hit[0])
             neighbours.append(_Neighbour(line, other, edits))
+    if not neighbours:
+        return Nearness(0, None, None, None, [])
     neighbours.sort(key=lambda neighbour: (neighbour.edits_per_char, neighbour.edits))
-    middle = neighbours[len(neighbours) // 2] if neighbours else None
+    middle = neighbours[len(neighbours) // 2]
     return Nearness(
         lines=len(neighbours),
         one_edit=ratio(sum(one.edits <= 1 for one in neighbours), len(neighbours)),
-        median_edits=middle.edits if middle else None,
-        median_edits_per_char=middle.edits_per_char if middle else None,
+        median_edits=middle.edits,
+        median_edits_per_char=middle.edits_per_char,
         examples=[
             NearLine(decode(one.line), decode(one.other), one.edits)
             for one in neighbours[:EXAMPLES]

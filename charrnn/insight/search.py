@@ -134,8 +134,8 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
             if feature.is_binary:
                 threshold = picks.sums[cell].threshold(unit, k, both)
                 accuracy = balanced_accuracy(values, target, threshold, picked)
-            place = half + int(np.argmax(values if picked >= 0 else -values))
-            before, peak, after = _around(model, ids, place)
+            place = np.argmax(values) if picked >= 0 else np.argmin(values)
+            before, peak, after = _around(model, ids, half + int(place))
             tracker = Tracker(
                 feature=feature.name,
                 is_binary=feature.is_binary,

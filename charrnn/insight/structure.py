@@ -83,7 +83,9 @@ def shares(pieces: Iterable[str], dictionary: set[str] | None, *, whole: bool) -
         _add_environments(table, piece)
         table["functions"].add(*functions(piece))
         paragraphs = re.split(r"\n[ \t]*\n", piece)
-        _add_signs(table, paragraphs if whole else paragraphs[1:-1])
+        if not whole:
+            paragraphs = paragraphs[1:-1]
+        _add_signs(table, paragraphs)
         if dictionary is not None:
             words = list(words_of(piece))
             if not whole:

@@ -80,7 +80,9 @@ def read_metrics(path: Path) -> Metrics:
         elif event is None:
             for name, column in columns.items():
                 value = number(record.get(name))
-                column.append(np.nan if value is None else value)
+                if value is None:
+                    value = np.nan
+                column.append(value)
         elif event == "eval" and number(record.get("val_nats_per_char")) is not None:
             metrics.evaluations.append(record)
         elif event == "rollback":
@@ -105,8 +107,9 @@ def read_samples(path: Path) -> list[Sample]:
 
 def _samples(text: str) -> Iterator[Sample]:
     headings = list(_HEADING.finditer(text))
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
-        body = text[heading.end() : following.start() if following else len(text)]
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    for heading, end in zip(headings, ends, strict=False):
+        body = text[heading.end() : end]
         yield Sample(int(heading[1]), float(heading[2]), body.removeprefix("\n").removesuffix("\n"))
 
 

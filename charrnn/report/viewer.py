@@ -91,7 +91,8 @@ def viewer(model: ModelFile, text: Text, tracking: list[TrackingCell]) -> Viewer
     ids = cells.cut(model, text.ids, SHOWN_CHARS)[: 4 * SHOWN_CHARS]
     trace = _trace_of_counts(model, ids) if model.counts else cells.trace(model, ids)
     arrays = _arrays(trace.activations, tracking)
-    is_whole = all(len(array["units"]) == array["of"] for array in arrays)
+    is_partial = any(len(array["units"]) < array["of"] for array in arrays)
+    note = PART_NOTE if is_partial else ""
     return {
         "split": text.split,
         "symbols": [_symbol(model, code) for code in model.vocabulary.symbols],
@@ -104,7 +105,7 @@ def viewer(model: ModelFile, text: Text, tracking: list[TrackingCell]) -> Viewer
         "shares": np.round(1000 * trace.probabilities).astype(int).ravel().tolist(),
         "arrays": arrays,
         "found": tracking,
-        "note": "" if is_whole else PART_NOTE,
+        "note": note,
     }
 
 
