@@ -7,7 +7,6 @@ page looks is not known here.
 from __future__ import annotations
 
 import shlex
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, TypedDict
@@ -20,7 +19,15 @@ from charrnn.modelfile import ModelFile
 from charrnn.report import record
 from charrnn.report.curves import Chart, charts
 from charrnn.report.inside import cells_of
-from charrnn.report.results import SMOOTHINGS, Results, results_of, scores_of, split_name
+from charrnn.report.results import (
+    SMOOTHINGS,
+    Results,
+    Say,
+    parameters_of,
+    results_of,
+    scores_of,
+    split_name,
+)
 from charrnn.report.viewer import Viewer
 from charrnn.report.writing import KeptSamples, NoNovelty, Novelty, novelty_of, samples_of
 from charrnn.scoring.card import Evaluation
@@ -31,7 +38,6 @@ from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
 
-Say = Callable[[str], None]
 ARTICLES = {
     "rnn": "An RNN",
     "lstm": "An LSTM",
@@ -175,8 +181,7 @@ def _key_figures(
         for card in cards
     ]
     if not model.counts:
-        parameters = sum(tensor.size for tensor in model.tensors.values())
-        figures.append({"value": f"{parameters:,}", "name": "parameters"})
+        figures.append({"value": f"{parameters_of(model):,}", "name": "parameters"})
     chars = float(np.nansum(metrics.steps["chars"]))
     if chars:
         figures.append({"value": f"{chars:,.0f}", "name": "characters read in training"})

@@ -5,18 +5,14 @@ It asks `insight` to search as much text as takes some seconds. It draws nothing
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 from charrnn.errors import CorpusError
 from charrnn.insight import cells
 from charrnn.insight.search import Search, Tracker, search
 from charrnn.modelfile import ModelFile
-from charrnn.report.results import SPLIT_NAMES
+from charrnn.report.results import SPLIT_NAMES, Say, parameters_of
 from charrnn.report.viewer import TrackingCell, Viewer, label, viewer
 from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
-
-Say = Callable[[str], None]
 
 SEARCHED = 20_000  # characters
 LEAST_SEARCHED = 2000
@@ -37,8 +33,7 @@ def cells_of(run: OpenedRun, say: Say) -> Viewer | None:
         view = viewer(model, text, [])
         view["said"] = "A model that counts has no cells; its guesses and its surprise can be read."
         return view
-    parameters = sum(tensor.size for tensor in model.tensors.values())
-    most = int(min(SEARCHED, max(LEAST_SEARCHED, SEARCH_WORK / parameters)))
+    most = int(min(SEARCHED, max(LEAST_SEARCHED, SEARCH_WORK / parameters_of(model))))
     ids = cells.cut(model, text.ids, most)
     say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
     result = search(model, ids)

@@ -12,6 +12,7 @@ from typing import TypedDict
 
 from charrnn.errors import CorpusError
 from charrnn.insight import cells
+from charrnn.modelfile import ModelFile
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.evaluation import How, evaluated, scored_alone
@@ -19,7 +20,7 @@ from charrnn.scoring.figures import Gain
 from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
 
-Say = Callable[[str], None]
+Say = Callable[[str], None]  # tells a person what takes long
 
 MOST_SCORED = 200_000  # characters of a split; `charrnn eval` scores all of it
 LEAST_SCORED = 5000
@@ -63,8 +64,7 @@ def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
     whole = text.ids
     most = MOST_SCORED
     if not model.counts:
-        parameters = sum(tensor.size for tensor in model.tensors.values())
-        most = int(min(MOST_SCORED, max(LEAST_SCORED, SCORING_WORK / parameters)))
+        most = int(min(MOST_SCORED, max(LEAST_SCORED, SCORING_WORK / parameters_of(model))))
     text = replace(text, ids=cells.cut(model, whole, most))
     say(f"scoring {len(text.ids):,} characters of the {split} text")
     corpus = text.corpus
@@ -82,6 +82,11 @@ def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
             f"the first {len(text.ids):,} of {len(whole):,} characters; charrnn eval scores all"
         )
     return card
+
+
+def parameters_of(model: ModelFile) -> int:
+    """How many numbers a network has learnt."""
+    return sum(tensor.size for tensor in model.tensors.values())
 
 
 def split_name(card: Evaluation) -> str:

@@ -6,7 +6,6 @@ It asks `insight` for a small look at samples. It draws nothing.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from pathlib import Path
 from typing import TypedDict
 
@@ -18,11 +17,9 @@ from charrnn.insight.copies import Question, examine
 from charrnn.insight.verdicts import verdict
 from charrnn.modelfile import ModelFile
 from charrnn.report import record
-from charrnn.report.results import LARGE_TEXT
+from charrnn.report.results import LARGE_TEXT, Say, parameters_of
 from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
-
-Say = Callable[[str], None]
 
 MOST_SAMPLES = 8
 SAMPLE_CHARS = 1200
@@ -117,9 +114,8 @@ def _work(model: ModelFile, count: int) -> int:
     """Characters to draw times parameters, about. Counting takes no time that matters."""
     if model.counts:
         return 0
-    parameters = sum(tensor.size for tensor in model.tensors.values())
     chars = LINE_CHARS if model.mode == "lines" else STREAM_CHARS
-    return TEMPERATURES * count * chars * parameters
+    return TEMPERATURES * count * chars * parameters_of(model)
 
 
 def _novelty(card: Examination) -> Novelty:

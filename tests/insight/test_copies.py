@@ -1,4 +1,4 @@
-"""The look at samples as a whole, its temperatures, and what `charrnn eval --samples` makes of it."""
+"""The look at samples as a whole, its temperatures, and what `charrnn eval --samples` shows."""
 
 import json
 from dataclasses import replace
@@ -27,7 +27,7 @@ def test_the_matching_temperature_lies_between_its_neighbours():
 
 
 def sets_drawn(temperature, val):
-    """Sets by temperature of a model whose samples have as many nats a character as their temperature says."""
+    """Sets by temperature of a model whose samples have their temperature in nats a character."""
 
     def draw(t):
         return [Sample(0, "ab", 2 * t, 2, (np.zeros(2, np.uint8), 2))]
@@ -138,8 +138,8 @@ def test_the_sets_of_the_other_temperatures_have_the_size_that_is_said(trained, 
 
 def test_places_for_people_count_from_1(report):
     run = replace(report.longest_run.samples, sample=0)
-    shown = novelty_view.texts_of(replace(report, longest_run=LongestRuns(run, None)))
-    assert shown[0].startswith("longest run, in sample 1:")
+    lines = novelty_view.texts_of(replace(report, longest_run=LongestRuns(run, None)))
+    assert lines[0].startswith("longest run, in sample 1:")
 
 
 @pytest.mark.parametrize(
@@ -161,9 +161,11 @@ def test_eval_with_samples_prints_json_and_no_scores(trained, charrnn):
     done = charrnn("eval", trained, "--samples", "20", "--json")
     assert done.returncode == 0 and done.stderr == ""
     [line] = done.stdout.splitlines()
-    found = json.loads(line)
+    values = json.loads(line)
     assert (
-        found["schema"] == 1 and found["novelty"]["samples"] == 20 and "nats_per_char" not in found
+        values["schema"] == 1
+        and values["novelty"]["samples"] == 20
+        and "nats_per_char" not in values
     )
 
 
@@ -179,8 +181,8 @@ def test_eval_with_samples_shows_a_verdict(trained, charrnn):
 def test_texts_in_the_tables_are_escaped_and_short(report):
     line = NearLine("a\x1b[31m\nb" + "x" * 99, "\u202eq", 2)
     near = Nearness(1, 0.0, 2, 0.1, [line])
-    shown = novelty_view.texts_of(replace(report, nearest=Nearest(1, 64, near, near)))
-    assert shown[-1].startswith("  a\\x1b[31m\\nbxxx") and shown[-1].endswith(
+    lines = novelty_view.texts_of(replace(report, nearest=Nearest(1, 64, near, near)))
+    assert lines[-1].startswith("  a\\x1b[31m\\nbxxx") and lines[-1].endswith(
         "x ... <- \\u202eq (2)"
     )
 

@@ -29,8 +29,8 @@ def test_edit_distances_are_the_textbook_s(line, others):
     padded = np.zeros((len(others), lengths.max()), np.uint8)
     for row, other in zip(padded, others, strict=True):
         row[: len(other)] = other
-    found = edit_distances(np.array(line, np.uint8), padded, lengths)
-    assert found.tolist() == [naive_distance(line, other) for other in others]
+    distances = edit_distances(np.array(line, np.uint8), padded, lengths)
+    assert distances.tolist() == [naive_distance(line, other) for other in others]
 
 
 def test_edit_distances_use_all_bits_of_a_word():
@@ -49,11 +49,11 @@ def test_the_nearest_line_is_that_of_all_lines(others, line):
     text = np.array([one for other in others for one in [*other, 0]], np.uint8)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(nearest, "FEW", 1)  # so that the bound decides which are tried
-        found = Lines(text, 0).nearest(np.array(line, np.uint8))
+        hit = Lines(text, 0).nearest(np.array(line, np.uint8))
     distances = [naive_distance(line, other) for other in others if other]
-    assert (found is None) == (not distances)
-    if found:
-        assert found[0] == min(distances) == naive_distance(line, found[1].tolist())
+    assert (hit is None) == (not distances)
+    if hit:
+        assert hit[0] == min(distances) == naive_distance(line, hit[1].tolist())
 
 
 def test_lines_too_long_to_be_near_are_left_out():

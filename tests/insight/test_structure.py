@@ -1,4 +1,4 @@
-"""What structure samples keep: small texts whose brackets, functions and words are counted by hand."""
+"""What structure samples keep, in small texts whose brackets and words are counted by hand."""
 
 import pytest
 
@@ -39,9 +39,11 @@ def test_functions_run_from_a_brace_that_ends_a_line_to_one_at_column_0(text, ex
 
 
 def test_environments_close_by_name():
-    text = r"\end{a} \begin{b} x \begin{c} \end{b} \begin{d}\end{d}"  # b is closed over c, which is open
-    found = shares([text], None, whole=True)
-    share, closed = found["environments"], found["environments_closed"]
+    # b is closed while c, which began inside it, is open.
+    text = r"\end{a} \begin{b} x \begin{c} \end{b} \begin{d}\end{d}"
+    table = shares([text], None, whole=True)
+    share = table["environments"]
+    closed = table["environments_closed"]
     assert (share.good, share.all, closed.good, closed.all) == (2, 6, 1, 3)
 
 

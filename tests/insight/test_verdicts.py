@@ -65,7 +65,7 @@ def test_no_warning_where_samples_share_what_real_text_shares():
 
 
 @pytest.mark.parametrize(
-    ("changes", "said"),
+    ("changes", "words"),
     [
         (
             {"longest_run": LongestRuns(run_of(61), run_of(30))},
@@ -83,9 +83,9 @@ def test_no_warning_where_samples_share_what_real_text_shares():
         ),
     ],
 )
-def test_copying_is_warned_of(changes, said):
+def test_copying_is_warned_of(changes, words):
     [warning] = verdicts.warnings_of(report_of(**changes))
-    assert said in warning
+    assert words in warning
 
 
 def test_pairs_that_real_text_does_not_share_either_are_no_garble():
@@ -108,7 +108,7 @@ def names_report(in_train, share, deviation):
 
 
 @pytest.mark.parametrize(
-    ("found", "doubt"),
+    ("card", "doubt"),
     [
         (report_of(), None),
         (report_of(chars=verdicts.LEAST_CHARS - 1), "too few samples to tell"),
@@ -133,10 +133,10 @@ def names_report(in_train, share, deviation):
         (report_of(**grams_with(50, 0.1, 0.1)), None),
     ],
 )
-def test_a_missing_warning_is_doubted_where_none_was_possible(found, doubt):
-    assert verdicts.warnings_of(found) == []
-    said = verdicts.doubt_of(found)
-    assert said == doubt or (doubt and said.startswith(doubt))
+def test_a_missing_warning_is_doubted_where_none_was_possible(card, doubt):
+    assert verdicts.warnings_of(card) == []
+    answer = verdicts.doubt_of(card)
+    assert answer == doubt or (doubt and answer.startswith(doubt))
 
 
 def test_a_doubt_takes_the_place_of_no_sign_but_not_of_a_warning():
