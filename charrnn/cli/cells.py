@@ -156,7 +156,7 @@ def _print_search(run_name: str, result: Search) -> None:
 
 
 def row_of(tracker: Tracker) -> list[str]:
-    """Of the table: feature, cell, score, accuracy, luck, and the text that ends in the peak."""
+    """A row of the table: feature, cell, score, accuracy, luck, and the text up to the peak."""
     return [
         tracker.feature,
         f"{tracker.cell}:{tracker.unit}",

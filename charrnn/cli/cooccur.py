@@ -115,8 +115,8 @@ def cooccur(
     for name, value, most in (("--window", window, MOST_PLACES), ("--top", top, MOST_SYMBOLS)):
         if not 1 <= value <= most:
             raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")
-    asked = {"mode": mode, "encoding": encoding, "errors": errors, "glob": glob}
-    settings = resolve([("--", asked)])[0].text
+    options = {"mode": mode, "encoding": encoding, "errors": errors, "glob": glob}
+    settings = resolve([("--", options)])[0].text
     to_stdout = csv is not None and str(csv) == "-"
     if json and to_stdout:
         raise SettingsError(

@@ -68,14 +68,14 @@ def explain(
     With its parameters, its work, and the names that PyTorch gives to the matrices.
     """
     cell, run = _cell_and_run(what, run)
-    asked = {
+    sizes = {
         "hidden_size": hidden_size,
         "num_layers": num_layers,
         "embedding_size": embedding_size,
         "skip": skip,
         "tie_weights": tie_weights or None,
     }
-    given = [flag(key) for key, value in asked.items() if value is not None]
+    given = [flag(key) for key, value in sizes.items() if value is not None]
     if latex and json:
         raise SettingsError(
             "--latex and --json both write to standard output; give one (--json has the LaTeX too)"
@@ -86,7 +86,7 @@ def explain(
         )
     if run is None and text is not None:
         raise SettingsError("--text is read by a run's model; name a run, or leave it out")
-    settings, _ = resolve([("--", {"cell": cell} | asked)])
+    settings, _ = resolve([("--", {"cell": cell} | sizes)])
 
     from charrnn.insight import explain as explained
     from charrnn.insight import lecture

@@ -155,7 +155,7 @@ def texts_of(card: Examination) -> list[str]:
 
 
 def _by_temperature(card: Examination) -> tuple[list[str], list[list[str]]]:
-    """The temperatures, and the rows beneath them with a last column for real text."""
+    """The temperatures, and the rows below them with a last column for real text."""
     from charrnn.insight.verdicts import percent
 
     nats = card.entropy.nats_per_char

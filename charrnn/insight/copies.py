@@ -1,4 +1,4 @@
-"""What of a model's samples is new and what was copied, and how much of the text's structure stays.
+"""A look at a model's samples: what is new, what is copied, and how much structure they keep.
 
 Every figure of the samples stands beside that of real text which the model has not learnt from
 ("held out"). Real text shares lines, n-grams and long runs with the training text too, and a model

@@ -309,15 +309,15 @@ def run_model(run: Path, cell: str | None) -> ModelFile:
     Raises SettingsError where it counts or is of another cell, and CheckpointError.
     """
     model = read_model(run)
-    shown = one_line(str(run))
+    name = one_line(str(run))
     cell_of_run = model.settings.model.cell
     if model.counts:
         raise SettingsError(
-            f"{shown} counts n-grams and has no cell to explain; name a run of rnn, lstm or gru"
+            f"{name} counts n-grams and has no cell to explain; name a run of rnn, lstm or gru"
         )
     if cell is not None and cell != cell_of_run:
         raise SettingsError(
-            f"{shown} has the cell {cell_of_run}, not {cell}; "
-            f"ask: charrnn explain {cell_of_run} {shown}"
+            f"{name} has the cell {cell_of_run}, not {cell}; "
+            f"ask: charrnn explain {cell_of_run} {name}"
         )
     return model

@@ -109,9 +109,8 @@ def _gru(weights: Weights, from_x: np.ndarray, state: State) -> Step:
     # 1. Both gates. u = 1 - σ(a) = σ(-a): that way it keeps its digits where z is near 1.
     np.matmul(weights.weight_hh[:2], h, out=from_h[:2])
     sums[:2] = from_h[:2] + from_x[:2] + weights.bias[:2]
-    np.negative(sums[1], out=gates[1])
-    gates[0] = sums[0]
-    gates[:2] = logistic(gates[:2])
+    gates[0] = logistic(sums[0])
+    gates[1] = logistic(-sums[1])
     r, u = gates[:2]
 
     # 2. The candidate: the reset gate acts after the product, or before it.

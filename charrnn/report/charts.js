@@ -63,7 +63,7 @@ function chart(spec) {
     make("p", { class: "said" }, [spec.said, spec.note].filter(Boolean).join(" ")),
     make("details", {}, make("summary", {}, `${spec.title} in numbers`), numbers(spec, xs)));
   const named = [spec.title, spec.unit].filter(Boolean).join(", ");
-  // What redraw() makes anew: the scale, the mark of the reading position, a dot on each line.
+  // What redraw() makes: the scale, the mark of the reading position, a dot on each line.
   let scale = null;
   let mark = null;
   let dots = [];

@@ -164,7 +164,7 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     if model.counts or not reason:
         return f"{sentence}."
 
-    # 2. What that means, beside counting. Of which order, the record does not say.
+    # 2. What that means beside counting. The record does not say the order of its n-grams.
     nats = metrics.ngram_nats_per_char
     ngram = Baseline(0, Score(nats[-1], 1)) if nats else None
     return f"{sentence}: {verdict(place, reason, model.settings, ngram)}."

@@ -183,7 +183,7 @@ function cellViewer(cells) {
     controls,
     make("p", { class: "hint", id: "viewer-help" },
       "Point at a character, click it, or move with the arrow keys: "
-      + "beneath stand the model’s guesses before it saw that character."),
+      + "below stand the model’s guesses before it saw that character."),
     text, panel);
 }
 
@@ -200,7 +200,7 @@ function followed(found, missed) {
   ];
 }
 
-// The character on the next line of the screen that stands nearest beneath, or above.
+// The character on the next line of the screen that stands nearest below, or above.
 function beside(spans, at, step) {
   const here = spans[at].getBoundingClientRect();
   let best = at;

@@ -30,7 +30,7 @@ def lines_of(**changes):
 
 
 def report_of(**changes):
-    """A report in which nothing is wrong, but for the changes."""
+    """A report in which nothing is wrong except for the changes."""
     report = Examination(
         samples=100,
         mode="stream",
