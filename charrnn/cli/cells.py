@@ -1,4 +1,7 @@
-"""charrnn cells: which cells of a network track quotes, brackets, the place in a line ...; or one of them, in colour."""
+"""charrnn cells: which cells of a network track quotes, brackets or the place in a line.
+
+With --show, a text is coloured by what one of them did.
+"""
 
 from __future__ import annotations
 
@@ -18,14 +21,21 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.insight.cells import Trace
-    from charrnn.insight.search import Found, Search
+    from charrnn.insight.search import Search, Tracker
     from charrnn.modelfile import ModelFile
     from charrnn.texts import OpenedRun
 
-CHARS, MOST_CHARS = 50_000, 1_000_000
-SHOWN_CHARS, MOST_SHOWN_CHARS = 1000, 20_000  # everything about them is held at once
+CHARS = 50_000
+MOST_CHARS = 1_000_000
+SHOWN_CHARS = 1000
+MOST_SHOWN_CHARS = 20_000  # everything about them is held at once
 MOST_TOP = 100
 SHOWN_BEFORE = 20  # characters of the table's text
+COLUMNS = (
+    ("score", "correlation on the half of the text that had no say in which cell was picked"),
+    ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
+    ("by luck", "the best score of any cell when the feature is taken from elsewhere in the text"),
+)
 
 
 def cells(
@@ -70,9 +80,8 @@ def cells(
     most_chars = MOST_CHARS if show is None else MOST_SHOWN_CHARS
     for name, value, most in (("--chars", chars, most_chars), ("--top", top, MOST_TOP)):
         if value is not None and not 1 <= value <= most:
-            raise SettingsError(
-                f"{name} {value}: must be between 1 and {most:,}{' with --show' if show else ''}"
-            )
+            suffix = " with --show" if show else ""
+            raise SettingsError(f"{name} {value}: must be between 1 and {most:,}{suffix}")
     if show is not None and top is not None:
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
     check_outputs(None, csv, json)
@@ -82,129 +91,136 @@ def cells(
 
     place = run or newest_run(Path("runs"))
     opened = OpenedRun(read_model(place))
-    shown = one_line(str(place))
+    run_name = one_line(str(place))
     if show is None:
-        _search(opened, shown, chars or CHARS, top or 1, csv, json)
+        _search(opened, run_name, chars or CHARS, top or 1, csv, json)
     else:
-        _show(opened, shown, show, chars or SHOWN_CHARS, csv, json)
+        _show(opened, run_name, show, chars or SHOWN_CHARS, csv, json)
 
 
-def _search(run: OpenedRun, shown: str, chars: int, top: int, csv: Path | None, json: bool) -> None:
+# The search
+
+
+def _search(
+    run: OpenedRun, run_name: str, chars: int, top: int, csv: Path | None, json: bool
+) -> None:
     from charrnn.insight.cells import held_out
-    from charrnn.insight.search import Found, search
+    from charrnn.insight.search import Tracker, search
 
     model = run.model
     ids = held_out(run, chars)
     typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
-    found = search(model, ids, top)
-    rows = [one._asdict() for one in found.found]
-    if _write_csv(csv, Found._fields[:-3], rows):  # no text in what a spreadsheet may open
+    result = search(model, ids, top)
+    rows = [tracker._asdict() for tracker in result.trackers]
+    # No text in what a spreadsheet may open.
+    columns = [name for name in Tracker._fields if name not in ("before", "peak", "after")]
+    if _write_csv(csv, columns, rows):
         return
     if json:
         about = {
             "run": str(model.path),
             "step": model.meta.get("step"),
-            "chars": found.chars,
-            "units": found.units,
-            "dialect": found.dialect,
-            "left_out": found.left_out,
+            "chars": result.chars,
+            "units": result.units,
+            "dialect": result.dialect,
+            "left_out": result.left_out,
         }
         return _write_json([about | {"found": rows}])
-    _print_search(shown, found)
+    _print_search(run_name, result)
 
 
-def _print_search(shown: str, found: Search) -> None:
+def _print_search(run_name: str, result: Search) -> None:
     from charrnn.progress import print_facts, print_table
 
-    title = f"{shown}: {found.units:,} units over {found.chars:,} characters of held-out text"
-    facts = []
-    if found.found:
+    chars = f"{result.chars:,} characters"
+    if result.trackers:
         print_table(
-            title,
+            f"{run_name}: {result.units:,} units over {chars} of held-out text",
             ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
-            [row_of(one) for one in found.found],
+            [row_of(tracker) for tracker in result.trackers],
         )
-        facts = [
-            (
-                "score",
-                "correlation on the half of the text that had no say in which cell was picked",
-            ),
-            ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
-            (
-                "by luck",
-                "the best score of any cell when the feature is taken from elsewhere in the text",
-            ),
-        ]
+        facts = list(COLUMNS)
     else:
-        facts = [
-            (
-                "nothing",
-                f"no feature varies enough in {found.chars:,} characters; read more of the text with --chars",
-            )
-        ]
-    if lucky := list(dict.fromkeys(one.feature for one in found.found if not one.beats_luck)):
-        facts.append(("luck alone", f"{', '.join(lucky)}: no better than what luck can do"))
-    if found.left_out:
-        facts.append(("left out", f"{', '.join(found.left_out)}: too rare in this text"))
+        no_feature = f"no feature varies enough in {chars}; read more of the text with --chars"
+        facts = [("nothing", no_feature)]
+    lucky = [tracker.feature for tracker in result.trackers if not tracker.beats_luck]
+    if lucky:
+        names = ", ".join(dict.fromkeys(lucky))
+        facts.append(("luck alone", f"{names}: no better than what luck can do"))
+    if result.left_out:
+        facts.append(("left out", f"{', '.join(result.left_out)}: too rare in this text"))
     print_facts(facts)
-    if found.found:
-        print_line(f"now: charrnn cells {shown} --show {found.found[0].cell}:{found.found[0].unit}")
+    if result.trackers:
+        first = result.trackers[0]
+        print_line(f"now: charrnn cells {run_name} --show {first.cell}:{first.unit}")
 
 
-def row_of(one: Found) -> list[str]:
-    """Of the table: feature, cell, score, accuracy, what luck can do, and the text that ends in the cell's peak."""
+def row_of(tracker: Tracker) -> list[str]:
+    """A row of the table: feature, cell, score, accuracy, luck, and the text up to the peak."""
     return [
-        one.feature,
-        f"{one.cell}:{one.unit}",
-        f"{one.score:+.3f}",
-        "" if one.accuracy is None else f"{one.accuracy:.1%}",
-        f"{one.chance:.3f}",
-        one_line((one.before + one.peak)[-SHOWN_BEFORE:]),
+        tracker.feature,
+        f"{tracker.cell}:{tracker.unit}",
+        f"{tracker.score:+.3f}",
+        "" if tracker.accuracy is None else f"{tracker.accuracy:.1%}",
+        f"{tracker.chance:.3f}",
+        one_line((tracker.before + tracker.peak)[-SHOWN_BEFORE:]),
     ]
 
 
-def _show(run: OpenedRun, shown: str, cell: str, chars: int, csv: Path | None, json: bool) -> None:
+# One cell
+
+
+def _show(
+    run: OpenedRun, run_name: str, cell: str, chars: int, csv: Path | None, json: bool
+) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
     from charrnn.progress import print_shaded
 
     model = run.model
     name, unit = named(model, cell)
     ids = held_out(run, chars)
-    found = trace(model, ids)
-    values = found.activations[name][:, unit]
-    rows = _rows(model, found, values)
+    text = trace(model, ids)
+    values = text.activations[name][:, unit]
+    rows = _rows(model, text, values)
     if _write_csv(csv, ("place", "code", "activation", "bits"), rows):
         return
     if json:
         return _write_json(rows)
     decode = model.vocabulary.decode
     pieces = [
-        (decode(ids[i : i + 1]), value) for i, value in enumerate(shades(name, values).tolist())
+        (decode(ids[i : i + 1]), shade) for i, shade in enumerate(shades(name, values).tolist())
     ]
     low, high = extent(name, values)
-    print_shaded(
-        f"{shown}, {name}:{unit}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)", pieces
-    )
+    colours = f"from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)"
+    print_shaded(f"{run_name}, {name}:{unit}: {colours}", pieces)
 
 
-def _rows(model: ModelFile, found: Trace, values: np.ndarray) -> list[dict[str, Any]]:
-    """A row for each character: its place and code, the cell's value having read it, what it cost, what was guessed."""
-    symbols, rows = model.vocabulary.symbols, []
-    for place, char in enumerate(found.ids.tolist()):
-        value, nats = float(values[place]), float(found.surprise[place])
-        guesses = zip(
-            found.guesses[place].tolist(), found.probabilities[place].tolist(), strict=True
-        )
+def _rows(model: ModelFile, text: Trace, values: np.ndarray) -> list[dict[str, Any]]:
+    """A row for each character: its place and code, the cell's value, its cost and the guesses."""
+    symbols = model.vocabulary.symbols
+    rows = []
+    for place, char in enumerate(text.ids.tolist()):
+        value = float(values[place])
+        nats = float(text.surprise[place])
+        guesses = text.guesses[place].tolist()
+        shares = text.probabilities[place].tolist()
         rows.append(
             {
                 "place": place,
                 "code": symbols[char],
                 "activation": value if math.isfinite(value) else None,
                 "bits": nats / math.log(2) if math.isfinite(nats) else None,
-                "guesses": [[symbols[guess], share] for guess, share in guesses if guess >= 0],
+                "guesses": [
+                    [symbols[guess], share]
+                    for guess, share in zip(guesses, shares, strict=True)
+                    if guess >= 0
+                ],
             }
         )
     return rows
+
+
+# Files
 
 
 def _write_json(objects: list[dict[str, Any]]) -> None:
@@ -214,7 +230,7 @@ def _write_json(objects: list[dict[str, Any]]) -> None:
 
 
 def _write_csv(place: Path | None, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:
-    """Write the file that was asked for; whether standard output is used up by it."""
+    """Write the file that was asked for. Returns whether standard output is used up by it."""
     if place is None:
         return False
     import csv
@@ -226,8 +242,9 @@ def _write_csv(place: Path | None, columns: Sequence[str], rows: list[dict[str, 
     writer = csv.DictWriter(out, columns, extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
+    data = out.getvalue().encode()
     if str(place) == "-":
-        write_stdout([out.getvalue().encode()])
+        write_stdout([data])
         return True
-    write_atomically(place, out.getvalue().encode(), "--csv")
+    write_atomically(place, data, "--csv")
     return False

@@ -1,9 +1,13 @@
-"""charrnn cooccur: how often characters, or words, stand near each other; a table, CSV, JSON or a heat map."""
+"""charrnn cooccur: how often characters, or words, stand near each other.
+
+The counts are shown as a table, CSV, JSON or a heat map.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from charrnn.cli.options import (
     INTEGER,
@@ -22,7 +26,12 @@ from charrnn.config import resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import write_stdout
 
-MOST_SYMBOLS, MOST_PLACES = 1000, 1000
+if TYPE_CHECKING:
+    from charrnn.insight.cooccur import Cooccurrence
+
+MOST_SYMBOLS = 1000
+MOST_PLACES = 1000
+FORMULA_SIGNS = "=+-@＝＋－＠"
 
 
 def cooccur(
@@ -106,8 +115,8 @@ def cooccur(
     for name, value, most in (("--window", window, MOST_PLACES), ("--top", top, MOST_SYMBOLS)):
         if not 1 <= value <= most:
             raise SettingsError(f"{name} {value}: must be between 1 and {most:,}")
-    asked = {"mode": mode, "encoding": encoding, "errors": errors, "glob": glob}
-    settings = resolve([("--", asked)])[0].text
+    options = {"mode": mode, "encoding": encoding, "errors": errors, "glob": glob}
+    settings = resolve([("--", options)])[0].text
     to_stdout = csv is not None and str(csv) == "-"
     if json and to_stdout:
         raise SettingsError(
@@ -122,38 +131,45 @@ def cooccur(
     from charrnn.insight.cooccur import count_text, label
     from charrnn.storage import json_line, write_atomically
 
-    found = count_text(corpus, settings, words=words, top=top, window=window)
-    labels = [label(symbol) for symbol in found["symbols"]]
-    title = f"{found['shown']}: {found['unit']}s at most {window} apart, as {found['mode']}; the {len(labels)} most frequent"
+    result = count_text(corpus, settings, words=words, top=top, window=window)
+    labels = [label(symbol) for symbol in result.symbols]
+    title = (
+        f"{result.shown}: {result.unit}s at most {window} apart, as {result.mode}; "
+        f"the {len(labels)} most frequent"
+    )
     if plot is not None:
         from charrnn.picture import heat_map
 
-        write_atomically(
-            plot, heat_map(title, labels, found["counts"], plot.suffix.lower()[1:]), "--plot"
-        )
+        picture = heat_map(title, labels, result.counts, plot.suffix.lower()[1:])
+        write_atomically(plot, picture, "--plot")
     if csv is not None:
-        table = _as_csv(labels, found)
+        table = _as_csv(labels, result)
         if to_stdout:
             write_stdout([table])
         else:
             write_atomically(csv, table, "--csv")
     if json:
-        write_stdout([json_line({"schema": 1} | found).encode() + b"\n"], raw=True)
+        values = {"schema": 1} | dataclasses.asdict(result)
+        write_stdout([json_line(values).encode() + b"\n"], raw=True)
     elif not to_stdout:
         from charrnn.progress import print_matrix
 
-        print_matrix(title, labels, found["counts"])
+        print_matrix(title, labels, result.counts)
 
 
-def _as_csv(labels: list[str], found: dict[str, Any]) -> bytes:
+def _as_csv(labels: list[str], result: Cooccurrence) -> bytes:
     import csv
     import io
 
-    # A spreadsheet would take these for the beginning of a formula, and the text may be a stranger's.
-    labels = [f"'{label}" if label[:1] in "=+-@＝＋－＠" else label for label in labels]
+    labels = [_quoted(label) for label in labels]
     out = io.StringIO()
     writer = csv.writer(out, lineterminator="\n")
     writer.writerow(["", "frequency", *labels])
-    for name, frequency, row in zip(labels, found["frequencies"], found["counts"], strict=True):
+    for name, frequency, row in zip(labels, result.frequencies, result.counts, strict=True):
         writer.writerow([name, frequency, *row])
     return out.getvalue().encode()
+
+
+def _quoted(label: str) -> str:
+    """A label that a spreadsheet does not take for a formula: the text may be a stranger's."""
+    return f"'{label}" if label[:1] in FORMULA_SIGNS else label

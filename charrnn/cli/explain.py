@@ -1,4 +1,7 @@
-"""charrnn explain: a cell's equations, a model's matrices and work, and one step in numbers; text, LaTeX or JSON."""
+"""charrnn explain: a cell's equations, a model's matrices and work, and one step in numbers.
+
+They are shown as text, LaTeX or JSON.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from charrnn.config import ModelSettings
-    from charrnn.insight.explain import Step
+    from charrnn.insight.explain import WorkedStep
 
 CELLS = ("rnn", "lstm", "gru", "gru-before")
 COLUMNS = 80
@@ -65,14 +68,14 @@ def explain(
     With its parameters, its work, and the names that PyTorch gives to the matrices.
     """
     cell, run = _cell_and_run(what, run)
-    asked = {
+    sizes = {
         "hidden_size": hidden_size,
         "num_layers": num_layers,
         "embedding_size": embedding_size,
         "skip": skip,
         "tie_weights": tie_weights or None,
     }
-    given = [flag(key) for key, value in asked.items() if value is not None]
+    given = [flag(key) for key, value in sizes.items() if value is not None]
     if latex and json:
         raise SettingsError(
             "--latex and --json both write to standard output; give one (--json has the LaTeX too)"
@@ -83,44 +86,49 @@ def explain(
         )
     if run is None and text is not None:
         raise SettingsError("--text is read by a run's model; name a run, or leave it out")
-    settings, _ = resolve([("--", {"cell": cell} | asked)])
+    settings, _ = resolve([("--", {"cell": cell} | sizes)])
 
     from charrnn.insight import explain as explained
+    from charrnn.insight import lecture
 
+    # 1. The network: of a run, or of the sizes that were given.
     if run is None:
         model, vocabulary_size = _default_settings(settings)
-        if model.tie_weights and (
-            model.hidden_size != model.embedding_size or model.skip == "dense"
-        ):
+        is_dense = model.skip == "dense"
+        if model.tie_weights and (model.hidden_size != model.embedding_size or is_dense):
             raise SettingsError(
                 "--tie-weights: make --embedding-size equal to --hidden-size, without --skip dense"
             )
     else:
         file = explained.run_model(run, cell)
-        model, vocabulary_size = file.settings.model, len(file.vocabulary)
+        model = file.settings.model
+        vocabulary_size = len(file.vocabulary)
     if latex:
-        return write_stdout([f"{explained.latex(model.cell)}\n".encode()])
+        return write_stdout([f"{lecture.latex(model.cell)}\n".encode()])
+
+    # 2. The step in numbers, and what it is of.
+    about: dict[str, Any]
     if run is None:
         weights, step = explained.small_step(model.cell)
-        about: dict[str, Any] = {
-            "of": "small",
-            "weights": {name: value.tolist() for name, value in weights.items()},
-        }
-        origin = "as charrnn train makes it for names" if not given else "sizes as asked"
-        told = (
-            "a network of two units whose weights have one decimal",
-            _matrices_in_numbers(model.cell, weights),
-        )
+        lists = {name: value.tolist() for name, value in weights.items()}
+        about = {"of": "small", "weights": lists}
+        origin = "sizes as asked" if given else "as charrnn train makes it for names"
+        heading = "a network of two units whose weights have one decimal"
+        example = _matrices_in_numbers(model.cell, weights)
     else:
-        read, step = explained.step_of_model(file, text)
-        about = {"of": str(file.path), "text": read}
+        characters, step = explained.step_of_model(file, text)
+        about = {"of": str(file.path), "text": characters}
         origin = f"{one_line(str(run))}, step {file.meta.get('step', 0):,}"
-        told = (f"layer 0 of this model reads {_quoted(read[-1])}, after {_quoted(read[:-1])}", [])
+        last = _quoted(characters[-1])
+        heading = f"layer 0 of this model reads {last}, after {_quoted(characters[:-1])}"
+        example = []
+
+    # 3. All of it, as JSON or as text.
     if json:
         from charrnn.storage import json_line
 
-        found = {"schema": 1} | explained.as_dict(model, vocabulary_size, step, about)
-        return write_stdout([json_line(found).encode() + b"\n"], raw=True)
+        values = {"schema": 1} | explained.as_dict(model, vocabulary_size, step, about)
+        return write_stdout([json_line(values).encode() + b"\n"], raw=True)
     lines = [
         *_overview(model, vocabulary_size, origin),
         "",
@@ -130,37 +138,38 @@ def explain(
         "",
         *_work(model, vocabulary_size),
         "",
-        f"One step in numbers: {told[0]}",
-        *told[1],
+        f"One step in numbers: {heading}",
+        *example,
         *_in_numbers(model.cell, step),
     ]
     write_stdout(f"{line}\n".encode("utf-8", "replace") for line in lines)
 
 
 def _cell_and_run(what: str | None, run: Path | None) -> tuple[str | None, Path | None]:
-    """Which cell is asked for, and of which run. Raises SettingsError for a word that is neither."""
+    """Tell a cell from a run. Raises SettingsError for a word that is neither."""
     if what is None or what in CELLS:
         return what, run
+    cells = ", ".join(CELLS)
     if run is not None:
-        raise SettingsError(
-            f"{one_line(what)!r} is not one of {', '.join(CELLS)}{nearest(what, CELLS)}"
-        )
+        raise SettingsError(f"{one_line(what)!r} is not one of {cells}{nearest(what, CELLS)}")
     if not Path(what).exists():
         raise SettingsError(
-            f"{one_line(what)!r} is neither one of {', '.join(CELLS)} nor a run{nearest(what, CELLS)}"
+            f"{one_line(what)!r} is neither one of {cells} nor a run{nearest(what, CELLS)}"
         )
     return None, Path(what)
 
 
 def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterator[str]:
-    layers = f"{model.num_layers} layer{'s' if model.num_layers != 1 else ''}"
-    yield f"{model.cell}: {layers} of {model.hidden_size} units, {vocabulary_size} characters ({visible(origin)})"
-    names = (
-        "h, C  the state before the step"
-        if model.cell == "lstm"
-        else "h  the state before the step"
+    layers = "1 layer" if model.num_layers == 1 else f"{model.num_layers} layers"
+    yield (
+        f"{model.cell}: {layers} of {model.hidden_size} units, {vocabulary_size} characters "
+        f"({visible(origin)})"
     )
-    yield f"x  the character's embedding ({model.embedding_size})   {names} ({model.hidden_size} each)"
+    states = "h, C" if model.cell == "lstm" else "h"
+    yield (
+        f"x  the character's embedding ({model.embedding_size})   "
+        f"{states}  the state before the step ({model.hidden_size} each)"
+    )
     yield "∘  unit by unit   [h, x]  one above the other   '  after the step"
     if model.num_layers != 1:
         yield "The layers above the first read the h' of the layer below in place of x."
@@ -168,21 +177,21 @@ def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterat
         yield "Skips: a layer's output is added to its input, where both are as wide."
     if model.skip == "dense":
         yield "Skips: all above reads the embedding and every h' below, side by side."
-    drops = [
-        f"{share:.0%} of {what}"
-        for share, what in ((model.dropout, "each layer's h'"), (model.weight_drop, "W on h"))
-        if share
-    ]
+    drops = []
+    if model.dropout:
+        drops.append(f"{model.dropout:.0%} of each layer's h'")
+    if model.weight_drop:
+        drops.append(f"{model.weight_drop:.0%} of W on h")
     if drops:
         yield f"Training leaves out {' and '.join(drops)}, others at each update."
 
 
 def _equations(model: ModelSettings) -> Iterator[str]:
-    from charrnn.insight.explain import equations
+    from charrnn.insight.lecture import equations
 
-    found = equations(model.cell)
-    width = max(_width(right) for _, right, _ in found)
-    for left, right, role in found:
+    rows = equations(model.cell)
+    width = max(_width(right) for _, right, _ in rows)
+    for left, right, role in rows:
         yield f"  {_padded(left, 7)} = {_padded(right, width)}   {role}"
     if model.cell == "gru":
         yield "r acts after the product, as in torch.nn.GRU; the lecture's is gru-before."
@@ -193,18 +202,14 @@ def _equations(model: ModelSettings) -> Iterator[str]:
 def _parameters(model: ModelSettings, vocabulary_size: int) -> Iterator[str]:
     from charrnn.insight.explain import matrices
 
-    found = matrices(model, vocabulary_size)
-    shape, numbers = (
-        max(len(text) for text in column)
-        for column in (
-            [each.shape for each in found],
-            [f"{each.numbers:,}" for each in found] + ["numbers"],
-        )
-    )
-    total = f"{sum(each.numbers for each in found):,}"
+    table = matrices(model, vocabulary_size)
+    shape = max(len(matrix.shape) for matrix in table)
+    counts = [f"{matrix.numbers:,}" for matrix in table]
+    numbers = max(len(text) for text in ("numbers", *counts))
+    total = f"{sum(matrix.numbers for matrix in table):,}"
     yield f"{'matrix':9}  {'shape':{shape}}  {'numbers':>{numbers}}  in PyTorch"
-    for each in found:
-        yield f"{each.name:9}  {each.shape:{shape}}  {each.numbers:>{numbers},}  {each.torch}"
+    for matrix, count in zip(table, counts, strict=True):
+        yield f"{matrix.name:9}  {matrix.shape:{shape}}  {count:>{numbers}}  {matrix.torch}"
     yield f"{'total':9}  {'':{shape}}  {total:>{numbers}}"
     yield "{hh,ih}: the part on h lies in hh, that on x in ih; both biases add up."
     if model.cell.startswith("gru"):
@@ -220,24 +225,25 @@ def _work(model: ModelSettings, vocabulary_size: int) -> Iterator[str]:
 
 
 def _matrices_in_numbers(cell: str, weights: dict[str, np.ndarray]) -> list[str]:
-    """The small example's matrices in the lecture's form, a row a unit: on h | on x, and the bias."""
-    from charrnn.insight.explain import GATES, SMALL_HIDDEN
+    """The small example's matrices in the lecture's form, a row a unit: on h | on x, and bias."""
+    from charrnn.insight.explain import SMALL_HIDDEN
+    from charrnn.insight.lecture import GATES
 
     lines = []
     for gate in GATES[cell]:
         for unit in range(SMALL_HIDDEN):
             row = gate.block * SMALL_HIDDEN + unit
-            on_h, on_x = (
-                _decimals(gate.sign * weights[name][row]) for name in ("weight_hh", "weight_ih")
-            )
-            first, second = (
-                gate.sign * weights[name][row] + 0.0 for name in ("bias_ih", "bias_hh")
-            )
+            on_h = _decimals(gate.sign * weights["weight_hh"][row])
+            on_x = _decimals(gate.sign * weights["weight_ih"][row])
+            # Adding 0 turns -0.0 into 0.0.
+            first = gate.sign * weights["bias_ih"][row] + 0.0
+            second = gate.sign * weights["bias_hh"][row] + 0.0
             if cell == "gru" and gate.letter == "h":
-                rest = f"U_h [{on_h}]  W_h [{on_x}]   b_h {first:4.1f}  d_h {second:4.1f}"
+                row_of_both = f"U_h [{on_h}]  W_h [{on_x}]   b_h {first:4.1f}  d_h {second:4.1f}"
             else:
-                rest = f"{gate.named('W'):3} [{on_h} | {on_x}]   {gate.named('b'):3} {first + second:4.1f}"
-            lines.append(f"  unit {unit}  {rest}")
+                matrix = f"{gate.named('W'):3} [{on_h} | {on_x}]"
+                row_of_both = f"{matrix}   {gate.named('b'):3} {first + second:4.1f}"
+            lines.append(f"  unit {unit}  {row_of_both}")
     return lines
 
 
@@ -245,40 +251,60 @@ def _decimals(row: np.ndarray) -> str:
     return " ".join(f"{value + 0.0:4.1f}" for value in row)
 
 
-def _in_numbers(cell: str, step: Step) -> Iterator[str]:
+def _in_numbers(cell: str, step: WorkedStep) -> Iterator[str]:
     """The state before, every gate of the first units, and the state after."""
-    from charrnn.insight.explain import GATES, SHOWN_UNITS
+    from charrnn.insight.explain import SHOWN_UNITS
+    from charrnn.insight.lecture import GATES
 
+    # 1. What the step starts from.
     units = range(min(SHOWN_UNITS, len(step.h)))
-    more = "" if len(step.h) == len(units) else " ..."
     for name, values in (("x", step.x), ("h", step.h), ("C", step.c)):
         if values is not None:
-            shown = " ".join(f"{value:.4f}" for value in values[:SHOWN_UNITS])
-            yield f"  {name} = [{shown}{more if len(values) > SHOWN_UNITS else ''}]"
+            numbers = " ".join(f"{value:.4f}" for value in values[:SHOWN_UNITS])
+            more = " ..." if len(values) > SHOWN_UNITS else ""
+            yield f"  {name} = [{numbers}{more}]"
+
+    # 2. The gates.
     yield f"  {'':9}{'from h':>10}{'from x':>10}{'bias':>10}{'sum':>10}   value"
     for gate in GATES[cell]:
+        name = _padded(gate.value, 2)
         for line in step.lines:
             if line.gate == gate.letter and line.unit in units:
-                parts = "".join(
-                    f"{part:10.4f}" for part in (line.from_h, line.from_x, line.bias, line.total)
-                )
-                yield f"  unit {line.unit}  {parts}   {_padded(gate.value, 2)} = {gate.squash}(sum) = {line.value:.4f}"
+                parts = (line.from_h, line.from_x, line.bias, line.total)
+                numbers = "".join(f"{part:10.4f}" for part in parts)
+                value = f"{name} = {gate.squash}(sum) = {line.value:.4f}"
+                yield f"  unit {line.unit}  {numbers}   {value}"
     if cell == "gru":
         yield "  from h of h̃: r (U_h h + d_h)"
     if cell == "gru-before":
         yield "  from h of h̃: W_h on r ∘ h"
+
+    # 3. The state after.
     for unit in units:
-        after = f"{step.h_after[unit]:.4f}"
         if cell == "lstm":
-            assert step.c is not None
-            assert step.c_after is not None
-            f, i, candidate, o = (step.gate(letter)[unit] for letter in ("f", "i", "C", "o"))
-            before, memory = f"{step.c[unit]:.4f}", f"{step.c_after[unit]:.4f}"
-            yield f"  unit {unit}  C' = f C + i C̃ = {f:.4f} × {before} + {i:.4f} × {candidate:.4f} = {memory}"
-            yield f"          h' = o tanh(C') = {o:.4f} × tanh({memory}) = {after}"
+            yield from _lstm_end(step, unit)
         elif cell != "rnn":
-            u, candidate, before = step.gate("u")[unit], step.gate("h")[unit], f"{step.h[unit]:.4f}"
-            yield f"  unit {unit}  h' = (1 − u) h + u h̃ = {1 - u:.4f} × {before} + {u:.4f} × {candidate:.4f} = {after}"
+            yield _gru_end(step, unit)
+
+
+def _lstm_end(step: WorkedStep, unit: int) -> Iterator[str]:
+    assert step.c is not None
+    assert step.c_after is not None
+    f, i, candidate, o = (f"{step.gate(letter)[unit]:.4f}" for letter in "fiCo")
+    before = f"{step.c[unit]:.4f}"
+    memory = f"{step.c_after[unit]:.4f}"
+    after = f"{step.h_after[unit]:.4f}"
+    yield f"  unit {unit}  C' = f C + i C̃ = {f} × {before} + {i} × {candidate} = {memory}"
+    yield f"          h' = o tanh(C') = {o} × tanh({memory}) = {after}"
+
+
+def _gru_end(step: WorkedStep, unit: int) -> str:
+    u = step.gate("u")[unit]
+    candidate = f"{step.gate('h')[unit]:.4f}"
+    before = f"{step.h[unit]:.4f}"
+    after = f"{step.h_after[unit]:.4f}"
+    terms = f"{1 - u:.4f} × {before} + {u:.4f} × {candidate}"
+    return f"  unit {unit}  h' = (1 − u) h + u h̃ = {terms} = {after}"
 
 
 def _quoted(text: str) -> str:
@@ -295,9 +321,10 @@ def _width(text: str) -> int:
 
 
 def _default_settings(settings: Settings) -> tuple[ModelSettings, int]:
-    """The network that `charrnn train` would make for the shipped names, and how many characters they have."""
+    """The network that `charrnn train` makes for the shipped names, and their characters."""
     from charrnn.text.building import survey
     from charrnn.training import recipe
 
-    found = survey(None, settings.text, settings.training.seed)
-    return recipe.fill(settings, found, lambda: 1.0)[0].model, len(found.vocabulary)
+    names = survey(None, settings.text, settings.training.seed)
+    filled = recipe.fill(settings, names, lambda: 1.0)[0]
+    return filled.model, len(names.vocabulary)

@@ -34,7 +34,6 @@ def report(
     if out is not None:
         check_place("--out", out)
 
-    from charrnn.cli.novelty_view import verdict
     from charrnn.modelfile import newest_run, read_model
     from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
@@ -43,19 +42,19 @@ def report(
 
     model = read_model(run or newest_run(Path("runs")))
     place = out or folder_of(model) / "report.html"
-    contents = gather(OpenedRun(model), verdict, lambda text: typer.echo(text, err=True))
-    made = page(contents)
-    write_atomically(place, made, "--out")
+    contents = gather(OpenedRun(model), lambda text: typer.echo(text, err=True))
+    data = page(contents)
+    write_atomically(place, data, "--out")
     if json:
         about = {
             "schema": 1,
             "run": str(model.path),
             "step": model.meta.get("step"),
             "report": str(place),
-            "bytes": len(made),
+            "bytes": len(data),
             "splits": contents["results"]["splits"],
             "results": contents["results"]["rows"],
         }
         write_stdout([json_line(about).encode() + b"\n"], raw=True)
     else:
-        print_line(f"{one_line(str(place))}: {len(made) / 1e6:.1f} MB; open it in a browser")
+        print_line(f"{one_line(str(place))}: {len(data) / 1e6:.1f} MB; open it in a browser")

@@ -1,18 +1,22 @@
-"""What a network's cells did as it read a text: every gate and state at every character, its guesses and its surprise.
+"""What a network's cells did as it read a text: every gate and state at every character.
 
-It reads layer by layer, from the stored tensors, in numpy. Equal characters after equal states give equal bits.
-`model/equations.py` is the reference. Shapes: N characters, G gate rows, H hidden size, L layers, V vocabulary.
+Also what the network guessed before each character, and how much the character surprised it. It
+reads from the stored tensors, in numpy; the steps are those of `gates.py`.
+
+Shapes: N or n characters, H hidden size, V vocabulary, W width of what the head sees, K guesses.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 
 from charrnn.errors import SettingsError
+from charrnn.insight import gates
+from charrnn.layout import GATES as GATE_COUNTS
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
@@ -21,55 +25,71 @@ from charrnn.terminal import one_line
 from charrnn.texts import OpenedRun
 
 GUESSES = 5
-PIECE = 4096  # characters whose activations are made at once where a text is read piece by piece
+PIECE = 4096  # characters whose activations are held at once where a text is read in pieces
 MAX_SCORES = 1 << 20  # logits held at once
-# What a layer of each cell has, in the order shown. LSTM: input, forget and output gate, and the candidate that the input
-# gate lets in. GRUs: "update" is the lecture's u, the share that is written anew: 1 - z for PyTorch's z.
+# What a layer of each cell has, in the order in which it is shown. "candidate" of an LSTM is what
+# the input gate lets in. "update" is the lecture's u, the new share: 1 - z for PyTorch's z.
 ACTIVATIONS = {
     "rnn": ("hidden",),
     "lstm": ("hidden", "cell", "input", "forget", "output", "candidate"),
     "gru": ("hidden", "reset", "update", "candidate"),
     "gru-before": ("hidden", "reset", "update", "candidate"),
 }
-# Between 0 and 1; the others are between -1 and 1, but for "cell".
+# The rows of `gates.Step.gates` by name. The RNN's only gate is its new state.
+_ROWS = {
+    "rnn": {},
+    "lstm": {"input": 0, "forget": 1, "candidate": 2, "output": 3},
+    "gru": {"reset": 0, "update": 1, "candidate": 2},
+    "gru-before": {"reset": 0, "update": 1, "candidate": 2},
+}
+# These are between 0 and 1. The others are between -1 and 1, except for "cell".
 GATES = {"input", "forget", "output", "reset", "update"}
-LayerState = tuple[np.ndarray, ...]  # (h,) or (h, c), each (H,)
-State = tuple[LayerState, ...]  # of every layer
-Recorded = dict[str, np.ndarray]
+State = tuple[gates.State, ...]  # of every layer
+Activations = dict[str, np.ndarray]  # by name, (n, H)
 
 
 @dataclass(frozen=True)
 class Trace:
-    """A text as a network read it. What a cell does at place i it does having read character i, and not the next one.
+    """A text as a network read it.
 
-    ids (N,): the characters. surprise (N,) float64: nats of each under the model, given all before it; guesses (N, K)
-    and probabilities (N, K): what it took to be likeliest before it saw the character, the likeliest first, K = 5 or V.
-    Before the first character of a stream there is no prediction, as in `charrnn eval`: surprise NaN, guesses -1,
-    probabilities 0. In lines mode every line is read from the zero state after a newline, and all are predicted.
-    activations: "layer0.hidden", "layer0.cell" ... -> (N, H) float32; ACTIVATIONS names them.
+    The cells at place i have read character i, and not the next one. In lines mode every line is
+    read from the zero state after a newline, and every character is predicted. The first character
+    of a stream is not predicted: its surprise is NaN, its guesses are -1, their probabilities 0.
+
+    surprise: nats of each character, given all before it. guesses: the likeliest characters before
+    it was read, the likeliest first; K = 5 or V. activations: "layer0.hidden" and so on, float32.
     """
 
-    ids: np.ndarray
-    surprise: np.ndarray
-    guesses: np.ndarray
-    probabilities: np.ndarray
-    activations: Recorded
+    ids: np.ndarray  # (N,)
+    surprise: np.ndarray  # (N,) float64
+    guesses: np.ndarray  # (N, K)
+    probabilities: np.ndarray  # (N, K)
+    activations: Activations
 
 
 @dataclass(frozen=True)
 class Piece:
-    """Some characters of a text as they were read: activations by name (n, H), what the head sees (n, W), state after."""
+    """Some characters of a text as they were read, and the state after them."""
 
-    activations: Recorded
-    seen: np.ndarray
+    activations: Activations
+    seen: np.ndarray  # (n, W), what the head sees
     state: State
 
 
-def held_out(run: OpenedRun, most: int) -> np.ndarray:
-    """The first `most` ids of the run's test text (of its validation text, if it has no other); of lines, whole ones.
+@dataclass(frozen=True)
+class Predictions:
+    """What the head said of n characters before they were read, as in Trace."""
 
-    Raises CheckpointError if the model lies in no run with its text, CorpusError if there is none, SettingsError if the
-    model counts.
+    surprise: np.ndarray  # (n,)
+    guesses: np.ndarray  # (n, K)
+    probabilities: np.ndarray  # (n, K)
+
+
+def held_out(run: OpenedRun, most: int) -> np.ndarray:
+    """The first `most` ids of the run's test text, or else of its validation text; whole lines.
+
+    Raises CheckpointError if the model lies in no run with its text, CorpusError if there is none,
+    SettingsError if the model counts.
     """
     refuse_counting(run.model)
     text = text_of_split(run, None, advice="name a run that keeps some of its text for testing")
@@ -77,7 +97,7 @@ def held_out(run: OpenedRun, most: int) -> np.ndarray:
 
 
 def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
-    """The first `most` ids of a text; in lines mode whole lines, and one at least."""
+    """The first `most` ids of a text. In lines mode it ends with a whole line, and has one."""
     if len(ids) > most and model.mode == "lines":
         ends = np.flatnonzero(ids == model.vocabulary.newline) + 1
         most = max(int(ends[0]), int(ends[ends <= most].max(initial=0)))
@@ -85,27 +105,35 @@ def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
 
 
 def trace(model: ModelFile, ids: np.ndarray) -> Trace:
-    """Read ids (N,), N >= 1, from the zero state, and keep everything: 4 N L H bytes for each name of ACTIVATIONS.
+    """Read ids (N,), N >= 1, from the zero state, and keep everything.
 
-    Raises SettingsError for a counting model, which has no cells.
+    That takes 4 N H bytes for each layer and each name of ACTIVATIONS. Raises SettingsError for a
+    counting model, which has no cells.
     """
     refuse_counting(model)
-    state, before = begin(model)
+    state, seen_before = begin(model)
     piece = read(model, ids, state)
     # What predicts character i was seen at i - 1.
-    seen = np.concatenate([before, piece.seen[:-1]])
-    nats, guesses, probabilities = _predictions(model, seen, ids[len(ids) - len(seen) :])
-    if len(seen) < len(ids):  # a stream's first character
+    seen = np.concatenate([seen_before, piece.seen[:-1]])
+    predicted = _predictions(model, seen, ids[len(ids) - len(seen) :])
+    nats = predicted.surprise
+    guesses = predicted.guesses
+    probabilities = predicted.probabilities
+    if len(seen) < len(ids):  # the first character of a stream
+        most = guesses.shape[1]
         nats = np.concatenate([[np.nan], nats])
-        guesses = np.concatenate([np.full((1, guesses.shape[1]), -1), guesses])
-        probabilities = np.concatenate([np.zeros((1, guesses.shape[1])), probabilities])
+        guesses = np.concatenate([np.full((1, most), -1), guesses])
+        probabilities = np.concatenate([np.zeros((1, most)), probabilities])
     return Trace(np.array(ids), nats, guesses, probabilities, piece.activations)
 
 
 def pieces(
     model: ModelFile, ids: np.ndarray, size: int = PIECE
-) -> Iterator[tuple[slice, Recorded]]:
-    """The activations of a text, `size` characters at a time, the state carried: where they stand, and what they were."""
+) -> Iterator[tuple[slice, Activations]]:
+    """The places and the activations of a text, `size` characters at a time. The state is carried.
+
+    Raises SettingsError for a counting model.
+    """
     refuse_counting(model)
     state, _ = begin(model)
     for start in range(0, len(ids), size):
@@ -116,11 +144,14 @@ def pieces(
 
 
 def begin(model: ModelFile) -> tuple[State, np.ndarray]:
-    """The state before a text, and what the head sees there: (0, W) of a stream, (1, W) of lines, after a newline."""
-    hidden, layers, _ = sizes(model.settings.model)
-    zeros = tuple(
-        np.zeros(hidden, np.float32) for _ in range(1 + (model.settings.model.cell == "lstm"))
-    )
+    """The state before a text, and what the head sees there.
+
+    That is (0, W) for a stream, and (1, W) for lines, which begin after a newline.
+    """
+    settings = model.settings.model
+    hidden, layers, _ = sizes(settings)
+    parts = 2 if settings.cell == "lstm" else 1
+    zeros = tuple(np.zeros(hidden, np.float32) for _ in range(parts))
     state: State = (zeros,) * layers
     if model.mode == "lines":
         piece = read(model, np.array([model.vocabulary.newline]), state)
@@ -129,29 +160,67 @@ def begin(model: ModelFile) -> tuple[State, np.ndarray]:
 
 
 def read(model: ModelFile, ids: np.ndarray, state: State) -> Piece:
-    """Read ids (n,) from a state on. In lines mode a newline is read from the zero state, as if it began the next line."""
-    settings, tensors = model.settings.model, model.tensors
-    fresh = ids == model.vocabulary.newline if model.mode == "lines" else np.zeros(len(ids), bool)
-    seen = [tensors["embedding.weight"][ids]]
-    recorded: Recorded = {}
+    """Read ids (n,) from a state on.
+
+    In lines mode a newline is read from the zero state, as if it began the next line.
+    """
+    settings = model.settings.model
+    fresh = np.zeros(len(ids), bool)
+    if model.mode == "lines":
+        fresh = ids == model.vocabulary.newline
+    seen = [model.tensors["embedding.weight"][ids]]
+    activations: Activations = {}
     last = []
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
-        for k in range(len(state)):
+        for k, layer_state in enumerate(state):
             inputs = np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1]
-            weights = tuple(tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS)
-            found, after = _LAYERS[settings.cell](inputs, fresh, state[k], weights)
-            last.append(after)
-            outputs = found["hidden"]
-            is_residual = settings.skip == "residual" and inputs.shape == outputs.shape
-            seen.append(outputs + inputs if is_residual else outputs)
-            recorded |= {f"layer{k}.{name}": found[name] for name in ACTIVATIONS[settings.cell]}
-    return Piece(
-        recorded, np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1], tuple(last)
-    )
+            parameters = [model.tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS]
+            weights = gates.weights_of(settings.cell, parameters)
+            layer, layer_state = _read_layer(settings.cell, weights, inputs, fresh, layer_state)
+            last.append(layer_state)
+            outputs = layer["hidden"]
+            if settings.skip == "residual" and inputs.shape == outputs.shape:
+                seen.append(outputs + inputs)
+            else:
+                seen.append(outputs)
+            activations |= {f"layer{k}.{name}": layer[name] for name in ACTIVATIONS[settings.cell]}
+    top = np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1]
+    return Piece(activations, top, tuple(last))
+
+
+def _read_layer(
+    cell: str,
+    weights: gates.Weights,
+    inputs: np.ndarray,
+    fresh: np.ndarray,
+    state: gates.State,
+) -> tuple[Activations, gates.State]:
+    """One layer's activations over inputs (n, E), and its state after them.
+
+    fresh (n,): where the state is emptied before the character is read.
+    """
+    count = len(inputs)
+    hidden_size = len(state[0])
+    zeros = tuple(np.zeros_like(part) for part in state)
+    states = np.empty((len(state), count, hidden_size), np.float32)
+    gate_values = np.empty((count, GATE_COUNTS[cell], hidden_size), np.float32)
+    for t, x in enumerate(inputs):
+        if fresh[t]:
+            state = zeros
+        step = gates.advance(cell, weights, x, state)
+        state = step.state
+        states[:, t] = state
+        gate_values[t] = step.gates
+    layer = {name: gate_values[:, row] for name, row in _ROWS[cell].items()}
+    layer |= dict(zip(("hidden", "cell"), states, strict=False))
+    return layer, state
 
 
 def named(model: ModelFile, cell: str) -> tuple[str, int]:
-    """The activation and the unit of "layer0.cell:17". Raises SettingsError, which says what the model has."""
+    """The activation and the unit that "layer0.cell:17" names.
+
+    Raises SettingsError, which says what the model has.
+    """
     refuse_counting(model)
     hidden, layers, _ = sizes(model.settings.model)
     parts = ACTIVATIONS[model.settings.model.cell]
@@ -161,45 +230,45 @@ def named(model: ModelFile, cell: str) -> tuple[str, int]:
         return name, int(unit)
     numbers = "0" if layers == 1 else f"0 to {layers - 1}"
     raise SettingsError(
-        f"--show {one_line(cell)}: this model has layer {numbers}, {', '.join(parts)}, units 0 to {hidden - 1}; write it as "
-        f"in layer0.{parts[0]}:0"
+        f"--show {one_line(cell)}: this model has layer {numbers}, {', '.join(parts)}, "
+        f"units 0 to {hidden - 1}; write it as in layer0.{parts[0]}:0"
     )
 
 
 def extent(name: str, values: np.ndarray) -> tuple[float, float]:
-    """Between what an activation can lie: a gate between 0 and 1, a state between -1 and 1, a cell as far as it goes here."""
+    """Between what an activation lies: 0 and 1, or -1 and 1. A cell has no bound but its values."""
     kind = name.split(".")[1]
     if kind == "cell":
-        most = max(float(np.abs(values[np.isfinite(values)]).max(initial=0)), 1e-30)
+        finite = values[np.isfinite(values)]
+        most = max(float(np.abs(finite).max(initial=0)), 1e-30)
         return -most, most
-    return (0.0, 1.0) if kind in GATES else (-1.0, 1.0)
+    if kind in GATES:
+        return 0.0, 1.0
+    return -1.0, 1.0
 
 
 def shades(name: str, values: np.ndarray) -> np.ndarray:
-    """Activations as -1 to 1 within their extent, for colours; what is no number is 0."""
+    """Activations as -1 to 1 within their extent, for colours. What is not a number becomes 0."""
     low, high = extent(name, values)
     return np.nan_to_num(2 * (values - low) / (high - low) - 1)
 
 
 def refuse_counting(model: ModelFile) -> None:
-    """Raises SettingsError for a model without cells."""
+    """Raise SettingsError for a model without cells."""
     if model.counts:
         raise SettingsError(
             "this model counts n-grams and has no cells to look at; name the run of a network"
         )
 
 
-def _predictions(
-    model: ModelFile, seen: np.ndarray, ids: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Nats (n,), likeliest ids (n, K) and their probabilities (n, K), from what the head sees (n, W), of ids (n,)."""
-    head, bias = _head(model), model.tensors["head.bias"]
+def _predictions(model: ModelFile, seen: np.ndarray, ids: np.ndarray) -> Predictions:
+    """Predict ids (n,) from what the head sees before them, (n, W)."""
+    head = _head(model)
+    bias = model.tensors["head.bias"]
     most = min(GUESSES, len(bias))
-    nats, guesses, probabilities = (
-        np.zeros(len(seen)),
-        np.zeros((len(seen), most), np.int64),
-        np.zeros((len(seen), most)),
-    )
+    nats = np.zeros(len(seen))
+    guesses = np.zeros((len(seen), most), np.int64)
+    probabilities = np.zeros((len(seen), most))
     size = max(1, MAX_SCORES // len(bias))
     for start in range(0, len(seen), size):
         here = slice(start, start + size)
@@ -208,133 +277,13 @@ def _predictions(
         nats[here] = surprise(logits, ids[here])
         shares = distribution(logits, Decoding())
         best = np.sort(np.argpartition(-shares, most - 1, axis=1)[:, :most], axis=1)
-        order = np.argsort(
-            -np.take_along_axis(shares, best, 1), axis=1, kind="stable"
-        )  # of equals the lowest id first
+        # The sort is stable: of equally likely characters, the lowest id comes first.
+        order = np.argsort(-np.take_along_axis(shares, best, 1), axis=1, kind="stable")
         guesses[here] = np.take_along_axis(best, order, 1)
         probabilities[here] = np.take_along_axis(shares, guesses[here], 1)
-    return nats, guesses, probabilities
+    return Predictions(nats, guesses, probabilities)
 
 
 def _head(model: ModelFile) -> np.ndarray:
-    return model.tensors.get(
-        "head.weight", model.tensors["embedding.weight"]
-    )  # tied: the embedding
-
-
-# The cells, over a whole text: inputs (n, E), fresh (n,) where the state is emptied first, state (h,) or (h, c) of (H,),
-# and PyTorch's parameters. They return what happened, by name (n, H), and the last state.
-
-Weights = tuple[np.ndarray, ...]  # weight_ih (G, E), weight_hh (G, H), bias_ih (G,), bias_hh (G,)
-Read = tuple[Recorded, LayerState]
-
-
-def _rnn(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
-    w_ih, w_hh, b_ih, b_hh = weights
-    hidden = _row_by_row(x, w_ih) + (b_ih + b_hh)
-    (h,) = state
-    for t, row in enumerate(hidden):
-        h = np.zeros_like(h) if fresh[t] else h
-        row += w_hh @ h
-        h = np.tanh(row, out=row)
-    return {"hidden": hidden}, (h.copy(),)
-
-
-def _lstm(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
-    w_ih, w_hh, b_ih, b_hh = weights
-    gates = _row_by_row(x, w_ih) + (b_ih + b_hh)
-    h, c = state
-    size = len(h)
-    hidden, cell = np.empty((2, len(x), size), np.float32)
-    for t, row in enumerate(gates):
-        if fresh[t]:
-            h, c = np.zeros_like(h), np.zeros_like(c)
-        row += w_hh @ h
-        i, f, g, o = row.reshape(4, size)
-        _logistic(row[: 2 * size])
-        np.tanh(g, out=g)
-        _logistic(o)
-        c = np.add(f * c, i * g, out=cell[t])
-        h = np.multiply(o, np.tanh(c), out=hidden[t])
-    i, f, g, o = np.split(gates, 4, axis=1)
-    found = {"hidden": hidden, "cell": cell, "input": i, "forget": f, "output": o, "candidate": g}
-    return found, (h.copy(), c.copy())
-
-
-def _gru(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
-    w_ih, w_hh, b_ih, b_hh = weights
-
-    def candidate(row: np.ndarray, products: np.ndarray, h: np.ndarray) -> np.ndarray:
-        r, _, n = row.reshape(3, len(h))
-        return n + r * products[2 * len(h) :]
-
-    return _gated(_row_by_row(x, w_ih) + b_ih, fresh, state, w_hh, b_hh, candidate)
-
-
-def _gru_before(x: np.ndarray, fresh: np.ndarray, state: LayerState, weights: Weights) -> Read:
-    w_ih, w_hh, b_ih, b_hh = weights
-    size = len(state[0])
-    w_gates, b_gates, w_n, b_n = (
-        w_hh[: 2 * size],
-        b_hh[: 2 * size],
-        w_hh[2 * size :],
-        b_hh[2 * size :],
-    )
-
-    def candidate(row: np.ndarray, products: np.ndarray, h: np.ndarray) -> np.ndarray:
-        r, _, n = row.reshape(3, size)
-        return n + w_n @ (r * h) + b_n
-
-    return _gated(_row_by_row(x, w_ih) + b_ih, fresh, state, w_gates, b_gates, candidate)
-
-
-def _gated(
-    gates: np.ndarray,
-    fresh: np.ndarray,
-    state: LayerState,
-    w: np.ndarray,
-    b: np.ndarray,
-    candidate: Callable[[np.ndarray, np.ndarray, np.ndarray], np.ndarray],
-) -> Read:
-    """Both GRUs: they differ in what the candidate is made of, once both gates are known."""
-    (h,) = state
-    size = len(h)
-    hidden = np.empty((len(gates), size), np.float32)
-    for t, row in enumerate(gates):
-        h = np.zeros_like(h) if fresh[t] else h
-        products = w @ h + b
-        row[: 2 * size] += products[: 2 * size]
-        _logistic(row[: 2 * size])
-        _, z, n = row.reshape(3, size)
-        n[:] = np.tanh(candidate(row, products, h))
-        h = np.add(z * h, (1 - z) * n, out=hidden[t])
-    r, z, n = np.split(gates, 3, axis=1)
-    return {"hidden": hidden, "reset": r, "update": 1 - z, "candidate": n}, (h.copy(),)
-
-
-def _row_by_row(x: np.ndarray, weight: np.ndarray) -> np.ndarray:
-    """Return x W^T: (n, K), (G, K) -> (n, G). Equal rows give equal bits wherever they stand.
-
-    One product of matrices would not. Every kernel of OpenBLAS sums a row in an order that depends
-    on the row's place and on the number of rows.
-    """
-    products = np.empty((len(x), len(weight)), np.float32)
-    for row, product in zip(x, products, strict=True):
-        np.dot(weight, row, out=product)
-    return products
-
-
-def _logistic(row: np.ndarray) -> None:
-    """In place, and without overflow: 1 / (1 + exp(-x)) = (1 + tanh(x / 2)) / 2."""
-    row *= np.float32(0.5)
-    np.tanh(row, out=row)
-    row += 1
-    row *= np.float32(0.5)
-
-
-_LAYERS: dict[str, Callable[..., Read]] = {
-    "rnn": _rnn,
-    "lstm": _lstm,
-    "gru": _gru,
-    "gru-before": _gru_before,
-}
+    """The weights (V, W) of the head, which are the embedding's where they are tied."""
+    return model.tensors.get("head.weight", model.tensors["embedding.weight"])

@@ -1,7 +1,10 @@
-"""What a reader could keep track of in a text: position in the line, quotes, brackets, comments, mathematics ...
+"""What a reader could keep track of in a text: place in the line, quotes, brackets, comments.
 
-Computed exactly from the text, by small scanners. Every feature says what is so after a character has been read and
-before the next one is known: it depends on nothing further right, so that a network that reads could know it too.
+Small scanners compute it exactly. Every feature says what is so after a character has been read and
+before the next one is known. It depends on nothing further right, so that a network that reads
+could know it too. Networks are not known here.
+
+Shapes: N characters. Lists have an entry for each character.
 """
 
 from __future__ import annotations
@@ -14,7 +17,7 @@ import numpy as np
 
 TAB = 8
 DIALECTS = ("text", "c", "tex")
-# Of all lines at least so many must look like it. C's relatives (Java, JavaScript, CSS) pass for C.
+# At least this share of all lines must look like it. C's relatives (Java, CSS) pass for C.
 DIALECT_SHARE = 0.05
 _LOOKS = {
     "c": re.compile(r"(\);|\{)[ \t]*$|^[ \t]*\}[ \t;]*$", re.MULTILINE),
@@ -35,7 +38,7 @@ MATHEMATICS = {
 
 
 class Feature(NamedTuple):
-    """values (N,) float64; of a binary feature 0 and 1."""
+    """A feature with its values (N,) float64, which are 0 and 1 if it is binary."""
 
     name: str
     is_binary: bool
@@ -43,33 +46,41 @@ class Feature(NamedTuple):
 
 
 def features(text: str, dialect: str | None = None) -> list[Feature]:
-    """Every feature that varies in the text, the same values never twice. dialect: one of DIALECTS, or as it looks."""
+    """Every feature that varies in the text, and the same values never twice.
+
+    dialect: one of DIALECTS; None: as the text looks.
+    """
     dialect = dialect or dialect_of(text)
-    found = _of_any_text(text)
     blank = _blank_lines(text)
+    table = _of_any_text(text)
+
+    # 1. What a comment is, which brackets and quotes count, and what is quoted.
     if dialect == "c":
         states = c_states(text)
         counted = [state == "code" for state in states]
         quoted = [state == "string" for state in states]
-        found.append(_binary("in a comment", (state == "comment" for state in states)))
+        table.append(_binary("in a comment", (state == "comment" for state in states)))
     elif dialect == "tex":
         tex = read_tex(text)
-        counted, quoted = tex.counted, quotations(text, tex.counted, blank)
-        found.append(_binary("in a comment", tex.comment))
-        found.append(_binary("in mathematics", tex.mathematics))
-        found.append(_number("depth of environments", tex.depth))
+        counted = tex.counted
+        quoted = quotations(text, counted, blank)
+        table.append(_binary("in a comment", tex.comment))
+        table.append(_binary("in mathematics", tex.mathematics))
+        table.append(_number("depth of environments", tex.depth))
     else:
         counted = _unescaped(text)
         quoted = quotations(text, counted, blank)
-    found.append(_binary("in quotes", quoted))
+
+    # 2. Quotes and brackets.
+    table.append(_binary("in quotes", quoted))
     for pair in ("()", "[]", "{}"):
         depth = depths(text, pair, counted, _endings(text, pair, dialect, blank))
-        found += [
-            _binary(f"in {pair}", (level > 0 for level in depth)),
-            _number(f"depth of {pair}", depth),
-        ]
+        table.append(_binary(f"in {pair}", (level > 0 for level in depth)))
+        table.append(_number(f"depth of {pair}", depth))
+
+    # 3. Those that vary.
     distinct: dict[bytes, Feature] = {}
-    for feature in found:
+    for feature in table:
         if len(feature.values) and (feature.values != feature.values[0]).any():
             distinct.setdefault(feature.values.tobytes(), feature)
     return list(distinct.values())
@@ -88,13 +99,14 @@ def dialect_of(text: str) -> str:
 def _of_any_text(text: str) -> list[Feature]:
     is_newline = np.array([char == "\n" for char in text], bool)
     is_word = np.array([char.isalnum() or char == "_" for char in text], bool)
+    is_start = is_word & ~np.concatenate([[False], is_word])[:-1]
     indents = indentation(text)
     return [
         _number("position in the line", distance_since(is_newline)),
         _number("indentation", [columns for columns, _ in indents]),
         _binary("in the indentation", (is_inside for _, is_inside in indents)),
         _binary("in a word", is_word),
-        _binary("start of a word", is_word & ~np.concatenate([[False], is_word])[:-1]),
+        _binary("start of a word", is_start),
         _number("position in the word", distance_since(~is_word)),
         _binary("capital letter", map(str.isupper, text)),
         _binary("digit", map(str.isdecimal, text)),
@@ -110,55 +122,73 @@ def _binary(name: str, values: Iterable[bool]) -> Feature:
 
 
 def distance_since(marks: np.ndarray) -> np.ndarray:
-    """How many characters ago the last mark was, 0 at a mark; before the first one, as if one stood before the text."""
+    """How many characters ago the last mark was: 0 at a mark.
+
+    Before the first mark it counts as if one stood before the text.
+    """
     places = np.arange(len(marks))
     return places - np.maximum.accumulate(np.where(marks, places, -1))
 
 
 def indentation(text: str) -> list[tuple[int, bool]]:
-    """Columns of white space that the line has begun with, and whether it is still beginning. Tabs go to the next 8th."""
-    found, columns, is_inside = [], 0, True
+    """The columns of white space that the line has begun with, and whether it is still beginning.
+
+    Tabs go to the next column that is a multiple of 8.
+    """
+    indents = []
+    columns = 0
+    is_inside = True
     for char in text:
         if char == "\n":
-            columns, is_inside = 0, True
-        elif is_inside and char in " \t":
-            columns += TAB - columns % TAB if char == "\t" else 1
+            columns = 0
+            is_inside = True
+        elif is_inside and char == "\t":
+            columns += TAB - columns % TAB
+        elif is_inside and char == " ":
+            columns += 1
         else:
             is_inside = False
-        found.append((columns, is_inside and char != "\n"))
-    return found
+        indents.append((columns, is_inside and char != "\n"))
+    return indents
 
 
 def depths(text: str, pair: str, counted: list[bool], ends: list[bool]) -> list[int]:
-    """How many of these brackets are open, never below zero. ends: where all of them are taken as closed."""
-    opening, closing = pair[0], pair[1]
-    found, depth = [], 0
+    """How many of these brackets are open, never below zero.
+
+    counted: where brackets count. ends: where all of them are taken as closed.
+    """
+    opening = pair[0]
+    closing = pair[1]
+    levels = []
+    depth = 0
     for char, counts, is_end in zip(text, counted, ends, strict=True):
         if counts:
             depth = max(0, depth + (char == opening) - (char == closing))
         if is_end:
             depth = 0
-        found.append(depth)
-    return found
+        levels.append(depth)
+    return levels
 
 
 def _endings(text: str, pair: str, dialect: str, blank: list[bool]) -> list[bool]:
-    """Where brackets end whatever was left open: a stray one must not shift the rest of the text."""
+    """Where brackets end that were left open: a stray one must not shift the rest of the text."""
     if pair != "{}":
         return blank
-    if (
-        dialect == "c"
-    ):  # a } in the first column ends a function, also after an #if with two openings
-        return [
-            char == "}" and before == "\n" for before, char in zip("\n" + text, text, strict=False)
-        ]
-    return [False] * len(text)
+    if dialect != "c":
+        return [False] * len(text)
+    # A } in the first column ends a function, also after an #if with two openings.
+    pairs = zip("\n" + text, text, strict=False)
+    return [char == "}" and before == "\n" for before, char in pairs]
 
 
 def quotations(text: str, counted: list[bool], blank: list[bool]) -> list[bool]:
-    """Inside "...", “...”, „...“, «...» or ``...''; a blank line ends what was left open. The opening mark is inside."""
-    found: list[bool] = []
-    closer = before = ""
+    """Where the text is inside "...", “...”, „...“, «...» or ``...''. The opening mark is inside.
+
+    A blank line ends what was left open.
+    """
+    is_quoted: list[bool] = []
+    closer = ""
+    before = ""
     for char, counts, is_blank in zip(text, counted, blank, strict=True):
         if is_blank:
             closer = ""
@@ -167,8 +197,8 @@ def quotations(text: str, counted: list[bool], blank: list[bool]) -> list[bool]:
         elif counts and (before + char).endswith(closer):
             closer = ""
         before = char if counts else ""
-        found.append(closer != "")
-    return found
+        is_quoted.append(closer != "")
+    return is_quoted
 
 
 def _blank_lines(text: str) -> list[bool]:
@@ -176,21 +206,26 @@ def _blank_lines(text: str) -> list[bool]:
 
 
 def _unescaped(text: str) -> list[bool]:
-    """False at a backslash and at what it escapes."""
-    found, escaped = [], False
+    """Where the text is neither a backslash that escapes nor what it escapes."""
+    is_plain = []
+    is_escaped = False
     for char in text:
-        escapes = char == "\\" and not escaped
-        found.append(not escapes and not escaped)
-        escaped = escapes
-    return found
+        escapes = char == "\\" and not is_escaped
+        is_plain.append(not escapes and not is_escaped)
+        is_escaped = escapes
+    return is_plain
 
 
 def c_states(text: str) -> list[str]:
-    """After each character of C: "code", "string" (or character constant) or "comment" (/* */ or //).
+    """After each character of C: "code", "string" (or character constant) or "comment".
 
-    A newline ends what must not cross it. The opening mark is inside, and so is the * of an opening, not its /.
+    A newline ends what must not cross it. The opening mark is inside, and so is the * that opens a
+    comment, but not its /.
     """
-    found, state, quote, before = [], "code", "", ""
+    states = []
+    state = "code"
+    quote = ""  # what opened a string or a comment: " or ', * or /
+    before = ""
     for char in text:
         if state == "code":
             if char in "\"'":
@@ -200,19 +235,26 @@ def c_states(text: str) -> list[str]:
             else:
                 before = char
         elif quote == "*":
-            is_end = before == "*" and char == "/"
-            state, before = ("code", "") if is_end else (state, char)
+            if before == "*" and char == "/":
+                state, before = "code", ""
+            else:
+                before = char
         else:
             is_escaped = before == "\\"
-            is_end = not is_escaped and (char == "\n" or (state == "string" and char == quote))
-            # A backslash that is escaped escapes nothing.
-            state, before = ("code", "") if is_end else (state, "" if is_escaped else char)
-        found.append(state)
-    return found
+            is_closed = char == "\n" or (state == "string" and char == quote)
+            if is_closed and not is_escaped:
+                state, before = "code", ""
+            else:
+                before = "" if is_escaped else char  # a backslash that is escaped escapes nothing
+        states.append(state)
+    return states
 
 
 class Tex(NamedTuple):
-    """After each character of LaTeX. counted: not escaped and in no comment, so that a bracket or quote is one."""
+    """What is so after each character of LaTeX.
+
+    counted: the character is not escaped and in no comment, so that a bracket or quote is one.
+    """
 
     comment: list[bool]
     mathematics: list[bool]
@@ -221,15 +263,18 @@ class Tex(NamedTuple):
 
 
 def read_tex(text: str) -> Tex:
-    r"""Comments, mathematics ($, $$, \( \), \[ \] and environments), how deep in environments, what is not escaped.
+    r"""Find comments, mathematics, the depth of environments, and what is not escaped.
 
-    \begin{name} is one deeper from its closing brace on. A blank line ends mathematics, as in TeX.
+    Mathematics is $, $$, \( \), \[ \] and some environments. \begin{name} is one deeper from its
+    closing brace on. A blank line ends mathematics, as in TeX.
     """
-    found = Tex([], [], [], [])
-    is_comment = is_escaped = False
+    result = Tex([], [], [], [])
+    is_comment = False
+    is_escaped = False
     delimiter = ""  # what opened the mathematics: "$", "$$", "\\(" or "\\["
     open_environments: list[str] = []
-    command = before = ""  # "\\beg", "\\begin{equ" while they are being read
+    command = ""  # "\\beg" or "\\begin{equ" while it is being read
+    before = ""
     for char in text:
         counts = not is_escaped and not is_comment and char != "\\"
         if is_comment:
@@ -242,22 +287,23 @@ def read_tex(text: str) -> Tex:
             elif char in ")]" and delimiter == {")": "\\(", "]": "\\["}[char]:
                 delimiter = ""
         else:
-            is_escaped, is_comment = char == "\\", char == "%"
+            is_escaped = char == "\\"
+            is_comment = char == "%"
             if before + char == "\n\n":
                 delimiter = ""
             elif char == "$":
                 delimiter = _after_dollar(delimiter, before)
             command = _read_environment(command, char, open_environments)
-        # "$$": two that belong together. The second is none to begin another pair with.
+        # "$$" is two that belong together: the second does not begin another pair.
         is_pair = char == before == "$" and counts
-        before = "" if is_pair or (not counts and char != "\n") else char
-        found.comment.append(is_comment)
-        found.mathematics.append(
-            delimiter != "" or any(name.rstrip("*") in MATHEMATICS for name in open_environments)
-        )
-        found.depth.append(len(open_environments))
-        found.counted.append(counts)
-    return found
+        is_hidden = not counts and char != "\n"
+        before = "" if is_pair or is_hidden else char
+        is_displayed = any(name.rstrip("*") in MATHEMATICS for name in open_environments)
+        result.comment.append(is_comment)
+        result.mathematics.append(delimiter != "" or is_displayed)
+        result.depth.append(len(open_environments))
+        result.counted.append(counts)
+    return result
 
 
 def _after_dollar(delimiter: str, before: str) -> str:
@@ -270,17 +316,19 @@ def _after_dollar(delimiter: str, before: str) -> str:
 
 
 def _read_environment(command: str, char: str, open_environments: list[str]) -> str:
-    r"""The command that is being read, with one more character; \begin{name} and \end{name} take effect when complete."""
-    if command.startswith(("\\begin{", "\\end{")):
-        if char == "}":
-            _, _, name = command.partition("{")
-            if command.startswith("\\begin{"):
-                open_environments.append(name)
-            elif open_environments:
-                open_environments.pop()
-            return ""
+    r"""The command that is being read, with one more character.
+
+    \begin{name} and \end{name} take effect when they are complete.
+    """
+    if not command:
+        return ""
+    if not command.startswith(("\\begin{", "\\end{")):
+        is_more = char.isalpha() or (char == "{" and command in ("\\begin", "\\end"))
+        return command + char if is_more else ""
+    if char != "}":
         return command + char if char.isalnum() or char == "*" else ""
-    is_more = command != "" and (
-        char.isalpha() or (char == "{" and command in ("\\begin", "\\end"))
-    )
-    return command + char if is_more else ""
+    if command.startswith("\\begin{"):
+        open_environments.append(command.partition("{")[2])
+    elif open_environments:
+        open_environments.pop()
+    return ""

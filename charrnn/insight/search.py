@@ -1,35 +1,41 @@
-"""Which cell tracks what: every unit of every state and gate against every feature of a held-out text.
+"""Which cell tracks what: every unit of every state and gate against every feature of a text.
 
-The score is the correlation (Pearson's; with a binary feature that is the point-biserial one). There are thousands of
-units, and the best of so many looks good by luck: so a unit is picked on the first half of the text, and scored on the
-second, which had no say. Only sums are kept of the first half, and the units picked of the second, so that a text may be long.
+The score is Pearson's correlation (with a binary feature, that is the point-biserial one). There
+are thousands of units, and the best of so many looks good by luck. So a unit is picked on the first
+half of the text and scored on the second, which had no say. Of the first half only sums are kept,
+and of the second the units that were picked, so that a text may be long.
+
+Shapes: N or n characters, H units of an activation, K features, U units of all activations.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from itertools import islice
 from typing import NamedTuple
 
 import numpy as np
 
-from charrnn.insight.cells import PIECE, pieces
+from charrnn.insight.cells import PIECE, Activations, pieces
 from charrnn.insight.features import dialect_of, features
 from charrnn.modelfile import ModelFile
 
-LEAST = 20  # characters that differ from the rest, in each half: with fewer a score says nothing
+LEAST = 20  # characters of each half that differ from the rest: with fewer a score says nothing
 AROUND = 24  # characters shown on each side of a peak
-CONSTANT = 1e-5  # a unit whose standard deviation is no larger than this share of its mean holds rounding, and no more
+CONSTANT = 1e-5  # a standard deviation of no more than this share of the mean is rounding
 
 
-class Found(NamedTuple):
+class Tracker(NamedTuple):
     """A unit that tracks a feature.
 
-    score: correlation on the second half of the text, with its sign. picked: on the first half, where it was the best
-    but for rank - 1 others. accuracy, of binary features: balanced accuracy on the second half, of a threshold half way
-    between the unit's two means on the first. chance: the best that any unit reaches on the first half with the feature
-    as it is elsewhere in the text. before, peak, after: the second half's text around the character at which the unit
-    is most as it should be where the feature is high.
+    score: the correlation on the second half of the text, with its sign.
+    picked: that on the first half, where it was the best except for rank - 1 others.
+    accuracy: of binary features, the balanced accuracy on the second half of a threshold half way
+    between the unit's two means on the first.
+    chance: the best score of any unit on the first half, with the feature taken from elsewhere.
+    before, peak, after: the text of the second half around the character at which the unit is most
+    as it should be where the feature is high.
     """
 
     feature: str
@@ -52,110 +58,145 @@ class Found(NamedTuple):
 
 @dataclass(frozen=True)
 class Search:
-    """found: the best units of each feature, the features that are tracked best first. left_out: too rare in this text."""
+    """The best units of each feature, the features that are tracked best first.
+
+    left_out: the features that are too rare in this text.
+    """
 
     chars: int
     units: int
     dialect: str
-    found: list[Found]
+    trackers: list[Tracker]
     left_out: list[str]
 
 
-def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
-    """Rank all units of a network by how well they track each feature of a text, ids (N,). top: so many of each feature.
+class _Picks(NamedTuple):
+    """What the first half says.
 
-    Raises SettingsError for a counting model.
+    best (top, K): the places of the best units among `names`. correlations (U, K).
+    chances (K,): the best correlation with each displaced feature.
     """
+
+    sums: dict[str, Sums]
+    names: list[tuple[str, int]]
+    best: np.ndarray
+    correlations: np.ndarray
+    chances: np.ndarray
+
+
+def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
+    """Rank all units of a network by how well they track each feature of a text, ids (N,).
+
+    top: how many units of each feature are kept. Raises SettingsError for a counting model.
+    """
+    # 1. The features that vary enough in both halves.
     size = min(PIECE, max(1, len(ids) // 2))
     half = len(ids) // 2 // size * size
     text = text_of(model, ids)
     dialect = dialect_of(text)
     offered = features(text, dialect)
-    kept = [
-        feature
-        for feature in offered
-        if _is_frequent(feature.values[:half]) and _is_frequent(feature.values[half:])
-    ]
-    targets = np.stack([feature.values for feature in kept], 1) if kept else np.zeros((len(ids), 0))
-    # The same features half of the first half away, where they belong to other text, tell what luck can do.
-    both = np.concatenate([targets[:half], np.roll(targets[:half], half // 2, axis=0)], 1)
+    kept = []
+    left_out = []
+    for feature in offered:
+        if _is_frequent(feature.values[:half]) and _is_frequent(feature.values[half:]):
+            kept.append(feature)
+        else:
+            left_out.append(feature.name)
+    targets = np.zeros((half, 0))
+    if kept:
+        targets = np.stack([feature.values[:half] for feature in kept], 1)
+    # The features half of the first half away belong to other text: they tell what luck can do.
+    both = np.concatenate([targets, np.roll(targets, half // 2, axis=0)], 1)
 
+    # 2. The first half picks units, and the second is read for these alone.
     reading = pieces(model, ids, size)
+    picks = _pick(islice(reading, half // size), both, top)
+    columns: dict[tuple[str, int], list[np.ndarray]] = {
+        picks.names[index]: [] for index in picks.best.ravel()
+    }
+    for _, activations in reading:
+        for (cell, unit), parts in columns.items():
+            parts.append(activations[cell][:, unit])
+    columns_whole = {
+        name: np.concatenate(parts).astype(np.float64) for name, parts in columns.items()
+    }
+
+    # 3. Their scores on the second half, by feature.
+    rows = []
+    for k, feature in enumerate(kept):
+        target = feature.values[half:]
+        row = []
+        for rank, index in enumerate(picks.best[:, k], 1):
+            cell, unit = picks.names[index]
+            values = columns_whole[cell, unit]
+            picked = float(picks.correlations[index, k])
+            accuracy = None
+            if feature.is_binary:
+                threshold = picks.sums[cell].threshold(unit, k, both)
+                accuracy = balanced_accuracy(values, target, threshold, picked)
+            place = np.argmax(values) if picked >= 0 else np.argmin(values)
+            before, peak, after = _around(model, ids, half + int(place))
+            tracker = Tracker(
+                feature=feature.name,
+                is_binary=feature.is_binary,
+                rank=rank,
+                cell=cell,
+                unit=unit,
+                score=correlation(values, target),
+                picked=picked,
+                accuracy=accuracy,
+                chance=float(picks.chances[k]),
+                before=before,
+                peak=peak,
+                after=after,
+            )
+            row.append(tracker)
+        rows.append(row)
+    rows.sort(key=lambda row: -abs(row[0].score))
+    trackers = [tracker for row in rows for tracker in row]
+    return Search(len(ids), len(picks.names), dialect, trackers, left_out)
+
+
+def _pick(reading: Iterator[tuple[slice, Activations]], both: np.ndarray, top: int) -> _Picks:
+    """Pick the best units. both (n, 2 K): the features, then the same displaced."""
     sums: dict[str, Sums] = {}
-    for place, activations in islice(reading, half // size):
+    for place, activations in reading:
         for cell, values in activations.items():
             if cell not in sums:
                 sums[cell] = Sums(values.shape[1], both.shape[1])
             sums[cell].add(values, both[place])
     names = [(cell, unit) for cell, one in sums.items() for unit in range(len(one.total))]
-    correlations = (
-        np.concatenate([one.correlations(both) for one in sums.values()])
-        if sums
-        else np.zeros((0, 0))
-    )
-    best = np.argsort(-np.abs(correlations[:, : len(kept)]), axis=0, kind="stable")[
-        :top
-    ]  # (top, K)
-    chances = np.abs(correlations[:, len(kept) :]).max(axis=0, initial=0)
-
-    columns: dict[tuple[str, int], list[np.ndarray]] = {names[index]: [] for index in best.ravel()}
-    for _, activations in reading:
-        for (cell, unit), parts in columns.items():
-            parts.append(activations[cell][:, unit])
-    rows = []
-    for k, feature in enumerate(kept):
-        row = []
-        for rank, index in enumerate(best[:, k], 1):
-            cell, unit = names[index]
-            values = np.concatenate(columns[cell, unit]).astype(np.float64)
-            picked, target = float(correlations[index, k]), feature.values[half:]
-            accuracy = None
-            if feature.is_binary:
-                accuracy = balanced_accuracy(
-                    values, target, sums[cell].threshold(unit, k, both), picked
-                )
-            around = _around(model, ids, half + int(np.argmax(values if picked >= 0 else -values)))
-            score = correlation(values, target)
-            row.append(
-                Found(
-                    feature.name,
-                    feature.is_binary,
-                    rank,
-                    cell,
-                    unit,
-                    score,
-                    picked,
-                    accuracy,
-                    float(chances[k]),
-                    *around,
-                )
-            )
-        rows.append(row)
-    rows.sort(key=lambda row: -abs(row[0].score))
-    left_out = [feature.name for feature in offered if all(feature is not one for one in kept)]
-    return Search(len(ids), len(names), dialect, [one for row in rows for one in row], left_out)
+    correlations = np.zeros((0, 0))
+    if sums:
+        correlations = np.concatenate([one.correlations(both) for one in sums.values()])
+    count = both.shape[1] // 2
+    best = np.argsort(-np.abs(correlations[:, :count]), axis=0, kind="stable")[:top]
+    chances = np.abs(correlations[:, count:]).max(axis=0, initial=0)
+    return _Picks(sums, names, best, correlations, chances)
 
 
 class Sums:
-    """Of a text read so far, for the H units of an activation and K features: what correlations are made of."""
+    """The sums of a text read so far that correlations are made of: of H units with K features."""
 
     def __init__(self, units: int, count: int) -> None:
-        self.total, self.squares, self.products = (
-            np.zeros(units),
-            np.zeros(units),
-            np.zeros((units, count)),
-        )
+        self.total = np.zeros(units)
+        self.squares = np.zeros(units)
+        self.products = np.zeros((units, count))
 
     def add(self, values: np.ndarray, targets: np.ndarray) -> None:
-        """values (n, H), targets (n, K)."""
+        """Add values (n, H) with their targets (n, K)."""
         values = values.astype(np.float64)
         self.total += values.sum(axis=0)
         self.squares += (values * values).sum(axis=0)
         self.products += values.T @ targets
 
     def correlations(self, targets: np.ndarray) -> np.ndarray:
-        """(H, K), of all N values that were added with targets (N, K). 0 for a unit that is constant or no number."""
-        mean, variance = self.total / len(targets), self.squares / len(targets)
+        """(H, K), of all N values that were added with targets (N, K).
+
+        It is 0 for a unit that is constant or not a number.
+        """
+        mean = self.total / len(targets)
+        variance = self.squares / len(targets)
         variance -= mean * mean
         covariance = self.products / len(targets) - mean[:, None] * targets.mean(axis=0)
         varies = variance > (CONSTANT * mean) ** 2
@@ -171,7 +212,7 @@ class Sums:
 
 
 def correlation(values: np.ndarray, target: np.ndarray) -> float:
-    """Pearson's, of (N,) and (N,); 0 for a constant."""
+    """Pearson's correlation of (N,) and (N,); 0 for a constant."""
     sums = Sums(1, 1)
     sums.add(values[:, None], target[:, None])
     return float(sums.correlations(target[:, None])[0, 0])
@@ -180,26 +221,29 @@ def correlation(values: np.ndarray, target: np.ndarray) -> float:
 def balanced_accuracy(
     values: np.ndarray, target: np.ndarray, threshold: float, sign: float
 ) -> float:
-    """The mean of the shares of ones and of zeros that are told by the side of the threshold they are on."""
-    told = values > threshold if sign >= 0 else values < threshold
-    return float(told[target == 1].mean() + (~told[target == 0]).mean()) / 2
+    """The mean of two shares: of the ones and of the zeros that lie on their side of a threshold.
+
+    sign: negative where the ones lie below it.
+    """
+    is_one = values > threshold if sign >= 0 else values < threshold
+    return float(is_one[target == 1].mean() + (~is_one[target == 0]).mean()) / 2
 
 
 def text_of(model: ModelFile, ids: np.ndarray) -> str:
-    """One character an id, so that a byte is the character of its number."""
+    """A text with one character for each id, so that a byte is the character of its number."""
     return "".join(map(chr, np.array(model.vocabulary.symbols)[ids]))
 
 
 def _is_frequent(values: np.ndarray) -> bool:
     """Do enough characters differ from the commonest value?"""
-    return len(values) - int(np.bincount(values.astype(np.int64), minlength=1).max()) >= LEAST
+    commonest = int(np.bincount(values.astype(np.int64), minlength=1).max())
+    return len(values) - commonest >= LEAST
 
 
 def _around(model: ModelFile, ids: np.ndarray, place: int) -> tuple[str, str, str]:
-    pieces_of_text = (
-        ids[max(0, place - AROUND) : place],
-        ids[place : place + 1],
-        ids[place + 1 : place + 1 + AROUND],
-    )
-    before, peak, after = map(model.vocabulary.decode, pieces_of_text)
+    """The text before a character, the character, and the text after it."""
+    decode = model.vocabulary.decode
+    before = decode(ids[max(0, place - AROUND) : place])
+    peak = decode(ids[place : place + 1])
+    after = decode(ids[place + 1 : place + 1 + AROUND])
     return before, peak, after

@@ -1,60 +1,117 @@
-"""The charts of a training, as data: series, lines across, and a sentence that says what there is to see."""
+"""The charts of a training, as data: series, lines across, and a sentence that says what is to see.
+
+How a chart is drawn is not known here: charts.js does that.
+"""
 
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import NotRequired, TypedDict
 
 import numpy as np
 
-from charrnn.report.record import Metrics, number, thinned
+from charrnn.report.record import Metrics, thinned
 
 BINS = 240  # points of a series of steps at most
-EARLY = 0.06  # of a training: what it is too early to judge by
+EARLY = 0.06  # the share of a training that is too early to judge by
 BITS = 1 / math.log(2)
 
 
-def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[dict[str, Any]]:
-    """Those for which the run has data, most telling first. clip: the largest gradient norm; 0: not clipped.
+class Series(TypedDict):
+    """A line of points. low, high: the range, where a point stands for several steps.
 
-    A series has x, y, and low and high where a point stands for several steps. group: charts that are read together.
+    points: whether each is marked.
+    """
+
+    name: str
+    x: list[float]
+    y: list[float]
+    low: NotRequired[list[float] | None]
+    high: NotRequired[list[float] | None]
+    points: NotRequired[bool]
+
+
+class Rule(TypedDict):
+    """A line across. side: where its name stands."""
+
+    name: str
+    y: float
+    side: str
+
+
+class Chart(TypedDict):
+    """A chart. group: charts that are read together. log: whether the axis upwards is logarithmic.
+
+    high: where that axis ends, None where everything is shown. least: where it ends at the lowest.
+    digits: those after the point. said: what there is to see. note: how to read it.
+    """
+
+    id: str
+    group: str
+    title: str
+    unit: str
+    across: str
+    log: bool
+    tall: bool
+    series: list[Series]
+    rules: list[Rule]
+    said: str
+    note: str
+    digits: NotRequired[int]
+    high: NotRequired[float | None]
+    least: NotRequired[float]
+
+
+def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[Chart]:
+    """The charts for which the run has data, the most telling first.
+
+    clip: the largest norm of a gradient; 0: they are not clipped.
     """
     if metrics.orders:
         return [_orders(metrics.orders, vocabulary_size)]
-    found = [_loss(metrics, vocabulary_size)]
+    some = [_loss(metrics, vocabulary_size)]
     if np.isfinite(metrics.steps["lr"]).any():
-        found.append(_rate(metrics))
-    if np.isfinite(metrics.steps["grad_norm"]).any():
-        found.append(_norm(metrics, clip))
-        if clip > 0 and (metrics.steps["grad_norm"] > clip).any():
-            found.append(_clipped(metrics, clip))
-    return [chart for chart in found if any(series["x"] for series in chart["series"])]
+        some.append(_rate(metrics))
+    norms = metrics.steps["grad_norm"]
+    if np.isfinite(norms).any():
+        some.append(_norm(metrics, clip))
+        if clip > 0 and (norms > clip).any():
+            some.append(_clipped(metrics, clip))
+    return [chart for chart in some if any(series["x"] for series in chart["series"])]
 
 
-def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
+def _loss(metrics: Metrics, vocabulary_size: int) -> Chart:
     evaluations = metrics.evaluations
-    steps, bits = (
-        [float(each["step"]) for each in evaluations],
-        [each["val_nats_per_char"] * BITS for each in evaluations],
+    steps = [float(event["step"]) for event in evaluations]
+    bits = [event["val_nats_per_char"] * BITS for event in evaluations]
+    ngram_bits = [nats * BITS for nats in metrics.ngram_nats_per_char]
+    training = _binned(
+        metrics,
+        "train_nats_per_char",
+        "training",
+        factor=BITS,
+        weights="chars",
+        reach=(0.1, 0.9),
     )
-    training = _binned(metrics, "train_nats_per_char", BITS, weights="chars", reach=(0.1, 0.9))
-    rules = [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "left"}]
-    counted = [number(each.get("ngram_nats_per_char")) for each in evaluations]
-    nats = [value for value in counted if value is not None]
-    if nats:
-        rules.append(
-            {"name": "counting, best n-gram", "y": _short(nats[-1] * BITS), "side": "left"}
-        )
-    said = []
+    validation: Series = {
+        "name": "validation",
+        "x": steps,
+        "y": [_short(value) for value in bits],
+        "points": True,
+    }
+    rules = [_uniform(vocabulary_size, side="left")]
+    sentences = []
     if bits:
         best = int(np.argmin(bits))
-        said.append(
-            f"Validation begins at {bits[0]:.3f} and is best, {bits[best]:.3f}, at step {steps[best]:,.0f}"
+        sentences.append(
+            f"Validation begins at {bits[0]:.3f} and is best, {bits[best]:.3f}, "
+            f"at step {steps[best]:,.0f}"
         )
     if training["y"]:
-        said.append(f"training ends near {training['y'][-1]:.3f}")
-    if nats:
-        said.append(f"counting reaches {nats[-1] * BITS:.3f}")
+        sentences.append(f"training ends near {training['y'][-1]:.3f}")
+    if ngram_bits:
+        rules.append({"name": "counting, best n-gram", "y": _short(ngram_bits[-1]), "side": "left"})
+        sentences.append(f"counting reaches {ngram_bits[-1]:.3f}")
     return {
         "id": "loss",
         "group": "steps",
@@ -64,29 +121,26 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> dict[str, Any]:
         "across": "step",
         "log": False,
         "tall": True,
-        "series": [
-            {"name": "training"} | training,
-            {
-                "name": "validation",
-                "x": steps,
-                "y": [_short(value) for value in bits],
-                "points": True,
-            },
-        ],
+        "series": [training, validation],
         "rules": rules,
         "high": _high(training, steps, bits, rules[1:]),
-        "said": "; ".join(said) + ".",
-        "note": "Training: the mean of neighbouring updates, with dropout where there is any; eight of ten "
-        "lie in the shade. Lower is better.",
+        "said": "; ".join(sentences) + ".",
+        "note": "Training: the mean of neighbouring updates, with dropout where there is any; "
+        "eight of ten lie in the shade. Lower is better.",
     }
 
 
-def _high(
-    training: dict[str, Any], steps: list[float], bits: list[float], rules: list[dict[str, Any]]
-) -> float | None:
-    """Where the axis ends: the first moments of a training would press all that follows against the bottom.
+def _uniform(vocabulary_size: int, side: str) -> Rule:
+    """What a model has that takes every character to be equally likely."""
+    return {"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": side}
 
-    None: where everything is shown.
+
+def _high(
+    training: Series, steps: list[float], bits: list[float], rules: list[Rule]
+) -> float | None:
+    """Where the axis ends; None: where everything is shown.
+
+    The first moments of a training would press all that follows against the bottom.
     """
     points = [*zip(training["x"], training["y"], strict=True), *zip(steps, bits, strict=True)]
     last = max((x for x, _ in points), default=0.0)
@@ -96,9 +150,11 @@ def _high(
     return _short(max(later) + 0.25 * (max(later) - min(later)))
 
 
-def _rate(metrics: Metrics) -> dict[str, Any]:
-    series = _binned(metrics, "lr", 1.0)
+def _rate(metrics: Metrics) -> Chart:
+    series = _binned(metrics, "lr", "learning rate")
     highest = max(series["high"] or [0.0])
+    series["low"] = None
+    series["high"] = None
     return {
         "id": "rate",
         "group": "steps",
@@ -107,16 +163,22 @@ def _rate(metrics: Metrics) -> dict[str, Any]:
         "across": "step",
         "log": False,
         "tall": False,
-        "series": [{"name": "learning rate"} | {**series, "low": None, "high": None}],
+        "series": [series],
         "rules": [],
         "said": f"Highest at {highest:.3g}.",
         "note": "",
     }
 
 
-def _norm(metrics: Metrics, clip: float) -> dict[str, Any]:
-    series = _binned(metrics, "grad_norm", 1.0)
-    norms = metrics.steps["grad_norm"][np.isfinite(metrics.steps["grad_norm"])]
+def _norm(metrics: Metrics, clip: float) -> Chart:
+    norms = metrics.steps["grad_norm"]
+    norms = norms[np.isfinite(norms)]
+    rules: list[Rule] = []
+    sentence = f"Median {np.median(norms):.3g}, largest {norms.max():.3g}."
+    if clip > 0:
+        rules.append({"name": "clipped above", "y": clip, "side": "right"})
+        if norms.max() <= clip:
+            sentence += " No update was clipped."
     return {
         "id": "norm",
         "group": "steps",
@@ -125,23 +187,22 @@ def _norm(metrics: Metrics, clip: float) -> dict[str, Any]:
         "across": "step",
         "log": bool(norms.min() > 0),
         "tall": False,
-        "series": [{"name": "norm before clipping"} | series],
-        "rules": [{"name": "clipped above", "y": clip, "side": "right"}] if clip > 0 else [],
-        "said": f"Median {np.median(norms):.3g}, largest {norms.max():.3g}."
-        + (" No update was clipped." if clip > 0 and norms.max() <= clip else ""),
+        "series": [_binned(metrics, "grad_norm", "norm before clipping")],
+        "rules": rules,
+        "said": sentence,
         "note": "",
     }
 
 
-def _clipped(metrics: Metrics, clip: float) -> dict[str, Any]:
+def _clipped(metrics: Metrics, clip: float) -> Chart:
     norms = metrics.steps["grad_norm"]
-    x, y = [], []
+    series: Series = {"name": "share of updates clipped", "x": [], "y": []}
     for part in thinned(metrics, BINS):
         known = norms[part][np.isfinite(norms[part])]
         if len(known):
-            x.append(float(metrics.steps["step"][part][-1]))
-            y.append(_short(100 * float((known > clip).mean())))
-    known = norms[np.isfinite(norms)]
+            series["x"].append(float(metrics.steps["step"][part][-1]))
+            series["y"].append(_short(100 * float((known > clip).mean())))
+    is_clipped = norms[np.isfinite(norms)] > clip
     return {
         "id": "clipped",
         "group": "steps",
@@ -150,19 +211,25 @@ def _clipped(metrics: Metrics, clip: float) -> dict[str, Any]:
         "across": "step",
         "log": False,
         "tall": False,
-        "series": [{"name": "share of updates clipped", "x": x, "y": y}],
+        "series": [series],
         "rules": [],
         "least": 1.0,
-        "said": f"{int((known > clip).sum()):,} of {len(known):,} updates were clipped, "
-        f"{(known > clip).mean():.1%}.",
+        "said": f"{int(is_clipped.sum()):,} of {len(is_clipped):,} updates were clipped, "
+        f"{is_clipped.mean():.1%}.",
         "note": "",
     }
 
 
-def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
-    """Counting has no steps to speak of: the loss by the length of the n-grams instead."""
+def _orders(nats: list[float], vocabulary_size: int) -> Chart:
+    """The loss by the length of the n-grams: counting has no steps to speak of."""
     bits = [value * BITS for value in nats]
     best = int(np.argmin(bits))
+    validation: Series = {
+        "name": "validation",
+        "x": [float(order) for order in range(1, len(bits) + 1)],
+        "y": [_short(value) for value in bits],
+        "points": True,
+    }
     return {
         "id": "orders",
         "group": "orders",
@@ -172,47 +239,51 @@ def _orders(nats: list[float], vocabulary_size: int) -> dict[str, Any]:
         "across": "characters of an n-gram",
         "log": False,
         "tall": True,
-        "series": [
-            {
-                "name": "validation",
-                "x": [float(order) for order in range(1, len(bits) + 1)],
-                "y": [_short(value) for value in bits],
-                "points": True,
-            },
-        ],
-        "rules": [{"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": "right"}],
+        "series": [validation],
+        "rules": [_uniform(vocabulary_size, side="right")],
         "said": f"Best, {bits[best]:.3f}, with {best + 1} characters.",
-        "note": "Longer n-grams know more of what came before and were seen less often. Lower is better.",
+        "note": "Longer n-grams know more of what came before and were seen less often. "
+        "Lower is better.",
     }
 
 
 def _binned(
     metrics: Metrics,
+    column: str,
     name: str,
-    factor: float,
+    *,
+    factor: float = 1.0,
     weights: str | None = None,
     reach: tuple[float, float] = (0.0, 1.0),
-) -> dict[str, Any]:
-    """x, y, low, high of at most BINS points: the mean of each run of steps, and the quantiles `reach` of it."""
-    series: dict[str, Any] = {"x": [], "y": [], "low": [], "high": []}
-    values = metrics.steps[name] * factor
+) -> Series:
+    """A series of at most BINS points: the mean of each run of steps, and two quantiles of it.
+
+    column, weights: of `metrics.steps`. reach: which quantiles.
+    """
+    x: list[float] = []
+    y: list[float] = []
+    lows: list[float] = []
+    highs: list[float] = []
+    values = metrics.steps[column] * factor
     for part in thinned(metrics, BINS):
-        known = np.isfinite(values[part])
-        if not known.any():
+        is_known = np.isfinite(values[part])
+        if not is_known.any():
             continue
-        each = values[part][known]
-        weight = metrics.steps[weights][part][known] if weights else np.ones(len(each))
-        weight = np.where(np.isfinite(weight) & (weight > 0), weight, 0.0)
-        series["x"].append(float(metrics.steps["step"][part][known][-1]))
-        series["y"].append(
-            _short(float(np.average(each, weights=weight if weight.any() else None)))
-        )
-        low, high = np.quantile(each, reach).tolist()
-        series["low"].append(_short(low))
-        series["high"].append(_short(high))
-    return series
+        known = values[part][is_known]
+        x.append(float(metrics.steps["step"][part][is_known][-1]))
+        weight = None
+        if weights is not None:
+            weight = metrics.steps[weights][part][is_known]
+            weight = np.where(np.isfinite(weight) & (weight > 0), weight, 0.0)
+            if not weight.any():
+                weight = None
+        y.append(_short(float(np.average(known, weights=weight))))
+        low, high = np.quantile(known, reach).tolist()
+        lows.append(_short(low))
+        highs.append(_short(high))
+    return {"name": name, "x": x, "y": y, "low": lows, "high": highs}
 
 
 def _short(value: float) -> float:
-    """Five digits are more than a line can show."""
+    """Five digits, which are more than a line can show."""
     return float(f"{value:.5g}")

@@ -1,18 +1,24 @@
 "use strict";
-// Elements with text in them, and nothing else: whatever a model or a corpus wrote becomes a text node.
+// Elements with text in them, and nothing else: whatever a model or a corpus wrote becomes a text
+// node.
 const SVG = "http://www.w3.org/2000/svg";
 
 function fill(element, attributes, children) {
   for (const [name, value] of Object.entries(attributes || {})) {
-    if (value !== null && value !== undefined && value !== false) element.setAttribute(name, value === true ? "" : value);
+    if (value !== null && value !== undefined) element.setAttribute(name, value);
   }
   for (const child of children.flat(Infinity)) {
     if (child !== null && child !== undefined) element.append(child);
   }
   return element;
 }
-const make = (name, attributes, ...children) => fill(document.createElement(name), attributes, children);
-const draw = (name, attributes, ...children) => fill(document.createElementNS(SVG, name), attributes, children);
+function make(name, attributes, ...children) {
+  return fill(document.createElement(name), attributes, children);
+}
+
+function draw(name, attributes, ...children) {
+  return fill(document.createElementNS(SVG, name), attributes, children);
+}
 
 const clamp = (value, low, high) => Math.min(high, Math.max(low, value));
 
@@ -21,19 +27,25 @@ function number(value) {
   const size = Math.abs(value);
   if (size !== 0 && size < 0.001) {
     const [digits, power] = value.toExponential(1).split("e");
-    return `${digits} × 10${[...power].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]).join("")}`;
+    const raised = [...power].map((sign) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(sign)]);
+    return `${digits} × 10${raised.join("")}`;
   }
   if (Number.isInteger(value)) return value.toLocaleString("en-US");
   return value.toLocaleString("en-US", { maximumSignificantDigits: size < 100 ? 4 : 6 });
 }
-// words: so many columns at the left hold words, the others numbers.
+
+// words: how many columns at the left hold words. The others hold numbers.
 function table(columns, rows, { caption, words = 1 } = {}) {
   const kind = (index) => (index < words ? null : "number");
+  const head = (name, index) => make("th", { scope: "col", class: kind(index) }, name);
+  const cell = (value, index) => {
+    if (index === 0) return make("th", { scope: "row" }, value);
+    return make("td", { class: kind(index) }, value);
+  };
   return make("table", {},
     caption ? make("caption", {}, caption) : null,
-    make("thead", {}, make("tr", {}, columns.map((name, index) => make("th", { scope: "col", class: kind(index) }, name)))),
-    make("tbody", {}, rows.map((row) => make("tr", {}, row.map((value, index) =>
-      (index === 0 ? make("th", { scope: "row" }, value) : make("td", { class: kind(index) }, value)))))));
+    make("thead", {}, make("tr", {}, columns.map(head))),
+    make("tbody", {}, rows.map((row) => make("tr", {}, row.map(cell)))));
 }
 
 function facts(pairs, kind) {
@@ -41,8 +53,9 @@ function facts(pairs, kind) {
     make("div", {}, make("dt", {}, name), make("dd", {}, value))));
 }
 
-// A position from 0 to last that pointers and keys move. moved(position, isHeld): draw it, and return what to say of it.
-// A click or a key holds the position; a pointer that only passes by gives it back as it leaves.
+// A position from 0 to last that pointers and keys move. moved(position, isHeld): draws it, and
+// returns what to say of it. A click or a key holds the position; a pointer that only passes by
+// gives it back as it leaves.
 function reader(element, last, start, moved, places) {
   let held = start;
   const show = (position, isHeld) => {
@@ -68,7 +81,9 @@ function reader(element, last, start, moved, places) {
   element.addEventListener("pointerleave", () => show(held, false));
   element.addEventListener("keydown", (event) => {
     if (event.ctrlKey || event.altKey || event.metaKey) return;
-    const steps = { ArrowRight: 1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity };
+    const steps = {
+      ArrowRight: 1, ArrowLeft: -1, PageDown: 10, PageUp: -10, Home: -Infinity, End: Infinity,
+    };
     if (!(event.key in steps)) return;
     event.preventDefault();
     show(held + steps[event.key], true);

@@ -1,7 +1,8 @@
-"""One HTML file out of what contents.py gathered: nothing in it is loaded from elsewhere, and nothing in it can be code.
+"""One HTML file out of what contents.py gathered. It loads nothing, and no content can be code.
 
-The contents go in as JSON that the page's own script turns into text nodes. A Content-Security-Policy admits that
-script and that style sheet, by their hashes, and nothing else: no request, no image, no inline style, no other script.
+The contents go in as JSON that the page's own script turns into text nodes. A
+Content-Security-Policy admits that script and that style sheet, by their hashes, and nothing else:
+no request, no image, no inline style, no other script. What the contents mean is not known here.
 """
 
 from __future__ import annotations
@@ -9,14 +10,15 @@ from __future__ import annotations
 import base64
 import hashlib
 import unicodedata
+from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
 from charrnn.storage import json_line
 
 SCRIPTS = ("dom.js", "charts.js", "viewer.js", "page.js")  # in this order, as one script
-# Categories of characters that cannot be seen, or that move those around them: control, format (bidi, joiners),
-# line and paragraph separators, surrogates, private use, unassigned.
+# Categories of characters that cannot be seen, or that move those around them: control, format
+# (bidi, joiners), line and paragraph separators, surrogates, private use, unassigned.
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")
 _IN_SCRIPT = {ord(char): f"\\u{ord(char):04x}" for char in "<>&\u2028\u2029"}
 
@@ -24,8 +26,9 @@ _PAGE = """<!doctype html>
 <html lang="en">
 <head>
 <meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy" content="default-src 'none'; connect-src 'none'; base-uri 'none'; \
-form-action 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'">
+<meta http-equiv="Content-Security-Policy" content="\
+default-src 'none'; connect-src 'none'; base-uri 'none'; form-action 'none'; \
+script-src 'sha256-{script_hash}'; style-src 'sha256-{style_hash}'">
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <meta name="color-scheme" content="light dark">
 <meta name="referrer" content="no-referrer">
@@ -33,7 +36,9 @@ form-action 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_
 <style>{style}</style>
 </head>
 <body>
-<noscript>This page draws itself with its own script; nothing is loaded. Allow scripts to see it.</noscript>
+<noscript>\
+This page draws itself with its own script; nothing is loaded. Allow scripts to see it.\
+</noscript>
 <script type="application/json" id="contents">{contents}</script>
 <script>{script}</script>
 </body>
@@ -41,8 +46,8 @@ form-action 'none'; script-src 'sha256-{script_hash}'; style-src 'sha256-{style_
 """
 
 
-def page(contents: dict[str, Any]) -> bytes:
-    """UTF-8 of the page. contents: strict JSON, its strings as anybody wrote them."""
+def page(contents: Mapping[str, Any]) -> bytes:
+    """The page in UTF-8. contents: strict JSON, its strings as anybody wrote them."""
     style = _resource("page.css")
     script = "".join(_resource(name) for name in SCRIPTS)
     data = json_line(legible(contents)).translate(_IN_SCRIPT)
@@ -56,13 +61,11 @@ def page(contents: dict[str, Any]) -> bytes:
 
 
 def legible(value: Any) -> Any:
-    """The same, with every character of every string that cannot be seen written as an escape such as `\\x00`."""
+    """Write every unseen character of every string in a value as an escape such as `\\x00`."""
     if isinstance(value, str):
-        return (
-            "".join(_escaped(char) for char in value)
-            if not value.isascii() or not value.isprintable()
-            else value
-        )
+        if value.isascii() and value.isprintable():
+            return value
+        return "".join(_escaped(char) for char in value)
     if isinstance(value, dict):
         return {legible(key): legible(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,7 +1,7 @@
-"""What a training wrote down while it ran: metrics.jsonl, samples.txt and run.json, read with forgiveness.
+"""What a training wrote down while it ran: metrics.jsonl, samples.txt and run.json.
 
-A training may still be going on, or may have been killed in the middle of a line: what cannot be read is left out and
-counted. Nothing here knows how it will look.
+A training may still be going on, or may have been killed in the middle of a line. So what cannot
+be read is left out and counted. How it will look is not known here.
 """
 
 from __future__ import annotations
@@ -20,7 +20,9 @@ from charrnn.storage import read_bounded
 
 MAX_METRICS_BYTES = 256 << 20  # about two million steps
 MAX_SAMPLES_BYTES = 64 << 20
-MAX_STEP, LARGEST = 1e12, 1e40
+MAX_ABOUT_BYTES = 16 << 20
+MAX_STEP = 1e12
+LARGEST = 1e40
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
 _HEADING = re.compile(
     r"^--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---$", re.MULTILINE
@@ -29,87 +31,98 @@ _HEADING = re.compile(
 
 @dataclass
 class Metrics:
-    """steps: COLUMNS -> (S,) float64, NaN where a step did not say. The others as they were written."""
+    """The record of a training. Evaluations and rollbacks are as they were written.
+
+    steps: COLUMNS by name, (S,) float64, NaN where a step has no such value.
+    orders: of a counting model, nats per character on validation of n-grams of 1, 2, ...
+    unreadable: the lines that are not JSON of ours. A last line that is cut off is not counted.
+    missing: why there is nothing.
+    """
 
     steps: dict[str, np.ndarray]
     evaluations: list[dict[str, Any]] = field(default_factory=list)
     rollbacks: list[dict[str, Any]] = field(default_factory=list)
-    orders: list[float] = field(
-        default_factory=list
-    )  # counting: nats/char on validation of n-grams of 1, 2, ...
-    unreadable: int = (
-        0  # lines that are no JSON of ours; the last one, if it is only cut off, is not counted
-    )
-    missing: str | None = None  # why there is nothing
+    orders: list[float] = field(default_factory=list)
+    unreadable: int = 0
+    missing: str | None = None
+
+    @property
+    def ngram_nats_per_char(self) -> list[float]:
+        """What counting reaches on the validation text, by the evaluations that say so."""
+        values = (number(event.get("ngram_nats_per_char")) for event in self.evaluations)
+        return [value for value in values if value is not None]
 
 
 class Sample(NamedTuple):
+    """What the model wrote at a step, and its bits per character on the validation text then."""
+
     step: int
     bits_per_char: float
     text: str
 
 
 def read_metrics(path: Path) -> Metrics:
-    """Never raises for what the file holds. Reads MAX_METRICS_BYTES at most."""
+    """Read metrics.jsonl, MAX_METRICS_BYTES at most. Never raises for what the file holds."""
     columns: dict[str, list[float]] = {name: [] for name in COLUMNS}
-    found = Metrics({})
+    metrics = Metrics({})
     try:
         data = read_bounded(path, MAX_METRICS_BYTES, "a record of metrics")
     except CheckpointError as error:
-        data, found.missing = bytearray(), str(error)
+        data = bytearray()
+        metrics.missing = str(error)
     whole = data[: data.rfind(b"\n") + 1]  # a kill may have cut the last line off
     for line in whole.splitlines():
         record = _object(line)
         event = record.get("event") if record else None
         step = number(record.get("step")) if record else None
         if record is None or step is None or not 0 <= step <= MAX_STEP:
-            found.unreadable += 1
+            metrics.unreadable += 1
         elif event is None:
             for name, column in columns.items():
                 value = number(record.get(name))
-                column.append(np.nan if value is None else value)
+                if value is None:
+                    value = np.nan
+                column.append(value)
         elif event == "eval" and number(record.get("val_nats_per_char")) is not None:
-            found.evaluations.append(record)
+            metrics.evaluations.append(record)
         elif event == "rollback":
-            found.rollbacks.append(record)
+            metrics.rollbacks.append(record)
         elif event == "orders" and isinstance(record.get("val_nats_per_char"), list):
-            found.orders = [
-                value for value in map(number, record["val_nats_per_char"]) if value is not None
-            ]
+            values = map(number, record["val_nats_per_char"])
+            metrics.orders = [value for value in values if value is not None]
     order = np.argsort(np.array(columns["step"], np.float64), kind="stable")
-    found.steps = {name: np.array(column, np.float64)[order] for name, column in columns.items()}
-    found.evaluations.sort(key=lambda each: float(each["step"]))
-    return found
+    metrics.steps = {name: np.array(column, np.float64)[order] for name, column in columns.items()}
+    metrics.evaluations.sort(key=lambda event: float(event["step"]))
+    return metrics
 
 
 def read_samples(path: Path) -> list[Sample]:
     """What the model wrote at some steps. Empty if that was not kept."""
     try:
-        text = read_bounded(path, MAX_SAMPLES_BYTES, "a record of samples").decode(
-            "utf-8", "replace"
-        )
+        data = read_bounded(path, MAX_SAMPLES_BYTES, "a record of samples")
     except CheckpointError:
         return []
-    return list(_samples(text))
+    return list(_samples(data.decode("utf-8", "replace")))
 
 
 def _samples(text: str) -> Iterator[Sample]:
     headings = list(_HEADING.finditer(text))
-    for heading, following in zip(headings, [*headings[1:], None], strict=True):
-        body = text[heading.end() : following.start() if following else len(text)]
+    ends = [*(heading.start() for heading in headings[1:]), len(text)]
+    for heading, end in zip(headings, ends, strict=False):
+        body = text[heading.end() : end]
         yield Sample(int(heading[1]), float(heading[2]), body.removeprefix("\n").removesuffix("\n"))
 
 
 def read_about(path: Path) -> dict[str, Any]:
-    """run.json; empty if it cannot be read."""
+    """What run.json says; empty if it cannot be read."""
     try:
-        return _object(read_bounded(path, 16 << 20, "a record of a run")) or {}
+        return _object(read_bounded(path, MAX_ABOUT_BYTES, "a record of a run")) or {}
     except CheckpointError:
         return {}
 
 
 def thinned(metrics: Metrics, most: int) -> list[slice]:
-    """The steps cut into at most `most` runs of equal length, one after the other."""
+    """The places of the steps, cut into at most `most` runs of equal length."""
     steps = len(metrics.steps["step"])
     edges = np.linspace(0, steps, min(most, steps) + 1).astype(int)
     return [slice(int(start), int(stop)) for start, stop in zip(edges[:-1], edges[1:], strict=True)]

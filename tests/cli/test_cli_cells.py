@@ -16,7 +16,7 @@ from support import Watcher
 
 from charrnn.cli.cells import _print_search, row_of
 from charrnn.insight.cells import held_out, named, shades, trace
-from charrnn.insight.search import Found, Search, search
+from charrnn.insight.search import Search, Tracker, search
 from charrnn.modelfile import read_model
 from charrnn.progress import print_shaded
 from charrnn.texts import OpenedRun
@@ -58,21 +58,21 @@ def test_the_table_names_features_cells_and_how_to_look(charrnn, run):
         0,
         f"reading {len(HOSTILE) * 24:,} characters of held-out text\n",
     )
-    found = search(read_model(run), held_out(OpenedRun(read_model(run)), 50_000))
-    assert f"{found.units} units" in done.stdout and found.units == 36
-    for one in found.found:
+    result = search(read_model(run), held_out(OpenedRun(read_model(run)), 50_000))
+    assert f"{result.units} units" in done.stdout and result.units == 36
+    for one in result.trackers:
         assert f"{one.cell}:{one.unit}  {one.score:+.3f}" in " ".join(
             done.stdout.split("\n")
         ).replace("   ", "  ")
     assert (
-        f"\nnow: charrnn cells {run} --show {found.found[0].cell}:{found.found[0].unit}\n"
+        f"\nnow: charrnn cells {run} --show {result.trackers[0].cell}:{result.trackers[0].unit}\n"
         in done.stdout
     )
     assert not set(done.stdout) & set("\x1b\x00\u202e")
 
 
 def test_the_tables_text_is_on_one_line():
-    one = Found(
+    one = Tracker(
         "in ()", True, 1, "layer0.cell", 3, 0.5, 0.4, 0.75, 0.1, "a" * 24 + "\n\x1b", "(", "b"
     )
     assert row_of(one) == [
@@ -88,21 +88,21 @@ def test_the_tables_text_is_on_one_line():
 def test_json_is_the_whole_search(charrnn, run):
     said = json.loads(charrnn("cells", run, "--json", "--top", "3").stdout)
     model = read_model(run)
-    found = search(model, held_out(OpenedRun(model), 50_000), top=3)
+    result = search(model, held_out(OpenedRun(model), 50_000), top=3)
     assert (said["schema"], said["chars"], said["units"], said["dialect"]) == (
         1,
-        found.chars,
+        result.chars,
         36,
         "text",
     )
-    assert [Found(**one) for one in said["found"]] == found.found
+    assert [Tracker(**one) for one in said["found"]] == result.trackers
     assert [one["rank"] for one in said["found"][:3]] == [1, 2, 3]
 
 
 def test_csv_has_a_row_for_each_cell_and_no_text(charrnn, run):
     rows = rows_of(charrnn("cells", run, "--csv", "-", "--top", "2").stdout)
     assert [int(row["rank"]) for row in rows[:2]] == [1, 2]
-    assert set(rows[0]) == set(Found._fields) - {"before", "peak", "after"}
+    assert set(rows[0]) == set(Tracker._fields) - {"before", "peak", "after"}
 
 
 def test_one_cell_by_character_as_json_and_csv(charrnn, run, tmp_path):
@@ -277,7 +277,7 @@ def test_a_reader_that_leaves_early_is_no_fault(run, unbuffered):
 
 
 def test_what_is_no_better_than_luck_is_said_so(capsys):
-    lucky = Found("digit", True, 1, "layer0.cell", 3, 0.1, 0.4, 0.75, 0.1, "a", "(", "b")
+    lucky = Tracker("digit", True, 1, "layer0.cell", 3, 0.1, 0.4, 0.75, 0.1, "a", "(", "b")
     _print_search(
         "run", Search(100, 4, "text", [lucky, lucky._replace(feature="in ()", score=-0.2)], [])
     )

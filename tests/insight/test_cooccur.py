@@ -1,4 +1,4 @@
-"""Co-occurrence counts, beside the lecture's table and a naive loop; and what the command prints, writes and draws."""
+"""Co-occurrence counts against the lecture's table and a naive loop, and what the command does."""
 
 import csv
 import errno
@@ -30,19 +30,19 @@ LECTURE = ["I like deep learning .", "I like NLP .", "I enjoy flying ."]
 
 @pytest.fixture
 def counted(tmp_path):
-    """text, settings, how -> {(symbol, symbol): count} of those that are not zero, and frequencies."""
+    """text, settings, how -> {(symbol, symbol): count} where it is not zero, and frequencies."""
 
     def run(text, options=STREAM, **how):
         (tmp_path / "text.txt").write_bytes(text if isinstance(text, bytes) else text.encode())
-        found = count_text(str(tmp_path / "text.txt"), options, **{"top": 1000, **how})
-        symbols, matrix = found["symbols"], np.array(found["counts"])
+        result = count_text(str(tmp_path / "text.txt"), options, **{"top": 1000, **how})
+        symbols, matrix = result.symbols, np.array(result.counts)
         pairs = {
             (a, b): int(matrix[i, j])
             for i, a in enumerate(symbols)
             for j, b in enumerate(symbols)
             if matrix[i, j]
         }
-        return pairs, dict(zip(symbols, found["frequencies"], strict=True))
+        return pairs, dict(zip(symbols, result.frequencies, strict=True))
 
     return run
 
@@ -58,7 +58,7 @@ def naive(symbols, window):
 
 
 def test_the_lectures_table(counted):
-    """ "I like deep learning . I like NLP . I enjoy flying .", each sentence for itself, one place to each side."""
+    """ "I like deep learning . I like NLP . I enjoy flying .", each sentence alone, window 1."""
     pairs, frequencies = counted("\n".join(LECTURE), LINES, words=True, window=1)
     one_way = {
         ("I", "like"): 2,
@@ -111,12 +111,12 @@ def test_no_window_crosses_a_boundary_however_the_text_is_cut(ids, window, cut):
     array = np.array(ids, np.int64)
     matrix = count((array[at : at + cut] for at in range(0, len(ids), cut)), 3, window, boundary=4)
     expected, line = Counter(), []
-    for each in [*ids, 4]:
-        if each == 4:
+    for symbol in [*ids, 4]:
+        if symbol == 4:
             expected += naive(line, window)
             line = []
         else:
-            line.append(each)
+            line.append(symbol)
     assert matrix.tolist() == [[expected[i, j] for j in range(3)] for i in range(3)]
 
 
@@ -161,7 +161,7 @@ def test_nothing_to_count_is_an_error(counted, text, words):
 
 
 @pytest.mark.parametrize(
-    ("symbol", "shown"),
+    ("symbol", "expected"),
     [
         (" ", "␣"),
         ("\n", "⏎"),
@@ -176,8 +176,8 @@ def test_nothing_to_count_is_an_error(counted, text, words):
         ("\xa0", "U+00A0"),
     ],
 )
-def test_symbols_are_shown_so_that_a_person_sees_them(symbol, shown):
-    assert label(symbol) == shown
+def test_symbols_are_shown_so_that_a_person_sees_them(symbol, expected):
+    assert label(symbol) == expected
 
 
 # The command
@@ -197,17 +197,17 @@ def test_a_hostile_text_comes_out_escaped_in_tables_and_exact_in_json(charrnn, t
     done = charrnn("cooccur", "hostile.txt", "--top", "1000", "--csv", "out.csv")
     assert done.returncode == 0
     assert "\x1b" not in done.stdout and "\u202e" not in done.stdout
-    found = json.loads(charrnn("cooccur", "hostile.txt", "--top", "1000", "--json").stdout)
-    assert (found["schema"], found["unit"], found["mode"], found["window"]) == (
+    values = json.loads(charrnn("cooccur", "hostile.txt", "--top", "1000", "--json").stdout)
+    assert (values["schema"], values["unit"], values["mode"], values["window"]) == (
         1,
         "character",
         "stream",
         2,
     )
-    assert sorted(found["symbols"]) == sorted(set(HOSTILE))
+    assert sorted(values["symbols"]) == sorted(set(HOSTILE))
     head, *rows = csv.reader(io.StringIO((tmp_path / "out.csv").read_text()))
-    assert head == ["", "frequency", *map(label, found["symbols"])]
-    assert [list(map(int, row[2:])) for row in rows] == found["counts"]
+    assert head == ["", "frequency", *map(label, values["symbols"])]
+    assert [list(map(int, row[2:])) for row in rows] == values["counts"]
 
 
 @pytest.mark.parametrize(
@@ -250,7 +250,8 @@ def test_without_matplotlib_plot_says_how_to_install_it_before_any_work(tmp_path
 
 def test_without_plot_matplotlib_is_not_loaded(tmp_path):
     code = (
-        "import sys\nsys.modules['matplotlib'] = None\nsys.argv = ['charrnn', 'cooccur', 'names', '--csv', 'x.csv']\n"
+        "import sys\nsys.modules['matplotlib'] = None\n"
+        "sys.argv = ['charrnn', 'cooccur', 'names', '--csv', 'x.csv']\n"
         "from charrnn.cli.main import main\nmain()"
     )
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""charrnn explain: every figure against the textbook's equations, the real network and torch's own count of products."""
+"""charrnn explain against the textbook's equations, the real network and torch's count of work."""
 
 import contextlib
 import dataclasses
@@ -16,6 +16,7 @@ from charrnn.cli.explain import _width, explain
 from charrnn.config import ModelSettings
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.insight import explain as explained
+from charrnn.insight import lecture
 from charrnn.layout import PARAMETERS
 from charrnn.model import equations
 from charrnn.model.charmodel import CharModel
@@ -25,7 +26,7 @@ CELLS = ("rnn", "lstm", "gru", "gru-before")
 E, H, V = 3, 5, 7
 
 
-def made(cell, **more):
+def settings_of(cell, **more):
     sizes = {
         "hidden_size": H,
         "num_layers": 2,
@@ -87,7 +88,7 @@ def test_the_step_is_the_textbooks(cell):
 
 
 def test_each_gate_of_the_lstm_is_the_textbooks():
-    """Seen through the equations: with the other gates open or shut, the state shows one gate alone."""
+    """With the other gates open or shut, the state of the equations shows one gate alone."""
     w = weights("lstm")
     step = explained.one_step("lstm", w, X, STATE, MEMORY)
     ones, zeros = np.ones(H), np.zeros(H)
@@ -120,7 +121,7 @@ def test_each_gate_of_the_grus_is_the_textbooks(cell):
 def test_every_line_adds_up(cell):
     step = explained.one_step(cell, weights(cell), X, STATE, MEMORY)
     assert [(line.gate, line.unit) for line in step.lines] == [
-        (gate.letter, unit) for gate in explained.GATES[cell] for unit in range(H)
+        (gate.letter, unit) for gate in lecture.GATES[cell] for unit in range(H)
     ]
     for line in step.lines:
         assert line.total == pytest.approx(line.from_h + line.from_x + line.bias, abs=1e-12)
@@ -131,7 +132,10 @@ def test_every_line_adds_up(cell):
 
 
 def test_the_small_lstm_by_hand():
-    """f of unit 0: -0.9 x 0.5 + 0.4 x -0.3 + (-0.2 x 0.8 - 0.5 x -0.5) + 1 = 0.52, and sigma(0.52) = 0.6271."""
+    """f of unit 0 is sigma(0.52) = 0.6271.
+
+    -0.9 x 0.5 + 0.4 x -0.3 + (-0.2 x 0.8 - 0.5 x -0.5) + 1 = 0.52.
+    """
     w, step = explained.small_step("lstm")
     assert w["weight_hh"][2].tolist() == [-0.9, 0.4] and w["weight_ih"][2].tolist() == [-0.2, -0.5]
     line = step.lines[0]
@@ -166,24 +170,24 @@ SHAPES = [
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("more", SHAPES)
 def test_the_matrices_add_up_to_the_networks_parameters(cell, more):
-    settings = made(cell, **more)
-    found = explained.matrices(settings, V)
-    assert sum(each.numbers for each in found) == CharModel(settings, V).parameter_count()
+    settings = settings_of(cell, **more)
+    table = explained.matrices(settings, V)
+    assert sum(matrix.numbers for matrix in table) == CharModel(settings, V).parameter_count()
 
 
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_slices_named_cover_each_tensor_of_pytorch_once(cell):
     covered = {}
-    for each in explained.matrices(made(cell), V):
-        found = re.search(r"(\w+_)(?:\{hh,ih\}|(hh|ih))(_l\d)\[(\d+):(\d+)\]", each.torch)
-        if found:
-            for side in (found[2],) if found[2] else ("hh", "ih"):
-                covered.setdefault(found[1] + side + found[3], []).extend(
-                    range(int(found[4]), int(found[5]))
+    for matrix in explained.matrices(settings_of(cell), V):
+        rows = re.search(r"(\w+_)(?:\{hh,ih\}|(hh|ih))(_l\d)\[(\d+):(\d+)\]", matrix.torch)
+        if rows:
+            for side in (rows[2],) if rows[2] else ("hh", "ih"):
+                covered.setdefault(rows[1] + side + rows[3], []).extend(
+                    range(int(rows[4]), int(rows[5]))
                 )
     tensors = {
         name.removeprefix("recurrent."): value
-        for name, value in CharModel(made(cell), V).named_parameters()
+        for name, value in CharModel(settings_of(cell), V).named_parameters()
         if name.startswith("recurrent.")
     }
     assert {name: sorted(rows) for name, rows in covered.items()} == {
@@ -193,16 +197,16 @@ def test_the_slices_named_cover_each_tensor_of_pytorch_once(cell):
 
 @pytest.mark.parametrize("cell", ["rnn", "lstm", "gru-before"])
 def test_the_lectures_letters_name_the_rows_of_pytorch_that_they_are(cell):
-    """Mark the lecture's matrix of one gate, turn all into PyTorch's form, and look where the mark has gone."""
-    for gate in explained.GATES[cell]:
-        lecture = {}
-        for each in explained.GATES[cell]:
-            mark = float(each is gate)
-            lecture |= {
-                each.named("W"): torch.full((H, H + E), mark),
-                each.named("b"): torch.full((H,), mark),
+    """Mark the lecture's matrix of one gate, turn all into PyTorch's form, and find the mark."""
+    for gate in lecture.GATES[cell]:
+        written = {}
+        for other in lecture.GATES[cell]:
+            mark = float(other is gate)
+            written |= {
+                other.named("W"): torch.full((H, H + E), mark),
+                other.named("b"): torch.full((H,), mark),
             }
-        marked = equations.lecture_to_torch(cell, lecture)["weight_hh"][:, 0]
+        marked = equations.lecture_to_torch(cell, written)["weight_hh"][:, 0]
         expected = torch.zeros(len(marked))
         expected[gate.block * H : (gate.block + 1) * H] = gate.sign
         assert torch.equal(marked, expected), gate
@@ -211,7 +215,7 @@ def test_the_lectures_letters_name_the_rows_of_pytorch_that_they_are(cell):
 @pytest.mark.parametrize("cell", CELLS)
 @pytest.mark.parametrize("more", SHAPES)
 def test_flops_are_those_that_torch_counts(cell, more):
-    settings = made(cell, **more)
+    settings = settings_of(cell, **more)
     model = CharModel(settings, V).double()
     state = tuple(part.requires_grad_() for part in model.zero_state(1))
     layers = []
@@ -235,15 +239,15 @@ def test_flops_are_those_that_torch_counts(cell, more):
 @pytest.mark.parametrize("cell", CELLS)
 def test_the_latex_is_mathematics(cell):
     mathtext = pytest.importorskip("matplotlib.mathtext")
-    lines = explained.latex(cell).split("\n")
+    lines = lecture.latex(cell).split("\n")
     assert (lines[0], lines[-1]) == ("\\begin{aligned}", "\\end{aligned}")
-    assert len(lines) == len(explained.equations(cell)) + 2
+    assert len(lines) == len(lecture.equations(cell)) + 2
     for line in lines[1:-1]:
         assert line.isascii()
         mathtext.MathTextParser("path").parse(
             f"${line.removesuffix(' ' + chr(92) * 2).replace('&', '')}$"
         )
-    assert "h_t &=" in explained.latex(cell) and "h_{t-1}" in explained.latex(cell)
+    assert "h_t &=" in lecture.latex(cell) and "h_{t-1}" in lecture.latex(cell)
 
 
 # The command
@@ -265,13 +269,14 @@ def test_the_page_fits_a_terminal_of_eighty_columns(cell):
 
 
 def test_the_page_of_a_run_has_its_parameters_and_its_step(trained):
-    found, model = json.loads(printed(str(trained), json=True)), read_model(trained)
+    values = json.loads(printed(str(trained), json=True))
+    model = read_model(trained)
     assert (
-        found["parameters"] == sum(value.size for value in model.tensors.values())
-        and found["schema"] == 1
+        values["parameters"] == sum(value.size for value in model.tensors.values())
+        and values["schema"] == 1
     )
-    assert f"{found['parameters']:,}" in printed(found["cell"], trained)
-    assert found["step"]["text"].startswith("\n")
+    assert f"{values['parameters']:,}" in printed(values["cell"], trained)
+    assert values["step"]["text"].startswith("\n")
 
 
 def test_the_step_of_a_run_goes_through_all_characters_before_it(trained):
@@ -295,8 +300,8 @@ def test_a_stream_begins_with_the_text_itself(trained):
 
 
 def test_without_sizes_it_is_the_network_of_train_names():
-    found = json.loads(printed("lstm", json=True))
-    assert (found["hidden_size"], found["num_layers"], found["vocabulary_size"]) == (256, 1, 53)
+    values = json.loads(printed("lstm", json=True))
+    assert (values["hidden_size"], values["num_layers"], values["vocabulary_size"]) == (256, 1, 53)
     assert printed() == printed("gru")
 
 
@@ -337,14 +342,14 @@ def test_bad_input_gets_one_line(trained, tmp_path, monkeypatch, words, options,
     places = [
         trained if word == "RUN" else Path(word) if at else word for at, word in enumerate(words)
     ]
-    with pytest.raises(error, match=re.escape(message)) as told:
+    with pytest.raises(error, match=re.escape(message)) as caught:
         printed(*places, **options)
-    assert "\n" not in str(told.value)
+    assert "\n" not in str(caught.value)
 
 
 def test_a_counting_model_has_no_cell(monkeypatch):
     counting = type(
-        "Counting", (), {"counts": True, "settings": type("S", (), {"model": made("ngram")})}
+        "Counting", (), {"counts": True, "settings": type("S", (), {"model": settings_of("ngram")})}
     )()
     monkeypatch.setattr(explained, "read_model", lambda path: counting)
     with pytest.raises(SettingsError, match="counts n-grams"):

@@ -1,4 +1,4 @@
-"""Features of a text against strings worked by hand: beneath each character stands what is so once it has been read."""
+"""Features of a text against strings worked by hand, with a sign below each character."""
 
 import numpy as np
 import pytest
@@ -9,11 +9,11 @@ from charrnn.insight import features as room
 from charrnn.insight.features import DIALECTS, dialect_of, features
 
 
-def shown(text, name, dialect="text"):
+def drawn(text, name, dialect="text"):
     """A feature as a string: a digit a character, and for binary ones a dot where it is not so."""
-    found = {feature.name: feature for feature in features(text, dialect)}[name]
-    digits = "".join(str(int(value)) for value in found.values)
-    return digits.replace("0", ".").replace("1", "x") if found.is_binary else digits
+    feature = {feature.name: feature for feature in features(text, dialect)}[name]
+    digits = "".join(str(int(value)) for value in feature.values)
+    return digits.replace("0", ".").replace("1", "x") if feature.is_binary else digits
 
 
 @pytest.mark.parametrize(
@@ -43,7 +43,7 @@ def shown(text, name, dialect="text"):
     ],
 )
 def test_of_any_text(name, text, expected):
-    assert shown(text, name) == expected
+    assert drawn(text, name) == expected
 
 
 @pytest.mark.parametrize(
@@ -68,7 +68,7 @@ def test_of_any_text(name, text, expected):
     ],
 )
 def test_of_c(name, text, expected):
-    assert shown(text, name, "c") == expected
+    assert drawn(text, name, "c") == expected
 
 
 @pytest.mark.parametrize(
@@ -101,7 +101,7 @@ def test_of_c(name, text, expected):
     ],
 )
 def test_of_latex(name, text, expected):
-    assert shown(text, name, "tex") == expected
+    assert drawn(text, name, "tex") == expected
 
 
 @given(
@@ -111,7 +111,7 @@ def test_of_latex(name, text, expected):
 )
 @example(r"\begin{align}$\end{align}$$", "tex", 14)
 def test_no_feature_looks_ahead(text, dialect, length):
-    """A feature of the beginning is the beginning of the feature: what comes later changes nothing."""
+    """A feature of the beginning is the beginning of the feature: later text changes nothing."""
     short = {feature.name: feature.values for feature in features(text[:length], dialect)}
     whole = {feature.name: feature.values for feature in features(text, dialect)}
     for name in short.keys() & whole.keys():

@@ -1,4 +1,4 @@
-"""The search for cells: it finds what was planted, first; its figures against numpy's and numbers worked by hand."""
+"""The search for cells finds what was planted; its figures are numpy's and those worked by hand."""
 
 import numpy as np
 import pytest
@@ -18,7 +18,7 @@ SURE = 20.0  # sigmoid(20) is 1, and tanh(20) too, to eight digits
 
 
 def written(lines=160, seed=5):
-    """Lines of words, some of them in quotes that end with the line at the latest; a newline first."""
+    """A newline, then lines of words, some in quotes that end with the line at the latest."""
     random = np.random.default_rng(seed)
     out = ["\n"]
     for _ in range(lines):
@@ -39,7 +39,7 @@ IDS = VOCABULARY.encode(TEXT)
 
 
 def network(tmp_path, cell, layers, plant, hidden=16):
-    """Random cells that see one-hot characters and each other, and what `plant` writes over them, by unit and gate."""
+    """Random cells that see one-hot characters and each other, with what `plant` writes there."""
     size = len(SYMBOLS)
     sizes = {"hidden_size": hidden, "num_layers": layers, "embedding_size": size}
     settings = Settings().with_values("model", cell=cell, **sizes)
@@ -66,7 +66,10 @@ def network(tmp_path, cell, layers, plant, hidden=16):
 
 
 def lstm_of_quotes_and_places(row, quote=3, place=7):
-    """Unit `quote`: a mark empties it, and fills it if it was empty. Unit `place`: one hundredth more a character."""
+    """Unit `quote`: a mark empties it, and fills it if it was empty.
+
+    Unit `place`: one hundredth more a character.
+    """
     i, f, g, o = range(4)
     w_ih, w_hh, bias = row(0, i, quote)
     w_ih[QUOTE], w_hh[quote], bias[:] = 2 * SURE, -3 * SURE, -SURE  # it holds tanh(1) = 0.76 inside
@@ -82,7 +85,7 @@ def lstm_of_quotes_and_places(row, quote=3, place=7):
 
 
 def rnn_of_quotes_and_places(row, inside=2, opened=5, place=9, both=4):
-    """Layer 0: +1 where it was inside and no mark came, +1 where it was outside and one came. Layer 1: either of them.
+    """Layer 0: +1 where it was inside and no mark came, or outside and one came. Layer 1: either.
 
     A newline sets both to -1. Another unit is set to +1 by it, and fades.
     """
@@ -106,23 +109,26 @@ def rnn_of_quotes_and_places(row, inside=2, opened=5, place=9, both=4):
     w_ih[[inside, opened]], bias[:] = SURE / 2, SURE / 2
 
 
-def best(found, feature):
-    return next(one for one in found.found if one.feature == feature and one.rank == 1)
+def best(result, feature):
+    return next(one for one in result.trackers if one.feature == feature and one.rank == 1)
 
 
 def test_planted_cells_of_an_lstm_are_found_first(tmp_path):
-    found = search(network(tmp_path, "lstm", 1, lstm_of_quotes_and_places), IDS)
-    quotes, place = best(found, "in quotes"), best(found, "position in the line")
+    result = search(network(tmp_path, "lstm", 1, lstm_of_quotes_and_places), IDS)
+    quotes, place = best(result, "in quotes"), best(result, "position in the line")
     assert (quotes.unit, quotes.cell in ("layer0.cell", "layer0.hidden")) == (3, True)
     assert quotes.score > 0.9999 and quotes.accuracy == 1
     assert (place.cell, place.unit) == ("layer0.cell", 7)
     assert place.score > 0.9999 and place.accuracy is None
-    assert {found.found[0].feature, found.found[1].feature} == {"in quotes", "position in the line"}
+    assert {result.trackers[0].feature, result.trackers[1].feature} == {
+        "in quotes",
+        "position in the line",
+    }
 
 
 def test_planted_cells_of_an_rnn_are_found_first_in_their_layers(tmp_path):
-    found = search(network(tmp_path, "rnn", 2, rnn_of_quotes_and_places), IDS)
-    quotes, place = best(found, "in quotes"), best(found, "position in the line")
+    result = search(network(tmp_path, "rnn", 2, rnn_of_quotes_and_places), IDS)
+    quotes, place = best(result, "in quotes"), best(result, "position in the line")
     assert (quotes.cell, quotes.unit, quotes.accuracy) == ("layer1.hidden", 4, 1)
     assert quotes.score > 0.9999
     assert (place.cell, place.unit) == ("layer0.hidden", 9)
@@ -149,8 +155,8 @@ def test_two_searches_agree(tmp_path):
 
 
 def test_every_unit_of_every_activation_takes_part(tmp_path):
-    for cell, each in (("rnn", 1), ("lstm", 6), ("gru", 4)):
-        assert search(network(tmp_path, cell, 2, lambda row: None), IDS).units == 2 * 16 * each
+    for cell, kinds in (("rnn", 1), ("lstm", 6), ("gru", 4)):
+        assert search(network(tmp_path, cell, 2, lambda row: None), IDS).units == 2 * 16 * kinds
 
 
 def given(monkeypatch, tmp_path, columns):
@@ -174,12 +180,12 @@ def in_quotes():
 def test_a_unit_is_picked_on_the_first_half_and_scored_on_the_second(
     monkeypatch, tmp_path, in_quotes
 ):
-    """Unit 0 is perfect in the first half and the opposite in the second; unit 1 is good in both."""
+    """Unit 0 is perfect in the first half and inverted in the second; unit 1 is good in both."""
     half = len(IDS) // 2 // min(4096, len(IDS) // 2) * min(4096, len(IDS) // 2)
     fickle = np.where(np.arange(len(IDS)) < half, in_quotes, 1 - in_quotes)
     noisy = in_quotes + 0.3 * np.random.default_rng(1).normal(size=len(IDS))
-    found = given(monkeypatch, tmp_path, [fickle, noisy])
-    first, second = (one for one in found.found if one.feature == "in quotes")
+    result = given(monkeypatch, tmp_path, [fickle, noisy])
+    first, second = (one for one in result.trackers if one.feature == "in quotes")
     assert (first.unit, first.rank, second.unit, second.rank) == (0, 1, 1, 2)
     assert (round(first.picked, 6), round(first.score, 6), first.accuracy) == (1, -1, 0)
     assert second.score == pytest.approx(
@@ -221,15 +227,15 @@ def test_the_peak_is_in_the_second_half_with_the_text_around_it(monkeypatch, tmp
 def test_features_that_hardly_occur_in_a_half_are_left_out(tmp_path):
     model = network(tmp_path, "rnn", 1, lambda row: None)
     text = TEXT.replace('"', "") + 'ab "abc" a\n' * 3 + written(20).replace('"', "")
-    found = search(model, VOCABULARY.encode(text))
-    assert found.left_out == ["in quotes"]
-    assert "in quotes" not in {one.feature for one in found.found}
+    result = search(model, VOCABULARY.encode(text))
+    assert result.left_out == ["in quotes"]
+    assert "in quotes" not in {one.feature for one in result.trackers}
 
 
 @pytest.mark.parametrize("text", ["a", "ab", "a b\n" * 5, "a" * 500])
 def test_where_there_is_nothing_to_track_nothing_is_found(tmp_path, text):
-    found = search(network(tmp_path, "lstm", 1, lambda row: None), VOCABULARY.encode(text))
-    assert (found.chars, [one.feature for one in found.found]) == (
+    result = search(network(tmp_path, "lstm", 1, lambda row: None), VOCABULARY.encode(text))
+    assert (result.chars, [one.feature for one in result.trackers]) == (
         len(text),
         ["position in the line"] if len(text) == 500 else [],
     )

@@ -1,4 +1,4 @@
-"""charrnn report without a browser: what is read of a run, what goes into the page, what the command refuses."""
+"""charrnn report without a browser: what is read of a run, and what goes into the page."""
 
 import base64
 import hashlib
@@ -34,18 +34,18 @@ def metrics(tmp_path):
 
 
 def contents_of(data):
-    found = re.search(
+    element = re.search(
         rb'<script type="application/json" id="contents">(.*?)</script>', data, re.DOTALL
     )
-    return json.loads(found[1])
+    return json.loads(element[1])
 
 
 # What is read of a run
 
 
 def test_a_line_that_a_kill_cut_off_is_left_out_and_is_no_fault(metrics):
-    found = metrics(b'{"step":1,"lr":0.5}\n{"step":2,"lr":0.25}\n{"step":3,"lr":0.')
-    assert found.steps["lr"].tolist() == [0.5, 0.25] and found.unreadable == 0
+    record = metrics(b'{"step":1,"lr":0.5}\n{"step":2,"lr":0.25}\n{"step":3,"lr":0.')
+    assert record.steps["lr"].tolist() == [0.5, 0.25] and record.unreadable == 0
 
 
 def test_lines_that_are_not_ours_are_counted(metrics):
@@ -58,18 +58,21 @@ def test_lines_that_are_not_ours_are_counted(metrics):
         b"[" * 9999,
         b'{"event":"eval"}',
     ]
-    found = metrics(b"\n".join([b'{"step":1,"lr":null}', *strange, b'{"step":2,"lr":1e999}', b""]))
-    assert found.unreadable == len(strange) and np.isnan(found.steps["lr"]).all()
-    assert found.steps["step"].tolist() == [1, 2]
+    record = metrics(b"\n".join([b'{"step":1,"lr":null}', *strange, b'{"step":2,"lr":1e999}', b""]))
+    assert record.unreadable == len(strange) and np.isnan(record.steps["lr"]).all()
+    assert record.steps["step"].tolist() == [1, 2]
 
 
 def test_a_run_without_a_record_says_so(tmp_path):
-    found = read_metrics(tmp_path / "metrics.jsonl")
-    assert "metrics.jsonl" in found.missing and curves.charts(found, 1.0, 5) == []
+    record = read_metrics(tmp_path / "metrics.jsonl")
+    assert "metrics.jsonl" in record.missing and curves.charts(record, 1.0, 5) == []
 
 
 def test_samples_are_parted_at_their_headings_and_nowhere_else(tmp_path):
-    text = "--- step 4, 2.500 bits per character ---\na\n--- step 5 ---\n\n--- step 8, -0.125 bits per character ---\n\nb\n"
+    text = (
+        "--- step 4, 2.500 bits per character ---\na\n--- step 5 ---\n\n"
+        "--- step 8, -0.125 bits per character ---\n\nb\n"
+    )
     (tmp_path / "s").write_text(text)
     first, second = read_samples(tmp_path / "s")
     assert first == (4, 2.5, "a\n--- step 5 ---\n") and second == (8, -0.125, "\nb")
@@ -88,20 +91,20 @@ def steps(**columns):
 
 
 def test_points_that_stand_for_several_steps_weigh_them_by_characters():
-    found = steps(
+    record = steps(
         step=[1, 2, 3],
         chars=[1, 3, 5],
         train_nats_per_char=np.log(2) * np.array([4.0, 2.0, np.nan]),
     )
-    (loss,) = curves.charts(found, 0.0, 16)
+    (loss,) = curves.charts(record, 0.0, 16)
     training = loss["series"][0]
     assert training["y"] == [4.0, 2.0] and training["x"] == [1, 2]
-    found = steps(
+    record = steps(
         step=range(480),
         chars=[1, 3] * 240,
         train_nats_per_char=np.log(2) * np.array([4.0, 2.0] * 240),
     )
-    training = curves.charts(found, 0.0, 16)[0]["series"][0]
+    training = curves.charts(record, 0.0, 16)[0]["series"][0]
     assert training["y"] == [2.5] * 240 and training["x"][:2] == [1, 3]
 
 
@@ -117,13 +120,13 @@ def test_thinning_leaves_no_step_out_and_takes_none_twice(count):
 
 
 def test_the_share_of_clipped_updates_is_that_of_norms_above_the_limit():
-    found = steps(step=range(4), grad_norm=[0.5, 1.0, 1.5, 2.0])
-    norm, clipped = curves.charts(found, 1.0, 16)
+    record = steps(step=range(4), grad_norm=[0.5, 1.0, 1.5, 2.0])
+    norm, clipped = curves.charts(record, 1.0, 16)
     assert clipped["series"][0]["y"] == [0, 0, 100, 100] and clipped["said"].startswith(
         "2 of 4 updates"
     )
     assert norm["rules"][0]["y"] == 1.0
-    assert [chart["id"] for chart in curves.charts(found, 2.0, 16)] == [
+    assert [chart["id"] for chart in curves.charts(record, 2.0, 16)] == [
         "norm"
     ]  # nothing was clipped
 
@@ -133,16 +136,16 @@ def test_the_share_of_clipped_updates_is_that_of_norms_above_the_limit():
 
 def test_activations_are_kept_to_half_a_level_of_their_own_range():
     values = np.random.default_rng(1).normal(0, [0.001, 1.0, 50.0], (7, 3)).astype(np.float32)
-    found = _array("layer0.cell", values, 3, [], 1)
-    levels = np.frombuffer(base64.b64decode(found["data"]), np.int8).reshape(3, 7)
-    scales = np.array(found["scales"])
+    units = _array("layer0.cell", values, 3, [], 1)
+    levels = np.frombuffer(base64.b64decode(units["data"]), np.int8).reshape(3, 7)
+    scales = np.array(units["scales"])
     assert (np.abs(levels.T / 127 * scales - values) <= scales * (0.5 / 127 + 1e-3)).all()
 
 
 def test_a_gate_is_kept_between_closed_and_open():
-    found = _array("layer0.forget", np.array([[0.0], [0.5], [1.0]], np.float32), 1, [], 1)
-    assert np.frombuffer(base64.b64decode(found["data"]), np.int8).tolist() == [-127, 0, 127]
-    assert found["scales"] == [0.5]
+    units = _array("layer0.forget", np.array([[0.0], [0.5], [1.0]], np.float32), 1, [], 1)
+    assert np.frombuffer(base64.b64decode(units["data"]), np.int8).tolist() == [-127, 0, 127]
+    assert units["scales"] == [0.5]
 
 
 def test_a_large_network_keeps_its_found_cells_and_its_states_and_stays_small():
@@ -153,13 +156,13 @@ def test_a_large_network_keeps_its_found_cells_and_its_states_and_stays_small():
         for name in ("hidden", "cell", "input", "forget", "output", "candidate")
     ]
     activations = {name: random.random((1600, 512), np.float32) for name in names}
-    found = [{"array": "layer1.output", "unit": unit} for unit in (511, 0, 77)]
-    arrays = _arrays(activations, found)
-    assert sum(len(each["data"]) for each in arrays) < 2.1e6
-    by_name = {each["name"]: each for each in arrays}
+    tracking = [{"array": "layer1.output", "unit": unit} for unit in (511, 0, 77)]
+    arrays = _arrays(activations, tracking)
+    assert sum(len(array["data"]) for array in arrays) < 2.1e6
+    by_name = {array["name"]: array for array in arrays}
     assert {0, 77, 511} <= set(by_name["layer1.output"]["units"])
     assert len(by_name["layer0.cell"]["units"]) > 400
-    assert all(each["units"] == sorted(set(each["units"])) for each in arrays)
+    assert all(array["units"] == sorted(set(array["units"])) for array in arrays)
 
 
 # The page
@@ -186,7 +189,7 @@ def test_the_policy_admits_this_script_and_this_style_alone():
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("a\tb\nc", "a\tb\nc"),
         ("\r\x7f\x85", "\\r\\x7f\\x85"),
@@ -195,8 +198,8 @@ def test_the_policy_admits_this_script_and_this_style_alone():
         ("é e\u0301 א 中 😀", "é e\u0301 א 中 😀"),
     ],
 )
-def test_what_cannot_be_seen_is_written_as_an_escape(text, shown):
-    assert legible(text) == shown
+def test_what_cannot_be_seen_is_written_as_an_escape(text, expected):
+    assert legible(text) == expected
 
 
 # The command
@@ -213,11 +216,11 @@ def test_it_writes_one_small_page_into_the_run_the_same_each_time(run, capsys):
     first = (run / "report.html").read_bytes()
     report(run, json=True)
     assert (run / "report.html").read_bytes() == first and len(first) < 3_000_000
-    said = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (said["schema"], said["bytes"]) == (1, len(first))
+    printed = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (printed["schema"], printed["bytes"]) == (1, len(first))
     contents = contents_of(first)
     assert {chart["id"] for chart in contents["charts"]} >= {"loss", "rate", "norm"}
-    bits = {row["name"]: row["bits"] for row in said["results"]}
+    bits = {row["name"]: row["bits"] for row in printed["results"]}
     assert bits["every character as likely"][0] == pytest.approx(
         np.log2(len(read_model(run).vocabulary)), abs=1e-4
     )

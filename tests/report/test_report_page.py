@@ -1,8 +1,9 @@
-"""The page of `charrnn report`, opened from disk in a headless Chromium: silent, self-contained, readable, operable."""
+"""The page of `charrnn report` in a headless Chromium: silent, self-contained and readable."""
 
 import json
 import os
 import shutil
+from pathlib import Path
 
 import pytest
 from support import FEW, Watcher
@@ -28,10 +29,13 @@ pytestmark = [
 ]
 
 SCRIPT = "<script>window.injected = 1; alert(1)</script>"
+CONTRAST = Path(__file__).with_name("contrast.js").read_text()
 # What a text could hold to break out of a page, steer it, or hide in it.
 HOSTILE = (
-    f"{SCRIPT}</script></textarea></style>-->]]>\"' onload='alert(1)' <img src=x onerror=alert(1)> &lt; &amp;amp;"
-    "\u2028\u2029 \x00\x1b[31m \u202egnp.exe\u202c \u2066x\u2069 \u200b\ufeff e\u0301 \U000e0041 😀 א\n"
+    f"{SCRIPT}</script></textarea></style>-->]]>\"' onload='alert(1)' "
+    "<img src=x onerror=alert(1)> &lt; &amp;amp;"
+    "\u2028\u2029 \x00\x1b[31m \u202egnp.exe\u202c \u2066x\u2069 "
+    "\u200b\ufeff e\u0301 \U000e0041 😀 א\n"
 )
 SETTINGS = {
     "cell": "lstm",
@@ -53,7 +57,7 @@ SETTINGS = {
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory):
-    """A run whose text, name, samples and command all try to get out, its metrics cut off in the middle of a line."""
+    """A run whose text, name, samples and command try to get out, with its metrics cut off."""
     folder = tmp_path_factory.mktemp("hostile")
     text = folder / "<img src=x onerror=alert(1)>.txt"
     text.write_text(HOSTILE * 60)
@@ -71,14 +75,15 @@ def hostile(tmp_path_factory):
             + b'"}\n{"step":1'
         )
     model = read_model(run)
-    contents = gather(OpenedRun(model), lambda found: HOSTILE, lambda text: None)
+    contents = gather(OpenedRun(model), lambda text: None)
+    contents["novelty"]["verdict"] = HOSTILE
     # So small a network has found nothing: two cells stand for those that a real one finds.
     common = {"score": "+0.90", "luck": "0.10", "accuracy": "90 %"}
-    found = [
+    tracking = [
         {"title": HOSTILE, "array": "layer1.forget", "unit": 3, "place": HOSTILE, **common},
         {"title": "in quotes", "array": "layer0.cell", "unit": 4, "place": "layer 0", **common},
     ]
-    contents["cells"] |= viewer(model, text_of_split(OpenedRun(model), None), found)
+    contents["cells"] |= viewer(model, text_of_split(OpenedRun(model), None), tracking)
     place = run / "report.html"
     place.write_bytes(page_of(contents))
     return place
@@ -99,7 +104,7 @@ def browser():
 
 @pytest.fixture
 def opened(browser, hostile):
-    """opened(width=..., scheme=...) -> the page, with everything it said and asked for in page.heard."""
+    """opened(width=..., scheme=...) -> the page, with all it said and asked for in page.heard."""
     contexts = []
 
     def open_page(width=1280, scheme="light"):
@@ -182,7 +187,8 @@ def test_nothing_can_be_fetched_or_run_even_by_the_pages_own_script(opened):
     page = opened()
     page.evaluate("""
         window.refused = [];
-        addEventListener("securitypolicyviolation", (event) => refused.push(event.effectiveDirective));
+        addEventListener("securitypolicyviolation",
+            (event) => refused.push(event.effectiveDirective));
         fetch("https://example.org/").catch(() => {});
         new Image().src = "https://example.org/x.png";
         const script = document.createElement("script"), styled = document.createElement("p");
@@ -294,33 +300,6 @@ def test_the_viewer_answers_to_keys_hover_click_and_the_cells_found(opened):
     )
 
 
-# Contrast as WCAG 2.2 defines it, of every text that can be seen: what is painted beneath it is laid over each other.
-CONTRAST = """() => {
-  const parse = (text) => text.match(/[\\d.]+/g).map(Number).concat([1]).slice(0, 4);
-  const over = (top, under) => top.slice(0, 3).map((one, k) => one * top[3] + under[k] * (1 - top[3]));
-  const linear = (one) => one <= 0.04045 ? one / 12.92 : ((one + 0.055) / 1.055) ** 2.4;
-  const light = (rgb) => rgb.reduce((sum, one, k) => sum + [0.2126, 0.7152, 0.0722][k] * linear(one / 255), 0);
-  const failed = [];
-  let seen = 0;
-  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
-  while (walker.nextNode()) {
-    const node = walker.currentNode, element = node.parentElement, style = getComputedStyle(element);
-    if (!node.data.trim() || element.closest("script") || !element.checkVisibility({ visibilityProperty: true })) continue;
-    const chain = [];
-    for (let each = element; each; each = each.parentElement) chain.unshift(getComputedStyle(each));
-    const under = chain.reduce((colour, each) => over(parse(each.backgroundColor), colour), [255, 255, 255]);
-    const ink = parse(element.namespaceURI.endsWith("svg") ? style.fill : style.color);
-    const opacity = chain.reduce((product, each) => product * Number(each.opacity), ink[3]);
-    const [high, low] = [light(over([...ink.slice(0, 3), opacity], under)), light(under)].sort((a, b) => b - a);
-    const size = parseFloat(style.fontSize), isLarge = size >= 24 || (size >= 18.66 && Number(style.fontWeight) >= 700);
-    const contrast = (high + 0.05) / (low + 0.05);
-    seen += 1;
-    if (contrast < (isLarge ? 3 : 4.5)) failed.push(`${node.data.trim().slice(0, 20)}: ${contrast.toFixed(2)}`);
-  }
-  return { seen, failed };
-}"""
-
-
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_text_has_the_contrast_of_wcag_aa(opened, scheme):
     page = opened(scheme=scheme)
@@ -330,10 +309,11 @@ def test_every_text_has_the_contrast_of_wcag_aa(opened, scheme):
         page.locator("#viewer-array").select_option(choice)
         # The strongest colours there can be, too.
         page.evaluate(
-            "document.querySelectorAll('.char').forEach((each, k) => { if (k % 3) each.style.setProperty('--a', '1'); })"
+            "document.querySelectorAll('.char').forEach((char, k) => "
+            "{ if (k % 3) char.style.setProperty('--a', '1'); })"
         )
-        found = page.evaluate(CONTRAST)
-        assert found["seen"] > 800 and not found["failed"], found["failed"][:5]
+        texts = page.evaluate(CONTRAST)
+        assert texts["seen"] > 800 and not texts["failed"], texts["failed"][:5]
         backgrounds.add(page.evaluate("getComputedStyle(document.body).backgroundColor"))
     assert len(backgrounds) == 1 and ("252" in backgrounds.pop()) == (scheme == "light")
 
@@ -343,7 +323,8 @@ def test_a_phone_needs_no_sideways_scrolling_and_every_control_has_a_name(opened
     assert page.evaluate("document.documentElement.scrollWidth") <= 390
     unnamed = page.evaluate(
         "[...document.querySelectorAll('select, input, button, [role=slider], [role=group]')]"
-        ".filter((each) => !(each.labels && each.labels.length) && !each.textContent.trim() && !each.getAttribute('aria-label'))"
+        ".filter((each) => !(each.labels && each.labels.length) && !each.textContent.trim()"
+        " && !each.getAttribute('aria-label'))"
         ".map((each) => each.outerHTML.slice(0, 80))"
     )
     assert unnamed == []
@@ -390,11 +371,7 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
             "--- step 1, nan bits per character ---\nAda\n"
         )  # as of a training that diverges
     place = tmp_path / "x.html"
-    place.write_bytes(
-        page_of(
-            gather(OpenedRun(read_model(run)), lambda found: "verdict: none", lambda text: None)
-        )
-    )
+    place.write_bytes(page_of(gather(OpenedRun(read_model(run)), lambda text: None)))
     page = browser.new_page()
     heard = []
     page.on("console", lambda message: heard.append(message.text))
