@@ -4,7 +4,7 @@
                                   [--only small|names|large|end-to-end] [--all]
                                   [--no-floor] [--no-mallopt]
     python benchmarks/training.py --memory [--cells lstm]    peak memory, not time
-    python benchmarks/training.py --check                    three losses of each contender, not time
+    python benchmarks/training.py --check                    losses of each contender, not time
 
 One process; all contenders begin with the same weights and take turns, in an order that rotates
 from round to round. Times are medians over rounds; ratios are taken within a round, then their
