@@ -33,9 +33,7 @@ NOT_A_TERMINAL_COLUMNS = 100
 LEAST_COLUMNS = 20
 BLUE = (110, 150, 255)
 GREEN = (70, 200, 90)
-MOST_ROW_CHARS = (
-    120  # of samples that are shown in a row: what lines write, not a piece of a stream
-)
+MOST_ROW_CHARS = 120  # of samples shown in a row: what lines write, not a piece of a stream
 
 
 class TrainingProgress:
@@ -55,6 +53,7 @@ class TrainingProgress:
         self._is_terminal = sys.stderr.isatty()
         self._bar: Any = None
         self._evaluation = ""  # a line that waits for the samples of its step
+        self._left_out = ""  # the newest evaluation, if it was no point to show
         self._shown_points = 0  # of SHOWN_EVALUATIONS
 
         # The speed and the score between evaluations
@@ -109,7 +108,7 @@ class TrainingProgress:
     ) -> None:
         """Keep a line on an evaluation for the samples that may follow it."""
         self._show_evaluation()
-        if self._quiet or not (self._every or self._is_point(step, total)):
+        if self._quiet:
             return
         line = f"step {step:,}{_of(total)}  val {val.bits_per_char:.3f} bits/char"
         if recent.steps:
@@ -118,7 +117,11 @@ class TrainingProgress:
             line += f"  grad norm {recent.grad_norm:.2f}, {recent.clip_rate:.0%} clipped"
         if self._every and best and step:
             line += "  best so far"
-        self._evaluation = line
+        if self._every or self._is_point(step, total):
+            self._evaluation = line
+            self._left_out = ""
+        elif step:
+            self._left_out = line
 
     def sampled(self, step: int, text: str) -> None:
         """Show samples: as many short lines as fit behind the evaluation, or a block."""
@@ -133,23 +136,29 @@ class TrainingProgress:
             self._evaluation = ""
             self._write(f"{head}  {row}")
         else:
-            self._show_evaluation()
+            self._evaluation = ""
+            self._write(head)
             self._write("\n".join(f"  | {line}" for line in lines), indent="  | ")
 
     def close(self) -> None:
-        """Remove the bar."""
+        """Show the newest evaluation, if it was left out, and remove the bar."""
         self._show_evaluation()
+        if self._left_out:
+            self._write(self._left_out)
+            self._left_out = ""
         if self._bar is not None:
             self._bar.close()
             self._bar = None
 
     def _is_point(self, step: int, total: int | None) -> bool:
         """Return whether an evaluation is one of the few shown: after each fifth of a run."""
-        if total is None or step >= total:
+        if total is None:  # a budget that is not yet a number of steps
+            return step > 0
+        if step >= total:
             return True
         points = SHOWN_EVALUATIONS * step // total
         is_new = points > self._shown_points
-        self._shown_points = points
+        self._shown_points = max(points, self._shown_points)  # a corrected plan may be longer
         return is_new
 
     def _show_evaluation(self) -> None:

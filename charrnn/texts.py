@@ -42,9 +42,11 @@ class OpenedRun:
 
         Raises CheckpointError, with this advice, for a model that lies in no run.
         """
-        if self.model.run is None or self.fingerprint is None:
-            shown = one_line(str(self.model.path))
+        shown = one_line(str(self.model.path))
+        if self.model.run is None:
             raise CheckpointError(f"{shown} lies in no run directory with its text; {advice}")
+        if self.fingerprint is None:
+            raise CheckpointError(f"{shown} names no text of charrnn; {advice}")
         return self.model.run / "corpus"
 
     def corpus(self, fingerprint: Any) -> Corpus:

@@ -105,7 +105,7 @@ def main() -> NoReturn:
     """
     # Threads that wait for each other spin only for a moment, then sleep. With other busy programs
     # on two cores, spinning as long as libgomp does by default made the same training step 2 to 300
-    # times slower; never spinning made it 2.2 times slower on an idle machine (README, Decisions).
+    # times slower; never spinning made it 2.2 times slower on an idle machine (docs/decisions.md).
     # Read by libgomp when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")

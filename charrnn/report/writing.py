@@ -28,7 +28,7 @@ RUN_CHARS = 400  # of the longest run
 NOVEL_LINES = 200
 NOVEL_STREAMS = 20
 NOVELTY_WORK = 2e11  # characters drawn times parameters: a few seconds
-TEMPERATURES = 8  # that samples are drawn at, about
+DRAWN_TEMPERATURES = 8  # that samples are drawn at, about
 LINE_CHARS = 50  # of a sample, about
 STREAM_CHARS = 500
 NGRAMS = ("5", "10", "20", "50")
@@ -115,7 +115,7 @@ def _work(model: ModelFile, count: int) -> int:
     if model.counts:
         return 0
     chars = LINE_CHARS if model.mode == "lines" else STREAM_CHARS
-    return TEMPERATURES * count * chars * parameters_of(model)
+    return DRAWN_TEMPERATURES * count * chars * parameters_of(model)
 
 
 def _novelty(card: Examination) -> Novelty:

@@ -92,9 +92,9 @@ def write_many(
     stop: int,
     threads: int,
 ) -> Iterator[Finished]:
-    """Yield samples first ... stop - 1, in order, as they are ready.
+    """Return samples first ... stop - 1, in order, as they are ready.
 
-    begin: logits (1, V) and state after the prompt.
+    begin: logits (1, V) and state after the prompt. Memory for the rows is taken at once.
     """
     count = stop - first
     most = max(1, min(MAX_ROWS, MAX_SCORES // network.vocabulary_size))

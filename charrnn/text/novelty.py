@@ -34,8 +34,8 @@ BITS_PER_ENTRY = 12
 HASHES = 5  # with 12 bits an entry about 1.0 % of other texts look like one (tested)
 MAX_WORDS = 4 << 20  # 32 MiB: reached at 22 million entries; with more, more texts look like one
 MAX_CHARS = 64_000_000  # above, no filter is made: at the start of a training it takes seconds
-# Characters hashed at a time: the arrays stay in the processor's cache, and no line is longer than
-# 4096.
+# Characters hashed at a time: the arrays stay in the processor's cache, and no line is
+# longer than 4096.
 CHUNK = 1 << 14
 SURE = 80  # characters of a stream for which a filter is rarely wrong
 DOUBT = 0.05  # a filter holds a smaller share of lines by mistake

@@ -49,8 +49,8 @@ from charrnn.texts import STEM
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
 
-# The files of a run: what an overwritten training leaves, and what a killed write may leave half
-# done.
+# The files of a run: what an overwritten training leaves, and what a killed write may
+# leave half done.
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
 CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
 CHECKPOINTS = ("step-*.safetensors",)

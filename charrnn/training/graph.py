@@ -98,8 +98,8 @@ class GraphedStep:
         self._state = model.zero_state(shape[0])  # (L, B, H) each, written too
         self._lr = torch.zeros((), device=device)
 
-        # What a replay writes. figures (2,): mean nats per character; gradient norm before
-        # clipping.
+        # What a replay writes. figures (2,): mean nats per character; gradient
+        # norm before clipping.
         self._gradients: list[tuple[torch.nn.Parameter, torch.Tensor | None]] = []
         self._figures = torch.zeros(2, device=device)
 

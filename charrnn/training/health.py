@@ -26,8 +26,8 @@ EVERY = 100
 # Of the batch, at most so many rows and characters are looked at.
 ROWS = 8
 CHARS = 32
-# A gate beyond is saturated (Karpathy et al. 2015, "Visualizing and Understanding Recurrent
-# Networks").
+# A gate beyond is saturated (Karpathy et al. 2015, "Visualizing and
+# Understanding Recurrent Networks").
 CLOSED = 0.1
 OPEN = 0.9
 CONSTANT = 0.01  # a unit whose output stays within so narrow a range, out of 2, tells nothing

@@ -24,7 +24,7 @@ from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.listener import MakeSamples, Progress, Tensors
 from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
-from charrnn.training.pacing import Pace
+from charrnn.training.pacing import Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records
 from charrnn.training.recovery import BAD_STEPS, Diverging
@@ -79,7 +79,7 @@ class Trainer:
         evaluation_steps = self.parts.evaluation_steps
         steps_per_epoch = self.parts.batches.steps_per_epoch
         plan = first_plan(settings.training, steps_per_epoch, evaluation_steps)
-        self.pace = Pace(settings.training, plan, evaluation_steps, began)
+        self.pace = Pacing(settings.training, plan, evaluation_steps, began)
 
         self._signal: str | None = None
         self._sampled_at = NEVER

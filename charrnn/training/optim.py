@@ -99,8 +99,8 @@ class FlatOptimizer:
     """
 
     def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
-        # 1. Where each parameter lies: matrices first. A gap stays 0: it changes no norm and no
-        # weight.
+        # 1. Where each parameter lies: matrices first. A gap stays 0: it changes no norm
+        # and no weight.
         trained = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
         trained.sort(key=lambda pair: pair[1].dim() < 2)
         starts = []

@@ -13,8 +13,8 @@ import numpy as np
 from charrnn.config import Settings
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
+from charrnn.values import MAX_WHOLE
 
-MOST_COUNT = 1 << 53  # in a file: what a float holds exactly
 MOST_NUMBER = 1e300
 
 
@@ -148,7 +148,7 @@ def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
     for key, value in values.items():
         default: Any = getattr(fresh, key, None)
         if isinstance(default, int):
-            is_valid = type(value) is int and 0 <= value < MOST_COUNT
+            is_valid = type(value) is int and 0 <= value < MAX_WHOLE
         elif value is None:
             is_valid = isinstance(default, float)
             value = default

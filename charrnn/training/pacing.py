@@ -23,7 +23,7 @@ TIMED_SHARE = 0.1
 REMEMBERED_STEPS = 500  # whose mean time tells how long the rest takes
 
 
-class Pace:
+class Pacing:
     """How long a training has taken, how fast it is, and what its plan says is due."""
 
     def __init__(

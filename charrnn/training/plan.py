@@ -12,13 +12,12 @@ from typing import Any
 
 from charrnn.config import LENGTHS, TrainingSettings
 from charrnn.errors import SettingsError
-from charrnn.values import interval, seconds
+from charrnn.values import MAX_WHOLE, interval, seconds
 
 # How often a run is evaluated, saved and sampled, by default
 TIMES = {"eval": 20, "save": 1, "sample": 5}
 FEWEST_EVALUATIONS = 3  # a run, however much they cost
 EVALUATION_SHARE = 0.05  # of the work of a run, at most
-MOST_COUNT = 1 << 53  # in a file: what a float holds exactly
 
 
 @dataclass(frozen=True)
@@ -83,7 +82,7 @@ def plan_from_dict(values: Any) -> Plan:
         value = getattr(plan, name)
         if value is None and name != "start_step":
             continue
-        if type(value) is not int or not low <= value < MOST_COUNT:
+        if type(value) is not int or not low <= value < MAX_WHOLE:
             raise ValueError(f"no {name} of a plan")
     if type(plan.start_progress) not in (int, float) or not 0 <= plan.start_progress <= 1:
         raise ValueError("no progress of a plan")

@@ -18,7 +18,7 @@ Section = TypeVar("Section", ModelSettings, TrainingSettings)
 DEFAULT_BUDGET = "5m"
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 
-# The figures below come from trials on tiny Shakespeare and C (README, Decisions).
+# The figures below come from trials on tiny Shakespeare and C (docs/decisions.md).
 # Recurrent weights for each character that a training will read, passes counted.
 WEIGHTS_PER_CHAR = 0.04
 # Recurrent weights for each character that the text has.
@@ -29,14 +29,14 @@ WORN = 18
 DEEP = 400_000
 # Equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before.
 EMA = 0.99
-# Lanes and characters of a batch. Only who learnt from long windows closes what was opened long
-# before.
+# Lanes and characters of a batch. Only who learnt from long windows closes what was
+# opened long before.
 SHALLOW_SHAPE = (32, 64)
 DEEP_SHAPE = (8, 256)
 # A model that also meets empty states in training loses less where texts begin.
 STATE_RESET = 0.03
-# Of a budget: seconds before the first step; of the rest, the share without evaluations and
-# samples.
+# Of a budget: seconds before the first step; of the rest, the share without
+# evaluations and samples.
 START_S = 6.0
 TRAINING_SHARE = 0.93
 
@@ -84,7 +84,7 @@ class _SmallText(NamedTuple):
 
 # These get passes, not minutes: in five minutes a network reads five thousand names a thousand
 # times.
-# From trials (README, Decisions).
+# From trials (docs/decisions.md).
 _SMALL_TEXTS = (_SmallText(20_000, 96, 0.6, 0.4), _SmallText(200_000, 256, 0.6, 0.4))
 
 
@@ -207,8 +207,8 @@ def _for_work(
         batch_chars = (training.batch_size or lanes) * (training.seq_length or length)
         read = float((training.steps or 0) * batch_chars)
 
-    # 2. One layer or two? Two only if nobody chose, and two layers of a width that was asked for
-    # fit.
+    # 2. One layer or two? Two only if nobody chose, and two layers of a width that was
+    # asked for fit.
     wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = (
         model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
@@ -217,8 +217,8 @@ def _for_work(
     is_deep = is_open and wanted >= DEEP and fits
     layers = model.num_layers or 1 + is_deep
 
-    # 3. How wide? Each layer has a hidden x hidden matrix of its own, and one for the layer below
-    # it.
+    # 3. How wide? Each layer has a hidden x hidden matrix of its own, and one for the
+    # layer below it.
     squares = gates * (2 * layers - 1)
     hidden = model.hidden_size or min(
         HIDDEN_SIZES, key=lambda size: abs(math.log(squares * size * size / wanted))

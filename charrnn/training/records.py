@@ -125,5 +125,5 @@ class Records:
 
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
         if self._mixed is not None:
-            more["mixed"] = self._mixed.fingerprint
+            more = {"mixed": self._mixed.fingerprint} | more
         return run_meta(kind, self._settings, self._corpus, **more)

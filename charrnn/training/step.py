@@ -96,8 +96,8 @@ class TrainStep:
                 self._seed_dropout(step, k)
                 states.append(self.model.advance(piece, states[-1]))
 
-        # 2. Backward, from the last piece to the first. d_state: gradient of the state behind a
-        # piece.
+        # 2. Backward, from the last piece to the first. d_state: gradient of the state
+        # behind a piece.
         losses = []
         last = state
         d_state: State | None = None

@@ -65,3 +65,37 @@ def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch, char):
     width = 1 if char == "a" else 2
     assert len(lines) > 4
     assert all(len(line) + (width - 1) * line.count(char) < 80 for line in lines)
+
+
+def evaluations_at(steps, totals, progress):
+    for step, total in zip(steps, totals, strict=True):
+        progress.evaluated(step, total, Recent(2.0, 1, 1), Score(1.9, 1), best=True)
+    progress.close()
+
+
+def shown_steps(capsys):
+    lines = capsys.readouterr().err.splitlines()
+    return [int(re.match(r"step ([\d,]+)", line)[1].replace(",", "")) for line in lines]
+
+
+def test_a_plan_that_grows_and_shrinks_shows_no_point_twice(capsys):
+    steps = list(range(10, 101, 10))
+    totals = [100, 100, 100, 100, 100, 130, 130, 100, 100, 100]
+    evaluations_at(steps, totals, TrainingProgress())
+    assert shown_steps(capsys) == [20, 40, 80, 100]
+
+
+@pytest.mark.parametrize("total", [None, 100])
+def test_the_untrained_score_is_left_out_however_long_it_takes(capsys, total):
+    evaluations_at([0], [total], TrainingProgress())
+    assert shown_steps(capsys) == []
+
+
+def test_a_run_that_stops_early_shows_its_last_evaluation(capsys):
+    evaluations_at([50, 110], [1000, 1000], TrainingProgress())
+    assert shown_steps(capsys) == [110]
+
+
+def test_a_block_of_samples_names_its_step(capsys):
+    TrainingProgress().sampled(8, "One line of a play,\nand another of it.\n" * 8)
+    assert capsys.readouterr().err.startswith("step 8\n  | One line")

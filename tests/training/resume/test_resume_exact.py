@@ -12,7 +12,7 @@ from charrnn.errors import SettingsError
 from charrnn.model import kernel
 from charrnn.modelfile import checkpoint_files
 from charrnn.training.checkpoint import RunDirectory, load_newest
-from charrnn.training.pacing import Pace
+from charrnn.training.pacing import Pacing
 from charrnn.training.session import Request, train
 
 pytestmark = pytest.mark.fault("F11 resumes")
@@ -130,7 +130,7 @@ def test_samples_stand_once_too(tmp_path, corpus, one_thread):
 def test_a_run_with_a_budget_follows_its_recorded_plan(tmp_path, corpus, one_thread, monkeypatch):
     """Two resumes from a checkpoint made after the plan: no clock decides the weights any more."""
     monkeypatch.setattr(
-        Pace, "correct", lambda pace, step: False
+        Pacing, "correct", lambda pace, step: False
     )  # a change of the machine's speed, made impossible
     first = {
         "budget": "3s",
