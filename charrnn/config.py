@@ -86,7 +86,7 @@ class ModelSettings:
     )
     dropout: float | None = setting(
         None,
-        "Share of each layer's outputs to drop in training, with one layer too",
+        "Share of each layer's outputs to drop in training, also after a single layer",
         auto=FROM_TEXT,
         kind=float,
         min=0.0,

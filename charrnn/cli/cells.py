@@ -32,7 +32,7 @@ MOST_SHOWN_CHARS = 20_000  # everything about them is held at once
 MOST_TOP = 100
 SHOWN_BEFORE = 20  # characters of the table's text
 COLUMNS = (
-    ("score", "correlation on the half of the text that had no say in which cell was picked"),
+    ("score", "correlation, on the half of the text not used to choose the cell"),
     ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
     ("by luck", "the best score of any cell when the feature is taken from elsewhere in the text"),
 )

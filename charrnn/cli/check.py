@@ -36,7 +36,7 @@ def report(findings: Findings) -> Iterator[str]:
         rows.append(("network", _network(findings)))
     for title, text in rows:
         yield f"{title:<12}{one_line(text)}"
-    yield "" if findings["advice"] else "nothing to mind"
+    yield "" if findings["advice"] else "no problems found"
     for advice in findings["advice"]:
         yield f"- {one_line(advice)}"
 
@@ -58,7 +58,7 @@ def _characters(findings: Findings) -> str:
         return text
     if changes:
         return f"{text}; {changes:,} not composed (NFC)"
-    return f"{text}; all composed (NFC)"
+    return f"{text}; already in NFC"
 
 
 def _rare(findings: Findings) -> str:

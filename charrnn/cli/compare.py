@@ -92,7 +92,7 @@ def compare(
         int,
         option(
             "--seeds",
-            help="Runs of each variant, from training.seed on",
+            help="Seeds per variant, counted up from training.seed",
             metavar=INTEGER,
             default="3",
             panel=WHAT,
@@ -125,8 +125,8 @@ def compare(
 ) -> int:
     """Compare settings over several seeds, with confidence intervals
 
-    Stopped, the same command goes on. With a budget and equal steps, the pace of the first variant
-    decides how many steps there are.
+    Run the same command again to continue. With a budget and equal steps, the speed of the first
+    variant sets the number of steps.
     """
     check_outputs(plot, csv, json)
     layers: tuple[tuple[str, Any], ...] = (

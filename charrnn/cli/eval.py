@@ -311,10 +311,8 @@ def _check_views(
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
     beside = [name for name, is_wanted in readings.items() if is_wanted]
     if asked and beside:
-        are = "is a figure" if len(beside) == 1 else "are figures"
         raise SettingsError(
-            f"{' and '.join(beside)} {are} beside the score, which {asked[0]} does not show; "
-            "leave one out"
+            f"{' and '.join(beside)} cannot be combined with {asked[0]}; leave one out"
         )
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")

@@ -77,7 +77,7 @@ Run = Annotated[
 ]
 LabRun = Annotated[
     Path | None,
-    argument("RUN", "A run directory, a model or a checkpoint", "small networks, made on the spot"),
+    argument("RUN", "A run directory, a model or a checkpoint", "small built-in networks"),
 ]
 ConfigFile = option(
     "--config",

@@ -283,7 +283,7 @@ def sample(
     tries = tries_allowed(tries, wanted, temp)
     if interactive and str(prime_file) == "-":
         raise SettingsError(
-            "--interactive reads standard input, and so cannot --prime-file -; name a file"
+            "--interactive and --prime-file - both read standard input; name a file"
         )
     begin = read_prime(prime_file, is_lines) if prime_file else prime or ""
     if cache > 0 and not interactive:
@@ -291,7 +291,7 @@ def sample(
     sampler = Sampler(model, weights=weights, cache=cache)
     if cache and not begin and not interactive:
         raise SettingsError(
-            "--cache keeps to what stands in a prompt, and there is none: "
+            "--cache needs a prompt to look back on: "
             "add --prime or --prime-file, or leave --cache out"
         )
 

@@ -19,8 +19,8 @@ REFUSED = {
     "init_from": "every run here begins from scratch",
     "freeze": "every run here begins from scratch",
     "mix": "every run here begins from scratch",
-    "order": "counting stands beside the networks anyway",
-    "smoothing": "counting stands beside the networks anyway",
+    "order": "compare always shows the n-gram",
+    "smoothing": "compare always shows the n-gram",
     "keep": "no figure depends on it",
     "save_every": "no figure depends on it",
     "sample_every": "no figure depends on it",
@@ -67,8 +67,7 @@ def ask(
             raise SettingsError(f"{_named(key, origins)}: {REFUSED[key]}; leave it out")
     if settings.model.cell == "ngram":
         raise SettingsError(
-            f"{_named('cell', origins)}: counting (ngram) stands beside the networks anyway; "
-            "compare networks"
+            f"{_named('cell', origins)}: compare always shows the n-gram; compare networks"
         )
     if not 1 <= seeds <= MOST_SEEDS:
         raise SettingsError(f"--seeds {seeds}: must be between 1 and {MOST_SEEDS:,}")
@@ -107,9 +106,7 @@ def _varied(text: str) -> tuple[str, tuple[Any, ...]]:
     where = f"--vary {typed(key)}"
     values = tuple(checked(item, value.strip(), where) for value in listed.split(","))
     if "ngram" in values:
-        raise SettingsError(
-            "--vary cell: counting (ngram) stands beside the networks anyway; leave it out"
-        )
+        raise SettingsError("--vary cell: compare always shows the n-gram; leave it out")
     for value in values:
         if values.count(value) > 1:
             raise SettingsError(f"{where}: {one_line(str(value))} is given twice; leave one out")

@@ -282,7 +282,7 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
 
 
 def _senseless(path: Path) -> CheckpointError:
-    return CheckpointError(f"{one_line(str(path))} makes no sense; compare anew in another --run")
+    return CheckpointError(f"{one_line(str(path))} is damaged; name another --run")
 
 
 def _what_differs(recorded: dict[str, Any], identity: dict[str, Any]) -> str:

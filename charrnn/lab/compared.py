@@ -79,7 +79,7 @@ def read_run(path: Path) -> Trained:
         raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
     except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise CheckpointError(
-            f"{one_line(str(path / 'metrics.jsonl'))} makes no sense; remove that run and go on"
+            f"{one_line(str(path / 'metrics.jsonl'))} is damaged; remove that run and go on"
         ) from None
     return Trained(tuple(steps), tuple(times), tuple(bits), step, elapsed_s, counting)
 

@@ -21,7 +21,7 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
         return "stream", objection
     return "lines", (
         f"{census.lines:,} short lines, half of at most {census.median_line} characters, "
-        "none blank to speak of"
+        "almost none blank"
     )
 
 

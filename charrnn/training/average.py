@@ -52,7 +52,7 @@ class WeightAverage:
         for name, mean in self.tensors().items():
             if name not in tensors or tensors[name].shape != mean.shape:
                 raise CheckpointError(
-                    f"the mean of {name} is not in the checkpoint as it should be; use another"
+                    f"the checkpoint has no valid mean of {name}; use another one"
                 )
             mean.copy_(tensors[name])
 

@@ -83,7 +83,8 @@ class Checkpoint:
             self._check(tensors)
         except (KeyError, TypeError, ValueError, OverflowError):
             raise DamagedError(
-                f"{one_line(str(path))}: its record of the training makes no sense; use another"
+                f"{one_line(str(path))}: its record of the training is damaged; "
+                "use an older checkpoint"
             ) from None
 
     def _check(self, tensors: dict[str, np.ndarray]) -> None:

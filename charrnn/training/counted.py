@@ -99,7 +99,7 @@ class CountingTrainer:
             self._check_counts(codes, counts)
         except (AttributeError, KeyError, TypeError, ValueError, OverflowError):
             raise CheckpointError(
-                f"{one_line(str(checkpoint.path))}: its record of the counting makes no sense; "
+                f"{one_line(str(checkpoint.path))}: its record of the counting is damaged; "
                 "use another"
             ) from None
         self._counter.codes = codes

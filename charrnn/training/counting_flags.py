@@ -47,9 +47,7 @@ def check_flags(origins: dict[str, str]) -> None:
     for key in NOT_FOR_COUNTING:
         origin = origins.get(key, "")
         if origin.startswith("--") and origin != "--set":
-            raise SettingsError(
-                f"{origin} is for networks; --cell ngram counts the text once: leave it out"
-            )
+            raise SettingsError(f"{origin} is for networks, not for --cell ngram; leave it out")
 
 
 def order_asked(settings: Settings, vocabulary_size: int) -> int | None:

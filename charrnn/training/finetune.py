@@ -254,7 +254,7 @@ def frozen_tensors(settings: Settings) -> set[str]:
     frozen = {tensor for name in names for tensor in parts[name]}
     if frozen == set().union(*parts.values()):
         raise SettingsError(
-            f"--freeze {one_line(freeze)}: nothing is left to learn; leave a part out"
+            f"--freeze {one_line(freeze)}: this freezes the whole network; freeze fewer parts"
         )
     return frozen
 
@@ -284,7 +284,7 @@ def _own_text(old: ModelFile, shown: str, mode: str) -> Corpus:
     """
     try:
         if old.run is None:
-            raise CheckpointError("it lies in no run")
+            raise CheckpointError("the model is not inside a run directory")
         text = OpenedRun(old).corpus(old.meta.get("fingerprint"))
         if text.vocabulary != old.vocabulary:
             raise CheckpointError(f"{one_line(str(text.path))} has another vocabulary")

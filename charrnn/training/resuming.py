@@ -132,7 +132,8 @@ def same_corpus(
             )
         if survey.mode != model.mode:
             raise CorpusError(
-                f"{shown_text} would be read as {survey.mode}, the run as {model.mode}; pass --mode"
+                f"{shown_text} is read as {survey.mode}, but the run learnt {model.mode}; "
+                "pass --mode"
             )
         corpus, notes = building.build(survey, settings.text, seed, folder, model.vocabulary)
         for note in ("the text has changed: this resume is not exact to the bit", *notes):

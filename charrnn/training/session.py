@@ -231,7 +231,7 @@ def _resume(
         if trainer.is_done:
             advice = "a larger --budget, --epochs or --steps goes on"
             if is_counting:
-                advice = "all is counted"
+                advice = "counting is complete"
             progress.say(f"{shown} is already done at step {step:,}; {advice}")
             return path, trainer.outcome("already done")
         end = f" of {total:,}" if total else ""

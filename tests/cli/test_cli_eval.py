@@ -130,7 +130,7 @@ def test_a_file_of_lines_shows_both_ends_beneath_the_table(shown, tmp_path):
         ({"cache": 5}, "--cache looks back along one stream"),
         (
             {"cache": 5, "per_char": True},
-            "--cache is a figure beside the score, which --per-char does not show",
+            "--cache cannot be combined with --per-char",
         ),
         ({"protocol": "windowed"}, "windowed is for streams"),
         ({"protocol": "windowed", "rank": True}, "leave out --protocol windowed"),

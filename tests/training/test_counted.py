@@ -341,7 +341,7 @@ def test_a_checkpoint_whose_record_makes_no_sense_is_refused(corpus, tmp_path, c
     opened = open_corpus(tmp_path / "run/corpus", meta["fingerprint"])
     with (
         RunDirectory(tmp_path / "run") as run,
-        pytest.raises(CheckpointError, match="makes no sense"),
+        pytest.raises(CheckpointError, match="is damaged"),
     ):
         checkpoint = load_checkpoint(path)
         CountingTrainer(checkpoint.model.settings, opened, run, Watcher(), checkpoint=checkpoint)

@@ -298,7 +298,7 @@ def test_the_line_is_said_at_evaluations(text, tmp_path):
 
 
 def test_counting_has_no_gradients_to_watch(text, tmp_path):
-    with pytest.raises(SettingsError, match="--watch is for networks; --cell ngram counts"):
+    with pytest.raises(SettingsError, match="--watch is for networks, not for --cell ngram"):
         train(
             Request(text, (("--", {"cell": "ngram", "watch": True}),), run=tmp_path / "r"),
             Watcher(),

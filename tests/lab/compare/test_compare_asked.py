@@ -25,7 +25,7 @@ from charrnn.text.building import survey
         ({"vary": ["cell=lstm,"]}, "'' is not one of rnn, lstm"),
         ({"vary": ["lr=1,1.0"]}, "1.0 is given twice"),
         ({"vary": ["lr=1,nan"]}, "'nan' is not a finite number"),
-        ({"vary": ["cell=lstm,ngram"]}, "counting (ngram) stands beside the networks anyway"),
+        ({"vary": ["cell=lstm,ngram"]}, "compare always shows the n-gram"),
         ({"vary": ["lr=1,2", "lr=3,4"]}, "--vary lr is given twice"),
         ({"vary": ["unit=char,byte"]}, "figures of different texts do not compare"),
         ({"vary": ["seed=1,2"]}, "as many as --seeds says"),

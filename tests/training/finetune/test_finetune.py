@@ -156,7 +156,7 @@ def test_what_a_name_freezes(tied, freeze, frozen):
     [
         ("layer2", "'layer2': this network has embedding, layer0, layer1, head"),
         ("Head", "has embedding"),
-        ("head,layer0,embedding,layer1", "nothing is left to learn"),
+        ("head,layer0,embedding,layer1", "freezes the whole network"),
     ],
 )
 def test_a_part_that_is_none_or_all_of_them_is_refused(freeze, says):
