@@ -77,13 +77,10 @@ SVG = """<svg class="rich-terminal" viewBox="0 0 {width} {height}" xmlns="http:/
 {styles}
 </style>
 <defs>
-<clipPath id="{unique_id}-clip-terminal">
-<rect x="0" y="0" width="{terminal_width}" height="{terminal_height}" />
-</clipPath>
 {lines}
 </defs>
 {chrome}
-<g transform="translate({terminal_x}, {terminal_y})" clip-path="url(#{unique_id}-clip-terminal)">
+<g transform="translate({terminal_x}, {terminal_y})">
 {backgrounds}
 <g class="{unique_id}-matrix">
 {matrix}
@@ -222,7 +219,7 @@ def write_picture(name: str, lines: list[Text]) -> None:
 
 
 def draw_session(folder: Path) -> None:
-    training = run("charrnn train names --budget 20s", folder)
+    training = run("charrnn train names --config names", folder)
     samples = run("charrnn sample --temp 0.8 --count 6", folder)
     room = MOST_LINES - len(samples) - 1
     write_picture("session", [*shortened(training, room), Text(""), *samples])
