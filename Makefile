@@ -8,7 +8,7 @@ PIP = $(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c c
 
 .PHONY: names test test-blas check test-slow clean
 
-names: $(VENV)/.installed  ## train on the shipped names for half a minute, then print ten
+names: $(VENV)/.installed  ## train on the shipped names for about a minute, then print ten
 	$(VENV)/bin/charrnn train names --config names --run runs/make-names --overwrite
 	@$(VENV)/bin/charrnn sample runs/make-names --count 10
 

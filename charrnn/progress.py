@@ -1,6 +1,6 @@
 """What a person watches: a bar on a terminal, one plain line per interval elsewhere.
 
-The only file with rich and tqdm.
+The only file with tqdm.
 Everything goes to stderr. Text that a model made is escaped before it gets here or in here; no
 markup is read from it.
 """
@@ -12,15 +12,11 @@ import shutil
 import sys
 import textwrap
 import time
-import unicodedata
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any
 
-from charrnn.errors import StorageError
-from charrnn.terminal import forget_stdout, one_line, print_line, visible
+from charrnn.terminal import visible, width_of
 
 if TYPE_CHECKING:
-    from rich.console import Console
-
     from charrnn.scoring.score import Score
     from charrnn.training.outcome import Recent
 
@@ -29,10 +25,7 @@ RATE_S = 0.5  # over which characters a second are counted
 POSTFIX_S = 0.2  # between two changes of what stands beside the bar
 SMOOTHING = 0.98  # of the training score that is shown between evaluations
 SHOWN_EVALUATIONS = 5  # a run, without --verbose
-NOT_A_TERMINAL_COLUMNS = 100
 LEAST_COLUMNS = 20
-BLUE = (110, 150, 255)
-GREEN = (70, 200, 90)
 MOST_ROW_CHARS = 120  # of samples shown in a row: what lines write, not a piece of a stream
 
 
@@ -215,7 +208,7 @@ def _row(lines: list[str], columns: int) -> str:
     row = ""
     for line in lines:
         longer = f"{row}, {line}" if row else line
-        if _width(longer) > columns:
+        if width_of(longer) > columns:
             break
         row = longer
     return row
@@ -223,7 +216,7 @@ def _row(lines: list[str], columns: int) -> str:
 
 def _wrapped(line: str, columns: int, indent: str) -> list[str]:
     """Return a line in pieces that are narrower than a terminal, the later ones indented."""
-    width = _width(line)
+    width = width_of(line)
     if width < columns:
         return [line]
     chars = (columns - 1) * len(line) // width  # fewer where characters are wide
@@ -234,130 +227,6 @@ def _wrapped(line: str, columns: int, indent: str) -> list[str]:
         replace_whitespace=False,
         break_on_hyphens=False,
     )
-
-
-def _width(text: str) -> int:
-    """Return the columns that a text takes, where wide characters (CJK) take two."""
-    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)
-
-
-def print_table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """Print a table. Cells are shown as they are, without markup."""
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(Text(column), justify="left" if index == 0 else "right")
-    for row in rows:
-        table.add_row(*(Text(visible(cell)) for cell in row))
-    width = None if _stdout().isatty() else NOT_A_TERMINAL_COLUMNS
-    _console(width=width).print(Text(visible(title)), table)
-
-
-def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None:
-    """Print a square table, as many columns of it as fit a line."""
-    from rich.cells import cell_len
-    from rich.console import Console
-
-    # 1. How many columns fit?
-    labels = [visible(label) for label in labels]
-    out = _stdout()
-    width = Console(file=out).width if out.isatty() else NOT_A_TERMINAL_COLUMNS
-    left = width - max(map(cell_len, labels), default=0)
-    columns = 0
-    for index, label in enumerate(labels):
-        widest = max(len(f"{row[index]:,}") for row in values)
-        left -= 2 + max(cell_len(label), widest)
-        if left < 0:
-            break
-        columns += 1
-
-    # 2. Print them.
-    if columns < len(labels):
-        title += f"; {columns} of {len(labels)} columns, the rest with --csv or --json"
-    rows = [
-        [label, *(f"{value:,}" for value in row[:columns])]
-        for label, row in zip(labels, values, strict=True)
-    ]
-    print_table(title, ["", *labels[:columns]], rows)
-
-
-def print_facts(facts: list[tuple[str, str]]) -> None:
-    """Print lines of a word and what it stands for; long ones go on under themselves."""
-    width = max((len(word) for word, _ in facts), default=0) + 2
-    columns = NOT_A_TERMINAL_COLUMNS
-    if _stdout().isatty():
-        columns = shutil.get_terminal_size().columns
-    for word, text in facts:
-        margin = visible(word)
-        for line in textwrap.wrap(visible(text), max(LEAST_COLUMNS, columns - width)) or [""]:
-            print_line(f"{margin:{width}}{line}".rstrip())
-            margin = ""
-
-
-def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
-    """Print a text, each piece on a colour for its value: blue for -1, white for 0, green for 1.
-
-    Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands
-    under each character.
-    """
-    from rich.cells import cell_len
-    from rich.text import Text
-
-    # 1. Lines of coloured text, and of digits
-    console = _console(soft_wrap=True)
-    has_colours = console.color_system is not None and not console.no_color
-    texts = [Text()]
-    digits = [""]
-    for piece, value in pieces:
-        shown = "    " if piece == "\t" else one_line(piece)
-        style = f"rgb(0,0,0) on {_shade(value)}" if has_colours else ""
-        digit = str(min(9, int(5 * (value + 1))))
-        texts[-1].append(shown, style)
-        digits[-1] += digit * cell_len(shown)
-        if piece == "\n":
-            texts.append(Text())
-            digits.append("")
-    if not digits[-1]:
-        texts.pop()
-
-    # 2. Print them.
-    console.print(Text(visible(title)))
-    for text, line_digits in zip(texts, digits, strict=False):
-        console.print(text)
-        if not has_colours:
-            console.print(line_digits)
-
-
-def _console(**options: Any) -> Console:
-    """Return a console on stdout that falls silent when its reader has left (| head).
-
-    Rich's own would exit with 1.
-    """
-    from rich.console import Console
-
-    class Quiet(Console):
-        def on_broken_pipe(self) -> None:
-            forget_stdout()
-            self.quiet = True
-
-    return Quiet(file=_stdout(), highlight=False, **options)
-
-
-def _shade(value: float) -> str:
-    """Return blue (-1) over white (0) to green (1), light enough for black letters."""
-    colour = BLUE if value < 0 else GREEN
-    share = abs(value)
-    parts = [str(round(255 + share * (part - 255))) for part in colour]
-    return f"rgb({','.join(parts)})"
-
-
-def _stdout() -> TextIO:
-    """Return stdout. Raises StorageError where there is none."""
-    if sys.stdout is None:  # the shell's >&-
-        raise StorageError("cannot write to standard output: it is closed")
-    return sys.stdout
 
 
 def duration(value_s: float) -> str:

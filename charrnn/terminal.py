@@ -10,6 +10,7 @@ import errno
 import os
 import re
 import sys
+import unicodedata
 from collections.abc import Iterable
 
 from charrnn.errors import StorageError
@@ -77,3 +78,8 @@ def forget_stdout() -> None:
     # A stdout that is no file needs nothing.
     with contextlib.suppress(OSError, ValueError, AttributeError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def width_of(text: str) -> int:
+    """Return the columns that a text takes, where wide characters (CJK) take two."""
+    return sum(2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text)

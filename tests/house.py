@@ -40,6 +40,7 @@ MAY_IMPORT = {
         "insight",
     ),
     "progress": ("scoring", "training"),
+    "tables": (),
     "picture": ("lab",),
 }
 

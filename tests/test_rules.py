@@ -34,10 +34,11 @@ def is_under_any_disk(modules: set[str]) -> bool:
     return bool(modules & {"os", "pathlib", "charrnn.storage"})
 
 
-def test_only_progress_knows_rich_and_tqdm():
+def test_only_the_screens_know_rich_and_tqdm():
+    known = {"progress.py": {"tqdm"}, "tables.py": {"rich"}}
     for path in PACKAGE.rglob("*.py"):
-        known = {module.split(".")[0] for module in imports_of(path)} & {"rich", "tqdm"}
-        assert not known or path.name == "progress.py", path
+        imported = {module.split(".")[0] for module in imports_of(path)} & {"rich", "tqdm"}
+        assert imported <= known.get(path.name, set()), path
 
 
 def test_only_picture_knows_matplotlib():

@@ -31,6 +31,7 @@ SHOWN_CHARS = 1000
 MOST_SHOWN_CHARS = 20_000  # everything about them is held at once
 MOST_TOP = 100
 SHOWN_BEFORE = 20  # characters of the table's text
+EXCERPTS = "text up to its peak"  # a column of the table
 COLUMNS = (
     ("score", "correlation, on the half of the text not used to choose the cell"),
     ("accuracy", "of one threshold on the cell, on that half; 50 % is guessing"),
@@ -130,14 +131,15 @@ def _search(
 
 
 def _print_search(run_name: str, result: Search) -> None:
-    from charrnn.progress import print_facts, print_table
+    from charrnn.tables import print_facts, print_table
 
     chars = f"{result.chars:,} characters"
     if result.trackers:
         print_table(
             f"{run_name}: {result.units:,} units over {chars} of held-out text",
-            ["feature", "cell", "score", "accuracy", "by luck", "text up to its peak"],
+            ["feature", "cell", "score", "accuracy", "by luck", EXCERPTS],
             [row_of(tracker) for tracker in result.trackers],
+            excerpts=EXCERPTS,
         )
         facts = list(COLUMNS)
     else:
@@ -174,7 +176,7 @@ def _show(
     run: OpenedRun, run_name: str, cell: str, chars: int, csv: Path | None, json: bool
 ) -> None:
     from charrnn.insight.cells import extent, held_out, named, shades, trace
-    from charrnn.progress import print_shaded
+    from charrnn.tables import print_shaded
 
     model = run.model
     name, unit = named(model, cell)

@@ -152,7 +152,7 @@ def cooccur(
         values = {"schema": 1} | dataclasses.asdict(result)
         write_stdout([json_line(values).encode() + b"\n"], raw=True)
     elif not to_stdout:
-        from charrnn.progress import print_matrix
+        from charrnn.tables import print_matrix
 
         print_matrix(title, labels, result.counts)
 

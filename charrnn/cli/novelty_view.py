@@ -56,7 +56,7 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
 def show(run: str, card: Examination) -> None:
     """Print tables and one line of verdict on stdout, and warnings on stderr."""
     from charrnn.insight.verdicts import verdict
-    from charrnn.progress import print_table
+    from charrnn.tables import print_table
 
     split = f"{card.held_out.split} text"
     title = (

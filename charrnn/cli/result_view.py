@@ -52,7 +52,7 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
         )
         return write_stdout(lines, raw=True)
 
-    from charrnn.progress import print_facts, print_table
+    from charrnn.tables import print_facts, print_table
 
     rows = [[shown(cell) for cell in row] for row in result.rows]
     print_table(result.title, list(result.columns), rows)

@@ -40,7 +40,7 @@ def _ranking(lines: Iterable[RankedLine]) -> Iterator[bytes]:
 
 def show_characters(costs: Iterator[CharacterCost]) -> None:
     """Print the first characters of a text as a table, and their mean."""
-    from charrnn.progress import print_facts, print_table
+    from charrnn.tables import print_facts, print_table
 
     shown = list(itertools.islice(costs, SHOWN_CHARS))
     print_table(
@@ -84,7 +84,7 @@ def show_card(path: str, card: Evaluation) -> None:
 
     path: of the model.
     """
-    from charrnn.progress import print_facts, print_table
+    from charrnn.tables import print_facts, print_table
 
     protocol = f"windows of {card.window}" if card.window else card.protocol
     chars = f"{card.figures.chars:,} predicted characters"

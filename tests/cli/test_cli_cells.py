@@ -18,7 +18,7 @@ from charrnn.cli.cells import _print_search, row_of
 from charrnn.insight.cells import held_out, named, shades, trace
 from charrnn.insight.search import Search, Tracker, search
 from charrnn.modelfile import read_model
-from charrnn.progress import print_shaded
+from charrnn.tables import print_shaded
 from charrnn.texts import OpenedRun
 
 HOSTILE = '"a\x1b[31m b" (c\u202ed) =e\n\tf <b> \x00g\n'
@@ -176,7 +176,7 @@ def test_no_color_is_obeyed(monkeypatch):
 
 def test_black_letters_are_readable_on_every_shade():
     """WCAG 2.1 AA: a contrast of 4.5 at least."""
-    from charrnn import progress
+    from charrnn import tables
 
     def luminance(colour):
         parts = [
@@ -188,8 +188,7 @@ def test_black_letters_are_readable_on_every_shade():
         return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
     assert (
-        min((luminance(progress._shade(value / 10)) + 0.05) / 0.05 for value in range(-10, 11))
-        > 4.5
+        min((luminance(tables._shade(value / 10)) + 0.05) / 0.05 for value in range(-10, 11)) > 4.5
     )
 
 

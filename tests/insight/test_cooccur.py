@@ -20,8 +20,8 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, StorageError
 from charrnn.insight import cooccur
 from charrnn.insight.cooccur import count, count_text, label
-from charrnn.progress import print_facts, print_matrix, print_table
 from charrnn.storage import write_atomically
+from charrnn.tables import print_facts, print_matrix, print_table
 from charrnn.text import reading
 
 STREAM, LINES = TextSettings(mode="stream"), TextSettings(mode="lines")
