@@ -28,6 +28,10 @@ if TYPE_CHECKING:
 # With the newest format that this program reads and writes. 2: precision may be "auto".
 KINDS = {"charrnn-model": 2, "charrnn-checkpoint": 2}
 MODEL_FILE = "model.safetensors"
+MISCOUNTED = (
+    "this model was counted by an earlier charrnn, with an error in the lowest order; "
+    "train it again"
+)
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
 
@@ -56,6 +60,20 @@ class ModelFile:
         boundary = self.vocabulary.newline if self.mode == "lines" else None
         levels = levels_of(self.tensors, len(self.vocabulary))
         return NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
+
+    @property
+    def is_miscounted(self) -> bool:
+        """Say whether an earlier version counted it, with an error in the lowest order."""
+        if not self.counts or self.mode != "lines":
+            return False
+        if self.settings.model.smoothing != "kneser-ney":
+            return False
+        from charrnn.text.ngram import are_line_ends_miscounted, levels_of
+
+        newline = self.vocabulary.newline
+        assert newline is not None  # _check_start
+        size = len(self.vocabulary)
+        return are_line_ends_miscounted(levels_of(self.tensors, size), size, newline)
 
     @property
     def run(self) -> Path | None:

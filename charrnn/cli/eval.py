@@ -257,13 +257,15 @@ def evaluate(
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
     from charrnn.cli.score_view import show_card, show_characters, write_json, write_ranking
-    from charrnn.modelfile import newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
     from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
     from charrnn.scoring.text import text_given, text_of_split
     from charrnn.texts import OpenedRun
 
     # 2. Open the model and the text.
     model = read_model(run or newest_run(Path("runs")))
+    if model.is_miscounted and (per_char or rank):  # else the card says it
+        typer.echo(f"note: {MISCOUNTED}", err=True)
     opened = OpenedRun(model)
     how = How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
     if file is None and text is None:

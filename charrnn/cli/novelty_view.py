@@ -33,11 +33,13 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
     Raises CharrnnError.
     """
     from charrnn.insight.copies import Question, examine
-    from charrnn.modelfile import newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
     from charrnn.texts import OpenedRun
 
     question = Question(**{name: value for name, value in options.items() if value is not None})
     model = read_model(run or newest_run(Path("runs")))
+    if model.is_miscounted:
+        typer.echo(f"note: {MISCOUNTED}", err=True)
     card = examine(OpenedRun(model), question, lambda text: typer.echo(text, err=True))
     if json:
         from charrnn.storage import json_line

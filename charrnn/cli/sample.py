@@ -260,7 +260,7 @@ def sample(
     check_utf8("--matching", matching or "")
 
     from charrnn.cli import sample_view
-    from charrnn.modelfile import newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
     from charrnn.sampling.constraints import (
         Constraints,
         Tally,
@@ -288,6 +288,8 @@ def sample(
     begin = read_prime(prime_file, is_lines) if prime_file else prime or ""
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
+    if model.is_miscounted:
+        _note(f"note: {MISCOUNTED}")
     sampler = Sampler(model, weights=weights, cache=cache)
     if cache and not begin and not interactive:
         raise SettingsError(

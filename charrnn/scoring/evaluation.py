@@ -15,7 +15,7 @@ from pathlib import Path
 import numpy as np
 
 from charrnn.errors import SettingsError
-from charrnn.modelfile import ModelFile
+from charrnn.modelfile import MISCOUNTED, ModelFile
 from charrnn.scoring.baselines import Baselines, baselines_of
 from charrnn.scoring.card import (
     CachedReading,
@@ -190,7 +190,7 @@ def evaluated(
         gain_over_ngram=gain_over_ngram,
         overlap=shared,
         unseen=unseen,
-        notes=baselines.notes,
+        notes=card.notes + baselines.notes,
         warnings=flattery,
         likeliest=likeliest,
         least_likely=least_likely,
@@ -219,6 +219,8 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         unknown=text.unknown,
         data=_source(text, sha256),
     )
+    if model.is_miscounted:
+        card.notes.append(MISCOUNTED)
     return card, tally
 
 

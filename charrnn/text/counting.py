@@ -130,12 +130,14 @@ class Orders:
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Mend the n-grams of lines that begin with the newlines before a line; all arrays (M,).
 
-        Only more newlines stand before them, so their `before` is their count. The newlines alone
-        are a context, though seldom counted: they are added with a count of 0.
+        Only more newlines stand before them, so their `before` is their count. A newline by itself
+        is the end of a line, with characters before it. The newlines alone are a context, though
+        seldom counted: they are added with a count of 0.
         """
         assert self.boundary is not None
         base = self.vocabulary_size
-        before = np.where(codes // base ** (n - 1) == self.boundary, counts, before)
+        if n > 1:
+            before = np.where(codes // base ** (n - 1) == self.boundary, counts, before)
         beginning = int(_packed(np.full(n, self.boundary), n, base)[0])
         at = int(np.searchsorted(codes, beginning))
         if at < len(codes) and codes[at] == beginning:

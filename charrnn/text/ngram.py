@@ -176,6 +176,20 @@ def levels_of(tensors: dict[str, np.ndarray], vocabulary_size: int) -> list[Leve
     return levels
 
 
+def are_line_ends_miscounted(levels: list[Level], vocabulary_size: int, boundary: int) -> bool:
+    """Return whether the lowest counts of a Kneser-Ney model of lines have the error of old ones.
+
+    Up to version 0.4.0 the newline had the number of lines there. Right is the number of different
+    characters before it: of the pairs that end in a newline.
+    """
+    if len(levels) < 2:
+        return False
+    lowest, pairs = levels[:2]
+    stored = int(lowest.counts[lowest.grams == boundary].sum())
+    is_line_end = (pairs.grams % vocabulary_size == boundary) & (pairs.counts > 0)
+    return stored != int(is_line_end.sum())
+
+
 def weigh(levels: list[Level], k: int, base: int, smoothing: str) -> Weights:
     """Return the weights of levels[k]. base: V."""
     level = levels[k]

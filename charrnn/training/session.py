@@ -18,6 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
+from charrnn.modelfile import MISCOUNTED
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor
 from charrnn.text.corpus import Corpus
@@ -181,6 +182,8 @@ def _resume(
         is_counting = checkpoint.model.counts
         if is_counting:
             check_flags(resolve(request.layers)[1])
+        if checkpoint.model.is_miscounted:
+            progress.say(f"note: {MISCOUNTED}")
 
         # 2. Settings, text and machine as they were
         settings, origins = resuming.continued_settings(checkpoint, request.layers)

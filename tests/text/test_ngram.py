@@ -1,4 +1,7 @@
-"""Counting against naive implementations of the formulas, and against hand-worked numbers."""
+"""Counting against naive implementations of the formulas, and against hand-worked numbers.
+
+Lines have their own file, test_ngram_lines.py.
+"""
 
 from collections import Counter, defaultdict
 
@@ -58,8 +61,7 @@ def naive_discounts(counts):
     return discounts if all(0 < d <= k for k, d in enumerate(discounts, 1)) else FALLBACK
 
 
-def naive_kneser_ney(texts, context, char, vocabulary_size, order, raw=lambda gram: False):
-    """raw: n-grams below the highest order that are counted as they are: nothing precedes them."""
+def naive_kneser_ney(texts, context, char, vocabulary_size, order):
     order = min(order, max(map(len, texts)))
     probability = 1 / vocabulary_size
     for n in range(1, order + 1):
@@ -67,7 +69,7 @@ def naive_kneser_ney(texts, context, char, vocabulary_size, order, raw=lambda gr
             break
         counts, before = grams_of(texts, n)
         if n < order:
-            counts = {gram: counts[gram] if raw(gram) else len(before[gram]) for gram in counts}
+            counts = {gram: len(before[gram]) for gram in counts}
         d = (0, *naive_discounts(counts))
         suffix = tuple(context[len(context) - n + 1 :])
         following = {gram[-1]: number for gram, number in counts.items() if gram[:-1] == suffix}
@@ -109,45 +111,6 @@ def test_real_counts_of_counts_agree_with_a_naive_implementation(smoothing):
     for i, char in enumerate(text):
         expected = NAIVE[smoothing]([train.tolist()], text[max(0, i - 2) : i].tolist(), char, 11, 3)
         assert probability[i] == pytest.approx(expected, rel=1e-12)
-
-
-@settings(max_examples=40, deadline=None)
-@given(st.lists(st.lists(st.integers(1, 2), max_size=4), min_size=1, max_size=6), st.integers(1, 4))
-def test_lines_by_kneser_ney_equal_a_naive_implementation(lines, order):
-    padding = [0] * (order - 1)
-    texts = [[*padding, *line, 0] for line in lines]
-
-    def grams(texts, n):  # n-grams that end in padding are not counted
-        counts = Counter()
-        before = defaultdict(set)
-        for text in texts:
-            for i in range(len(padding) - n + 1, len(text) - n + 1):
-                gram = tuple(text[i : i + n])
-                counts[gram] += 1
-                before[gram].add(text[i - 1] if i > 0 else "beginning")
-        return counts, before
-
-    flat = [char for line in lines for char in [*line, 0]]
-    probability = count(np.array(flat), 3, order, 0).probabilities(np.array(flat))
-    global grams_of
-    kept = grams_of
-    grams_of = grams
-    try:
-        expected = [
-            naive_kneser_ney(
-                texts,
-                text[:i][-(order - 1) :] if order > 1 else [],
-                text[i],
-                3,
-                order,
-                lambda g: g[0] == 0,
-            )
-            for text in texts
-            for i in range(order - 1, len(text))
-        ]
-    finally:
-        grams_of = kept
-    np.testing.assert_allclose(probability, expected, rtol=1e-12)
 
 
 @settings(max_examples=60, deadline=None)
