@@ -177,9 +177,7 @@ def _items(source: Source, settings: TextSettings) -> np.ndarray:
     return numbers
 
 
-def _hashed(
-    survey: Survey, name: str, settings: TextSettings, *, folds: bool = True
-) -> _Hashed:
+def _hashed(survey: Survey, name: str, settings: TextSettings, *, folds: bool = True) -> _Hashed:
     hashes, lengths = linehash.every_line(pieces(survey.sources[name], settings))
     return _Hashed(hashes, lengths, _folded(survey, name, settings) if folds else None)
 
