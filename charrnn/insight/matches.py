@@ -145,9 +145,10 @@ def learnt_before(
     if filters:
         samples_share = ratio(may_hold, asked)
         held_out_share = ratio(may_hold_held_out, held_out_asked)
+    piece_chars = None if corpora[0].mode == "lines" else SURE
     return LearntBefore(
         filters=len(filters),
-        piece_chars=None if corpora[0].mode == "lines" else SURE,
+        piece_chars=piece_chars,
         asked=asked,
         held_out_asked=held_out_asked,
         share=Comparison(samples_share, held_out_share),
@@ -162,7 +163,7 @@ def _held_by_filters(
     vocabulary = corpora[0].vocabulary
     if corpora[0].mode == "lines":
         lines = [vocabulary.to_bytes(line) for line in whole_lines(pieces, corpora[0])]
-        known = _lines_in_any(set(lines), corpora, "train") if filters else set()
+        known = _lines_in_any(set(lines), corpora, "train")
         candidates = [line for line in lines if line not in known]
         asked = len(lines)
     else:

@@ -129,25 +129,27 @@ def alike_warnings(corpus: Corpus) -> list[str]:
     """
     if len(corpus.ids) > START_CHARS:
         return []
-    is_lines = corpus.mode == "lines"
-    least = 1 if is_lines else linehash.SENTENCE
+    held_out = [name for name in SPLITS[1:] if len(corpus.split(name))]
+    if not held_out:
+        return []
+    least = 1
+    tolerated_share = 0.0
+    if corpus.mode == "stream":
+        least = linehash.SENTENCE
+        tolerated_share = STREAM_SHARE
     unit = corpus.vocabulary.unit
-    learnt = None
+    parts = np.sort(folding.fold_lines(_codes(corpus, "train"), unit).hashes)
+    learnt, _ = linehash.every_line(_codes(corpus, "train"), keeps_returns=True)
+    learnt.sort()
     warnings = []
-    for name in SPLITS[1:]:
-        if not len(corpus.split(name)):
-            continue
-        if learnt is None:
-            parts = np.sort(folding.fold_lines(_codes(corpus, "train"), unit).hashes)
-            learnt, _ = linehash.every_line(_codes(corpus, "train"), keeps_returns=True)
-            learnt.sort()
+    for name in held_out:
         hashes, lengths = linehash.every_line(_codes(corpus, name), keeps_returns=True)
         folded = folding.fold_lines(_codes(corpus, name), unit)
         is_counted = lengths >= least
         is_alike = is_counted & folded.within(parts, len(hashes), least)
         alike = int((is_alike & ~linehash.common(hashes, learnt)).sum())
         lines = int(is_counted.sum())
-        if alike > (0 if is_lines else STREAM_SHARE * lines):
+        if alike > tolerated_share * lines:
             verb = "is a training line" if alike == 1 else "are training lines"
             warnings.append(
                 f"{alike:,} of {lines:,} lines of the {name} text {verb} "
@@ -179,7 +181,8 @@ def _items(source: Source, settings: TextSettings) -> np.ndarray:
 
 def _hashed(survey: Survey, name: str, settings: TextSettings, *, folds: bool = True) -> _Hashed:
     hashes, lengths = linehash.every_line(pieces(survey.sources[name], settings))
-    return _Hashed(hashes, lengths, _folded(survey, name, settings) if folds else None)
+    folded = _folded(survey, name, settings) if folds else None
+    return _Hashed(hashes, lengths, folded)
 
 
 def _folded(survey: Survey, name: str, settings: TextSettings) -> folding.Folded | None:
