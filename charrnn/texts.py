@@ -7,6 +7,7 @@ it one time. Nothing here knows who asks, or why.
 
 from __future__ import annotations
 
+import re
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -115,6 +116,38 @@ class OpenedRun:
         return [readable for readable in filters if readable is not None]
 
     @cached_property
+    def gaps(self) -> list[str]:
+        """What cannot be told of the texts that the model has learnt, a sentence each.
+
+        A text without its description is known by its filter at most.
+        """
+        if self.model.run is None or not isinstance(self.fingerprint, str):
+            return []
+        folder = self.model.run / "corpus"
+        mode = self.model.mode
+        unit = self.model.vocabulary.unit
+        sentences = []
+        for stem in self._other_stems(folder, ".ids", ".novel"):
+            if (folder / f"{stem}.json").exists():
+                continue
+            has_filter = read_filter(folder / f"{stem}.novel", mode, unit) is not None
+            is_inherited = not (folder / f"{stem}.ids").exists() and stem != self._mixed_stem
+            if has_filter and is_inherited:
+                continue
+            means = "are known by its filter alone" if has_filter else "cannot be told"
+            sentences.append(
+                f"the description {stem}.json of a text that it learnt is lost: copies of that "
+                f"text {means}"
+            )
+        others = self._other_stems(folder, ".ids", ".novel", ".json")
+        if self.model.settings.training.init_from and not others:
+            sentences.append(
+                "nothing is here of the text that the model it began with learnt: unless it is "
+                "this text, copies of it cannot be told"
+            )
+        return sentences
+
+    @cached_property
     def novelty(self) -> Novelty | None:
         """The test of novelty; None where a text, and its filter, is missing or damaged."""
         if self.model.run is None or not isinstance(self.fingerprint, str):
@@ -133,9 +166,22 @@ class OpenedRun:
         return corpus.vocabulary == model.vocabulary and corpus.mode == model.mode
 
     def _other_stems(self, folder: Path, *endings: str) -> list[str]:
-        """The names, without endings, of the files of all texts but the run's own."""
+        """The names, without endings, of the files of all texts but the run's own.
+
+        A text that was mixed in has a name even where all its files are lost.
+        """
         stems = {file.stem for ending in endings for file in folder.glob(STEM + ending)}
+        if self._mixed_stem is not None and endings != (".json",):
+            stems.add(self._mixed_stem)
         return sorted(stems - {str(self.fingerprint)[:16]})
+
+    @property
+    def _mixed_stem(self) -> str | None:
+        """The name of the text that was mixed in, as far as the model's file says so."""
+        mixed = self.model.meta.get("mixed")
+        if not isinstance(mixed, str) or not re.fullmatch("[0-9a-f]{64}", mixed):
+            return None
+        return mixed[:16]
 
 
 class Novelty:

@@ -127,6 +127,11 @@ def _leak(leak: Findings) -> str:
     examples = [f"'{line}'" for line in leak["examples"][:2]]
     if examples:
         text += f", such as {', '.join(examples)}"
+    if leak["alike"]:
+        from charrnn.text.folding import WORDS
+
+        examples = [f"'{line}'" for line in leak["alike_examples"][:2]]
+        text += f"; {leak['alike']:,} more but for {WORDS}, such as {', '.join(examples)}"
     return text
 
 

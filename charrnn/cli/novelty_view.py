@@ -98,9 +98,15 @@ def _shares(card: Examination) -> list[list[str]]:
             ["  in the training text", percent(lines.in_train), percent(lines.held_out_in_train)],
             ["  in the val text", percent(lines.in_val), ""],
             ["  in the test text", percent(lines.in_test), ""],
-            ["  nowhere: new", percent(lines.new), ""],
+            [_new_label(card), percent(lines.new), ""],
             ["  repeats", percent(lines.repeated), ""],
         ]
+    before = card.learnt_before
+    if before is not None and before.share.samples is not None:
+        label = "  not in the training text, but maybe in one before"
+        if before.piece_chars is not None:
+            label = f"pieces of {before.piece_chars} characters maybe in a text before"
+        rows.append([label, *_percents(before.share)])
     runs = (card.longest_run.samples, card.longest_run.held_out)
     chars = [f"{run.chars:,}" if run else "0" for run in runs]
     rows.append(["longest run of the training text, characters", *chars])
@@ -120,6 +126,13 @@ def _shares(card: Examination) -> list[list[str]]:
         label = "edits to the nearest training line, median"
         rows.append([label, *(str(lines.median_edits) for lines in both)])
     return rows
+
+
+def _new_label(card: Examination) -> str:
+    """What lines are called that no text of the run has."""
+    if card.learnt_before is None:
+        return "  nowhere: new"
+    return "  in no text of this run"
 
 
 def _percents(shares: Comparison) -> tuple[str, str]:

@@ -70,6 +70,24 @@ class LineShares:
 
 
 @dataclass(frozen=True)
+class LearntBefore:
+    """What filters say of the texts that the model learnt before those of its run.
+
+    A filter holds 1 or 2 in a hundred by mistake. What is asked about are whole lines or, of a
+    stream, pieces of piece_chars characters. Lines of the run's own training texts are none that
+    it may hold. share: of those that a filter may hold.
+    gaps: what cannot be told, a sentence each.
+    """
+
+    filters: int
+    piece_chars: int | None
+    asked: int
+    held_out_asked: int
+    share: Comparison
+    gaps: tuple[str, ...]
+
+
+@dataclass(frozen=True)
 class Run:
     """A run of characters that stands in the training text too.
 
@@ -166,6 +184,7 @@ class Entropy:
 class Examination:
     """All of a look at samples. nearest: None where the model knows no newline.
 
+    learnt_before: None where the model has learnt no texts but those of its run.
     warnings: a line for each sign of copying. doubt: why copies could have gone without one.
     """
 
@@ -187,6 +206,7 @@ class Examination:
     entropy: Entropy
     warnings: list[str] = field(default_factory=list)
     doubt: str | None = None
+    learnt_before: LearntBefore | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The values as `eval --samples --json` writes them."""

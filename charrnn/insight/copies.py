@@ -121,6 +121,7 @@ def examine(
     ngrams = _ngrams_in(train, pieces, held)
     distinct = distinct_report(pieces, held, corpus)
     nearest = matches.nearest_report(corpora, pieces, held)
+    before = matches.learnt_before(corpora, run.inherited_filters, run.gaps, pieces, held)
 
     # 4. What they are like at other temperatures.
     few, short = other_size(count, length, is_lines)
@@ -154,6 +155,7 @@ def examine(
         nearest=nearest,
         structure=_structure(corpora, sets, held),
         entropy=_entropy(sets, val_nats),
+        learnt_before=before,
     )
     return replace(card, warnings=warnings_of(card), doubt=doubt_of(card))
 

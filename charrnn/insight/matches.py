@@ -12,10 +12,21 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from charrnn.insight.card import Expected, LineShares, Nearest, NearLine, Nearness, Run, ratio
+from charrnn.insight.card import (
+    Comparison,
+    Expected,
+    LearntBefore,
+    LineShares,
+    Nearest,
+    NearLine,
+    Nearness,
+    Run,
+    ratio,
+)
 from charrnn.insight.nearest import MAX_LENGTH, MOST, Lines
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import longest_run
+from charrnn.text.novelty import SURE, NoveltyFilter
 from charrnn.text.splits import SPLITS
 
 LEAST_LINE = 20  # characters; shorter lines of a stream, such as `}` or `ROMEO:`, say nothing
@@ -112,6 +123,61 @@ def expected_in_train(counts: dict[str, int], corpora: list[Corpus]) -> Expected
     hits = counts["val"] + counts["test"]
     scale = sizes["train"] / held / total
     return Expected(share=hits * scale, deviation=math.sqrt(hits + 1) * scale)
+
+
+# Texts that are not here
+
+
+def learnt_before(
+    corpora: list[Corpus],
+    filters: list[NoveltyFilter],
+    gaps: list[str],
+    pieces: list[np.ndarray],
+    held: list[np.ndarray],
+) -> LearntBefore | None:
+    """What the filters of texts that are not here may hold. None where there are no such texts."""
+    if not filters and not gaps:
+        return None
+    asked, may_hold = _held_by_filters(corpora, filters, pieces)
+    held_out_asked, may_hold_held_out = _held_by_filters(corpora, filters, held)
+    samples_share = None
+    held_out_share = None
+    if filters:
+        samples_share = ratio(may_hold, asked)
+        held_out_share = ratio(may_hold_held_out, held_out_asked)
+    piece_chars = None if corpora[0].mode == "lines" else SURE
+    return LearntBefore(
+        filters=len(filters),
+        piece_chars=piece_chars,
+        asked=asked,
+        held_out_asked=held_out_asked,
+        share=Comparison(samples_share, held_out_share),
+        gaps=tuple(gaps),
+    )
+
+
+def _held_by_filters(
+    corpora: list[Corpus], filters: list[NoveltyFilter], pieces: list[np.ndarray]
+) -> tuple[int, int]:
+    """How many whole lines, or pieces of SURE characters, are asked about, and how many held."""
+    vocabulary = corpora[0].vocabulary
+    if corpora[0].mode == "lines":
+        lines = [vocabulary.to_bytes(line) for line in whole_lines(pieces, corpora[0])]
+        known = _lines_in_any(set(lines), corpora, "train")
+        candidates = [line for line in lines if line not in known]
+        asked = len(lines)
+    else:
+        candidates = [
+            vocabulary.to_bytes(piece[at : at + SURE])
+            for piece in pieces
+            for at in range(0, len(piece) - SURE + 1, SURE)
+        ]
+        asked = len(candidates)
+    may_hold = 0
+    for data in candidates:
+        text = data.decode() if vocabulary.unit == "char" else data
+        may_hold += any(one.may_hold(text) for one in filters)
+    return asked, may_hold
 
 
 # Runs

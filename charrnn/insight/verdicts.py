@@ -6,6 +6,7 @@ Thresholds leave room for chance. What they compare stands in the card (`card.py
 from __future__ import annotations
 
 from charrnn.insight.card import Examination
+from charrnn.text.novelty import DOUBT
 
 LEAST_CHARS = 5000  # characters of streams that are needed to tell copies from chance
 LONG_RUN = 40  # characters; a shorter run is no sign of copying
@@ -20,7 +21,31 @@ def warnings_of(card: Examination) -> list[str]:
         _garble_warning(card),
         _line_warning(card),
     )
-    return [warning for warning in candidates if warning is not None]
+    warnings = [warning for warning in candidates if warning is not None]
+    return warnings + before_warnings(card)
+
+
+def before_warnings(card: Examination) -> list[str]:
+    """A line for each sign that samples stand in texts learnt before, or why that is not told."""
+    before = card.learnt_before
+    if before is None:
+        return []
+    warnings = []
+    share = before.share.samples
+    if share is not None and share > DOUBT:
+        warnings.append(
+            f"{share:.1%} of the {_asked_kind(card)} may be in a text learnt before "
+            "(a filter says so; it is wrong for 1 or 2 in a hundred)"
+        )
+    return warnings + list(before.gaps)
+
+
+def _asked_kind(card: Examination) -> str:
+    """What the filters of texts learnt before were asked about."""
+    before = card.learnt_before
+    if before is None or before.piece_chars is None:
+        return line_kind(card)
+    return f"pieces of {before.piece_chars} characters"
 
 
 def _run_warning(card: Examination) -> str | None:
@@ -75,6 +100,14 @@ def _line_warning(card: Examination) -> str | None:
 
 def doubt_of(card: Examination) -> str | None:
     """Why copies could have gone without a warning here; None if they could not."""
+    before = card.learnt_before
+    if before is not None:
+        share = before.share.samples
+        if share is not None and share > DOUBT:
+            kind = _asked_kind(card)
+            return f"cannot tell, for {share:.1%} of the {kind} may be in a text learnt before"
+        if before.gaps:
+            return "cannot tell, for not every text that it learnt is here"
     expected = card.lines.expected_in_train
     if card.mode == "lines" and card.lines.lines and expected is None:
         return "cannot tell, for the held-out lines are no random part of the text"

@@ -55,6 +55,7 @@ function novelty(look) {
   const rows = look.rows.map(([name, ours, theirs]) => [name, percent(ours), percent(theirs)]);
   return [
     paragraph(look.verdict.charAt(0).toUpperCase() + look.verdict.slice(1) + ".", "lead"),
+    look.warnings.map((text) => paragraph(text, "remark")),
     paragraph(look.drawn, "hint"),
     make("div", { class: "wide" }, table(["", "samples", look.held], rows)),
     look.longest ? longestRun(look.longest) : null,

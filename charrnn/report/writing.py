@@ -14,7 +14,7 @@ import numpy as np
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.insight.card import Comparison, Examination
 from charrnn.insight.copies import Question, examine
-from charrnn.insight.verdicts import verdict
+from charrnn.insight.verdicts import before_warnings, verdict
 from charrnn.modelfile import ModelFile
 from charrnn.report import record
 from charrnn.report.results import LARGE_TEXT, Say, parameters_of
@@ -58,9 +58,13 @@ class LongestRun(TypedDict):
 
 
 class Novelty(TypedDict):
-    """What is new in samples. nearest: new line, nearest training line, edits."""
+    """What is new in samples. nearest: new line, nearest training line, edits.
+
+    warnings: of texts learnt before those of the run.
+    """
 
     verdict: str
+    warnings: list[str]
     how: str
     held: str
     drawn: str
@@ -126,6 +130,7 @@ def _novelty(card: Examination) -> Novelty:
     examples = card.nearest.samples.examples if card.nearest else []
     return {
         "verdict": verdict(card),
+        "warnings": [f"{text[:1].upper()}{text[1:]}." for text in before_warnings(card)],
         "how": HOW,
         "held": f"{card.held_out.split} text",
         "drawn": f"{card.samples:,} samples, {card.chars:,} characters, "
@@ -144,6 +149,12 @@ def _rows(card: Examination) -> list[tuple[str, float | None, float | None]]:
         known = Comparison(lines.in_train, lines.held_out_in_train)
         table["whole lines that stand in the training text"] = known
         table["whole lines that stand nowhere in the corpus"] = Comparison(lines.new, None)
+    before = card.learnt_before
+    if before is not None and before.share.samples is not None:
+        kind = "whole lines that stand in none of these"
+        if before.piece_chars is not None:
+            kind = f"pieces of {before.piece_chars} characters"
+        table[f"{kind}, but may be in a text learnt before"] = before.share
     for n in NGRAMS:
         shares = card.ngrams_in_training[n]
         if shares.samples is not None:

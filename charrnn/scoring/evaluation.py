@@ -175,6 +175,7 @@ def evaluated(
             unseen = _unseen(~known.known, ids, newline, tally, baselines.ngram)
     if not is_own and text.corpus is not None:
         flattery += inherited(run.inherited_filters, ids, vocabulary, model.mode)
+        flattery += run.gaps
 
     # 5. The few best and worst lines of a file.
     likeliest = least_likely = None

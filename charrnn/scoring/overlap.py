@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
+from charrnn.text.folding import WORDS, fold_lines
 from charrnn.text.linehash import SENTENCE, common, every_line, hash_lines
 from charrnn.text.matching import longest_run
 from charrnn.text.novelty import DOUBT, NoveltyFilter, lines_held
@@ -52,6 +53,8 @@ class Overlap:
     lines: the number that count; None for an alphabet without a newline.
     least_line: characters of the shortest line that counts.
     searched_chars: characters that were searched for the longest run.
+    alike_lines: lines that are no duplicates but differ from a training line in form alone
+    (folding.py).
     """
 
     lines: int | None
@@ -60,6 +63,7 @@ class Overlap:
     least_line: int
     searched_chars: int
     longest_run: SharedRun | None
+    alike_lines: int | None = None
 
     def __str__(self) -> str:
         """One line for a person."""
@@ -69,6 +73,8 @@ class Overlap:
             parts.append(
                 f"{self.duplicate_lines:,} of {self.lines:,} {kind} are in the training text"
             )
+        if self.alike_lines:
+            parts.append(f"{self.alike_lines:,} more but for {WORDS}")
         run = self.longest_run
         if run is not None:
             where = "longest run shared with it"
@@ -115,14 +121,26 @@ def overlap(
     known: Known | None,
 ) -> Overlap:
     """What ids (N,) share with the texts. known: of known_lines; None without a newline."""
-    lines = duplicates = share = None
+    lines = duplicates = share = alike = None
     if known is not None:
+        alike = _alike_lines(texts, ids, vocabulary, known, least_line(mode))
         lines = int(known.counted.sum())
         duplicates = int(known.known.sum())
         share = duplicates / lines if lines else None
     searched = ids[:MAX_RUN_CHARS]
     run = _longest_shared_run(texts, searched, vocabulary, mode)
-    return Overlap(lines, duplicates, share, least_line(mode), len(searched), run)
+    return Overlap(lines, duplicates, share, least_line(mode), len(searched), run, alike)
+
+
+def _alike_lines(
+    texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, known: Known, least: int
+) -> int:
+    """How many lines of ids (N,) that are not known differ from a line of a text in form alone."""
+    folded = fold_lines(_codes(ids, vocabulary), vocabulary.unit)
+    learnt = [fold_lines(_codes(text, vocabulary), vocabulary.unit).hashes for text in texts]
+    parts = np.sort(np.concatenate(learnt))
+    is_alike = folded.within(parts, len(known.known), least)
+    return int((is_alike & known.counted & ~known.known).sum())
 
 
 def _longest_shared_run(
@@ -162,6 +180,12 @@ def warnings(shared: Overlap, mode: str) -> list[str]:
         lines.append(
             f"{shared.duplicate_lines:,} of {shared.lines:,} {kind} ({share:.1%}) "
             "are in the training text too: that flatters the score"
+        )
+    if shared.lines and (shared.alike_lines or 0) > harmless_share * shared.lines:
+        verb = "is a training line" if shared.alike_lines == 1 else "are training lines"
+        lines.append(
+            f"{shared.alike_lines:,} of {shared.lines:,} {kind} {verb} "
+            f"but for {WORDS}: that flatters the score"
         )
     run = shared.longest_run
     if run is not None and run.chars >= FLATTERING_RUN:

@@ -22,7 +22,9 @@ from charrnn.scoring.score import Score
 from charrnn.text.batches import IGNORED, Batch, LineBatches
 from charrnn.text.corpus import Corpus
 
-LANES = 32  # of validation during training: quick, and close to one stream
+# Lanes of validation during training, at most: quick, and close to one stream. A lane has at least
+# two chunks of characters, so a short text has fewer.
+LANES = 32
 CHUNK = 512  # characters of one stream fed at once
 LINES = 256  # at most, in a batch
 MAX_SCORES = 1 << 23  # logits held at once: 32 MB
@@ -52,7 +54,8 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
 def lane_batches(ids: np.ndarray, lanes: int, most: int = LANES * CHUNK) -> Iterator[Batch]:
     """Yield ids (N,) in equal lanes, each from the zero state, at most `most` characters at a time.
 
-    The tail that does not fill a lane's width is one more lane.
+    lanes: at most so many. There is one for each 2 CHUNK (1,024) characters, and at least one. The
+    tail that does not fill a lane's width is one more lane.
     """
     predicted = len(ids) - 1
     lanes = max(1, min(lanes, predicted // (2 * CHUNK) or 1))
@@ -85,7 +88,8 @@ def window_batches(ids: np.ndarray, window: int, most: int = LANES * CHUNK) -> I
 def validation(model: CharModel, corpus: Corpus, split: str, device: torch.device) -> Score:
     """The score that training looks at.
 
-    Lines are scored whole, a stream in LANES lanes and at most MAX_VALIDATION_CHARS of it.
+    Lines are scored whole. Of a stream, at most MAX_VALIDATION_CHARS are scored, in one lane for
+    each 2 CHUNK (1,024) characters and at most LANES.
     """
     ids = corpus.split(split)
     most = most_chars(model)

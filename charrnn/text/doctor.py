@@ -26,7 +26,7 @@ from charrnn.text.characters import (
 )
 from charrnn.text.corpus import MAX_LINE
 from charrnn.text.encodings import decodes
-from charrnn.text.leaks import EXAMPLES, Leak, given_leaks, held_out_leak
+from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
 from charrnn.text.splits import allot
@@ -92,31 +92,36 @@ class Findings:
 def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
     """Read a surveyed text once more and report on it.
 
-    Memory: eight bytes a line. Raises CorpusError.
+    Memory: some fifty bytes a line. Raises CorpusError.
     """
     census = survey.censuses["train"]
     source = survey.sources["train"]
 
-    # 1. One pass for its lines and for what NFC would change.
+    # 1. One pass for its lines and for what NFC would change. A split of lines takes lines for the
+    # same only if their carriage returns are.
+    keeps_returns = survey.mode == "lines"
     nfc = None
     if settings.normalize == "none" and settings.unit == "char":
         nfc = NfcChanges()
     edge = training_part(census.chars, survey, settings)
-    lines = linehash.hash_lines(_watched(pieces(source, settings), nfc), census.lines, edge)
+    text = _watched(pieces(source, settings), nfc)
+    lines = linehash.hash_lines(text, census.lines, edge, keeps_returns=keeps_returns)
     distinct = int(np.count_nonzero(census.counts))
     nfc_changes = None
     nfc_distinct = distinct
     if nfc:
         nfc_changes, nfc_distinct = nfc.result(census)
 
-    # 2. Lines on both sides of a split; repeats. The first needs the order of the text.
-    leak = held_out_leak(survey, settings, lines, seed)
+    # 2. Lines on both sides of a split; repeats.
+    leak = held_out_leak(survey, settings, lines.before, seed)
+    leaks = [leak] if leak else []
+    if len(survey.sources) > 1:
+        leaks += given_leaks(survey, settings, _line_hashes(survey, settings), folds=True)
     lines.hashes.sort()
-    leaks = given_leaks(survey, settings, lines.hashes)
-    if leak:
-        leaks.insert(0, leak)
     repeated_lines, most = linehash.repeats(lines.hashes, EXAMPLES)
-    texts = linehash.show_lines(pieces(source, settings), [line for line, _ in most])
+    texts = linehash.show_lines(
+        pieces(source, settings), [line for line, _ in most], keeps_returns=keeps_returns
+    )
     repeated = [Line(text, count) for text, (_, count) in zip(texts, most, strict=True)]
 
     # 3. All findings; advice looks at the others.
@@ -172,9 +177,7 @@ def at_start(survey: Survey, settings: TextSettings) -> tuple[str, list[str]]:
     repeated_share = 0.0
     warnings: list[str] = []
     if counts_repeats or seeks_leaks:
-        text = pieces(survey.sources["train"], settings)
-        hashes = linehash.hash_lines(text, census.lines).hashes
-        hashes.sort()
+        hashes = _line_hashes(survey, settings)
         if counts_repeats:
             repeated_lines, _ = linehash.repeats(hashes, 0)
             repeated_share = repeated_lines / max(1, len(hashes))
@@ -198,6 +201,14 @@ def at_start(survey: Survey, settings: TextSettings) -> tuple[str, list[str]]:
     if repeated_share >= 0.005:
         parts.append(f"{repeated_share:.0%} of the lines repeat")
     return "; ".join(parts), warnings
+
+
+def _line_hashes(survey: Survey, settings: TextSettings) -> np.ndarray:
+    """Return the hashes of the lines of the training text that are not blank, sorted."""
+    text = pieces(survey.sources["train"], settings)
+    hashes = linehash.hash_lines(text, survey.censuses["train"].lines).hashes
+    hashes.sort()
+    return hashes
 
 
 def _watched(texts: Iterator[np.ndarray], nfc: NfcChanges | None) -> Iterator[np.ndarray]:
@@ -250,15 +261,21 @@ def _advice(survey: Survey, settings: TextSettings, findings: Findings) -> Itera
     if survey.mode != findings.suggested_mode:
         yield f"--mode {findings.suggested_mode} would be chosen: {findings.suggested_mode_reason}"
     for leak in findings.leaks:
+        tolerated = 0.0
+        tolerated_alike = 0.0
         if leak.where.startswith("--"):
-            tolerated = 0.0
             remedy = "take them out of that file"
-        else:
-            tolerated = 0.05 * leak.lines
+        elif survey.mode == "stream":
+            tolerated = tolerated_alike = STREAM_SHARE * leak.lines
             remedy = "--val FILE from another source tells how much"
-            if survey.mode == "lines":
-                remedy = "--deduplicate"
-        if leak.known > tolerated:
+        elif not settings.deduplicate:
+            tolerated = STREAM_SHARE * leak.lines
+            remedy = "--deduplicate"
+        elif leak.known and settings.unit == "char":
+            remedy = "--newlines lf"  # repeats are used once: these differ by a carriage return
+        else:
+            remedy = "make such lines equal: then each is used once"
+        if leak.known > tolerated or (leak.alike or 0) > tolerated_alike:
             yield f"{leak}: scores on them flatter; {remedy}"
     yield from _too_small(survey, settings, findings)
 

@@ -1,8 +1,11 @@
 """Lines of a text as 64-bit hashes: which lines repeat, and which are in another text.
 
 A line costs eight bytes whatever its length. Equal lines have equal hashes. Of n different lines
-two look alike with a chance of about n^2 / 2^64: one in two million for three million lines. Blank
-lines are counted and left out. A carriage return before the newline is no part of a line.
+two look alike with a chance of about n^2 / 2^64: one in two million for three million lines.
+
+Two lines are the same where all their characters between newlines are (keeps_returns): this is what
+a split of lines goes by (building.py). Where two texts are compared, a carriage return before the
+newline is no part of a line. A line without a character left is blank.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ CHUNK = 1 << 15  # codes hashed at a time; the arrays stay in the processor's ca
 _BASE = 0x9E3779B97F4A7C15
 _MIX = 0xD6E8FEB86659FD93
 _ALL = (1 << 64) - 1
+_LONGEST = (1 << 32) - 1
 
 
 @dataclass
@@ -41,7 +45,7 @@ class _Lines(NamedTuple):
     hashes: np.ndarray  # (M,) uint64
     lengths: np.ndarray  # (M,)
     begins: np.ndarray  # (M,) in the whole text
-    last: np.ndarray  # (M,) code of each line's last character
+    last: np.ndarray  # (M,) code of each line's last character, a carriage return aside
     heads: _Heads
 
 
@@ -64,8 +68,10 @@ class _Heads(NamedTuple):
         return "".join(map(chr, codes[:SHOWN].tolist())) + ellipsis
 
 
-def hash_lines(pieces: Iterable[np.ndarray], most: int, edge: int = 0) -> Lines:
-    """Hash every line of a text in pieces.
+def hash_lines(
+    pieces: Iterable[np.ndarray], most: int, edge: int = 0, *, keeps_returns: bool = False
+) -> Lines:
+    """Hash every line of a text in pieces that is not blank.
 
     most: the lines it has at most. edge: a place in the text, for Lines.before.
     """
@@ -74,7 +80,7 @@ def hash_lines(pieces: Iterable[np.ndarray], most: int, edge: int = 0) -> Lines:
     before = 0
     trailing = 0
     longest = 0
-    for lines in _scan(pieces):
+    for lines in _scan(pieces, keeps_returns):
         is_full = lines.lengths > 0
         full_hashes = lines.hashes[is_full]
         hashes[size : size + len(full_hashes)] = full_hashes
@@ -86,20 +92,24 @@ def hash_lines(pieces: Iterable[np.ndarray], most: int, edge: int = 0) -> Lines:
     return Lines(hashes[:size], before, trailing, longest)
 
 
-def every_line(pieces: Iterable[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the hash (uint64) and the length of each line of a text in pieces, blank ones too.
+def every_line(
+    pieces: Iterable[np.ndarray], *, keeps_returns: bool = False
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the hash (uint64) and the length (uint32) of each line of a text, blank ones too.
 
-    A last line without a newline counts.
+    A last line without a newline counts. Longer lines than fit a length have the largest one.
     """
     hashes = [np.zeros(0, np.uint64)]
-    lengths = [np.zeros(0, np.int64)]
-    for lines in _scan(pieces):
+    lengths = [np.zeros(0, np.uint32)]
+    for lines in _scan(pieces, keeps_returns):
         hashes.append(lines.hashes)
-        lengths.append(lines.lengths)
+        lengths.append(np.minimum(lines.lengths, _LONGEST).astype(np.uint32))
     return np.concatenate(hashes), np.concatenate(lengths)
 
 
-def show_lines(pieces: Iterable[np.ndarray], wanted: list[int]) -> list[str]:
+def show_lines(
+    pieces: Iterable[np.ndarray], wanted: list[int], *, keeps_returns: bool = False
+) -> list[str]:
     """Return the beginnings of the lines with these hashes.
 
     A second pass over the text, as far as it must go.
@@ -108,7 +118,7 @@ def show_lines(pieces: Iterable[np.ndarray], wanted: list[int]) -> list[str]:
         return []
     texts: dict[int, str] = {}
     targets = np.array(wanted, np.uint64)
-    for lines in _scan(pieces):
+    for lines in _scan(pieces, keeps_returns):
         for index in np.flatnonzero(np.isin(lines.hashes, targets) & (lines.lengths > 0)):
             texts.setdefault(int(lines.hashes[index]), lines.heads.text(int(index)))
         if len(texts) == len(set(wanted)):
@@ -141,7 +151,7 @@ def sentences(hashes: np.ndarray) -> np.ndarray:
     return long_lines
 
 
-def _scan(pieces: Iterable[np.ndarray]) -> Iterator[_Lines]:
+def _scan(pieces: Iterable[np.ndarray], keeps_returns: bool) -> Iterator[_Lines]:
     """Yield the lines of a text, chunk by chunk.
 
     The sum of a line is that of code BASE^(CHUNK + j), j = 0 at its start, modulo 2^64. It is the
@@ -164,20 +174,22 @@ def _scan(pieces: Iterable[np.ndarray]) -> Iterator[_Lines]:
         if len(ends):
             # 1. Lines that end in this chunk, as if all began in it.
             starts = np.concatenate([np.zeros(1, np.int64), ends[:-1] + 1])
-            stops = ends - ((codes[ends - 1] == RETURN) & (ends > starts))
+            bare_stops = ends - ((codes[ends - 1] == RETURN) & (ends > starts))
+            stops = ends if keeps_returns else bare_stops
             totals = (sums[stops] - sums[starts]) * powers[CHUNK - starts]
             lengths = stops - starts
             begins = starts + position
-            last = codes[np.maximum(stops - 1, 0)].astype(np.int64)
+            last = codes[np.maximum(bare_stops - 1, 0)].astype(np.int64)
 
-            # 2. The first of them goes on from the open line, whose carriage return goes.
+            # 2. The first of them goes on from the open line, whose carriage return may go.
             begins[0] -= open_length
             if ends[0] == 0 and open_length and tail[1] == RETURN:
-                open_length -= 1
-                open_sum -= RETURN * pow(_BASE, CHUNK + open_length, 1 << 64)
                 tail = [0, tail[0]]
-                head = head[:open_length]
-            if stops[0] == 0:
+                if not keeps_returns:
+                    open_length -= 1
+                    open_sum -= RETURN * pow(_BASE, CHUNK + open_length, 1 << 64)
+                    head = head[:open_length]
+            if bare_stops[0] == 0:
                 last[0] = tail[1]
             first_sum = int(sums[stops[0]]) * pow(_BASE, CHUNK + open_length, 1 << 64)
             totals[0] = (open_sum + first_sum) & _ALL

@@ -20,7 +20,7 @@ from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
 from charrnn.modelfile import MISCOUNTED
 from charrnn.terminal import one_line
-from charrnn.text import building, doctor
+from charrnn.text import building, doctor, leaks
 from charrnn.text.corpus import Corpus
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.checkpoint import RunDirectory
@@ -104,6 +104,7 @@ def _start(
         mixed = None
         texts = {corpus.path.stem}
         about_text, warnings = doctor.at_start(survey, settings.text)
+        warnings += leaks.alike_warnings(corpus)
         all_notes = [*survey.notes, *notes]
         if source is not None:
             mixed, texts = source.move_in(corpus)

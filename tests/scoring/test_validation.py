@@ -11,7 +11,13 @@ from charrnn.config import ModelSettings
 from charrnn.model.charmodel import CharModel, summed_nats
 from charrnn.scoring.network import NetworkScorer
 from charrnn.scoring.score import Score, Tally, tallied
-from charrnn.scoring.validation import lane_batches, score_batches, validation, window_batches
+from charrnn.scoring.validation import (
+    LANES,
+    lane_batches,
+    score_batches,
+    validation,
+    window_batches,
+)
 from charrnn.text.batches import IGNORED, LineBatches
 
 CPU = torch.device("cpu")
@@ -229,3 +235,13 @@ def test_a_tally_of_lines_sums_each_line(model):
 
 def test_an_empty_text_has_an_empty_tally():
     assert Tally(np.array([3]), None).score() == Score(0.0, 0)
+
+
+@pytest.mark.parametrize(
+    ("chars", "lanes"),
+    [(2, 1), (1023, 1), (2047, 1), (2048, 2), (5 * 1024, 5), (32 * 1024, 32), (99 * 1024, 32)],
+)
+def test_a_stream_has_a_lane_for_each_1024_characters_and_32_at_most(chars, lanes):
+    ids = np.zeros(chars + 1, np.uint8)
+    first = next(lane_batches(ids, LANES))
+    assert len(first.inputs) == lanes

@@ -54,6 +54,21 @@ def test_hashes_are_equal_where_lines_are(text):
     assert hashed_lines.longest == max(map(len, lines), default=0)
 
 
+@settings(max_examples=200, deadline=None)
+@given(some_lines, st.integers(1, 7))
+def test_a_carriage_return_can_be_part_of_a_line(text, cut):
+    codes = array(text)
+    pieces = [codes[at : at + cut] for at in range(0, len(codes), cut)]
+    lines = [line for line in text.split("\n") if line]
+    hashed_lines = linehash.hash_lines(pieces, text.count("\n") + 1, keeps_returns=True)
+    assert [a == b for a in hashed_lines.hashes for b in hashed_lines.hashes] == [
+        a == b for a in lines for b in lines
+    ]
+    assert hashed_lines.longest == max(map(len, lines), default=0)
+    # Spaces at the end are seen before a carriage return, too.
+    assert hashed_lines.trailing == hashed(text, cut).trailing
+
+
 def test_a_line_has_its_hash_wherever_it_stands():
     alone = hashed("abc\n").hashes
     later = hashed("x\n\nyy\nabc").hashes

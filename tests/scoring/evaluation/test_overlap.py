@@ -94,6 +94,33 @@ def test_short_lines_of_a_stream_are_no_overlap():
     assert "1 of 2 lines of 20 or more characters (50.0%)" in warnings(found, "stream")[0]
 
 
+SPACED = Vocabulary("char", (10, 32, *range(65, 91), *range(97, 123), 0x2028))
+
+
+@pytest.mark.parametrize("line", [" anna", "anna ", "ANNA", "anna\u2028", "bert\u2028anna"])
+def test_lines_that_are_alike_but_for_their_form_are_counted_and_warned_of(line):
+    train = SPACED.encode("anna\nbert\n").astype(np.uint8)
+    text = SPACED.encode(f"{line}\nbert\ncarla\n").astype(np.uint8)
+    shared = compared(train, text, "lines", SPACED)
+    assert (shared.lines, shared.duplicate_lines, shared.alike_lines) == (3, 1, 1)
+    assert (
+        "1 of 3 lines is a training line but for white space, case" in warnings(shared, "lines")[1]
+    )
+    assert "1 more but for white space" in str(shared)
+
+
+def test_few_alike_lines_of_a_stream_are_no_warning():
+    line = "thislineislongenoughnow{}"
+    train = SPACED.encode("".join(f"{line.format(chr(97 + k))}\n" for k in range(26)))
+    lines = [f" {line.format('a')}", *(f"{line.format('x')}{k:b}" for k in range(120))]
+    text = "\n".join(lines).replace("0", "o").replace("1", "i")
+    shared = compared(
+        train.astype(np.uint8), SPACED.encode(text).astype(np.uint8), "stream", SPACED
+    )
+    assert (shared.lines, shared.alike_lines) == (121, 1)
+    assert not any("but for" in warning for warning in warnings(shared, "stream"))
+
+
 def test_the_longest_shared_run_has_its_text_and_both_places():
     train, text = ids_of("aaaabcdefgaaaa"), ids_of("zzbcdefgz")
     run = compared(train, text).longest_run
