@@ -16,7 +16,7 @@ import unicodedata
 from typing import TYPE_CHECKING, Any, TextIO
 
 from charrnn.errors import StorageError
-from charrnn.terminal import forget_stdout, one_line, print_line, visible
+from charrnn.terminal import forget_stdout, one_line, print_line, say, visible
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -169,7 +169,7 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def _columns(self) -> int:
         if not self._is_terminal:
