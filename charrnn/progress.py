@@ -14,7 +14,7 @@ import textwrap
 import time
 from typing import TYPE_CHECKING, Any
 
-from charrnn.terminal import visible, width_of
+from charrnn.terminal import say, visible, width_of
 
 if TYPE_CHECKING:
     from charrnn.scoring.score import Score
@@ -171,7 +171,7 @@ class TrainingProgress:
         if self._bar is not None:
             self._bar.write(text, file=sys.stderr)
         else:
-            print(text, file=sys.stderr, flush=True)
+            say(text)
 
     def _columns(self) -> int:
         if not self._is_terminal:

@@ -1,17 +1,22 @@
-"""Text on its way to a person or a pipe: what is shown, what is escaped.
+"""Text on its way to a person or a pipe: what is shown, what is escaped, what may be lost.
 
-No colours and no progress bars: those are in progress.py.
+Standard output carries data: what cannot be written is an error. Standard error carries messages:
+they are optional, and what cannot be written is lost in silence. No colours and no progress bars:
+those are in progress.py.
 """
 
 from __future__ import annotations
 
 import contextlib
 import errno
+import io
+import json
 import os
 import re
 import sys
 import unicodedata
 from collections.abc import Iterable
+from typing import Any
 
 from charrnn.errors import StorageError
 
@@ -20,6 +25,7 @@ from charrnn.errors import StorageError
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+_NOT_ASCII = re.compile("[^\x00-\x7f]")
 
 
 def visible(text: str) -> str:
@@ -34,22 +40,91 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
-def write_stdout(pieces: Iterable[bytes], *, raw: bool = False) -> None:
-    """Write generated UTF-8 as it comes: exact bytes into a pipe, escaped text on a terminal.
+def prepare_streams() -> None:
+    """Make standard error optional, and standard output able to show every character.
 
-    raw: exact bytes on a terminal too. Ends quietly when the reader has left (| head). Raises
-    StorageError when the rest cannot be written.
+    For the program, before its first word. Streams that somebody put in their place (a test, a
+    notebook) are left alone, except that stdout escapes what its encoding lacks.
+    """
+    if sys.stderr is sys.__stderr__:
+        sys.stderr = _optional_stderr()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _optional_stderr() -> io.TextIOWrapper:
+    """Return a stream to standard error whose writes and flushes never fail."""
+    if sys.stderr is None:  # the shell's 2>&-
+        # Descriptor 2 must not go to a file that is opened later: C code writes messages there.
+        with contextlib.suppress(OSError):
+            _fill_descriptor(2)
+        return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
+    buffer: Any = sys.stderr.buffer
+    raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer between
+    return io.TextIOWrapper(
+        io.BufferedWriter(_Optional(raw)),
+        encoding=sys.stderr.encoding,
+        errors="backslashreplace",
+        line_buffering=True,
+    )
+
+
+def _fill_descriptor(descriptor: int) -> None:
+    """Open nowhere as this descriptor, if nothing is open there."""
+    with contextlib.suppress(OSError):
+        os.fstat(descriptor)
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    if nowhere != descriptor:
+        os.dup2(nowhere, descriptor)
+        os.close(nowhere)
+
+
+class _Optional(io.RawIOBase):
+    """A file that accepts everything: what cannot be written is lost."""
+
+    def __init__(self, raw: io.RawIOBase) -> None:
+        self._raw = raw
+
+    def write(self, data: Any, /) -> int:
+        try:
+            written = self._raw.write(data)
+        except (OSError, ValueError):  # no reader, no room, a closed terminal, a closed file
+            written = None
+        return len(data) if written is None else written
+
+    def writable(self) -> bool:
+        return True
+
+    def isatty(self) -> bool:
+        return self._raw.isatty()
+
+    def fileno(self) -> int:
+        return self._raw.fileno()
+
+
+def say(text: str) -> None:
+    """Print a message for people on standard error, with unsafe characters as escapes."""
+    if sys.stderr is not None:  # print() would choose standard output
+        print(visible(text), file=sys.stderr, flush=True)
+
+
+def write_stdout(pieces: Iterable[bytes], *, raw: bool = False, is_json: bool = False) -> None:
+    """Write UTF-8 as it comes: exact bytes into a pipe, escaped text on a terminal.
+
+    raw: exact bytes on a terminal too. is_json: the pieces are JSON, and stay so when escaped. Ends
+    quietly when the reader has left (| head). Raises StorageError when the rest cannot be written.
     """
     if sys.stdout is None:  # the shell's >&-
         raise StorageError("cannot write to standard output: it is closed")
     out = sys.stdout.buffer
-    escape = sys.stdout.isatty() and not raw
+    is_escaped = sys.stdout.isatty() and not raw
     encoding = sys.stdout.encoding or "utf-8"
+    escape = _escaped_json if is_json else _escaped
     try:
         for piece in pieces:
-            if escape:
-                text = visible(piece.decode("utf-8", "replace"))
-                out.write(text.encode(encoding, "backslashreplace"))
+            if is_escaped:
+                out.write(escape(piece.decode("utf-8", "replace"), encoding))
                 out.flush()
             else:
                 out.write(piece)
@@ -60,6 +135,24 @@ def write_stdout(pieces: Iterable[bytes], *, raw: bool = False) -> None:
         forget_stdout()
         name = errno.errorcode.get(error.errno or 0, "")
         raise StorageError(f"cannot write to standard output: {error.strerror} ({name})") from None
+
+
+def _escaped(text: str, encoding: str) -> bytes:
+    """Return a text for a terminal of this encoding."""
+    return visible(text).encode(encoding, "backslashreplace")
+
+
+def _escaped_json(text: str, encoding: str) -> bytes:
+    """Return JSON for a terminal of this encoding: the same values, with `\\u009b` for escapes."""
+    text = _UNSAFE.sub(_json_escape, text)
+    try:
+        return text.encode(encoding)
+    except UnicodeEncodeError:
+        return _NOT_ASCII.sub(_json_escape, text).encode(encoding)
+
+
+def _json_escape(match: re.Match[str]) -> str:
+    return json.dumps(match[0])[1:-1]
 
 
 def print_line(text: str) -> None:

@@ -10,12 +10,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import INTEGER, TEXT, WHAT, Csv, Json, Run, option
 from charrnn.cli.result_view import check_outputs
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, print_line, write_stdout
+from charrnn.terminal import one_line, print_line, say, write_stdout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,7 +109,7 @@ def _search(
 
     model = run.model
     ids = held_out(run, chars)
-    typer.echo(f"reading {len(ids):,} characters of held-out text", err=True)
+    say(f"reading {len(ids):,} characters of held-out text")
     result = search(model, ids, top)
     rows = [tracker._asdict() for tracker in result.trackers]
     # No text in what a spreadsheet may open.
@@ -126,7 +125,7 @@ def _search(
             "dialect": result.dialect,
             "left_out": result.left_out,
         }
-        return _write_json([about | {"found": rows}])
+        return write_json([about | {"found": rows}])
     _print_search(run_name, result)
 
 
@@ -187,7 +186,7 @@ def _show(
     if _write_csv(csv, ("place", "code", "activation", "bits"), rows):
         return
     if json:
-        return _write_json(rows)
+        return write_json(rows)
     decode = model.vocabulary.decode
     pieces = [
         (decode(ids[i : i + 1]), shade) for i, shade in enumerate(shades(name, values).tolist())
@@ -223,12 +222,6 @@ def _rows(model: ModelFile, text: Trace, values: np.ndarray) -> list[dict[str, A
 
 
 # Files
-
-
-def _write_json(objects: list[dict[str, Any]]) -> None:
-    from charrnn.storage import json_line
-
-    write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
 
 
 def _write_csv(place: Path | None, columns: Sequence[str], rows: list[dict[str, Any]]) -> bool:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import copy
+from collections.abc import Iterator
 from typing import Any, ClassVar
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from charrnn.cli.examples import EXAMPLES
+from charrnn.terminal import forget_stdout
 
 
 class Command(TyperCommand):
@@ -42,7 +45,8 @@ class Command(TyperCommand):
         for param in hidden_now:
             param.hidden = True  # type: ignore[attr-defined]
         try:
-            super().format_help(ctx, formatter)
+            with _until_the_reader_leaves():
+                super().format_help(ctx, formatter)
         finally:
             for param in hidden_now:
                 param.hidden = False  # type: ignore[attr-defined]
@@ -54,6 +58,20 @@ class Group(TyperGroup):
     def get_params(self, ctx: Any) -> Any:
         """Return the options, typer's own in the style of the others."""
         return _without_full_stops(super().get_params(ctx))
+
+    def format_help(self, ctx: Any, formatter: Any) -> None:
+        """Show the help."""
+        with _until_the_reader_leaves():
+            super().format_help(ctx, formatter)
+
+
+@contextlib.contextmanager
+def _until_the_reader_leaves() -> Iterator[None]:
+    """Keep the exit code when the reader of the help leaves (| head): rich would end with 1."""
+    try:
+        yield
+    except SystemExit:
+        forget_stdout()
 
 
 def _without_full_stops(params: Any) -> Any:

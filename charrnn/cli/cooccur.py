@@ -9,6 +9,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     INTEGER,
     OUTPUT,
@@ -129,7 +130,7 @@ def cooccur(
         check_place("--csv", csv)
 
     from charrnn.insight.cooccur import count_text, label
-    from charrnn.storage import json_line, write_atomically
+    from charrnn.storage import write_atomically
 
     result = count_text(corpus, settings, words=words, top=top, window=window)
     labels = [label(symbol) for symbol in result.symbols]
@@ -149,8 +150,7 @@ def cooccur(
         else:
             write_atomically(csv, table, "--csv")
     if json:
-        values = {"schema": 1} | dataclasses.asdict(result)
-        write_stdout([json_line(values).encode() + b"\n"], raw=True)
+        write_json([dataclasses.asdict(result)])
     elif not to_stdout:
         from charrnn.tables import print_matrix
 

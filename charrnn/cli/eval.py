@@ -6,8 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     FLOAT,
     INTEGER,
@@ -22,6 +21,7 @@ from charrnn.cli.options import (
 )
 from charrnn.config import resolve
 from charrnn.errors import SettingsError
+from charrnn.terminal import say
 from charrnn.values import finite
 
 HOW = "How"
@@ -256,7 +256,7 @@ def evaluate(
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
-    from charrnn.cli.score_view import show_card, show_characters, write_json, write_ranking
+    from charrnn.cli.score_view import show_card, show_characters, write_ranking
     from charrnn.modelfile import MISCOUNTED, newest_run, read_model
     from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
     from charrnn.scoring.text import text_given, text_of_split
@@ -265,7 +265,7 @@ def evaluate(
     # 2. Open the model and the text.
     model = read_model(run or newest_run(Path("runs")))
     if model.is_miscounted and (per_char or rank):  # else the card says it
-        typer.echo(f"note: {MISCOUNTED}", err=True)
+        say(f"note: {MISCOUNTED}")
     opened = OpenedRun(model)
     how = How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
     if file is None and text is None:
@@ -293,7 +293,7 @@ def evaluate(
             write_ranking(lines)
         return
     with_baselines = baselines is not False
-    card = evaluated(opened, scored, how, with_baselines, lambda note: typer.echo(note, err=True))
+    card = evaluated(opened, scored, how, with_baselines, say)
     if json:
         about = {"run": str(model.path), "step": model.meta.get("step")}
         write_json([about | card.to_json()])

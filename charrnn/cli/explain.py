@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import TEXT, argument, option, switch
 from charrnn.cli.train import setting_option
 from charrnn.config import FIELDS, ModelSettings, Settings, flag, resolve
@@ -125,10 +126,7 @@ def explain(
 
     # 3. All of it, as JSON or as text.
     if json:
-        from charrnn.storage import json_line
-
-        values = {"schema": 1} | explained.as_dict(model, vocabulary_size, step, about)
-        return write_stdout([json_line(values).encode() + b"\n"], raw=True)
+        return write_json([explained.as_dict(model, vocabulary_size, step, about)])
     lines = [
         *_overview(model, vocabulary_size, origin),
         "",

@@ -13,9 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
-from charrnn.cli.keyboard import ask, edit_lines, say, stoppable
+from charrnn.cli.keyboard import ask, edit_lines, stoppable
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, say, write_stdout
 
 if TYPE_CHECKING:
     from charrnn.sampling.decode import Decoding

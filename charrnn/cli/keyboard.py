@@ -7,15 +7,9 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
-from charrnn.terminal import visible
+from charrnn.terminal import say
 
 MAX_LINE_BYTES = 16 << 20
-
-
-def say(message: str) -> None:
-    """Print a note on standard error."""
-    if sys.stderr is not None:
-        print(visible(message), file=sys.stderr, flush=True)
 
 
 def ask(prompt: str) -> str:

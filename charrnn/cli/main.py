@@ -20,7 +20,7 @@ from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import TrainCommand, train
 from charrnn.errors import CharrnnError
-from charrnn.terminal import one_line
+from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
 # Options that users of char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough.
 ALIASES = {
@@ -69,7 +69,7 @@ def _show_version(is_wanted: bool) -> None:
     from charrnn.kernel.library import describe
 
     python = ".".join(map(str, sys.version_info[:3]))
-    typer.echo(
+    print_line(
         f"charrnn {__version__} (torch {_installed('torch')}, numpy {_installed('numpy')}, "
         f"Python {python}, sampler: {describe()})"
     )
@@ -109,6 +109,7 @@ def main() -> NoReturn:
     # Read by libgomp when torch is loaded.
     if "OMP_WAIT_POLICY" not in os.environ:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
+    prepare_streams()
     try:
         result = app(standalone_mode=False)
     except typer.Exit as end:
@@ -132,6 +133,12 @@ def main() -> NoReturn:
             "or --checkpoint-every-chars; what was saved is safe"
         )
         _leave(2)
+    except SystemExit as end:
+        # Typer leaves with 1 when the reader of a help or a completion has left (| head).
+        if not isinstance(end.__context__, BrokenPipeError):
+            raise
+        forget_stdout()
+        _leave(0)
     except typer.TyperException as error:
         _complain(error.format_message())
         _leave(error.exit_code)
@@ -147,7 +154,7 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 def _complain(message: str) -> None:
     if message:
-        print(f"charrnn: {one_line(message)}", file=sys.stderr)
+        say(f"charrnn: {one_line(message)}")
 
 
 def _debug() -> None:
@@ -164,9 +171,9 @@ def _leave(code: int) -> NoReturn:
         if sys.stdout is not None:  # the shell's >&-
             sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_stdout()
     except OSError as error:
         _complain(f"cannot write to standard output: {error.strerror}")
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        forget_stdout()
         code = code or 5
     sys.exit(code)

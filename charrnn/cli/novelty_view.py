@@ -8,9 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import typer
-
-from charrnn.terminal import one_line, print_line, write_stdout
+from charrnn.cli.json_lines import write_json
+from charrnn.terminal import one_line, print_line, say
 
 if TYPE_CHECKING:
     from charrnn.insight.card import Comparison, Entropy, Examination
@@ -39,18 +38,15 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
     question = Question(**{name: value for name, value in options.items() if value is not None})
     model = read_model(run or newest_run(Path("runs")))
     if model.is_miscounted:
-        typer.echo(f"note: {MISCOUNTED}", err=True)
-    card = examine(OpenedRun(model), question, lambda text: typer.echo(text, err=True))
+        say(f"note: {MISCOUNTED}")
+    card = examine(OpenedRun(model), question, say)
     if json:
-        from charrnn.storage import json_line
-
         result = {
-            "schema": 1,
             "run": str(model.path),
             "step": model.meta.get("step"),
             "novelty": card.to_json(),
         }
-        write_stdout([json_line(result).encode() + b"\n"], raw=True)
+        write_json([result])
     else:
         show(str(model.path), card)
 
@@ -74,7 +70,7 @@ def show(run: str, card: Examination) -> None:
     print_line(_entropy(card.entropy))
     print_line(f"verdict: {verdict(card)}")
     for warning in card.warnings:
-        typer.echo(f"warning: {warning}", err=True)
+        say(f"warning: {warning}")
 
 
 def _other_sets(card: Examination) -> str:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import PATH, Run, option, switch
 from charrnn.cli.result_view import check_place
-from charrnn.terminal import one_line, print_line, write_stdout
+from charrnn.terminal import one_line, print_line, say
 
 
 def report(
@@ -37,17 +36,16 @@ def report(
     from charrnn.modelfile import newest_run, read_model
     from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
-    from charrnn.storage import json_line, write_atomically
+    from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
     model = read_model(run or newest_run(Path("runs")))
     place = out or folder_of(model) / "report.html"
-    contents = gather(OpenedRun(model), lambda text: typer.echo(text, err=True))
+    contents = gather(OpenedRun(model), say)
     data = page(contents)
     write_atomically(place, data, "--out")
     if json:
         about = {
-            "schema": 1,
             "run": str(model.path),
             "step": model.meta.get("step"),
             "report": str(place),
@@ -55,6 +53,6 @@ def report(
             "splits": contents["results"]["splits"],
             "results": contents["results"]["rows"],
         }
-        write_stdout([json_line(about).encode() + b"\n"], raw=True)
+        write_json([about])
     else:
         print_line(f"{one_line(str(place))}: {len(data) / 1e6:.1f} MB; open it in a browser")

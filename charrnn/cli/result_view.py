@@ -5,10 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import typer
-
+from charrnn.cli.json_lines import write_json
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, say, write_stdout
 
 if TYPE_CHECKING:
     from charrnn.lab.result import Result
@@ -36,7 +35,7 @@ def check_outputs(plot: list[Path] | None, csv: Path | None, json: bool, seed: i
 def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) -> None:
     """Write the files that were asked for, and to standard output the table, JSON or CSV."""
     from charrnn.lab.result import json_objects, shown, to_csv
-    from charrnn.storage import json_line, write_atomically
+    from charrnn.storage import write_atomically
 
     for picture in plot or ():
         from charrnn.picture import curves
@@ -47,10 +46,7 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
     if csv is not None:
         write_atomically(csv, to_csv(result), "--csv")
     if json:
-        lines = (
-            json_line({"schema": 1} | values).encode() + b"\n" for values in json_objects(result)
-        )
-        return write_stdout(lines, raw=True)
+        return write_json(json_objects(result))
 
     from charrnn.tables import print_facts, print_table
 
@@ -66,7 +62,7 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
 def note(quiet: bool, text: str) -> None:
     """Print a line of progress on standard error."""
     if not quiet:
-        typer.echo(one_line(text), err=True)
+        say(one_line(text))
 
 
 def check_picture(plot: Path) -> None:

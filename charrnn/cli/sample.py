@@ -11,10 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
 from charrnn.cli.prompt import check_utf8, read_prime
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import one_line, say, write_stdout
 
 TEXTS = "Text"
 RANDOMNESS = "Randomness"
@@ -289,7 +290,7 @@ def sample(
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
     if model.is_miscounted:
-        _note(f"note: {MISCOUNTED}")
+        say(f"note: {MISCOUNTED}")
     sampler = Sampler(model, weights=weights, cache=cache)
     if cache and not begin and not interactive:
         raise SettingsError(
@@ -342,11 +343,11 @@ def sample(
     if wanted == 0:
         return
     if top_k > len(model.vocabulary):
-        _note(
+        say(
             f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept"
         )
     if seed is None and temp > 0:
-        _note(f"seed {true_seed} (--seed {true_seed} writes this again)")
+        say(f"seed {true_seed} (--seed {true_seed} writes this again)")
 
     # 5. Drawing and writing.
     end_line = sys.stdout is not None and sys.stdout.isatty()
@@ -365,15 +366,17 @@ def sample(
         )
     verdicts: list[bool | None] = []
     if json:
-        pieces = sample_view.as_objects(samples, known, true_seed, rank=rank, novel=novel)
-    elif rank:
-        pieces = sample_view.as_ranking(ranked(samples))
-    elif is_lines:
-        asked = None if novel else known  # with --novel all are
-        pieces = sample_view.as_lines(samples, asked, verdicts)
+        objects = sample_view.as_objects(samples, known, true_seed, rank=rank, novel=novel)
+        write_json(objects, raw=raw)
     else:
-        pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)
-    write_stdout(pieces, raw=raw)
+        if rank:
+            pieces = sample_view.as_ranking(ranked(samples))
+        elif is_lines:
+            asked = None if novel else known  # with --novel all are
+            pieces = sample_view.as_lines(samples, asked, verdicts)
+        else:
+            pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)
+        write_stdout(pieces, raw=raw)
 
     # 6. What is said about it, on standard error.
     if tally.ran_out:
@@ -383,10 +386,6 @@ def sample(
         counts = f"found {tally.kept:,} of {wanted:,} in {tally.tried:,} tries"
         raise SettingsError(f"{counts}: {tally.reasons()}; {advice}")
     if tally.refused and not json:
-        _note(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}")
+        say(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}")
     if verdicts:
-        _note(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text")
-
-
-def _note(text: str) -> None:
-    typer.echo(text, err=True)
+        say(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text")

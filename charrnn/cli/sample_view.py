@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from charrnn.sampling.codec import Sample
@@ -22,18 +22,16 @@ def as_lines(
 
 def as_objects(
     samples: Iterable[Sample], known: Novelty | None, seed: int, *, rank: bool, novel: bool
-) -> Iterator[bytes]:
-    """A JSON object for each sample. novel: every sample has passed --novel."""
+) -> Iterator[dict[str, Any]]:
+    """The values of a JSON object for each sample. novel: every sample has passed --novel."""
     from charrnn.sampling.constraints import bits_per_char, ranked
-    from charrnn.storage import json_line
 
     if rank:
         samples = ranked(samples)
     for place, sample in enumerate(samples, 1):
         is_novel = known.is_novel(sample.data) if known and not novel else None
         place_of = {"rank": place} if rank else {}
-        values = {
-            "schema": 1,
+        yield {
             "text": sample.text,
             "nats": sample.nats,
             "chars": sample.chars,
@@ -43,7 +41,6 @@ def as_objects(
             "seed": seed,
             "index": sample.index,
         }
-        yield json_line(values).encode() + b"\n"
 
 
 def as_ranking(samples: list[Sample]) -> Iterator[bytes]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from charrnn.terminal import one_line, write_stdout
 
@@ -17,13 +17,6 @@ if TYPE_CHECKING:
 SHOWN_CHARS = 1000  # rows of --per-char for people
 SHOWN_LINE = 66  # characters of a line below the table
 SMOOTHINGS = {"kneser-ney": "Kneser-Ney", "witten-bell": "Witten-Bell"}
-
-
-def write_json(objects: Iterable[dict[str, Any]]) -> None:
-    """Write one line of strict JSON for each object."""
-    from charrnn.storage import json_line
-
-    write_stdout((json_line({"schema": 1} | one).encode() + b"\n" for one in objects), raw=True)
 
 
 def write_ranking(lines: Iterable[RankedLine]) -> None:

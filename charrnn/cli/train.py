@@ -20,6 +20,7 @@ import typer
 from charrnn import config
 from charrnn import layers as sources
 from charrnn.cli.command import Command, show_help_all
+from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     DURATION,
     FLOAT,
@@ -32,7 +33,7 @@ from charrnn.cli.options import (
     option,
     switch,
 )
-from charrnn.errors import SettingsError
+from charrnn.errors import SettingsError, StorageError
 from charrnn.terminal import one_line, print_line, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
@@ -232,7 +233,11 @@ def train(
         for line in _closing_lines(path, outcome, is_stopped=bool(signal_code)):
             progress.say(line)
     if json:
-        _print_json(path, outcome)
+        try:
+            _print_json(path, outcome)
+        except StorageError:
+            if not signal_code:  # a stopped training leaves with its own code
+                raise
     return signal_code or 0
 
 
@@ -303,12 +308,13 @@ def _toml_line(key: str, value: Any) -> str:
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
     from charrnn.cli.check import report
-    from charrnn.storage import json_line
     from charrnn.training import checkup
 
     findings = checkup.check(corpus, layers)
-    lines = [json_line({"schema": 1} | findings)] if json else report(findings)
-    write_stdout([f"{line}\n".encode("utf-8", "replace") for line in lines], raw=json)
+    if json:
+        write_json([findings])
+    else:
+        write_stdout(f"{line}\n".encode("utf-8", "replace") for line in report(findings))
     return 0
 
 
@@ -328,8 +334,6 @@ def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
 
 
 def _print_json(path: Path, outcome: Any) -> None:
-    from charrnn.storage import json_line
-
     place = outcome.place
     ngram_nats = None
     ngram_order = None
@@ -337,7 +341,6 @@ def _print_json(path: Path, outcome: Any) -> None:
         ngram_nats = outcome.ngram.score.nats_per_char
         ngram_order = outcome.ngram.order
     line = {
-        "schema": 1,
         "run": str(path),
         "reason": outcome.reason,
         "step": place.step,
@@ -361,7 +364,7 @@ def _print_json(path: Path, outcome: Any) -> None:
         "precision": outcome.precision,
         "verdict": outcome.verdict,
     }
-    write_stdout([json_line(line).encode() + b"\n"], raw=True)
+    write_json([line])
 
 
 def _process_age_s() -> float:

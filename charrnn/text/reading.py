@@ -23,7 +23,7 @@ from typing import BinaryIO, Literal
 import numpy as np
 
 from charrnn.config import TextSettings
-from charrnn.errors import CorpusError, VocabularyError
+from charrnn.errors import CorpusError, SettingsError, VocabularyError
 from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
 from charrnn.text.encodings import advice
@@ -63,9 +63,11 @@ def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str
     """Return the text that CORPUS names, and a note for the person ("" if there is none).
 
     corpus: None (the shipped names), "-" (standard input), a file, a directory, or the name of a
-    shipped corpus. Raises CorpusError.
+    shipped corpus. Raises CorpusError; SettingsError where standard input is closed.
     """
     if corpus == "-":
+        if sys.stdin is None:  # the shell's <&-
+            raise SettingsError("- reads standard input, but it is closed; name a file")
         return _spool(sys.stdin.buffer, "standard input", settings.max_bytes, "stdin"), ""
     if corpus is None:
         return _shipped_source(Path("names"), None)
