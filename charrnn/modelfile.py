@@ -7,8 +7,11 @@ asks.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +19,7 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.config import ModelSettings, Settings, settings_from_dict
-from charrnn.errors import CheckpointError, DamagedError, SettingsError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
@@ -85,8 +88,15 @@ def model_meta(
 def read_model(path: Path) -> ModelFile:
     """Read the model of a run directory, a model file or a checkpoint. Raises CheckpointError."""
     file = model_path(path)
-    tensors, meta = read_tensors(file, KINDS)
-    return parse_model(file, tensors, meta)
+    while True:
+        try:
+            tensors, meta = read_tensors(file, KINDS)
+            return parse_model(file, tensors, meta)
+        except MissingError:  # a training that goes on has removed it, after it wrote another
+            missing = file
+            file = model_path(path)
+            if file == missing:
+                raise
 
 
 def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> ModelFile:
@@ -204,17 +214,33 @@ def step_of(checkpoint: Path) -> int:
 
 def newest_run(runs: Path) -> Path:
     """Return the run under runs/ that was written to last. Raises CheckpointError without one."""
-    dated_runs = [
-        (file.stat().st_mtime_ns, run)
-        for run in runs.glob("*")
-        if run.is_dir()
-        for file in _model_files(run)
-    ]
+    dated_runs = []
+    for run in filter(Path.is_dir, runs.glob("*")):
+        written_ns = last_write_ns(partial(_model_files, run))
+        if written_ns is not None:
+            dated_runs.append((written_ns, run))
     if not dated_runs:
         raise CheckpointError(
             f"no run under {one_line(str(runs))}/; train one first: charrnn train names"
         )
     return max(dated_runs)[1]
+
+
+def last_write_ns(find: Callable[[], list[Path]]) -> int | None:
+    """Return when one of the files was written last; None where there is none.
+
+    They are looked for again where all of them vanish meanwhile, as checkpoints do.
+    """
+    missing: list[Path] = []
+    while (files := find()) and files != missing:
+        times = []
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                times.append(file.stat().st_mtime_ns)
+        if times:
+            return max(times)
+        missing = files
+    return None
 
 
 def _model_files(run: Path) -> list[Path]:

@@ -22,7 +22,7 @@ from typing import Any, BinaryIO, cast
 import numpy as np
 
 from charrnn import __version__
-from charrnn.errors import CheckpointError, DamagedError, StorageError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
 from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
@@ -75,6 +75,9 @@ class Disk:
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
+
+    def make_new_directory(self, path: Path) -> None:
+        path.mkdir()
 
     def sync_directory(self, path: Path) -> None:
         """Make durable what was created, renamed or removed inside. Windows has no such call."""
@@ -148,6 +151,20 @@ def make_directories(path: Path) -> None:
         disk.sync_directory(folder.parent)
 
 
+def claim_directory(path: Path) -> bool:
+    """Create a directory durably, unless something has that name: then return False.
+
+    Of several processes that ask at the same moment one gets it. Raises OSError.
+    """
+    make_directories(path.parent)
+    try:
+        disk.make_new_directory(path)
+    except FileExistsError:
+        return False
+    disk.sync_directory(path.parent)
+    return True
+
+
 def read_bounded(path: Path, limit: int, what: str) -> bytearray:
     """Return the bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
 
@@ -174,6 +191,8 @@ def read_bounded(path: Path, limit: int, what: str) -> bytearray:
             return data
     except OSError as error:
         message = f"cannot read {shown}: {error.strerror or error}"
+        if error.errno == errno.ENOENT:
+            raise MissingError(message) from None
         if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO):
             raise DamagedError(message) from None
         raise CheckpointError(message) from None

@@ -10,7 +10,6 @@ begins with another variant: a machine that grows slower or warmer does so for a
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import tempfile
@@ -27,6 +26,7 @@ from charrnn.machine import runtime
 from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
 from charrnn.storage import (
+    claim_directory,
     json_line,
     make_directories,
     read_bounded,
@@ -37,7 +37,7 @@ from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
 from charrnn.training.listener import Progress
-from charrnn.training.naming import run_name
+from charrnn.training.naming import numbered, run_name
 from charrnn.training.session import SIGNALS, Request, train
 from charrnn.values import seconds
 
@@ -81,7 +81,10 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
     if recorded is None:
         recorded = _planned(asked, survey, identity, progress)
         try:
-            make_directories(place)
+            if folder is not None:
+                make_directories(place)
+            else:  # another comparison may have taken it while this one was planned
+                place = next(filter(claim_directory, numbered(usual)))
         except OSError as error:
             raise storage_error(error, place) from error
         write_atomically(place / PLAN, json.dumps(recorded, indent=1, allow_nan=False).encode())
@@ -245,8 +248,7 @@ def _place(
     """
     if folder is not None:
         return folder, _recorded_in_run(folder, identity)
-    for number in itertools.count(1):
-        place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
+    for place in numbered(usual):
         recorded = _recorded(place)
         if not place.exists() or (recorded is not None and recorded.get("asked") == identity):
             return place, recorded

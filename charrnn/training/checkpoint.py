@@ -22,7 +22,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn.config import Settings
-from charrnn.errors import CheckpointError, DamagedError, StorageError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
 from charrnn.modelfile import (
     KINDS,
     MODEL_FILE,
@@ -104,13 +104,14 @@ class Checkpoint:
 class RunDirectory:
     """One training's directory, locked while a process trains in it. Use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_new: bool | None = None) -> None:
+        """is_new: the directory was made for this training. None: it is, if there is none yet."""
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.corpus = path / "corpus"
         self._lock: BinaryIO | None = None
         self._metrics: BinaryIO | None = None
-        self._is_new = not path.exists()
+        self._is_new = not path.exists() if is_new is None else is_new
 
     def __enter__(self) -> RunDirectory:
         """Make the directory and take its lock.
@@ -292,8 +293,20 @@ def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
     Returns it and a message for each damaged one passed over. Raises CheckpointError if there is
     none.
     """
+    files = checkpoint_files(run / "checkpoints")
+    while True:
+        try:
+            return _newest_good(run, files)
+        except MissingError:  # a training that goes on has removed it, after it wrote another
+            before = files
+            files = checkpoint_files(run / "checkpoints")
+            if files == before:
+                raise
+
+
+def _newest_good(run: Path, files: list[Path]) -> tuple[Checkpoint, list[str]]:
     messages: list[str] = []
-    for path in reversed(checkpoint_files(run / "checkpoints")):
+    for path in reversed(files):
         try:
             return load_checkpoint(path), messages
         except DamagedError as error:
