@@ -24,12 +24,25 @@ from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
 
 if TYPE_CHECKING:
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
 KINDS = {"charrnn-model": 2, "charrnn-checkpoint": 2}
+MOST_STEPS = 10**12
+MOST_NATS = 1e6  # a character
+# What a file may say beside its settings, vocabulary, mode and start. open_corpus looks closer at
+# the fingerprints.
+FIELDS = {
+    "charrnn": is_text(100),
+    "corpus": is_text(),
+    "fingerprint": is_text(64),
+    "mixed": is_text(64),
+    "step": is_whole(0, MOST_STEPS - 1),
+    "val_nats_per_char": is_optional(is_number(MOST_NATS)),
+}
 MODEL_FILE = "model.safetensors"
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
@@ -59,6 +72,16 @@ class ModelFile:
         boundary = self.vocabulary.newline if self.mode == "lines" else None
         levels = levels_of(self.tensors, len(self.vocabulary))
         return NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
+
+    @property
+    def step(self) -> int | None:
+        """The step that it was written at; None where the file does not say."""
+        return self.meta.get("step")
+
+    @property
+    def val_nats_per_char(self) -> float | None:
+        """What it reached on validation; None where the file does not say."""
+        return self.meta.get("val_nats_per_char")
 
     @property
     def run(self) -> Path | None:
@@ -116,6 +139,7 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         raise DamagedError(
             f"{shown}: its settings or vocabulary make no sense; use another copy"
         ) from None
+    _check_record(shown, meta)
     if meta["kind"] == "charrnn-checkpoint":
         tensors = {
             name.removeprefix("model."): value
@@ -128,6 +152,17 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
     else:
         _check_weights(model)
     return model
+
+
+def _check_record(shown: str, meta: dict[str, Any]) -> None:
+    """Raise DamagedError for a field that no training writes."""
+    wrong = wrong_field(meta, FIELDS)
+    if wrong in ("fingerprint", "mixed"):
+        raise DamagedError(f"{shown}: its run names no text of charrnn; use another copy")
+    if wrong is not None:
+        raise DamagedError(
+            f"{shown}: its record of the training makes no sense ({wrong}); use another copy"
+        )
 
 
 def _check_start(mode: object, start: object, vocabulary: Vocabulary) -> None:

@@ -45,7 +45,7 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
         result = {
             "schema": 1,
             "run": str(model.path),
-            "step": model.meta.get("step"),
+            "step": model.step,
             "novelty": card.to_json(),
         }
         write_stdout([json_line(result).encode() + b"\n"], raw=True)

@@ -49,7 +49,7 @@ def report(
         about = {
             "schema": 1,
             "run": str(model.path),
-            "step": model.meta.get("step"),
+            "step": model.step,
             "report": str(place),
             "bytes": len(data),
             "splits": contents["results"]["splits"],

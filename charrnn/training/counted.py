@@ -92,7 +92,7 @@ class CountingTrainer:
         self.model = checkpoint.model.ngram()
         try:
             self.place = checkpoint.place
-            self._begin_pass(int(checkpoint.meta["counting"]))
+            self._begin_pass(checkpoint.counting or 0)
             self.plan = checkpoint.plan
             codes = checkpoint.optimizer["codes"].copy()
             counts = checkpoint.optimizer["counts"].copy()
