@@ -32,6 +32,7 @@ from charrnn.storage import (
     write_atomically,
 )
 from charrnn.terminal import one_line
+from charrnn.text.mapped import cut_short, is_shorter, mapped
 from charrnn.text.novelty import write_filter
 from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
@@ -83,8 +84,7 @@ class Corpus:
 
     @cached_property
     def _map(self) -> mmap.mmap:
-        with open(self.path, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped(self.path)
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -95,6 +95,14 @@ class Corpus:
         """Return the ids of "train", "val" or "test" (possibly none), a view of the file."""
         start, stop = self.bounds[name]
         return self.ids[start:stop]
+
+    def check_size(self) -> None:
+        """Raise CheckpointError if the file was cut short since it was opened.
+
+        What a page still holds behind the new end reads as zeros, in silence.
+        """
+        if is_shorter(self._map):
+            raise cut_short(self.path)
 
     def lines(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return where each line of a split starts, and its length without the newline."""
