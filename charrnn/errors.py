@@ -33,6 +33,10 @@ class DamagedError(CheckpointError):
     """A file is torn, altered or not what its name says: an earlier one may still be good."""
 
 
+class MissingError(CheckpointError):
+    """A file is not there. It may have been there a moment ago: a training removes checkpoints."""
+
+
 class DivergedError(CharrnnError):
     """Training produced infinities or NaN and did not recover."""
 

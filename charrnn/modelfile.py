@@ -7,8 +7,11 @@ asks.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,17 +19,30 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.config import ModelSettings, Settings, settings_from_dict
-from charrnn.errors import CheckpointError, DamagedError, SettingsError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
 
 if TYPE_CHECKING:
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
 KINDS = {"charrnn-model": 2, "charrnn-checkpoint": 2}
+MOST_STEPS = 10**12
+MOST_NATS = 1e6  # a character
+# What a file may say beside its settings, vocabulary, mode and start. open_corpus looks closer at
+# the fingerprints.
+FIELDS = {
+    "charrnn": is_text(100),
+    "corpus": is_text(),
+    "fingerprint": is_text(64),
+    "mixed": is_text(64),
+    "step": is_whole(0, MOST_STEPS - 1),
+    "val_nats_per_char": is_optional(is_number(MOST_NATS)),
+}
 MODEL_FILE = "model.safetensors"
 MISCOUNTED = (
     "this model was counted by an earlier charrnn, with an error in the lowest order; "
@@ -76,6 +92,16 @@ class ModelFile:
         return are_line_ends_miscounted(levels_of(self.tensors, size), size, newline)
 
     @property
+    def step(self) -> int | None:
+        """The step that it was written at; None where the file does not say."""
+        return self.meta.get("step")
+
+    @property
+    def val_nats_per_char(self) -> float | None:
+        """What it reached on validation; None where the file does not say."""
+        return self.meta.get("val_nats_per_char")
+
+    @property
     def run(self) -> Path | None:
         """The run directory that this file lies in, or None: a run has a folder for its text."""
         folder = self.path.parent
@@ -103,8 +129,15 @@ def model_meta(
 def read_model(path: Path) -> ModelFile:
     """Read the model of a run directory, a model file or a checkpoint. Raises CheckpointError."""
     file = model_path(path)
-    tensors, meta = read_tensors(file, KINDS)
-    return parse_model(file, tensors, meta)
+    while True:
+        try:
+            tensors, meta = read_tensors(file, KINDS)
+            return parse_model(file, tensors, meta)
+        except MissingError:  # a training that goes on has removed it, after it wrote another
+            missing = file
+            file = model_path(path)
+            if file == missing:
+                raise
 
 
 def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> ModelFile:
@@ -124,6 +157,7 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         raise DamagedError(
             f"{shown}: its settings or vocabulary make no sense; use another copy"
         ) from None
+    _check_record(shown, meta)
     if meta["kind"] == "charrnn-checkpoint":
         tensors = {
             name.removeprefix("model."): value
@@ -136,6 +170,17 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
     else:
         _check_weights(model)
     return model
+
+
+def _check_record(shown: str, meta: dict[str, Any]) -> None:
+    """Raise DamagedError for a field that no training writes."""
+    wrong = wrong_field(meta, FIELDS)
+    if wrong in ("fingerprint", "mixed"):
+        raise DamagedError(f"{shown}: its run names no text of charrnn; use another copy")
+    if wrong is not None:
+        raise DamagedError(
+            f"{shown}: its record of the training makes no sense ({wrong}); use another copy"
+        )
 
 
 def _check_start(mode: object, start: object, vocabulary: Vocabulary) -> None:
@@ -222,17 +267,33 @@ def step_of(checkpoint: Path) -> int:
 
 def newest_run(runs: Path) -> Path:
     """Return the run under runs/ that was written to last. Raises CheckpointError without one."""
-    dated_runs = [
-        (file.stat().st_mtime_ns, run)
-        for run in runs.glob("*")
-        if run.is_dir()
-        for file in _model_files(run)
-    ]
+    dated_runs = []
+    for run in filter(Path.is_dir, runs.glob("*")):
+        written_ns = last_write_ns(partial(_model_files, run))
+        if written_ns is not None:
+            dated_runs.append((written_ns, run))
     if not dated_runs:
         raise CheckpointError(
             f"no run under {one_line(str(runs))}/; train one first: charrnn train names"
         )
     return max(dated_runs)[1]
+
+
+def last_write_ns(find: Callable[[], list[Path]]) -> int | None:
+    """Return when one of the files was written last; None where there is none.
+
+    They are looked for again where all of them vanish meanwhile, as checkpoints do.
+    """
+    missing: list[Path] = []
+    while (files := find()) and files != missing:
+        times = []
+        for file in files:
+            with contextlib.suppress(FileNotFoundError):
+                times.append(file.stat().st_mtime_ns)
+        if times:
+            return max(times)
+        missing = files
+    return None
 
 
 def _model_files(run: Path) -> list[Path]:

@@ -16,19 +16,21 @@ import os
 import re
 import stat
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
 
 import numpy as np
 
 from charrnn import __version__
-from charrnn.errors import CheckpointError, DamagedError, StorageError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
 from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
 MAX_HEADER_BYTES = 16 << 20  # a vocabulary of every code point and a thousand tensors fit twice
 # JSON takes up to a hundred times its bytes when read. Only a vocabulary is long, and it is commas.
 MAX_MARKS = {b",": 1_200_000, b"[": 20_000, b"{": 20_000, b":": 40_000}
+MAX_LINE_BYTES = 256 << 10  # of text files, read at a time
 LARGE_BYTES = 64 << 20  # larger files are read only where there is memory for them
 # The header begins with it.
 _DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')
@@ -75,6 +77,9 @@ class Disk:
 
     def make_directory(self, path: Path) -> None:
         path.mkdir(exist_ok=True)
+
+    def make_new_directory(self, path: Path) -> None:
+        path.mkdir()
 
     def sync_directory(self, path: Path) -> None:
         """Make durable what was created, renamed or removed inside. Windows has no such call."""
@@ -148,32 +153,66 @@ def make_directories(path: Path) -> None:
         disk.sync_directory(folder.parent)
 
 
+def claim_directory(path: Path) -> bool:
+    """Create a directory durably, unless something has that name: then return False.
+
+    Of several processes that ask at the same moment one gets it. Raises OSError.
+    """
+    make_directories(path.parent)
+    try:
+        disk.make_new_directory(path)
+    except FileExistsError:
+        return False
+    disk.sync_directory(path.parent)
+    return True
+
+
 def read_bounded(path: Path, limit: int, what: str) -> bytearray:
     """Return the bytes of a regular file of at most limit bytes. Raises CheckpointError otherwise.
 
     A fault of this one file, such as a bad sector, is a DamagedError: another file may do.
     """
+    with _opened(path, limit, what) as file:
+        size = os.fstat(file.fileno()).st_size
+        free = free_memory_bytes() if size > LARGE_BYTES else None
+        if free is not None and 2 * size > free:
+            raise CheckpointError(
+                f"{one_line(str(path))} takes {2 * size / 1e9:,.1f} GB to read "
+                f"and {free / 1e9:,.1f} GB are free"
+            )
+        data = bytearray(min(size, limit))
+        bytes_read = file.readinto(data)
+        del data[bytes_read:]
+        return data
+
+
+def read_pieces(path: Path, limit: int, what: str) -> Iterator[bytes]:
+    """Yield a file of at most limit bytes, line by line: memory does not grow with the file.
+
+    A line longer than MAX_LINE_BYTES comes in pieces, of which only the last may end in a newline.
+    Raises CheckpointError, as read_bounded does.
+    """
+    with _opened(path, limit, what) as file:
+        while piece := file.readline(MAX_LINE_BYTES):
+            yield piece
+
+
+@contextlib.contextmanager
+def _opened(path: Path, limit: int, what: str) -> Iterator[BufferedReader]:
+    """Open a regular file of at most limit bytes. Raises CheckpointError, for what it reads too."""
     shown = one_line(str(path))
     try:
         with open(path, "rb", opener=no_wait) as file:
             status = os.fstat(file.fileno())
             if not stat.S_ISREG(status.st_mode):
                 raise DamagedError(f"{shown} is not a regular file; give {what}")
-            size = status.st_size
-            if size > limit:
-                raise CheckpointError(f"{shown} has {size:,} bytes, too many for {what}")
-            free = free_memory_bytes() if size > LARGE_BYTES else None
-            if free is not None and 2 * size > free:
-                raise CheckpointError(
-                    f"{shown} takes {2 * size / 1e9:,.1f} GB to read "
-                    f"and {free / 1e9:,.1f} GB are free"
-                )
-            data = bytearray(size)
-            bytes_read = file.readinto(data)
-            del data[bytes_read:]
-            return data
+            if status.st_size > limit:
+                raise CheckpointError(f"{shown} has {status.st_size:,} bytes, too many for {what}")
+            yield file
     except OSError as error:
         message = f"cannot read {shown}: {error.strerror or error}"
+        if error.errno == errno.ENOENT:
+            raise MissingError(message) from None
         if error.errno in (errno.EIO, errno.EISDIR, errno.ELOOP, errno.ENXIO):
             raise DamagedError(message) from None
         raise CheckpointError(message) from None
@@ -198,7 +237,7 @@ def read_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
     shown = one_line(str(path))
     data = read_bounded(path, MAX_HEADER_BYTES, kind)
     try:
-        about = _parsed(data)
+        about = parsed(data)
         if type(about["format"]) is not int or about["format"] < 1:
             raise ValueError
     except (KeyError, TypeError, ValueError, RecursionError):
@@ -207,7 +246,7 @@ def read_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
     return cast(dict[str, Any], about)
 
 
-def _parsed(data: Bytes) -> Any:
+def parsed(data: Bytes) -> Any:
     """Parse a stranger's JSON. Raises ValueError, RecursionError, before it takes much memory."""
     text = bytes(data)
     if any(text.count(mark) > most for mark, most in MAX_MARKS.items()):
@@ -303,8 +342,8 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
 
     # 2. They are of a kind and a format that this program reads.
     try:
-        header = _parsed(data[8 : 8 + header_bytes])
-        meta = _parsed(header["__metadata__"]["meta"].encode())
+        header = parsed(data[8 : 8 + header_bytes])
+        meta = parsed(header["__metadata__"]["meta"].encode())
         if meta["kind"] not in kinds or type(meta["format"]) is not int or meta["format"] < 1:
             raise foreign
         _check_format(shown, meta, kinds[meta["kind"]])

@@ -1,4 +1,8 @@
-"""One value of a setting: read from a person's words, checked against its type and its limits."""
+"""One value of a setting or of a file: checked against its type and its limits.
+
+A setting is read from a person's words. A field of a file's metadata may come from a stranger: it
+is checked before anything is computed with it, or shown. Each file has one table of its fields.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import dataclasses
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from charrnn.errors import SettingsError
@@ -181,3 +185,74 @@ def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean gru?`, or nothing when no known word is near."""
     matches = difflib.get_close_matches(word, list(known), 1, 0.5)
     return f"; did you mean {matches[0]}?" if matches else ""
+
+
+# Fields of files
+
+Check = Callable[[object], bool]  # whether a field may hold this value
+MOST_NAME_CHARS = 10_000  # of a text's name, a path, an option
+
+
+def is_whole(least: int, most: int) -> Check:
+    """A whole number in this range: no true, no 1.0."""
+    return lambda value: type(value) is int and least <= value <= most
+
+
+def is_number(most: float) -> Check:
+    """A finite number of at most this size."""
+
+    def passes(value: object) -> bool:
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            return False
+        return abs(value) <= most  # NaN is not
+
+    return passes
+
+
+def is_text(most_chars: int = MOST_NAME_CHARS) -> Check:
+    """A text of at most so many characters."""
+    return lambda value: isinstance(value, str) and len(value) <= most_chars
+
+
+def is_one_of(*values: str) -> Check:
+    """One of these words."""
+    return lambda value: isinstance(value, str) and value in values
+
+
+def is_digest(value: object) -> bool:
+    """A SHA-256 in hexadecimal digits."""
+    return isinstance(value, str) and re.fullmatch("[0-9a-f]{64}", value) is not None
+
+
+def is_list_of(check: Check, most: int) -> Check:
+    """A list of at most so many values."""
+    return lambda value: isinstance(value, list) and len(value) <= most and all(map(check, value))
+
+
+def is_table_of(check: Check, most: int) -> Check:
+    """An object of at most so many keys, each a name, and values."""
+
+    def passes(value: object) -> bool:
+        if not isinstance(value, dict) or len(value) > most:
+            return False
+        return all(map(is_text(), value)) and all(map(check, value.values()))
+
+    return passes
+
+
+def is_optional(check: Check) -> Check:
+    """null, or a value that passes."""
+    return lambda value: value is None or check(value)
+
+
+def wrong_field(
+    values: Mapping[str, Any], fields: Mapping[str, Check], required: Iterable[str] = ()
+) -> str | None:
+    """Return the name of a field that is missing or holds what it may not; None if all is well.
+
+    Fields that are not in the table pass: a later version may write them.
+    """
+    for name in required:
+        if name not in values:
+            return name
+    return next((key for key in fields if key in values and not fields[key](values[key])), None)

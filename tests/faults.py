@@ -35,6 +35,7 @@ CALLS = (
     "remove",
     "truncate",
     "make_directory",
+    "make_new_directory",
     "sync_directory",
 )
 

@@ -119,7 +119,7 @@ def _search(
     if json:
         about = {
             "run": str(model.path),
-            "step": model.meta.get("step"),
+            "step": model.step,
             "chars": result.chars,
             "units": result.units,
             "dialect": result.dialect,

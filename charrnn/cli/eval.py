@@ -295,7 +295,7 @@ def evaluate(
     with_baselines = baselines is not False
     card = evaluated(opened, scored, how, with_baselines, say)
     if json:
-        about = {"run": str(model.path), "step": model.meta.get("step")}
+        about = {"run": str(model.path), "step": model.step}
         write_json([about | card.to_json()])
     else:
         show_card(str(model.path), card)

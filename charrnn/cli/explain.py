@@ -119,7 +119,7 @@ def explain(
     else:
         characters, step = explained.step_of_model(file, text)
         about = {"of": str(file.path), "text": characters}
-        origin = f"{one_line(str(run))}, step {file.meta.get('step', 0):,}"
+        origin = f"{one_line(str(run))}, step {file.step or 0:,}"
         last = _quoted(characters[-1])
         heading = f"layer 0 of this model reads {last}, after {_quoted(characters[:-1])}"
         example = []

@@ -43,7 +43,7 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
     if json:
         result = {
             "run": str(model.path),
-            "step": model.meta.get("step"),
+            "step": model.step,
             "novelty": card.to_json(),
         }
         write_json([result])

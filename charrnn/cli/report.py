@@ -47,7 +47,7 @@ def report(
     if json:
         about = {
             "run": str(model.path),
-            "step": model.meta.get("step"),
+            "step": model.step,
             "report": str(place),
             "bytes": len(data),
             "splits": contents["results"]["splits"],

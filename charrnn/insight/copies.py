@@ -129,8 +129,7 @@ def examine(
         f"drawing {_samples(few)} of at most {short:,} characters "
         f"at each of {len(TEMPERATURES)} or more temperatures"
     )
-    val_nats = model.meta.get("val_nats_per_char")
-    val_nats = float(val_nats) if isinstance(val_nats, int | float) else None
+    val_nats = model.val_nats_per_char
 
     def draw_others(temperature: float) -> list[Sample]:
         return _drawn(sampler, few, short, temperature, question.seed)

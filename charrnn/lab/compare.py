@@ -10,7 +10,6 @@ begins with another variant: a machine that grows slower or warmer does so for a
 
 from __future__ import annotations
 
-import itertools
 import json
 import math
 import tempfile
@@ -27,8 +26,10 @@ from charrnn.machine import runtime
 from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
 from charrnn.storage import (
+    claim_directory,
     json_line,
     make_directories,
+    parsed,
     read_bounded,
     storage_error,
     write_atomically,
@@ -37,11 +38,29 @@ from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
 from charrnn.training.listener import Progress
-from charrnn.training.naming import run_name
+from charrnn.training.naming import numbered, run_name
 from charrnn.training.session import SIGNALS, Request, train
-from charrnn.values import seconds
+from charrnn.values import MAX_WHOLE, Check, is_list_of, is_text, is_whole, seconds, wrong_field
 
 PLAN = "compare.json"
+
+
+def _is_variant(value: object) -> bool:
+    """Whether it is a name with settings, by section; which those are, config.resolve looks at."""
+    if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
+        return False
+    return is_text()(value.get("name"))
+
+
+MAX_PLAN_BYTES = 4 << 20
+MOST_VARIANTS = 10_000  # that a file may hold
+FIELDS: dict[str, Check] = {
+    "schema": is_whole(1, 1),
+    "asked": lambda value: isinstance(value, dict),
+    "equal": is_text(),
+    "parameters": is_list_of(is_whole(0, MAX_WHOLE), MOST_VARIANTS),
+    "variants": is_list_of(_is_variant, MOST_VARIANTS),
+}
 PROBE_S = 3.0  # in which the first variant shows its pace
 
 
@@ -81,7 +100,10 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
     if recorded is None:
         recorded = _planned(asked, survey, identity, progress)
         try:
-            make_directories(place)
+            if folder is not None:
+                make_directories(place)
+            else:  # another comparison may have taken it while this one was planned
+                place = next(filter(claim_directory, numbered(usual)))
         except OSError as error:
             raise storage_error(error, place) from error
         write_atomically(place / PLAN, json.dumps(recorded, indent=1, allow_nan=False).encode())
@@ -120,12 +142,12 @@ def _plan(
         variants = []
         for entry in recorded["variants"]:
             settings, _ = resolve([(PLAN, flatten(entry["settings"], PLAN))])
-            variants.append(Variant(str(entry["name"]), settings))
-        parameters = tuple(map(int, recorded["parameters"]))
+            variants.append(Variant(entry["name"], settings))
+        parameters = tuple(recorded["parameters"])
         if not variants or len(parameters) != len(variants):
             raise ValueError
-        return Plan(corpus, name, tuple(variants), parameters, seeds, str(recorded["equal"]))
-    except (KeyError, TypeError, ValueError, SettingsError):
+        return Plan(corpus, name, tuple(variants), parameters, seeds, recorded["equal"])
+    except (ValueError, SettingsError):
         raise _senseless(path) from None
 
 
@@ -245,8 +267,7 @@ def _place(
     """
     if folder is not None:
         return folder, _recorded_in_run(folder, identity)
-    for number in itertools.count(1):
-        place = usual if number == 1 else usual.with_name(f"{usual.name}-{number}")
+    for place in numbered(usual):
         recorded = _recorded(place)
         if not place.exists() or (recorded is not None and recorded.get("asked") == identity):
             return place, recorded
@@ -273,8 +294,8 @@ def _recorded(folder: Path) -> dict[str, Any] | None:
     if not (folder / PLAN).is_file():
         return None
     try:
-        recorded = json.loads(read_bounded(folder / PLAN, 64 << 20, "a comparison of charrnn"))
-        if not isinstance(recorded, dict):
+        recorded = parsed(read_bounded(folder / PLAN, MAX_PLAN_BYTES, "a comparison of charrnn"))
+        if not isinstance(recorded, dict) or wrong_field(recorded, FIELDS, FIELDS) is not None:
             raise ValueError
         return recorded
     except (ValueError, RecursionError):

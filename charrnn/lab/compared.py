@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from charrnn.lab.paired import difference, interval, verdict
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.variants import Variant
 from charrnn.terminal import one_line
+from charrnn.training.metrics import MAX_EVALUATIONS, figure, metrics_lines
 
 COLUMNS = (
     "variant",
@@ -63,24 +63,24 @@ def read_run(path: Path) -> Trained:
     step = 0
     elapsed_s = 0.0
     counting = math.nan
-    try:
-        with open(path / "metrics.jsonl", "rb") as file:
-            for line in file:
-                record = json.loads(line)
-                if record.get("event") == "eval":
-                    steps.append(int(record["step"]))
-                    times.append(elapsed_s)
-                    bits.append(_bits(record["val_nats_per_char"]))
-                    counting = _bits(record["ngram_nats_per_char"])
-                elif "event" not in record:
-                    step = int(record["step"])
-                    elapsed_s = float(record["elapsed_s"])
-    except OSError as error:
-        raise CheckpointError(f"cannot read {one_line(str(path))}: {error.strerror}") from None
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        raise CheckpointError(
-            f"{one_line(str(path / 'metrics.jsonl'))} is damaged; remove that run and go on"
-        ) from None
+    file = path / "metrics.jsonl"
+    senseless = CheckpointError(f"{one_line(str(file))} is damaged; remove that run and go on")
+    for line in metrics_lines(file):
+        if line is None or len(steps) >= MAX_EVALUATIONS:
+            raise senseless
+        if line.event == "eval":
+            steps.append(line.step)
+            times.append(elapsed_s)
+            bits.append(_bits(figure(line.fields.get("val_nats_per_char"))))
+            counting = _bits(figure(line.fields.get("ngram_nats_per_char")))
+        elif line.event == "":
+            step = line.step
+            seconds = figure(line.fields.get("elapsed_s"))
+            if seconds is None:
+                raise senseless
+            elapsed_s = seconds
+    if not steps:
+        raise senseless
     return Trained(tuple(steps), tuple(times), tuple(bits), step, elapsed_s, counting)
 
 

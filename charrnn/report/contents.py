@@ -36,7 +36,7 @@ from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
-from charrnn.training.outcome import place_from_dict, verdict, weights_sha256
+from charrnn.training.outcome import verdict, weights_sha256
 
 ARTICLES = {
     "rnn": "An RNN",
@@ -143,10 +143,10 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     """
     try:
         checkpoint, _ = load_newest(run)
-        place = place_from_dict(checkpoint.meta["place"])
-        total = checkpoint.meta["plan"].get("total_steps")
-    except (CheckpointError, AttributeError, KeyError, TypeError):
+    except CheckpointError:
         return ""
+    place = checkpoint.place
+    total = checkpoint.plan.total_steps
 
     # 1. Whether it has ended, and why.
     patience = model.settings.training.patience
@@ -154,12 +154,12 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     if patience and place.evaluations_since_best >= patience:
         reason = "stopped improving"
         sentence = f"Stopped at step {place.step:,}"
-    elif isinstance(total, int) and place.step >= total:
+    elif total is not None and place.step >= total:
         reason = "done"
         steps = "step" if place.step == 1 else "steps"
         sentence = f"Finished after {place.step:,} {steps}"
     else:
-        steps = f" of {total:,}" if isinstance(total, int) else ""
+        steps = "" if total is None else f" of {total:,}"
         sentence = f"Not finished: step {place.step:,}{steps} at its newest checkpoint"
     if model.counts or not reason:
         return f"{sentence}."
@@ -204,11 +204,10 @@ def _remarks(metrics: record.Metrics) -> list[str]:
     """What somebody should know of the record of the training."""
     remarks = [metrics.missing] if metrics.missing else []
     for event in metrics.rollbacks:
-        reason = str(event.get("reason"))[:200]
+        reason = str(event.reason)[:200]
         remarks.append(
-            f"The training diverged at step {event.get('from_step')} ({reason}) "
-            f"and went back to step {event.get('step')}, "
-            f"with {event.get('lr_factor')} of the learning rate."
+            f"The training diverged at step {event.from_step} ({reason}) "
+            f"and went back to step {event.step}, with {event.lr_factor} of the learning rate."
         )
     if metrics.unreadable:
         remarks.append(
@@ -223,15 +222,11 @@ def _remarks(metrics: record.Metrics) -> list[str]:
 def _making(model: ModelFile, about: dict[str, Any]) -> Making:
     """about: what run.json says."""
     words = about.get("command")
-    command = ""
-    if isinstance(words, list) and words:
-        command = shlex.join(["charrnn", *(str(word) for word in words[1:])])
-    origins = about.get("origins")
-    if not isinstance(origins, dict):
-        origins = {}
+    command = shlex.join(["charrnn", *words[1:]]) if words else ""
+    origins = about.get("origins", {})
     groups: list[SettingsGroup] = []
     for group, values in asdict(model.settings).items():
-        rows = [[name, _value(value), str(origins.get(name, ""))] for name, value in values.items()]
+        rows = [[name, _value(value), origins.get(name, "")] for name, value in values.items()]
         groups.append({"name": group, "rows": rows})
     return {"command": command, "groups": groups}
 
@@ -250,7 +245,7 @@ def _files(model: ModelFile) -> list[list[str]]:
     meta = model.meta
     units = "bytes" if model.vocabulary.unit == "byte" else "characters"
     return [
-        ["model", f"{model.path.name}, of step {meta.get('step')}"],
+        ["model", f"{model.path.name}, of step {model.step}"],
         ["SHA-256 of its weights", weights_sha256(model.tensors)],
         ["SHA-256 of the text, with its options", str(meta.get("fingerprint", ""))],
         ["vocabulary", f"{len(model.vocabulary):,} {units}"],

@@ -82,8 +82,8 @@ def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[Chart]:
 
 def _loss(metrics: Metrics, vocabulary_size: int) -> Chart:
     evaluations = metrics.evaluations
-    steps = [float(event["step"]) for event in evaluations]
-    bits = [event["val_nats_per_char"] * BITS for event in evaluations]
+    steps = [float(evaluation.step) for evaluation in evaluations]
+    bits = [evaluation.val_nats * BITS for evaluation in evaluations]
     ngram_bits = [nats * BITS for nats in metrics.ngram_nats_per_char]
     training = _binned(
         metrics,

@@ -82,14 +82,14 @@ class NoNovelty(TypedDict):
 
 def samples_of(path: Path) -> KeptSamples:
     """The first sample, the last and some between, each cut short."""
-    samples = record.read_samples(path)
-    places = np.linspace(0, len(samples) - 1, min(MOST_SAMPLES, len(samples)))
-    chosen = [samples[place] for place in np.unique(places.astype(int)).tolist()]
+    kept = record.count_samples(path)
+    places = np.linspace(0, kept - 1, min(MOST_SAMPLES, kept)).astype(int)
+    samples = record.read_samples(path, set(places.tolist()))
     return {
-        "kept": len(samples),
+        "kept": kept,
         "shown": [
             {"step": sample.step, "bits": sample.bits_per_char, "text": _cut(sample.text)}
-            for sample in chosen
+            for sample in samples
         ],
     }
 

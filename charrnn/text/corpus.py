@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import mmap
-import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
@@ -33,14 +32,40 @@ from charrnn.storage import (
     write_atomically,
 )
 from charrnn.terminal import one_line
+from charrnn.text.mapped import cut_short, is_shorter, mapped
 from charrnn.text.novelty import write_filter
 from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.values import (
+    MAX_WHOLE,
+    Check,
+    is_digest,
+    is_list_of,
+    is_one_of,
+    is_table_of,
+    is_text,
+    is_whole,
+    wrong_field,
+)
 
 MAX_LINE = 4096  # lines mode learns whole lines
 FORMAT = 1
 PIECE_BYTES = 1 << 22  # hashed at a time
 PIECE_IDS = 1 << 18  # checked at a time
+
+# What the description of a corpus says, and must say.
+FIELDS: dict[str, Check] = {
+    "name": is_text(),
+    "fingerprint": is_digest,
+    "mode": is_one_of("lines", "stream"),
+    "dtype": is_one_of("uint8", "uint16", "uint32"),
+    "bounds": is_table_of(is_list_of(is_whole(0, MAX_WHOLE), 2), len(SPLITS)),
+    "sha256": is_digest,
+    "charrnn": is_text(),
+    "text_sha256": is_table_of(is_digest, len(SPLITS)),
+    "digest": is_digest,
+}
+REQUIRED = ("name", "fingerprint", "mode", "dtype", "bounds", "sha256")
 
 Bounds = dict[str, tuple[int, int]]  # by split: where it starts and stops, in ids
 
@@ -59,8 +84,7 @@ class Corpus:
 
     @cached_property
     def _map(self) -> mmap.mmap:
-        with open(self.path, "rb") as file:
-            return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+        return mapped(self.path)
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -71,6 +95,14 @@ class Corpus:
         """Return the ids of "train", "val" or "test" (possibly none), a view of the file."""
         start, stop = self.bounds[name]
         return self.ids[start:stop]
+
+    def check_size(self) -> None:
+        """Raise CheckpointError if the file was cut short since it was opened.
+
+        What a page still holds behind the new end reads as zeros, in silence.
+        """
+        if is_shorter(self._map):
+            raise cut_short(self.path)
 
     def lines(self, name: str) -> tuple[np.ndarray, np.ndarray]:
         """Return where each line of a split starts, and its length without the newline."""
@@ -174,7 +206,7 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
     Raises CheckpointError if the corpus is missing, damaged or newer.
     """
     # 1. The names of its files.
-    if not isinstance(fingerprint, str) or not re.fullmatch("[0-9a-f]{64}", fingerprint):
+    if not is_digest(fingerprint):
         raise CheckpointError(
             f"{one_line(str(folder))}: its run names no text of charrnn; "
             "use another copy of the run"
@@ -189,7 +221,7 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
         if stored_digest is not None and stored_digest != _digest(about):
             raise ValueError
         corpus = _from_description(about, path)
-        ids_sha256 = str(about["sha256"])
+        ids_sha256 = about["sha256"]
         size = path.stat().st_size
     except (
         OSError,
@@ -221,23 +253,22 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
 
 def _from_description(about: dict[str, Any], path: Path) -> Corpus:
     """Return the corpus that a description tells of. Raises whatever a damaged one may raise."""
+    if wrong_field(about, FIELDS, REQUIRED) is not None:
+        raise ValueError
+    bounds = about["bounds"]
     return Corpus(
-        name=str(about["name"]),
+        name=about["name"],
         path=path,
-        dtype=str(about["dtype"]),
-        bounds={
-            name: (int(about["bounds"][name][0]), int(about["bounds"][name][1])) for name in SPLITS
-        },
+        dtype=about["dtype"],
+        bounds={name: (bounds[name][0], bounds[name][1]) for name in SPLITS},
         vocabulary=Vocabulary.from_dict(about["vocabulary"]),
-        mode=str(about["mode"]),
-        fingerprint=str(about["fingerprint"]),
+        mode=about["mode"],
+        fingerprint=about["fingerprint"],
     )
 
 
 def _fits_size(corpus: Corpus, size: int) -> bool:
     """Return whether the description of a corpus is possible for a file of `size` bytes."""
-    if corpus.dtype not in ("uint8", "uint16", "uint32") or corpus.mode not in ("lines", "stream"):
-        return False
     edges = [edge for name in SPLITS for edge in corpus.bounds[name]]
     starts = edges[::2]
     stops = edges[1::2]

@@ -22,10 +22,11 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from charrnn.config import Settings
-from charrnn.errors import CheckpointError, DamagedError, StorageError
+from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
 from charrnn.modelfile import (
     KINDS,
     MODEL_FILE,
+    MOST_STEPS,
     ModelFile,
     checkpoint_files,
     model_meta,
@@ -47,7 +48,17 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.texts import STEM
 from charrnn.training.outcome import place_from_dict
-from charrnn.training.plan import plan_from_dict
+from charrnn.training.plan import MOST_COUNT, plan_from_dict
+from charrnn.values import (
+    MAX_ORDER,
+    Check,
+    is_list_of,
+    is_number,
+    is_table_of,
+    is_text,
+    is_whole,
+    wrong_field,
+)
 
 # The files of a run: what an overwritten training leaves, and what a killed write may
 # leave half done.
@@ -55,9 +66,35 @@ OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
 CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
 CHECKPOINTS = ("step-*.safetensors",)
 
-MOST_STEPS = 10**12
 MOST_BYTES = 1 << 62
 MOST_LIFT = 100  # nats
+
+
+def _is_lift(value: object) -> bool:
+    """Whether it is an id and the nats that its bias rises by."""
+    if not isinstance(value, list) or len(value) != 2:
+        return False
+    return is_whole(0, MOST_COUNT)(value[0]) and is_number(MOST_LIFT)(value[1])
+
+
+def _is_plain(value: object) -> bool:
+    """Whether it is short and of one line: a name, a number, true, false or null."""
+    if isinstance(value, str):
+        return len(value) <= 1000
+    return value is None or isinstance(value, bool) or is_number(MOST_BYTES)(value)
+
+
+# What a checkpoint may say beside what every model file says (modelfile.FIELDS).
+FIELDS: dict[str, Check] = {
+    "metrics_bytes": is_whole(0, MOST_BYTES),
+    "samples_bytes": is_whole(0, MOST_BYTES),
+    "epoch": is_number(MOST_STEPS),
+    "counting": is_whole(1, MAX_ORDER),
+    "origins": is_table_of(is_text(), 1000),
+    "surroundings": is_table_of(_is_plain, 100),
+    "lift": is_list_of(_is_lift, MOST_COUNT),
+}
+REQUIRED = ("step", "place", "plan", "fingerprint")
 
 
 class Checkpoint:
@@ -72,16 +109,21 @@ class Checkpoint:
         self.average = _prefixed(tensors, "average.")
         self.state = tuple(tensors[name] for name in sorted(tensors) if name.startswith("state."))
         try:
+            wrong = wrong_field(meta, FIELDS, REQUIRED)
+            if wrong is not None:
+                raise ValueError(wrong)
             self.plan = plan_from_dict(meta["plan"])
             self.place = place_from_dict(meta["place"])
             self.step = self.place.step
-            self.fingerprint = str(meta["fingerprint"])
-            self.origins: dict[str, str] = dict(meta.get("origins", {}))
-            self.surroundings: dict[str, Any] = dict(meta.get("surroundings", {}))
+            self.fingerprint: str = meta["fingerprint"]
+            self.mixed: str | None = meta.get("mixed")
+            self.counting: int | None = meta.get("counting")
+            self.origins: dict[str, str] = meta.get("origins", {})
+            self.surroundings: dict[str, Any] = meta.get("surroundings", {})
             self.sizes = {name: meta.get(f"{name}_bytes", 0) for name in ("metrics", "samples")}
-            self.lift = [(int(index), float(nats)) for index, nats in meta.get("lift", [])]
+            self.lift = [(index, float(nats)) for index, nats in meta.get("lift", [])]
             self._check(tensors)
-        except (KeyError, TypeError, ValueError, OverflowError):
+        except (TypeError, ValueError):
             raise DamagedError(
                 f"{one_line(str(path))}: its record of the training is damaged; "
                 "use an older checkpoint"
@@ -90,12 +132,9 @@ class Checkpoint:
     def _check(self, tensors: dict[str, np.ndarray]) -> None:
         """Raise ValueError for values that no training writes."""
         symbols = len(self.model.vocabulary)
-        words = [*self.origins.keys(), *self.origins.values()]
         checks = (
-            self.meta["step"] == self.step < MOST_STEPS,
-            all(isinstance(word, str) for word in words),
-            all(type(size) is int and 0 <= size < MOST_BYTES for size in self.sizes.values()),
-            all(0 <= index < symbols and abs(nats) < MOST_LIFT for index, nats in self.lift),
+            self.meta["step"] == self.step,
+            all(index < symbols for index, _ in self.lift),
             all(np.isfinite(value).all() for value in tensors.values() if value.dtype.kind == "f"),
         )
         if not all(checks):
@@ -105,13 +144,14 @@ class Checkpoint:
 class RunDirectory:
     """One training's directory, locked while a process trains in it. Use as a context manager."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, is_new: bool | None = None) -> None:
+        """is_new: the directory was made for this training. None: it is, if there is none yet."""
         self.path = path
         self.checkpoints = path / "checkpoints"
         self.corpus = path / "corpus"
         self._lock: BinaryIO | None = None
         self._metrics: BinaryIO | None = None
-        self._is_new = not path.exists()
+        self._is_new = not path.exists() if is_new is None else is_new
 
     def __enter__(self) -> RunDirectory:
         """Make the directory and take its lock.
@@ -293,8 +333,20 @@ def load_newest(run: Path) -> tuple[Checkpoint, list[str]]:
     Returns it and a message for each damaged one passed over. Raises CheckpointError if there is
     none.
     """
+    files = checkpoint_files(run / "checkpoints")
+    while True:
+        try:
+            return _newest_good(run, files)
+        except MissingError:  # a training that goes on has removed it, after it wrote another
+            before = files
+            files = checkpoint_files(run / "checkpoints")
+            if files == before:
+                raise
+
+
+def _newest_good(run: Path, files: list[Path]) -> tuple[Checkpoint, list[str]]:
     messages: list[str] = []
-    for path in reversed(checkpoint_files(run / "checkpoints")):
+    for path in reversed(files):
         try:
             return load_checkpoint(path), messages
         except DamagedError as error:

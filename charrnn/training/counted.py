@@ -92,7 +92,7 @@ class CountingTrainer:
         self.model = checkpoint.model.ngram()
         try:
             self.place = checkpoint.place
-            self._begin_pass(int(checkpoint.meta["counting"]))
+            self._begin_pass(checkpoint.counting or 0)
             self.plan = checkpoint.plan
             codes = checkpoint.optimizer["codes"].copy()
             counts = checkpoint.optimizer["counts"].copy()
@@ -261,6 +261,7 @@ class CountingTrainer:
 
     def save(self) -> None:
         """Write a checkpoint of this very moment."""
+        self.corpus.check_size()
         place = self.place
         place.elapsed_s = self._elapsed_s()
         tensors = {f"model.{name}": value for name, value in self.model.tensors().items()}
@@ -281,6 +282,7 @@ class CountingTrainer:
         self.run.save(place.step, tensors, meta, self.settings.training.keep)
 
     def _save_best(self) -> None:
+        self.corpus.check_size()
         step = self.place.step
         nats = self.place.best_nats
         meta = run_meta(

@@ -266,7 +266,7 @@ def recorded_mix(checkpoint: Checkpoint, corpus: Corpus, folder: Path) -> Corpus
     """
     if not checkpoint.model.settings.training.mix:
         return None
-    fingerprint = checkpoint.meta.get("mixed")
+    fingerprint = checkpoint.mixed
     if fingerprint == corpus.fingerprint:
         return corpus
     mixed = open_corpus(folder, fingerprint)

@@ -134,6 +134,7 @@ class Trainer:
 
             # 1. Step
             record = self.train_step(self.parts.batches.batch(place.step))
+            self.records.check_texts()
             place.elapsed_s = self.pace.elapsed_s()
             self.records.log(record | {"elapsed_s": round(place.elapsed_s, 3)})
             self._show(record)

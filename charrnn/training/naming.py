@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import re
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from charrnn.errors import CheckpointError, SettingsError, StorageError
-from charrnn.modelfile import MODEL_FILE, checkpoint_files, newest_run
+from charrnn.modelfile import MODEL_FILE, checkpoint_files, last_write_ns, newest_run
+from charrnn.storage import claim_directory, storage_error
 from charrnn.terminal import one_line
 
 MOST_NAME_CHARS = 80
@@ -22,25 +26,42 @@ def run_name(corpus_name: str) -> str:
 
 def fresh_run(corpus_name: str, runs: Path) -> Path:
     """Return runs/NAME, or runs/NAME-2, -3 ... if that is taken."""
-    name = run_name(corpus_name)
-    path = runs / name
-    number = 1
-    while path.exists():
-        number += 1
-        path = runs / f"{name}-{number}"
-    return path
+    return next(path for path in numbered(runs / run_name(corpus_name)) if not path.exists())
+
+
+def claimed_run(corpus_name: str, runs: Path) -> Path:
+    """Make the directory runs/NAME, or runs/NAME-2, -3 ... if that is taken, and return it.
+
+    Of processes that ask at the same moment each gets another. Raises StorageError.
+    """
+    first = runs / run_name(corpus_name)
+    try:
+        return next(filter(claim_directory, numbered(first)))
+    except OSError as error:
+        raise storage_error(error, first) from error
+
+
+def numbered(path: Path) -> Iterator[Path]:
+    """Yield NAME, NAME-2, NAME-3 ... without end."""
+    yield path
+    for number in itertools.count(2):
+        yield path.with_name(f"{path.name}-{number}")
 
 
 def runs_of(corpus_name: str, runs: Path) -> list[Path]:
     """Return a corpus's runs (names, names-2, ...) that have a checkpoint, oldest first."""
     pattern = re.compile(re.escape(run_name(corpus_name)) + r"(-\d+)?")
-    newest_files = [
-        files[-1]
-        for path in runs.glob("*")
-        if pattern.fullmatch(path.name) and (files := checkpoint_files(path / "checkpoints"))
-    ]
-    newest_files.sort(key=lambda file: file.stat().st_mtime_ns)
-    return [file.parent.parent for file in newest_files]
+    dated_runs = []
+    for path in runs.glob("*"):
+        if pattern.fullmatch(path.name):
+            written_ns = last_write_ns(partial(_newest_checkpoint, path))
+            if written_ns is not None:
+                dated_runs.append((written_ns, path))
+    return [path for _, path in sorted(dated_runs)]
+
+
+def _newest_checkpoint(run: Path) -> list[Path]:
+    return checkpoint_files(run / "checkpoints")[-1:]
 
 
 def run_to_resume(corpus: str | None, runs: Path) -> Path:

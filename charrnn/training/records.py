@@ -47,6 +47,7 @@ class Records:
     ) -> None:
         """Write a checkpoint of this very moment. Raises Diverging if a number is not finite."""
         # 1. Tensors
+        self.check_texts()
         parts = self._parts
         groups = {
             "model": parts.model.tensors(),
@@ -74,8 +75,18 @@ class Records:
             meta["lift"] = lift
         self._run.save(place.step, tensors, meta, self._settings.training.keep)
 
+    def check_texts(self) -> None:
+        """Raise CheckpointError if a text was cut short since it was opened.
+
+        Then nothing more is saved.
+        """
+        self._corpus.check_size()
+        if self._mixed is not None:
+            self._mixed.check_size()
+
     def save_best(self, place: Place) -> None:
         """Write the weights, or their mean, as the run's model."""
+        self.check_texts()
         meta = self._meta("charrnn-model", step=place.step, val_nats_per_char=place.best_nats)
         with self._parts.average.in_place():
             self._run.save_best(self._parts.weights(), meta)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -48,8 +49,12 @@ class NewestCheckpoint:
         return self._checkpoint, self._messages
 
     def _look(self) -> list[tuple[Path, int, int]]:
-        stats = [(file, file.stat()) for file in checkpoint_files(self._run / "checkpoints")]
-        return [(file, stat.st_mtime_ns, stat.st_ino) for file, stat in stats]
+        stats = []
+        for file in checkpoint_files(self._run / "checkpoints"):
+            with contextlib.suppress(FileNotFoundError):  # a training removed it meanwhile
+                stat = file.stat()
+                stats.append((file, stat.st_mtime_ns, stat.st_ino))
+        return stats
 
 
 def find_checkpoint(path: Path) -> NewestCheckpoint:

@@ -28,7 +28,13 @@ from charrnn.training.counted import CountingTrainer
 from charrnn.training.counting_flags import check_flags
 from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.loop import Trainer
-from charrnn.training.naming import check_new, fresh_run, run_name, run_to_resume
+from charrnn.training.naming import (
+    check_new,
+    claimed_run,
+    fresh_run,
+    run_name,
+    run_to_resume,
+)
 from charrnn.training.outcome import Outcome
 
 LARGE_BYTES = 1_000_000_000  # of activations, said unasked
@@ -91,10 +97,13 @@ def _start(
         settings = filled.settings
 
     # 3. The directory
-    path = request.run or _run_path(survey.name, request)
-    source = finetune.prepare(old, settings, survey, path) if old is not None else None
+    source = None
+    if old is not None:
+        place = _named_run(survey.name, request) or fresh_run(survey.name, request.runs)
+        source = finetune.prepare(old, settings, survey, place)
     vocabulary = source.vocabulary if source is not None else survey.vocabulary
-    with RunDirectory(path) as run:
+    with _run_directory(survey.name, request) as run:
+        path = run.path
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
 
         # 4. The text as ids, and what to mind about it
@@ -163,10 +172,19 @@ def _start(
         return path, _fit(trainer)
 
 
-def _run_path(corpus_name: str, request: Request) -> Path:
-    if request.overwrite:
+def _named_run(corpus_name: str, request: Request) -> Path | None:
+    """Return the directory of --run or --overwrite; None where any new one will do."""
+    if request.run is None and request.overwrite:
         return request.runs / run_name(corpus_name)
-    return fresh_run(corpus_name, request.runs)
+    return request.run
+
+
+def _run_directory(corpus_name: str, request: Request) -> RunDirectory:
+    """Return the directory of a new run. Without --run another process never has the same."""
+    path = _named_run(corpus_name, request)
+    if path is not None:
+        return RunDirectory(path)
+    return RunDirectory(claimed_run(corpus_name, request.runs), is_new=True)
 
 
 def _resume(

@@ -91,6 +91,31 @@ def test_a_pattern_that_takes_years_is_stopped(pattern, monkeypatch):
 
 
 @pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        ("[^@]*@", "a" * 100_000),
+        ("a*b", "a" * 100_000),
+        (".{0,100000}@", "a" * 100_000),
+        ("[ab]+?c", "ab" * 50_000),
+        ("." * 20_000 + "b", "a" * 100_000),
+    ],
+    ids=lambda value: value[:12],
+)
+def test_a_pattern_with_one_repeat_or_none_is_stopped_too(pattern, text, monkeypatch):
+    """It takes the square of the text's length."""
+    monkeypatch.setattr(constraints, "PATTERN_S", 0.01)
+    with pytest.raises(SettingsError, match="takes over 0.01 s for one text"):
+        Constraints(matching=pattern).matches(text)
+
+
+def test_a_short_pattern_starts_no_clock_for_a_short_text(monkeypatch):
+    """Ten microseconds are more than such a search takes."""
+    patterns = [Constraints(matching=pattern) for pattern in ("[^@]*@", "^Ann", "a{2}")]
+    monkeypatch.setattr(constraints.signal, "setitimer", lambda *rest: pytest.fail("a clock"))
+    assert not any(wanted.matches("b" * 1000) for wanted in patterns)
+
+
+@pytest.mark.parametrize(
     ("pattern", "fits"),
     [
         ("((a?){1000}){1000}", True),

@@ -264,3 +264,17 @@ def test_the_command(charrnn, few):
         "counting",
     ]
     assert "4/4  gru, seed 1338" in told.stderr and "equal parameters and steps" in told.stderr
+
+
+def test_a_name_that_another_comparison_takes_meanwhile_is_left_to_it(few, tmp_path, monkeypatch):
+    original = compare._planned
+
+    def planned(*rest):
+        (tmp_path / "compare-few").mkdir()
+        (tmp_path / "compare-few" / PLAN).write_text('{"asked": "another"}')
+        return original(*rest)
+
+    monkeypatch.setattr(compare, "_planned", planned)
+    _, place = prepare(asked(VARY, corpus=str(few), **SMALL), None, tmp_path, Watcher())
+    assert place == tmp_path / "compare-few-2"
+    assert (tmp_path / "compare-few" / PLAN).read_text() == '{"asked": "another"}'

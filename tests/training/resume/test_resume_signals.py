@@ -1,14 +1,15 @@
 """Signals, kills and second trainers: every end of a process can be resumed."""
 
 import json
+import os
 import signal
 import subprocess
 import sys
 import time
 
 import pytest
-from resume_support import layers, steps_in_metrics
-from support import Watcher
+from resume_support import PROSE, layers, steps_in_metrics
+from support import FEW, Watcher
 
 from charrnn.modelfile import checkpoint_files
 from charrnn.training import checkpoint
@@ -197,3 +198,30 @@ def test_a_checkpoint_written_before_the_lock_is_taken_is_the_one_to_resume(
     newest = find_checkpoint(run)
     train(Request(None, (("--", {"steps": 70}),), run=run, resume=True), Watcher())
     assert newest.locked()[0].step == 70
+
+
+# The run's copy of the text is cut short under the training
+
+
+@pytest.mark.parametrize("share", [0, 0.5, 1])
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+def test_a_text_cut_short_under_its_training_is_one_line_and_exit_3(tmp_path, mode, share):
+    """SIGBUS ended it without a word. Share 1: but for one byte, which reads as zero."""
+    piece = "".join(f"{name}\n" for name in FEW) if mode == "lines" else PROSE
+    (tmp_path / "text.txt").write_text(piece * 300)
+    options = ["--mode", mode, "--no-deduplicate"] if mode == "lines" else ["--mode", mode]
+    options += ["--hidden-size=8", "--steps=1000000", "--threads=1", "--quiet"]
+    command = [sys.executable, "-m", "charrnn", "train", "text.txt", "--run", "r", *options]
+    training = subprocess.Popen(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True)
+    wait_for(lambda: (tmp_path / "r/metrics.jsonl").exists())
+    before = newest_step(tmp_path / "r")
+    [ids] = (tmp_path / "r/corpus").glob("*.ids")
+    os.truncate(ids, max(0, int(ids.stat().st_size * share) - 1))
+    try:
+        _, told = training.communicate(timeout=60)
+    finally:
+        training.kill()
+    assert training.returncode == 3, told
+    [line] = [line for line in told.splitlines() if not line.startswith(("note:", "warning:"))]
+    assert f"r/corpus/{ids.name} was cut short while it was in use" in line
+    assert newest_step(tmp_path / "r") >= before
