@@ -58,7 +58,8 @@ def _optional_stderr() -> io.TextIOWrapper:
         # Descriptor 2 must not go to a file that is opened later: C code writes messages there.
         with contextlib.suppress(OSError):
             _fill_descriptor(2)
-        return open(os.devnull, "w", encoding="utf-8", errors="backslashreplace")
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        return os.fdopen(nowhere, "w", encoding="utf-8", errors="backslashreplace")
     buffer: Any = sys.stderr.buffer
     raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer between
     return io.TextIOWrapper(

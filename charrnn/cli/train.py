@@ -206,7 +206,7 @@ def train(
 
     # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
     _, origins = config.resolve(layers)
-    from charrnn.training.checkpoint import check_free
+    from charrnn.training.lock import check_free
     from charrnn.training.naming import run_to_resume
 
     if run is not None or (resume and not overwrite):

@@ -11,7 +11,6 @@ runs/names/
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Collection
 from contextlib import suppress
@@ -38,7 +37,6 @@ from charrnn.storage import (
     disk,
     json_line,
     make_directories,
-    no_wait,
     read_tensors,
     storage_error,
     write_atomically,
@@ -47,10 +45,12 @@ from charrnn.storage import (
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.texts import STEM
+from charrnn.training.lock import take_lock
 from charrnn.training.outcome import place_from_dict
-from charrnn.training.plan import MOST_COUNT, plan_from_dict
+from charrnn.training.plan import plan_from_dict
 from charrnn.values import (
     MAX_ORDER,
+    MAX_WHOLE,
     Check,
     is_list_of,
     is_number,
@@ -74,7 +74,7 @@ def _is_lift(value: object) -> bool:
     """Whether it is an id and the nats that its bias rises by."""
     if not isinstance(value, list) or len(value) != 2:
         return False
-    return is_whole(0, MOST_COUNT)(value[0]) and is_number(MOST_LIFT)(value[1])
+    return is_whole(0, MAX_WHOLE)(value[0]) and is_number(MOST_LIFT)(value[1])
 
 
 def _is_plain(value: object) -> bool:
@@ -92,7 +92,7 @@ FIELDS: dict[str, Check] = {
     "counting": is_whole(1, MAX_ORDER),
     "origins": is_table_of(is_text(), 1000),
     "surroundings": is_table_of(_is_plain, 100),
-    "lift": is_list_of(_is_lift, MOST_COUNT),
+    "lift": is_list_of(_is_lift, MAX_WHOLE),
 }
 REQUIRED = ("step", "place", "plan", "fingerprint")
 
@@ -168,7 +168,7 @@ class RunDirectory:
         try:
             make_directories(self.checkpoints)
             self._lock = disk.open(self.path / ".lock", "a+b")
-            _lock(self._lock, self.path)
+            take_lock(self._lock, self.path)
             self._remove_leftovers()
         except OSError as error:
             self._release()
@@ -374,46 +374,3 @@ def _prefixed(tensors: dict[str, np.ndarray], prefix: str) -> dict[str, np.ndarr
         for name, value in tensors.items()
         if name.startswith(prefix)
     }
-
-
-def check_free(path: Path) -> None:
-    """Raise StorageError, naming the holder, if a process trains in this directory. Writes nothing.
-
-    So that a person is told at once, before torch is loaded. Where the lock cannot be read there is
-    no run, or taking the lock will tell.
-    """
-    with suppress(OSError), open(path / ".lock", "rb", opener=no_wait) as file:
-        _flock(file, path, is_exclusive=False)
-
-
-def _lock(file: BinaryIO, path: Path) -> None:
-    """Take the lock and write into it who holds it. Raises StorageError if another process does."""
-    if _flock(file, path, is_exclusive=True):
-        file.truncate(0)
-        disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
-        file.flush()
-
-
-def _flock(file: BinaryIO, path: Path, *, is_exclusive: bool) -> bool:
-    """Lock a file until it is closed; the kernel frees it when the holder dies, however it dies.
-
-    Returns False where the system has no such locks. Raises StorageError if another process holds
-    it.
-    """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    kind = fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
-        file.seek(0)
-        holder = one_line(file.read(200).decode("utf-8", "replace").strip())
-        raise StorageError(
-            f"{one_line(str(path))} is in use by process {holder}; "
-            "wait for it, or choose another --run"
-        ) from None
-    except OSError:
-        return False  # a file system without locks
-    return True

@@ -28,8 +28,8 @@ from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, StorageError
 from charrnn.modelfile import newest_run
 from charrnn.text.corpus import open_corpus
-from charrnn.training import checkpoint as checkpoints
 from charrnn.training.checkpoint import RunDirectory, load_newest
+from charrnn.training.lock import check_free
 from charrnn.training.session import Request, train
 from charrnn.training.step import TrainStep
 
@@ -114,7 +114,7 @@ def test_looking_for_a_holder_makes_nothing_and_waits_for_nothing(tmp_path, tall
         (tmp_path / ".lock").write_text("123 on elsewhere")
     before = sorted(tmp_path.iterdir())
     with tally("F8 two trainers"):
-        checkpoints.check_free(tmp_path)
+        check_free(tmp_path)
         assert sorted(tmp_path.iterdir()) == before
         assert what != "somebody else's" or (tmp_path / ".lock").read_text() == "123 on elsewhere"
 
