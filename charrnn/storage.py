@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import hashlib
 import json
 import math
 import os
 import re
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -24,6 +25,14 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
+from charrnn.temporary import (
+    MOST_NAME_CHARS,
+    left_over,
+    no_link,
+    no_wait,
+    temporary_for,
+    try_lock,
+)
 from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
@@ -56,7 +65,7 @@ class Disk:
     """
 
     def open(self, path: Path, mode: str) -> BinaryIO:
-        return cast(BinaryIO, open(path, mode, opener=_no_link))
+        return cast(BinaryIO, open(path, mode, opener=no_link))
 
     def write(self, file: BinaryIO, data: Bytes) -> None:
         file.write(data)
@@ -72,7 +81,7 @@ class Disk:
         path.unlink(missing_ok=True)
 
     def truncate(self, path: Path, size: int) -> None:
-        with open(path, "r+b", opener=_no_link) as file:
+        with open(path, "r+b", opener=no_link) as file:
             file.truncate(size)
 
     def make_directory(self, path: Path) -> None:
@@ -115,9 +124,15 @@ def replacing(path: Path, option: str = "--run") -> Iterator[Output]:
     if not path.name:  # . and /
         error = IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         raise storage_error(error, path, option=option)
-    temporary = path.with_name(f".{path.name}.tmp")
+    temporary = temporary_for(path)
+    # "x": a file or link that somebody else has put there is neither written nor removed.
     try:
-        with disk.open(temporary, "wb") as file:
+        file = disk.open(temporary, "xb")
+    except OSError as error:
+        raise storage_error(error, path, option=option) from error
+    try:
+        with file:
+            try_lock(file)  # who sweeps asks for it
             yield Output(file)
             disk.sync(file)
         disk.replace(temporary, path)
@@ -128,6 +143,17 @@ def replacing(path: Path, option: str = "--run") -> Iterator[Output]:
         if isinstance(error, OSError):
             raise storage_error(error, path, option=option) from error
         raise
+    with contextlib.suppress(OSError):  # the file is written, whatever else lies there
+        sweep(path.parent, [glob.escape(path.name[:MOST_NAME_CHARS])])
+
+
+def sweep(folder: Path, names: Iterable[str], *, is_owner: bool = False) -> None:
+    """Remove what killed writes to files of these names left behind: see left_over.
+
+    Raises OSError.
+    """
+    for file in left_over(folder, names, is_owner=is_owner):
+        disk.remove(file)
 
 
 def write_atomically(path: Path, data: Bytes, option: str = "--run") -> None:
@@ -268,18 +294,6 @@ def _check_format(shown: str, about: dict[str, Any], newest: int) -> None:
             f"{shown} has format {about['format']}, written by charrnn {version}; "
             f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it"
         )
-
-
-def no_wait(path: str, flags: int) -> int:
-    """Open a file without waiting: a FIFO that nobody writes must not hang us."""
-    return os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
-
-
-def _no_link(path: str, flags: int) -> int:
-    """Open a file. Raises OSError: ELOOP for a symbolic link, ENXIO for a FIFO without a reader."""
-    no_follow = getattr(os, "O_NOFOLLOW", 0)
-    no_block = getattr(os, "O_NONBLOCK", 0)
-    return os.open(path, flags | no_follow | no_block, 0o666)
 
 
 def json_line(values: dict[str, Any]) -> str:

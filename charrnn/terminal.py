@@ -54,31 +54,33 @@ def prepare_streams() -> None:
 
 def _optional_stderr() -> io.TextIOWrapper:
     """Return a stream to standard error whose writes and flushes never fail."""
+    raw: Any
     if sys.stderr is None:  # the shell's 2>&-
-        # Descriptor 2 must not go to a file that is opened later: C code writes messages there.
-        with contextlib.suppress(OSError):
-            _fill_descriptor(2)
-        nowhere = os.open(os.devnull, os.O_WRONLY)
-        return os.fdopen(nowhere, "w", encoding="utf-8", errors="backslashreplace")
-    buffer: Any = sys.stderr.buffer
-    raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer between
+        encoding = "utf-8"
+        raw = io.FileIO(_nowhere_for_stderr(), "w")
+    else:
+        encoding = sys.stderr.encoding
+        buffer: Any = sys.stderr.buffer
+        raw = getattr(buffer, "raw", buffer)  # with python -u there is no buffer between
     return io.TextIOWrapper(
         io.BufferedWriter(_Optional(raw)),
-        encoding=sys.stderr.encoding,
+        encoding=encoding,
         errors="backslashreplace",
         line_buffering=True,
     )
 
 
-def _fill_descriptor(descriptor: int) -> None:
-    """Open nowhere as this descriptor, if nothing is open there."""
-    with contextlib.suppress(OSError):
-        os.fstat(descriptor)
-        return
+def _nowhere_for_stderr() -> int:
+    """Return a descriptor of the null device, with descriptor 2 taken.
+
+    A file of a run must not get descriptor 2: C code writes its messages there.
+    """
     nowhere = os.open(os.devnull, os.O_WRONLY)
-    if nowhere != descriptor:
-        os.dup2(nowhere, descriptor)
-        os.close(nowhere)
+    try:
+        os.fstat(2)
+    except OSError:
+        os.dup2(nowhere, 2)
+    return nowhere
 
 
 class _Optional(io.RawIOBase):

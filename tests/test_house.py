@@ -16,6 +16,7 @@ GROUND = (
     "config",
     "layers",
     "storage",
+    "temporary",
     "layout",
     "kernel",
 )

@@ -3,6 +3,9 @@
 import errno
 import os
 import stat
+import subprocess
+import sys
+import time
 
 import pytest
 from test_storage import KINDS, META, TENSORS
@@ -10,6 +13,7 @@ from test_storage import KINDS, META, TENSORS
 from charrnn import storage
 from charrnn.errors import StorageError
 from charrnn.storage import read_tensors, write_atomically, write_tensors
+from charrnn.temporary import LEFT_OVER_S
 
 
 def failing(error=errno.ENOSPC):
@@ -103,10 +107,109 @@ def test_the_data_is_synced_before_the_rename_and_the_directory_after(tmp_path, 
     assert steps == ["sync file", "replace", "sync directory"]
 
 
-def test_a_left_over_temporary_file_is_no_obstacle(tmp_path):
-    (tmp_path / ".x.tmp").write_bytes(b"half of something longer")
+def make_temporary(path, age_s):
+    path.write_bytes(b"half of something longer")
+    os.utime(path, (time.time() - age_s,) * 2)
+    return path
+
+
+RANDOM = "0123456789abcdef"
+
+
+@pytest.mark.parametrize("name", [".x.tmp", f".x.{RANDOM}.tmp"])
+def test_an_old_temporary_file_is_swept_by_the_next_write(name, tmp_path):
+    make_temporary(tmp_path / name, LEFT_OVER_S + 60)
     write_atomically(tmp_path / "x", b"new")
     assert [(item.name, item.read_bytes()) for item in tmp_path.iterdir()] == [("x", b"new")]
+
+
+@pytest.mark.parametrize(
+    ("name", "age_s"),
+    [
+        (f".x.{RANDOM}.tmp", 60),  # somebody may be writing it
+        (f".y.{RANDOM}.tmp", 1e6),  # of another file
+        (".x.notes.tmp", 1e6),  # not ours
+        (f".x.{RANDOM[1:]}.tmp", 1e6),
+        (f"x.{RANDOM}.tmp", 1e6),
+    ],
+)
+def test_a_young_temporary_file_and_any_other_file_stay(name, age_s, tmp_path):
+    kept = make_temporary(tmp_path / name, age_s)
+    write_atomically(tmp_path / "x", b"new")
+    assert kept.read_bytes() == b"half of something longer"
+
+
+@pytest.mark.parametrize("name", ["*", "[ab]", "é" * 120, "x" * 250])
+def test_a_name_of_any_kind_is_written_and_sweeps_its_own(name, tmp_path):
+    beside = f".{name[:50]}.{RANDOM}.tmp"
+    make_temporary(tmp_path / beside, 1e6)
+    other = make_temporary(tmp_path / f".a.{RANDOM}.tmp", 1e6)
+    write_atomically(tmp_path / name, b"new")
+    assert sorted(item.name for item in tmp_path.iterdir()) == sorted([name, other.name])
+
+
+WRITER = """
+import os, sys
+from pathlib import Path
+from charrnn.storage import replacing, write_atomically
+path, letter, rounds = Path(sys.argv[1]), sys.argv[2].encode(), int(sys.argv[3])
+for _ in range(rounds):
+    write_atomically(path, letter * 1_000_000)
+if not rounds:
+    with replacing(path) as output:
+        output.write(letter * 10)
+        print(flush=True)
+        input()
+"""
+
+
+def writer(path, letter, rounds):
+    """A process that writes a file of one letter, many times; or waits in the midst of it."""
+    command = [sys.executable, "-c", WRITER, path, letter, str(rounds)]
+    return subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+
+
+def test_processes_that_write_one_file_at_once_all_succeed_and_readers_see_it_whole(tmp_path):
+    path = tmp_path / "page.html"
+    writers = [writer(path, letter, 40) for letter in "abcd"]
+    contents = set()
+    while any(process.poll() is None for process in writers):
+        if path.exists():
+            data = path.read_bytes()
+            contents.add((len(data), data[:1] * len(data) == data))
+    assert [process.communicate()[1] for process in writers] == [b""] * 4
+    assert [process.returncode for process in writers] == [0] * 4
+    assert contents == {(1_000_000, True)}
+    assert [item.name for item in tmp_path.iterdir()] == ["page.html"]
+
+
+def test_the_file_of_a_living_writer_is_never_swept(tmp_path):
+    path = tmp_path / "page.html"
+    process = writer(path, "a", 0)
+    process.stdout.readline()
+    [temporary] = tmp_path.glob(".page.html.*.tmp")
+    os.utime(temporary, (0, 0))
+    write_atomically(path, b"ours")
+    assert temporary.exists()
+    complaint = process.communicate(b"\n", timeout=60)[1]
+    assert (process.returncode, complaint) == (0, b"")
+    assert path.read_bytes() == b"a" * 10
+
+
+def test_the_file_of_a_killed_writer_is_swept_when_it_is_old(tmp_path):
+    path = tmp_path / "page.html"
+    process = writer(path, "a", 0)
+    process.stdout.readline()
+    process.kill()
+    process.communicate()
+    [temporary] = tmp_path.glob(".page.html.*.tmp")
+    write_atomically(path, b"ours")
+    assert temporary.exists()
+    os.utime(temporary, (0, 0))
+    write_atomically(path, b"ours")
+    assert not temporary.exists()
 
 
 @pytest.mark.parametrize("place", ["none/x", "file/x", "n" * 300])

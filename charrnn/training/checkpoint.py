@@ -39,6 +39,7 @@ from charrnn.storage import (
     make_directories,
     read_tensors,
     storage_error,
+    sweep,
     write_atomically,
     write_tensors,
 )
@@ -60,9 +61,10 @@ from charrnn.values import (
     wrong_field,
 )
 
-# The files of a run: what an overwritten training leaves, and what a killed write may
-# leave half done.
-OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json", "report.html")
+# The files of a run: what an overwritten training leaves, and what a killed write may leave half
+# done.
+OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
+REPORT = "report.html"  # written by `charrnn report`, which takes no lock
 CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
 CHECKPOINTS = ("step-*.safetensors",)
 
@@ -168,8 +170,8 @@ class RunDirectory:
         try:
             make_directories(self.checkpoints)
             self._lock = disk.open(self.path / ".lock", "a+b")
-            take_lock(self._lock, self.path)
-            self._remove_leftovers()
+            is_locked = take_lock(self._lock, self.path)
+            self._remove_leftovers(is_locked)
         except OSError as error:
             self._release()
             raise storage_error(error, self.path) from error
@@ -178,16 +180,18 @@ class RunDirectory:
             raise
         return self
 
-    def _remove_leftovers(self) -> None:
-        """Remove the parts of files whose write was killed."""
+    def _remove_leftovers(self, is_locked: bool) -> None:
+        """Remove the parts of files whose write was killed.
+
+        is_locked: no other training can be writing here. A report may be, with or without the lock.
+        """
         for folder, names in (
             (self.path, OURS),
             (self.checkpoints, CHECKPOINTS),
             (self.corpus, CORPUS),
         ):
-            for name in names:
-                for leftover in folder.glob(f".{name}.tmp"):
-                    disk.remove(leftover)
+            sweep(folder, names, is_owner=is_locked)
+        sweep(self.path, (REPORT,))
 
     def __exit__(
         self,
@@ -214,7 +218,7 @@ class RunDirectory:
     def clear(self, keep_corpora: Collection[str]) -> None:
         """Remove an earlier training: only our files, and not the corpora of these names."""
         try:
-            for name in OURS:
+            for name in (*OURS, REPORT):
                 disk.remove(self.path / name)
             texts = [file for name in CORPUS for file in self.corpus.glob(name)]
             for file in [*checkpoint_files(self.checkpoints), *texts]:

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from charrnn.errors import StorageError
-from charrnn.storage import disk, no_wait
+from charrnn.storage import disk
+from charrnn.temporary import no_wait, try_lock
 from charrnn.terminal import one_line
 
 
@@ -22,34 +23,31 @@ def check_free(path: Path) -> None:
         _flock(file, path, is_exclusive=False)
 
 
-def take_lock(file: BinaryIO, path: Path) -> None:
-    """Take the lock and write into it who holds it. Raises StorageError if another process does."""
-    if _flock(file, path, is_exclusive=True):
-        file.truncate(0)
-        disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
-        file.flush()
+def take_lock(file: BinaryIO, path: Path) -> bool:
+    """Take the lock and write into it who holds it. Raises StorageError if another process does.
+
+    Returns False where the system has no such locks.
+    """
+    if not _flock(file, path, is_exclusive=True):
+        return False
+    file.truncate(0)
+    disk.write(file, f"{os.getpid()} on {os.uname().nodename}".encode())
+    file.flush()
+    return True
 
 
 def _flock(file: BinaryIO, path: Path, *, is_exclusive: bool) -> bool:
-    """Lock a file until it is closed; the kernel frees it when the holder dies, however it dies.
+    """Lock a run until this file is closed.
 
     Returns False where the system has no such locks. Raises StorageError if another process holds
     it.
     """
-    try:
-        import fcntl
-    except ImportError:
-        return False
-    kind = fcntl.LOCK_EX if is_exclusive else fcntl.LOCK_SH
-    try:
-        fcntl.flock(file, kind | fcntl.LOCK_NB)
-    except BlockingIOError:
+    is_locked = try_lock(file, is_exclusive=is_exclusive)
+    if is_locked is False:
         file.seek(0)
         holder = one_line(file.read(200).decode("utf-8", "replace").strip())
         raise StorageError(
             f"{one_line(str(path))} is in use by process {holder}; "
             "wait for it, or choose another --run"
-        ) from None
-    except OSError:
-        return False  # a file system without locks
-    return True
+        )
+    return bool(is_locked)

@@ -219,12 +219,35 @@ def test_a_file_of_a_run_is_not_written_through_a_link(run, name, tmp_path):
     assert (tmp_path / "ours").read_text() == "ours " * 1000
 
 
-def test_neither_is_the_file_beside_one_that_is_replaced(tmp_path):
+@pytest.mark.parametrize("prepare", ["symlink_to", "hardlink_to", "link to nothing", "file"])
+def test_neither_is_the_file_beside_one_that_is_replaced(prepare, tmp_path, monkeypatch):
+    """Not even if a stranger guesses its name."""
+    monkeypatch.setattr("charrnn.temporary.os.urandom", bytes)
+    beside = tmp_path / f".new.{'00' * 8}.tmp"
+    ours = tmp_path / "ours"
+    ours.write_text("ours")
+    if prepare == "file":
+        beside.write_text("theirs")
+    elif prepare == "link to nothing":
+        beside.symlink_to(tmp_path / "nothing")
+    else:
+        getattr(beside, prepare)(ours)
+    before = {file.name: file.lstat() for file in tmp_path.iterdir()}
+    with pytest.raises(StorageError, match="File exists"):
+        write_atomically(tmp_path / "new", b"new")
+    assert ours.read_text() == "ours"
+    assert {file.name: file.lstat().st_ino for file in tmp_path.iterdir()} == {
+        name: status.st_ino for name, status in before.items()
+    }
+
+
+def test_a_stranger_who_prepares_the_old_name_gets_nothing(tmp_path):
+    """In 0.4.0 the file beside had always the same name: who made it owned what was written."""
     (tmp_path / "ours").write_text("ours")
-    (tmp_path / ".new.tmp").symlink_to(tmp_path / "ours")
-    with pytest.raises(StorageError):
-        write_atomically(tmp_path / "new", b"theirs")
-    assert (tmp_path / "ours").read_text() == "ours"
+    (tmp_path / ".new.tmp").hardlink_to(tmp_path / "ours")
+    write_atomically(tmp_path / "new", b"new")
+    assert (tmp_path / "new").read_bytes() == b"new"
+    assert (tmp_path / "ours").read_text() == (tmp_path / ".new.tmp").read_text() == "ours"
 
 
 def test_a_pipe_in_place_of_the_metrics_does_not_hang(run):

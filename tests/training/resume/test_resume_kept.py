@@ -233,3 +233,35 @@ def test_a_training_that_fails_before_its_first_step_leaves_no_directory(
     with pytest.raises(CorpusError, match="the largest batch"):
         train(Request(corpus("stream"), layers(batch_size=5000), run=tmp_path / "r"), Watcher())
     assert not (tmp_path / "r").exists()
+
+
+def leftovers(run):
+    """A temporary file of each kind that a killed write of 0.4.0 and of this charrnn leaves."""
+    names = [
+        "report.html",
+        "run.json",
+        "checkpoints/step-00000010.safetensors",
+        f"corpus/{'0' * 16}.ids",
+    ]
+    for name in names:
+        for random in ("", ".0123456789abcdef"):
+            path = run / name
+            yield path.with_name(f".{path.name}{random}.tmp")
+
+
+def test_a_resume_sweeps_what_killed_writes_left_but_not_what_a_report_may_be_writing(
+    tmp_path, corpus, one_thread
+):
+    run = tmp_path / "r"
+    train(Request(corpus("lines"), layers(), run=run), Watcher())
+    files = list(leftovers(run))
+    for file in files:
+        file.write_text("half")
+    (run / ".notes.tmp").write_text("mine")
+    train(Request(run=run, resume=True), Watcher())
+    young = [file for file in files if file.exists()]
+    assert [file.name.split(".")[1] for file in young] == ["report", "report"]
+    for file in young:
+        os.utime(file, (0, 0))
+    train(Request(run=run, resume=True), Watcher())
+    assert [file.name for file in run.rglob("*.tmp")] == [".notes.tmp"]
