@@ -326,10 +326,13 @@ def write_tensors(path: Path, tensors: dict[str, np.ndarray], meta: dict[str, An
     write_atomically(path, data)
 
 
-def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+def read_tensors(
+    path: Path, kinds: dict[str, int], limit: int = MAX_TENSOR_FILE_BYTES
+) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """Return tensors and meta of a file made by write_tensors, checked to the last bit before use.
 
     kinds: the values of meta["kind"] that will do, each with the newest format this program reads.
+    limit: of its bytes.
     Raises CheckpointError: missing, not ours, damaged, or written by a newer charrnn.
     """
     from safetensors import SafetensorError
@@ -337,7 +340,7 @@ def read_tensors(path: Path, kinds: dict[str, int]) -> tuple[dict[str, np.ndarra
 
     # 1. The bytes are those that were written.
     shown = one_line(str(path))
-    data = read_bounded(path, MAX_TENSOR_FILE_BYTES, "a charrnn checkpoint")
+    data = read_bounded(path, limit, "a charrnn checkpoint")
     foreign = DamagedError(
         f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote"
     )

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 REMEMBERED = 100  # turns that /back can undo
 REMEMBERED_BYTES = 256 << 20  # fewer where each is large, as with a cache
+MOST_TURN_CHARS = 10**9  # they are kept, to go on from
 END_CHARS = 40  # of the text before a point, shown by /back
 HOW_STREAM = """What you type is read as it stands, and the model goes on from there.
 With Enter alone, the model just goes on. A line that ends in a backslash goes
@@ -116,14 +117,14 @@ class Session:
         threads: int | None,
     ) -> None:
         from charrnn.sampling.decode import checked_seed
-        from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
+        from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, checked_length
 
         self.sampler = sampler
         self.is_lines = sampler.mode == "lines"
         self.decoding = decoding
         if length is None:
             length = LINE_LENGTH if self.is_lines else STREAM_LENGTH
-        self.length = _length(length)
+        self.length = min(checked_length(length), MOST_TURN_CHARS)
         self.until = until
         self.prime = prime
         self.unknown = unknown
@@ -170,7 +171,7 @@ class Session:
         from charrnn.sampling.decode import MAX_SEED
 
         writer = point.writer.copy()
-        written = [b""]
+        written = bytearray()
         if self.takes_seed:
             writer.reseed(self.seed)
             self.seed = (self.seed + 1) % (MAX_SEED + 1)
@@ -183,19 +184,19 @@ class Session:
                 self.length, decoding=self.decoding, until=self.until, threads=self.threads
             )
             for piece in continuation:
-                written.append(piece)
+                written.extend(piece)
                 yield piece
                 if is_stopped():
                     break
             if self.is_lines:
-                written.append(b"\n")
+                written.extend(b"\n")
                 yield b"\n"
 
         with stoppable() as is_stopped:
             try:
                 self._show(pieces(is_stopped))
             finally:
-                self.now = Point(writer, (point.text, b"".join(written)))
+                self.now = Point(writer, (point.text, bytes(written)))
 
     def words_after(self, line: str) -> list[str]:
         """Return the words that may complete a line: names of commands, and marks after /back."""
@@ -258,9 +259,13 @@ class Session:
 
     def set_length(self, argument: str) -> None:
         """Set the most characters of a turn, or tell them."""
+        from charrnn.sampling.engine import checked_length
+
         if argument:
-            self.length = _length(_number("length", int, argument))
-        say(f"length {self.length}")
+            length = min(_number("length", int, argument), MOST_TURN_CHARS)
+            self.length = checked_length(length)
+        bound = ", the most of a turn" if self.length == MOST_TURN_CHARS else ""
+        say(f"length {self.length}{bound}")
 
     def set_seed(self, argument: str) -> None:
         """Set the seed of the next turn, or tell the one that is in use."""
@@ -384,12 +389,6 @@ def _number(name: str, kind: type, argument: str) -> Any:
     except ValueError:
         what = "whole number" if kind is int else "number"
         raise SettingsError(f"/{name} {argument}: not a {what}") from None
-
-
-def _length(value: int) -> int:
-    if value < 0:
-        raise SettingsError(f"--length {value}: must be at least 0")
-    return value
 
 
 def _in_session(message: str) -> str:

@@ -128,10 +128,7 @@ def main() -> NoReturn:
     except (MemoryError, RuntimeError) as error:
         if not _is_out_of_memory(error):
             raise
-        _complain(
-            "out of memory: try a smaller --batch-size, --seq-length or --hidden-size, "
-            "or --checkpoint-every-chars; what was saved is safe"
-        )
+        _complain(f"out of memory: {_memory_advice()}")
         _leave(2)
     except SystemExit as end:
         # Typer leaves with 1 when the reader of a help or a completion has left (| head).
@@ -144,6 +141,15 @@ def main() -> NoReturn:
         _leave(error.exit_code)
     code = result if isinstance(result, int) else 0
     _leave(code)
+
+
+def _memory_advice() -> str:
+    if {"sample", "eval", "report", "cooccur", "cells", "explain"} & set(sys.argv[1:2]):
+        return "ask for less at once, such as fewer or shorter texts"
+    return (
+        "try a smaller --batch-size, --seq-length or --hidden-size, "
+        "or --checkpoint-every-chars; what was saved is safe"
+    )
 
 
 def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:

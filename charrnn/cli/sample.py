@@ -6,6 +6,7 @@ Never loads torch.
 from __future__ import annotations
 
 import sys
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -262,6 +263,7 @@ def sample(
 
     from charrnn.cli import sample_view
     from charrnn.modelfile import MISCOUNTED, newest_run, read_model
+    from charrnn.sampling.bounds import check_count, check_held
     from charrnn.sampling.constraints import (
         Constraints,
         Tally,
@@ -281,6 +283,7 @@ def sample(
     is_lines = model.mode == "lines"
     default_count = 10 if is_lines else 1
     wanted = default_count if count is None else count
+    check_count(wanted, rank=rank, unique=unique)
     tries = tries_allowed(tries, wanted, temp)
     if interactive and str(prime_file) == "-":
         raise SettingsError(
@@ -334,6 +337,8 @@ def sample(
         [prompt] = sampler.generate(1, **how | {"length": 0})
         how["length"] = constraints.length(model.mode, model.vocabulary.unit, prompt, until, length)
     as_it_comes = not (is_lines or json or rank or constraints)
+    if not as_it_comes and how["length"] is not None:
+        check_held(wanted, how["length"])
     known = None if as_it_comes else OpenedRun(model).novelty
     if novel and known is None:
         place = one_line(str(model.path))
@@ -364,7 +369,7 @@ def sample(
             constraints,
             known,
         )
-    verdicts: list[bool | None] = []
+    verdicts: Counter[bool | None] = Counter()
     if json:
         objects = sample_view.as_objects(samples, known, true_seed, rank=rank, novel=novel)
         write_json(objects, raw=raw)
@@ -388,4 +393,4 @@ def sample(
     if tally.refused and not json:
         say(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}")
     if verdicts:
-        say(f"{verdicts.count(True)} of {len(verdicts)} are not in the training text")
+        say(f"{verdicts[True]} of {verdicts.total()} are not in the training text")

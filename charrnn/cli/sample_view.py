@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -11,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def as_lines(
-    samples: Iterable[Sample], known: Novelty | None, verdicts: list[bool | None]
+    samples: Iterable[Sample], known: Novelty | None, verdicts: Counter[bool | None]
 ) -> Iterator[bytes]:
-    """A line for each sample. verdicts gets whether it is novel, if the training text is known."""
+    """A line for each sample. verdicts counts whether they are novel, if the text is known."""
     for sample in samples:
         if known:
-            verdicts.append(known.is_novel(sample.data))
+            verdicts[known.is_novel(sample.data)] += 1
         yield sample.data + b"\n"
 
 

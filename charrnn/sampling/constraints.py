@@ -8,6 +8,7 @@ tries, and that is bounded.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import math
 import re
 import signal
@@ -19,6 +20,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from charrnn.errors import SettingsError
+from charrnn.sampling.bounds import held
 from charrnn.sampling.codec import Sample
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 from charrnn.terminal import one_line
@@ -260,7 +262,7 @@ def accepted(
                 continue
             tally.kept += 1
             if constraints.unique:
-                seen.add(sample.data)
+                seen.add(_remembered(sample.data))
             yield sample
             if tally.kept == tally.wanted:
                 return
@@ -277,7 +279,7 @@ def _refusal(
         return "long"
     if not constraints.matches(text):
         return "unlike"
-    if sample.data in seen:
+    if constraints.unique and _remembered(sample.data) in seen:
         return "repeat"
     if constraints.novel:
         is_novel = known.is_novel(sample.data) if known else None
@@ -286,6 +288,11 @@ def _refusal(
         if not is_novel:
             return "known"
     return ""
+
+
+def _remembered(data: bytes) -> bytes:
+    """Return a text's bytes, or in place of many their SHA-256."""
+    return data if len(data) <= 32 else hashlib.sha256(data).digest()
 
 
 def _shown(sample: Sample) -> str:
@@ -309,4 +316,4 @@ def ranked(samples: Iterable[Sample]) -> list[Sample]:
             bits = math.inf
         return (bits, sample.index)
 
-    return sorted(samples, key=key)
+    return sorted(held(samples), key=key)

@@ -31,7 +31,8 @@ from charrnn.text.vocabulary import Vocabulary
 
 STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
 MAX_THREADS = 256
-MAX_LENGTH = 1 << 40  # no counter overflows
+MAX_LENGTH = 10**12  # no counter overflows
+MAX_COUNT = 10**12
 LINE_LENGTH = 1000  # a line that has not ended by then is cut
 SPLIT_BYTES = 1 << 20  # one stream of a larger model is split over threads, where that pays
 MAX_SPLIT = 16  # threads for one stream
@@ -172,6 +173,8 @@ class Sampler:
         self._split(threads)
         if count < 0:
             raise SettingsError(f"--count {count}: must be at least 0")
+        if count > MAX_COUNT:
+            raise SettingsError(f"--count {count:,}: must be at most {MAX_COUNT:,}")
         if not 0 <= first <= MAX_SEED - count:
             raise SettingsError(f"first {first}: samples are numbered from 0 to {MAX_SEED}")
         return self._samples(plan, first, first + count, threads)
@@ -210,7 +213,7 @@ class Sampler:
         """Check what was asked. Raises SettingsError."""
         if length is None:
             length = LINE_LENGTH if self.mode == "lines" else STREAM_LENGTH
-        length = _checked_length(length)
+        length = checked_length(length)
         newline = self._codec.newline
         ids = self._codec.ids_of_prompt(prime, unknown)
         if (ids == newline).any():
@@ -320,7 +323,7 @@ class Writer:
         newline = sampler._codec.newline
         plan = Plan(
             decoding=decoding or Decoding(),
-            length=_checked_length(length),
+            length=checked_length(length),
             prime=np.zeros(0, np.int32),
             until=sampler._codec.ids_of_end(until),
             seed=self.seed,
@@ -368,10 +371,13 @@ def processors() -> int:
     return os.cpu_count() or 1
 
 
-def _checked_length(length: int) -> int:
+def checked_length(length: int) -> int:
+    """Return the length. Raises SettingsError for one below 0 or above MAX_LENGTH."""
     if length < 0:
         raise SettingsError(f"--length {length}: must be at least 0")
-    return min(length, MAX_LENGTH)
+    if length > MAX_LENGTH:
+        raise SettingsError(f"--length {length:,}: must be at most {MAX_LENGTH:,}")
+    return length
 
 
 def _no_recent() -> np.ndarray:

@@ -33,6 +33,7 @@ WINDOW = 8
 BITS_PER_ENTRY = 12
 HASHES = 5  # with 12 bits an entry about 1.0 % of other texts look like one (tested)
 MAX_WORDS = 4 << 20  # 32 MiB: reached at 22 million entries; with more, more texts look like one
+MAX_FILE_BYTES = 8 * MAX_WORDS + (1 << 16)
 MAX_CHARS = 64_000_000  # above, no filter is made: at the start of a training it takes seconds
 # Characters hashed at a time: the arrays stay in the processor's cache, and no line is
 # longer than 4096.
@@ -150,7 +151,7 @@ def write_filter(
 def read_filter(path: Path, mode: str, unit: str) -> NoveltyFilter | None:
     """Read a filter; None if it is missing, damaged, or one of another kind of text."""
     try:
-        tensors, meta = read_tensors(path, {KIND: FORMAT})
+        tensors, meta = read_tensors(path, {KIND: FORMAT}, MAX_FILE_BYTES)
     except CheckpointError:
         return None
     words = tensors.get("words")

@@ -75,6 +75,13 @@ def test_repeats_are_told_by_their_bytes():
     assert [one.data for one in kept] == [b"a\xff", b"a\xfe"]
 
 
+def test_repeats_of_long_texts_are_told_too():
+    """Of those a digest is remembered."""
+    long = "ab" * 50
+    found, tally = keep([long, long + "a", long, "ab", long + "a"], Constraints(unique=True))
+    assert found == [long, long + "a", "ab"] and tally.refused == {"repeat": 2}
+
+
 def test_what_was_refused_is_no_repeat():
     samples = [sample("ab"), sample("ab")]
     tally, novelty = Tally(2), Flags([False, True])

@@ -1,0 +1,54 @@
+"""How much may be asked for at once where texts are held in memory, and the words that refuse more.
+
+A stream that is written as it comes is held nowhere: it has no bound but MAX_LENGTH.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+
+from charrnn.errors import SettingsError
+from charrnn.sampling.codec import Sample
+
+MOST_RANKED = 1_000_000  # texts: 400 MB
+MOST_UNIQUE = 10_000_000  # texts of which the bytes, or a digest, are remembered: 1 GB
+MOST_HELD_CHARS = 20_000_000  # of all texts that are held at once: 30 bytes each, measured
+AT_ONCE = 1000  # texts under way side by side, about
+
+
+def check_count(count: int, *, rank: bool, unique: bool) -> None:
+    """Raise SettingsError for more texts than --rank sorts, or --unique remembers."""
+    if rank and count > MOST_RANKED:
+        raise SettingsError(
+            f"--count {count:,} with --rank: at most {MOST_RANKED:,} texts are sorted; "
+            "ask for fewer, or leave --rank out"
+        )
+    if unique and count > MOST_UNIQUE:
+        raise SettingsError(
+            f"--count {count:,} with --unique: at most {MOST_UNIQUE:,} texts are remembered; "
+            "ask for fewer, or leave --unique out"
+        )
+
+
+def check_held(count: int, length: int) -> None:
+    """Raise SettingsError for texts of this length that are held as a whole, some side by side."""
+    most = MOST_HELD_CHARS // max(1, min(count, AT_ONCE))
+    if length > most:
+        texts = "one text" if count == 1 else f"{count:,} texts"
+        raise SettingsError(
+            f"--length {length:,}: at most {most:,} characters for {texts} that cannot be written "
+            "as they come (lines, or with --json, --rank or a constraint); ask for less"
+        )
+
+
+def held(samples: Iterable[Sample]) -> Iterator[Sample]:
+    """Yield samples that the caller holds. Raises SettingsError where they grow too long."""
+    chars = 0
+    for sample in samples:
+        chars += len(sample.text)
+        if chars > MOST_HELD_CHARS:
+            raise SettingsError(
+                f"--rank: the texts have over {MOST_HELD_CHARS:,} characters; "
+                "ask for fewer or shorter ones"
+            )
+        yield sample
