@@ -92,14 +92,14 @@ def test_messages_that_cannot_be_written_change_neither_code_nor_output(line, ho
 
 
 def test_a_training_goes_on_when_the_reader_of_its_messages_leaves(place):
-    command = words("train", "few.txt", "--run", "n", "--steps", 400, "--eval-every", 1, *TINY)
+    command = words("train", "few.txt", "--run", "n", "--steps", 60, "--eval-every", 1, *TINY)
     with subprocess.Popen(
         command, cwd=place, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     ) as process:
         assert process.stdout.readline()
         process.stdout.close()
         assert process.wait(240) == 0
-    assert checkpoint_files(place / "n/checkpoints")[-1].stem == "step-00000400"
+    assert checkpoint_files(place / "n/checkpoints")[-1].stem == "step-00000060"
 
 
 AT_A_TERMINAL = """
