@@ -227,6 +227,7 @@ C = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
         ("cells r", ASCII),
         ("cells r --show layer0.hidden:1", C),
         ("explain r --text é", ASCII),
+        ("lab vanish -q r", ASCII),
         ("report r --out Zoé.html", C),
         ("report r --out Zoé.html", ASCII),
         ("train few.txt --check", ASCII),
