@@ -267,7 +267,7 @@ def test_a_checkpoint_that_lacks_the_mean_is_refused(averaged):
     mean = WeightAverage(
         CharModel(checkpoint.model.settings.model, len(checkpoint.model.vocabulary)), 0.7
     )
-    with pytest.raises(CheckpointError, match="the mean of head.bias is not in the checkpoint"):
+    with pytest.raises(CheckpointError, match="the checkpoint has no valid mean of head.bias"):
         mean.load_tensors(tensors)
 
 
