@@ -179,7 +179,7 @@ def _check_record(shown: str, meta: dict[str, Any]) -> None:
         raise DamagedError(f"{shown}: its run names no text of charrnn; use another copy")
     if wrong is not None:
         raise DamagedError(
-            f"{shown}: its record of the training makes no sense ({wrong}); use another copy"
+            f"{shown}: its record of the training is damaged ({wrong}); use another copy"
         )
 
 

@@ -46,7 +46,7 @@ def test_a_model_whose_step_is_no_number_is_refused_by_every_command(run, comman
     name, *options = command
     told = typed(name, run, *options)
     assert told.code == 3
-    assert "its record of the training makes no sense (step); use another copy" in told.err
+    assert "its record of the training is damaged (step); use another copy" in told.err
     assert len(told.err.splitlines()) == 1 and told.out == ""
 
 
@@ -80,7 +80,7 @@ def test_no_field_of_a_model_is_a_traceback(run, key, value):
 )
 def test_a_field_out_of_its_range_is_refused(run, key, value):
     rewrite(run / "model.safetensors", lambda tensors, meta: meta.update({key: value}))
-    with pytest.raises(CheckpointError, match=r"makes no sense \(|names no text of charrnn"):
+    with pytest.raises(CheckpointError, match=r"is damaged \(|names no text of charrnn"):
         read_model(run)
 
 
@@ -126,7 +126,7 @@ def test_no_field_of_a_checkpoint_is_a_traceback(run, key, value):
 )
 def test_a_field_of_a_checkpoint_is_of_its_type(run, key, value):
     rewrite(newest(run), lambda tensors, meta: meta.update({key: value}))
-    with pytest.raises(CheckpointError, match="its record of the training makes no sense"):
+    with pytest.raises(CheckpointError, match="its record of the training is damaged"):
         load_newest(run)
 
 
@@ -197,7 +197,7 @@ def test_a_field_of_a_texts_description_is_of_its_type(run, key, value):
 def test_a_line_of_metrics_that_makes_no_sense_ends_a_comparison_in_one_line(tmp_path, line):
     good = b'{"event":"eval","step":1,"val_nats_per_char":1,"ngram_nats_per_char":null}\n'
     (tmp_path / "metrics.jsonl").write_bytes(good + line + b"\n" + good)
-    with pytest.raises(CheckpointError, match="makes no sense; remove that run"):
+    with pytest.raises(CheckpointError, match="is damaged; remove that run"):
         read_run(tmp_path)
 
 
@@ -270,7 +270,7 @@ def test_a_plan_of_a_comparison_that_makes_no_sense_is_refused(tmp_path, change)
     # JSON has no infinity, but 1e400 is read as one
     text = json.dumps(plan | change).replace("Infinity", "1e400")
     (tmp_path / PLAN).write_text(text)
-    with pytest.raises(CheckpointError, match="makes no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         compare._plan(compare._recorded(tmp_path), None, "x", (1,), tmp_path)
 
 
