@@ -270,7 +270,7 @@ def test_a_plan_of_a_comparison_that_makes_no_sense_is_refused(tmp_path, change)
     # JSON has no infinity, but 1e400 is read as one
     text = json.dumps(plan | change).replace("Infinity", "1e400")
     (tmp_path / PLAN).write_text(text)
-    with pytest.raises(CheckpointError, match="is damaged|makes? no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         compare._plan(compare._recorded(tmp_path), None, "x", (1,), tmp_path)
 
 

@@ -44,7 +44,7 @@ def test_a_line_of_megabytes_is_passed_over_in_pieces(tmp_path, line):
     read, bytes_used = peak(lambda: read_metrics(tmp_path / "metrics.jsonl"))
     assert read.unreadable == 1 and read.steps["lr"].tolist() == [0.5]
     assert bytes_used < 3 * MB
-    with pytest.raises(CheckpointError, match="is damaged|makes? no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         read_run(tmp_path)
 
 
@@ -66,7 +66,7 @@ def test_the_lines_of_a_record_that_are_kept_are_bounded(tmp_path, monkeypatch):
     monkeypatch.setattr("charrnn.lab.compared.MAX_EVALUATIONS", 3)
     evaluation = {"event": "eval", "step": 1, "val_nats_per_char": 1, "ngram_nats_per_char": 1}
     (tmp_path / "metrics.jsonl").write_text(f"{json.dumps(evaluation)}\n" * 4)
-    with pytest.raises(CheckpointError, match="is damaged|makes? no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         read_run(tmp_path)
 
 

@@ -101,7 +101,7 @@ def test_a_record_of_a_training_that_makes_no_sense_is_refused(run, key, value):
 )
 def test_a_place_that_is_none_is_refused(run, key, value):
     rewrite(newest(run), lambda tensors, meta: meta["place"].update({key: value}))
-    with pytest.raises(CheckpointError, match="is damaged|makes? no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         resumed(run)
 
 
@@ -149,7 +149,7 @@ def test_numbers_beside_the_weights_must_be_finite_too(run, prefix, value):
         tensors[name].flat[0] = value
 
     rewrite(newest(run), break_it)
-    with pytest.raises(CheckpointError, match="is damaged|makes? no sense"):
+    with pytest.raises(CheckpointError, match="is damaged"):
         resumed(run)
 
 
