@@ -20,7 +20,7 @@ from typing import Any
 
 from charrnn.errors import StorageError
 
-# Generated text is untrusted. Escaped are C0 (but for newline and tab), DEL, C1, bidi controls,
+# Generated text is untrusted. Escaped are C0 (except for newline and tab), DEL, C1, bidi controls,
 # line separators and surrogates.
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"

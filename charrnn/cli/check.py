@@ -131,7 +131,7 @@ def _leak(leak: Findings) -> str:
         from charrnn.text.folding import WORDS
 
         examples = [f"'{line}'" for line in leak["alike_examples"][:2]]
-        text += f"; {leak['alike']:,} more but for {WORDS}, such as {', '.join(examples)}"
+        text += f"; {leak['alike']:,} more except for {WORDS}, such as {', '.join(examples)}"
     return text
 
 

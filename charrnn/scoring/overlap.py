@@ -74,7 +74,7 @@ class Overlap:
                 f"{self.duplicate_lines:,} of {self.lines:,} {kind} are in the training text"
             )
         if self.alike_lines:
-            parts.append(f"{self.alike_lines:,} more but for {WORDS}")
+            parts.append(f"{self.alike_lines:,} more except for {WORDS}")
         run = self.longest_run
         if run is not None:
             where = "longest run shared with it"
@@ -185,7 +185,7 @@ def warnings(shared: Overlap, mode: str) -> list[str]:
         verb = "is a training line" if shared.alike_lines == 1 else "are training lines"
         lines.append(
             f"{shared.alike_lines:,} of {shared.lines:,} {kind} {verb} "
-            f"but for {WORDS}: that flatters the score"
+            f"except for {WORDS}: that flatters the score"
         )
     run = shared.longest_run
     if run is not None and run.chars >= FLATTERING_RUN:

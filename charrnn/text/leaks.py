@@ -50,7 +50,7 @@ class Leak:
             "in the training text"
         )
         if self.alike:
-            text += f", and {self.alike:,} more but for {folding.WORDS}"
+            text += f", and {self.alike:,} more except for {folding.WORDS}"
         return text
 
 
@@ -153,7 +153,7 @@ def alike_warnings(corpus: Corpus) -> list[str]:
             verb = "is a training line" if alike == 1 else "are training lines"
             warnings.append(
                 f"{alike:,} of {lines:,} lines of the {name} text {verb} "
-                f"but for {folding.WORDS}: scores on them flatter; make such lines equal"
+                f"except for {folding.WORDS}: scores on them flatter; make such lines equal"
             )
     corpus.release()
     return warnings

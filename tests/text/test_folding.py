@@ -17,7 +17,7 @@ def codes_of(text, unit="char"):
 
 
 def within(held, training, least=1, unit="char"):
-    """Which lines of a text are lines of another but for their form."""
+    """Which lines of a text are lines of another except for their form."""
     parts = np.sort(fold_lines([codes_of(training, unit)], unit).hashes)
     folded = fold_lines([codes_of(held, unit)], unit)
     return folded.within(parts, held.count("\n") + 1, least).tolist()

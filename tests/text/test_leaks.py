@@ -1,4 +1,4 @@
-"""Held-out lines that are training lines, or are but for their form; lines as a split has them."""
+"""Held-out lines that are training lines, or are except for their form; lines as a split has them."""
 
 from dataclasses import replace
 
@@ -93,7 +93,7 @@ def test_lines_that_are_alike_are_told(examined, forms):
     (leak,) = findings.leaks
     assert leak.known == 0 and leak.alike > 0.7 * leak.lines
     assert leak.alike_examples
-    assert any("more but for white space" in line for line in findings.advice)
+    assert any("more except for white space" in line for line in findings.advice)
 
 
 @pytest.mark.parametrize("change", [str.upper, lambda name: f"{name}e\u0301", str.strip])
@@ -109,7 +109,7 @@ def test_long_lines_of_a_stream_that_are_alike_are_told(examined):
     findings = examined("\n".join(lines) + "\n", replace(STREAM, split="0.5,0.5,0"))
     (leak,) = findings.leaks
     assert leak.known == 0 and leak.alike > 5
-    assert any("more but for white space" in line for line in findings.advice)
+    assert any("more except for white space" in line for line in findings.advice)
 
 
 def test_texts_too_long_to_fold_say_nothing_of_likeness(examined, monkeypatch):

@@ -104,9 +104,10 @@ def test_lines_that_are_alike_but_for_their_form_are_counted_and_warned_of(line)
     shared = compared(train, text, "lines", SPACED)
     assert (shared.lines, shared.duplicate_lines, shared.alike_lines) == (3, 1, 1)
     assert (
-        "1 of 3 lines is a training line but for white space, case" in warnings(shared, "lines")[1]
+        "1 of 3 lines is a training line except for white space, case"
+        in warnings(shared, "lines")[1]
     )
-    assert "1 more but for white space" in str(shared)
+    assert "1 more except for white space" in str(shared)
 
 
 def test_few_alike_lines_of_a_stream_are_no_warning():
@@ -118,7 +119,7 @@ def test_few_alike_lines_of_a_stream_are_no_warning():
         train.astype(np.uint8), SPACED.encode(text).astype(np.uint8), "stream", SPACED
     )
     assert (shared.lines, shared.alike_lines) == (121, 1)
-    assert not any("but for" in warning for warning in warnings(shared, "stream"))
+    assert not any("except for" in warning for warning in warnings(shared, "stream"))
 
 
 def test_the_longest_shared_run_has_its_text_and_both_places():
