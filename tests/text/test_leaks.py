@@ -1,4 +1,4 @@
-"""Held-out lines that are training lines, or are except for their form; lines as a split has them."""
+"""Held-out lines that are training lines, also in another form; lines as a split has them."""
 
 from dataclasses import replace
 
