@@ -18,13 +18,16 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 from charrnn.errors import SettingsError
 from charrnn.sampling.bounds import held
 from charrnn.sampling.codec import Sample
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 from charrnn.terminal import one_line
-from charrnn.texts import Novelty
+
+if TYPE_CHECKING:
+    from charrnn.texts import Novelty
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
 LEAST_TRIES = 10_000

@@ -11,14 +11,17 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
+from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import DTypeLike
 
 from charrnn.kernel.library import CELLS, library
 from charrnn.layout import GATES
 from charrnn.sampling.network import Layer, Network
 from charrnn.sampling.steps import State
+
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike  # slow to load
 
 UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory: as many sums as hide the latency of one
