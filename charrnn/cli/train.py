@@ -34,7 +34,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, write_stdout
+from charrnn.terminal import one_line, print_line, quoted, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
@@ -302,7 +302,7 @@ def _toml_line(key: str, value: Any) -> str:
     if value is None:
         return f"# {key}: left to the program"
     if isinstance(value, str):
-        return f'{key} = "{one_line(value)}"'
+        return f"{key} = {quoted(value)}"
     return f"{key} = {str(value).lower()}"
 
 

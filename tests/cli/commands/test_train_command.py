@@ -4,6 +4,7 @@ import json
 import math
 import os
 import sys
+import tomllib
 
 import pytest
 from commands_support import TRAIN, one_line
@@ -218,6 +219,13 @@ def test_python_m_and_aliases_and_environment_reach_the_settings(charrnn):
     assert "hidden_size = 77  # --hidden-size" in done.stdout
     assert "seq_length = 33" in done.stdout and "clip = 2.0" in done.stdout
     assert "lr = 0.25  # environment" in done.stdout
+
+
+def test_print_config_is_toml_of_the_same_settings_without_raw_escapes(charrnn):
+    glob = 'a\x9b31m\u202e"\\\t\x7f\U0001f600é'
+    done = charrnn("train", "--glob", glob, "--print-config")
+    assert r"a\u009b31m\u202e" in done.stdout and "\x9b" not in done.stdout
+    assert tomllib.loads(done.stdout)["text"]["glob"] == glob
 
 
 def test_aliases_never_shadow_a_real_option():
