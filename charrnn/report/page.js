@@ -38,6 +38,7 @@ function standings(results) {
 }
 
 function samples(kept) {
+  if (kept.why) return [paragraph(kept.why, "hint")];
   if (!kept.shown.length) return null;
   const count = `${kept.shown.length} of the ${kept.kept} that are in samples.txt.`;
   return [

@@ -122,6 +122,14 @@ def _take_in(line: Line | None, metrics: Metrics, columns: dict[str, array[float
         metrics.orders = [value for value in values if value is not None]
 
 
+def are_samples_too_large(path: Path) -> bool:
+    """Say whether samples.txt has more bytes than are read."""
+    try:
+        return path.stat().st_size > MAX_SAMPLES_BYTES
+    except OSError:
+        return False
+
+
 def count_samples(path: Path) -> int:
     """Return how many samples were kept while the model learnt; 0 if they cannot be read."""
     try:
