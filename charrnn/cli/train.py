@@ -34,7 +34,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, quoted, write_stdout
+from charrnn.terminal import print_line, quoted, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
