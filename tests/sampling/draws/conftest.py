@@ -55,12 +55,15 @@ def run_of(tmp_path_factory):
         folder = tmp_path_factory.mktemp("draws")
         settings = dict(MODELS[name])
         letters = "abé" if settings.get("unit") == "byte" else "abcd"
+        if name == "stream":
+            letters += "ef"
         if settings["mode"] == "lines":
             lines = lines_of(letters, 4, seed=1)
             text = "".join(f"{line}\n" for k, line in enumerate(lines) if k % 8)
             held_out = "".join(f"{line}\n" for line in lines[::8])
         else:
-            text = stream_of(letters, 4000, seed=2)
+            length = 500 if settings["cell"] == "ngram" else 4000
+            text = stream_of(letters, length, seed=2)
             held_out = stream_of(letters, 300, seed=3)
         (folder / "text.txt").write_text(text)
         (folder / "held-out.txt").write_text(held_out)

@@ -64,11 +64,15 @@ def lines_of(letters, most, seed):
 
 
 def stream_of(letters, length, seed):
-    """Return a text in which each letter depends on the two before it."""
+    """Return a text in which each letter depends on the two before it. A fifth and more are rare.
+
+    Only a rare letter can be absent from the window of the repetition penalty.
+    """
     generator = random.Random(seed)
     text = letters[:2]
     while len(text) < length:
         place = 2 * letters.index(text[-1]) + letters.index(text[-2])
         weights = [1 + 6 * ((place + k) % 4 == 0) + (place * k) % 3 for k in range(len(letters))]
+        weights[4:] = [0.25] * len(weights[4:])
         text += generator.choices(letters, weights)[0]
     return text
