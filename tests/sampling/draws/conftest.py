@@ -56,7 +56,7 @@ def run_of(tmp_path_factory):
         settings = dict(MODELS[name])
         letters = "abé" if settings.get("unit") == "byte" else "abcd"
         if name == "stream":
-            letters += "ef"
+            letters += "efghij"
         if settings["mode"] == "lines":
             lines = lines_of(letters, 4, seed=1)
             text = "".join(f"{line}\n" for k, line in enumerate(lines) if k % 8)

@@ -73,6 +73,6 @@ def stream_of(letters, length, seed):
     while len(text) < length:
         place = 2 * letters.index(text[-1]) + letters.index(text[-2])
         weights = [1 + 6 * ((place + k) % 4 == 0) + (place * k) % 3 for k in range(len(letters))]
-        weights[4:] = [0.25] * len(weights[4:])
+        weights[4:] = [0.6] * len(weights[4:])
         text += generator.choices(letters, weights)[0]
     return text

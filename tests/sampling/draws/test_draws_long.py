@@ -14,10 +14,11 @@ from draws_support import FEW, LEAST_P, MANY, p_value
 import charrnn
 
 LENGTH = 200  # beyond the 64 characters of the penalty
-ALL = {"temperature": 0.9, "top_k": 4, "top_p": 0.95, "min_p": 0.02, "repetition_penalty": 1.2}
+# The filters leave room for the rare letters, which alone can be absent from the last 64.
+ALL = {"temperature": 1.2, "top_k": 9, "top_p": 0.98, "min_p": 0.01, "repetition_penalty": 1.5}
 DECODINGS = {
     "nothing": {},
-    "--repetition-penalty 1.5": {"repetition_penalty": 1.5},
+    "--repetition-penalty 2.5": {"repetition_penalty": 2.5},
     "all": ALL,
 }
 
@@ -115,7 +116,7 @@ def check_stream(run_of, engine, draws, threads):
     assert "".join(turns) == streamed
 
 
-@pytest.mark.parametrize(("option", "cache"), [("--repetition-penalty 1.5", 0), ("all", 4)])
+@pytest.mark.parametrize(("option", "cache"), [("--repetition-penalty 2.5", 0), ("all", 4)])
 def test_every_character_of_long_texts_follows_the_definition(run_of, engine, option, cache):
     check_texts(run_of, engine, FEW, option, cache)
 
