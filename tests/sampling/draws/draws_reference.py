@@ -334,7 +334,7 @@ def rows_of(state, rows):
 
 
 def given(probabilities, is_kept):
-    """Return the probabilities of texts given that they pass."""
+    """Return the probability that a text passes, and those of texts given that they do."""
     passed = {text: p for text, p in probabilities.items() if is_kept(text)}
     total = sum(passed.values())
-    return {text: p / total for text, p in passed.items()}
+    return total, {text: p / total for text, p in passed.items()}

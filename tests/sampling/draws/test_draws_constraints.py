@@ -1,6 +1,7 @@
 """Constraints reject texts and never steer them: chi-square given that a text passes.
 
-Through the command, with the engine that CHARRNN_KERNEL chooses.
+Through the command, with the engine that CHARRNN_KERNEL chooses. As many texts are asked for as
+pass of so many draws.
 """
 
 import itertools
@@ -34,10 +35,11 @@ def check(run_of, command, engine, draws, model, option):
     arguments, how, is_kept = KEPT[option]
     how = {"length": LENGTH, **how}
     reference = opened(run / "model.safetensors", is_half=model.endswith("stream"))
-    expected = given(texts_of(reference, **how), is_kept)
-    fixed = ["--temp", 1, "--seed", 3, "--length", LENGTH, "-n", draws]
+    share, expected = given(texts_of(reference, **how), is_kept)
+    kept = round(draws * share)
+    fixed = ["--temp", 1, "--seed", 3, "--length", LENGTH, "-n", kept]
     texts = command(run, *fixed, *arguments)
-    assert len(texts) == draws
+    assert len(texts) == kept
     assert_drawn(f"{model}: {option}", engine, texts, expected)
 
 
@@ -66,13 +68,11 @@ def test_a_million_kept_streams_follow_the_model(run_of, command, engine):
 def test_a_million_streams_with_an_end_are_kept_by_length(run_of, command, engine):
     run = run_of("stream")
     reference = opened(run / "model.safetensors", is_half=True)
+    probabilities = texts_of(reference, length=5, until="b")
+    share, expected = given(probabilities, lambda text: 2 <= len(text) <= 3)
     texts = command(
-        *(run, "--temp", 1, "--seed", 3, "-n", MANY),
+        *(run, "--temp", 1, "--seed", 3, "-n", round(MANY * share)),
         *("--until", "b", "--length", 5, "--max-length", 3, "--min-length", 2),
-    )
-    expected = given(
-        texts_of(reference, length=5, until="b"),
-        lambda text: 2 <= len(text) <= 3,
     )
     assert_drawn("stream: --max-length, --until", engine, texts, expected)
 
@@ -96,10 +96,11 @@ def check_novel(run_of, command, engine, draws, model):
             return text not in known
 
     reference = opened(run / "model.safetensors", is_half=model.endswith("stream"))
-    expected = given(texts_of(reference, **how), is_new)
+    share, expected = given(texts_of(reference, **how), is_new)
+    kept = round(draws * share)
     arguments = ["--length", how["length"], "--prime", how.get("prime", "")]
-    texts = command(run, "--novel", "--temp", 1, "--seed", 4, "-n", draws, *arguments)
-    assert len(texts) == draws
+    texts = command(run, "--novel", "--temp", 1, "--seed", 4, "-n", kept, *arguments)
+    assert len(texts) == kept
     assert_drawn(f"{model}: --novel", engine, texts, expected)
 
 

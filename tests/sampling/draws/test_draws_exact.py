@@ -1,5 +1,7 @@
 """Options whose texts are known exactly: greedy ones, and other ways to say the same."""
 
+import math
+
 import pytest
 from conftest import MODELS
 from draws_reference import opened, texts_of
@@ -31,6 +33,21 @@ def test_top_k_1_is_temperature_0(run_of, engine):
     for decoding in ({"top_k": 1}, {"min_p": 1.0}, {"top_p": 1e-9}):
         samples = sampler.generate(20, decoding=charrnn.Decoding(**decoding), length=30, seed=1)
         assert {sample.text for sample in samples} == set(expected)
+
+
+@pytest.mark.parametrize("weights", ["float16", "float32"])
+@pytest.mark.parametrize("model", ["lines", "stream"])
+def test_nats_tell_one_kind_of_weights_from_the_other(run_of, engine, model, weights):
+    """Half precision moves a logit by a thousandth: too little for a million draws to show."""
+    run = run_of(model)
+    sampler = charrnn.load(run, engine=engine, weights=weights)
+    samples = list(sampler.generate(200, length=3, seed=1, decoding=charrnn.Decoding(1.5)))
+    errors = {}
+    for is_half in (False, True):
+        reference = opened(run / "model.safetensors", is_half=is_half)
+        probabilities = texts_of(reference, length=3)
+        errors[is_half] = max(abs(one.nats + math.log(probabilities[one.text])) for one in samples)
+    assert errors[weights == "float16"] < 1e-5 < 1e-4 < errors[weights == "float32"]
 
 
 def test_the_command_draws_what_the_library_draws(run_of, command, engine):
