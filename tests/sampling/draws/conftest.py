@@ -8,24 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from draws_support import lines_of, stream_of
+from draws_support import MODELS, lines_of, stream_of
 from support import Watcher, needs_kernel
 
-MODELS = {
-    "lines": {"mode": "lines", "cell": "lstm"},
-    "stream": {"mode": "stream", "cell": "gru", "num_layers": 2},
-    "byte lines": {"mode": "lines", "unit": "byte", "cell": "rnn"},
-    "byte stream": {"mode": "stream", "unit": "byte", "cell": "gru-before"},
-    "counted lines": {"mode": "lines", "cell": "ngram", "order": "3"},
-    "counted stream": {"mode": "stream", "cell": "ngram", "order": "3"},
-    "counted bytes": {
-        "mode": "stream",
-        "unit": "byte",
-        "cell": "ngram",
-        "order": "2",
-        "smoothing": "witten-bell",
-    },
-}
 NETWORK = {
     "hidden_size": 8,
     "embedding_size": 4,

@@ -1,4 +1,4 @@
-"""Pearson's chi-square, and the texts that the models of this folder learn."""
+"""Pearson's chi-square, and the models of this folder with the texts that they learn."""
 
 import itertools
 import random
@@ -11,6 +11,21 @@ LEAST_EXPECTED = 10  # of a cell; rarer outcomes are one cell
 LEAST_P = 1e-4
 FEW = 10_000
 MANY = 1_000_000
+MODELS = {
+    "lines": {"mode": "lines", "cell": "lstm"},
+    "stream": {"mode": "stream", "cell": "gru", "num_layers": 2},
+    "byte lines": {"mode": "lines", "unit": "byte", "cell": "rnn"},
+    "byte stream": {"mode": "stream", "unit": "byte", "cell": "gru-before"},
+    "counted lines": {"mode": "lines", "cell": "ngram", "order": "3"},
+    "counted stream": {"mode": "stream", "cell": "ngram", "order": "3"},
+    "counted bytes": {
+        "mode": "stream",
+        "unit": "byte",
+        "cell": "ngram",
+        "order": "2",
+        "smoothing": "witten-bell",
+    },
+}
 
 
 def p_value(chi2, df):

@@ -3,8 +3,8 @@
 import math
 
 import pytest
-from conftest import MODELS
 from draws_reference import opened, texts_of
+from draws_support import MODELS
 
 import charrnn
 
