@@ -90,7 +90,7 @@ def check_novel(run_of, command, engine, draws, model):
         def is_new(text):
             return text != "" and text not in known_lines  # an empty text is not new
     else:
-        how = {"length": 2, "prime": "abcdabcd"}
+        how = {"length": LENGTH}
 
         def is_new(text):
             return text not in known
@@ -98,8 +98,9 @@ def check_novel(run_of, command, engine, draws, model):
     reference = opened(run / "model.safetensors", is_half=model.endswith("stream"))
     share, expected = given(texts_of(reference, **how), is_new)
     kept = round(draws * share)
-    arguments = ["--length", how["length"], "--prime", how.get("prime", "")]
-    texts = command(run, "--novel", "--temp", 1, "--seed", 4, "-n", kept, *arguments)
+    assert 0.05 < share < 0.95
+    fixed = ["--temp", 1, "--seed", 4, "--length", LENGTH, "-n", kept]
+    texts = command(run, "--novel", *fixed)
     assert len(texts) == kept
     assert_drawn(f"{model}: --novel", engine, texts, expected)
 
