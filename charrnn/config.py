@@ -294,7 +294,10 @@ def dotted(key: str) -> str:
 
 def settings_from_dict(values: Mapping[str, Any], where: str) -> Settings:
     """Return settings that to_dict wrote, checked as if a person had typed them."""
-    resolved, _ = resolve([(where, flatten(values, where))])
+    flat = flatten(values, where)
+    if isinstance(flat.get("budget"), str) and flat["budget"].isdigit():
+        flat["budget"] += "s"  # a plain number was one of seconds up to 0.4.0
+    resolved, _ = resolve([(where, flat)])
     return resolved
 
 

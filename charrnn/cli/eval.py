@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     FLOAT,
@@ -257,13 +258,13 @@ def evaluate(
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
     from charrnn.cli.score_view import show_card, show_characters, write_ranking
-    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED
     from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
     from charrnn.scoring.text import text_given, text_of_split
     from charrnn.texts import OpenedRun
 
     # 2. Open the model and the text.
-    model = read_model(run or newest_run(Path("runs")))
+    model = read_chosen(run)
     if model.is_miscounted and (per_char or rank):  # else the card says it
         say(f"note: {MISCOUNTED}")
     opened = OpenedRun(model)

@@ -9,7 +9,7 @@ import tomllib
 import pytest
 from commands_support import TRAIN, one_line
 
-from charrnn.cli.main import ALIASES
+from charrnn.cli.habits import ALIASES
 
 WRONG_OPTIONS = [
     (["train", "--lr", "inf"], "--lr: 'inf' is not a finite number"),
@@ -23,10 +23,13 @@ WRONG_OPTIONS = [
     (["train", "--seed", str(2**64)], "is above 9223372036854775807"),
     (["train", "--cell", "lstn"], "did you mean lstm?"),
     (["train", "--split", "0.9,0.3"], "add up to 1"),
-    (["train", "--budget", "soon"], "is not a duration; write 90s, 5m or 1h"),
+    (["train", "--budget", "soon"], "is not a duration; write 90s, 5m or 1h30m"),
     (["train", "--epochs", "3", "--steps", "5"], "--epochs and --steps both say how long"),
-    (["train", "--no-such"], "No such option: --no-such"),
-    (["train", "--hiden-size", "3"], "No such option: --hiden-size"),
+    (["train", "--no-such"], "no option --no-such of train"),
+    (
+        ["train", "--hiden-size", "3"],
+        "no option --hiden-size of train; did you mean --hidden-size?",
+    ),
     (["train", "--config", "nowhere.toml"], "presets: latex, linux, names, shakespeare, tiny"),
     (["train", "--config", "names", "--config", "tiny"], "--config given 2 times"),
     (["train", "--set", "training.lrr=1"], "did you mean lr?"),
