@@ -11,7 +11,8 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from charrnn.cli.examples import EXAMPLES
-from charrnn.cli.habits import explain_unknown, typed_name, with_two_dashes
+from charrnn.cli.habits import empty_name, explain_unknown, typed_name, with_two_dashes
+from charrnn.cli.options import PATH
 from charrnn.errors import SettingsError
 from charrnn.terminal import forget_stdout
 
@@ -38,7 +39,12 @@ class Command(TyperCommand):
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Read the words behind the command; foreign names of options become those here."""
-        words = with_two_dashes(args, *_options(self))
+        valued, plain = _options(self)
+        words = with_two_dashes(args, valued, plain)
+        named = [name for param in self.params if param.metavar == PATH for name in param.opts]
+        empty = empty_name(words, valued, named)
+        if empty is not None:
+            raise SettingsError(f"{empty}: the name is empty; leave it out, or name something")
         try:
             return super().parse_args(ctx, list(words))
         except typer.TyperException as error:

@@ -146,6 +146,30 @@ def with_two_dashes(
     return words
 
 
+def empty_name(arguments: Sequence[str], valued: Iterable[str], named: Iterable[str]) -> str | None:
+    """Return what was given an empty name, if anything was: "" is no folder, though Path("") is.
+
+    valued: the options that take a value. named: those of them whose value is a file or a folder.
+    """
+    takes_value = set(valued)
+    takes_name = set(named)
+    option = ""  # the one whose value comes next
+    for word in arguments:
+        if option:
+            if not word and option in takes_name:
+                return option
+            option = ""
+            continue
+        name, equals, value = word.partition("=")
+        if not word:
+            return "an argument"
+        if equals and not value and _option(name) in takes_name:
+            return _option(name)
+        if not equals and _option(word) in takes_value:
+            option = _option(word)
+    return None
+
+
 def _option(word: str) -> str:
     """Return the option that a word of the command line names: --hidden-size for --rnn_size."""
     if word.startswith("--"):
