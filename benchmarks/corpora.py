@@ -22,6 +22,7 @@ from __future__ import annotations
 import argparse
 import json
 import statistics
+import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -225,11 +226,14 @@ def main(arguments: list[str] | None = None) -> None:
             symbols = len(set(text.train))
             print(f"{name:15} {half:6} {len(text.train):>10,} + {len(text.test):,}, V {symbols:,}")
             continue
-        for row in rows(name, text, options):
-            print(line(row), flush=True)
-            if options.record:
-                with RECORD.open("a", encoding="utf-8") as file:
-                    file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        try:
+            for row in rows(name, text, options):
+                print(line(row), flush=True)
+                if options.record:
+                    with RECORD.open("a", encoding="utf-8") as file:
+                        file.write(json.dumps(row, ensure_ascii=False) + "\n")
+        except subprocess.CalledProcessError as error:  # it has said why on standard error
+            print(f"{name:15} {'-':>10} charrnn exited with {error.returncode}", flush=True)
 
 
 if __name__ == "__main__":
