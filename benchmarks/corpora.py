@@ -9,7 +9,8 @@ Each line of the table is the test tenth of one text after one budget, in bits p
 - by hand: that with each line of HANDS. The validation score chooses one, as a person would.
 - n-gram: the best one, its order chosen on the validation text.
 - PPMd: what the test tenth adds to the compressed nine tenths, at the best of five orders. It goes
-  on learning while it reads the test tenth; the others do not.
+  on learning while it reads the test tenth, and needs no validation text: charrnn keeps a twentieth
+  of the nine tenths for that, the last of a stream.
 
 With more than one seed each figure is the median. --clock cpu gives the children processor time
 instead of wall-clock time, so that other work on the machine takes nothing from a budget; it adds
