@@ -98,9 +98,6 @@ class ModelSettings:
         "(dense)",
         choices=("none", "residual", "dense"),
     )
-    conv: int = setting(
-        0, "Characters that a convolution before the first layer sees; 0: none", min=0, max=16
-    )
     tie_weights: bool = setting(
         False, "Use the embedding as the output matrix; both need the same size"
     )
@@ -114,6 +111,9 @@ class ModelSettings:
         kind=float,
         min=0.0,
         below=1.0,
+    )
+    conv: int = setting(
+        0, "Characters that a convolution before the first layer sees; 0: none", min=0, max=16
     )
     order: str = setting(
         "auto",
