@@ -112,6 +112,9 @@ class ModelSettings:
         min=0.0,
         below=1.0,
     )
+    conv: int = setting(
+        0, "Characters that a convolution before the first layer sees; 0: none", min=0, max=16
+    )
     order: str = setting(
         "auto",
         "With --cell ngram: characters in an n-gram; auto takes the best on the validation text",

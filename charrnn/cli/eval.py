@@ -206,6 +206,24 @@ def evaluate(
             "--rank", help="Show each line from an empty state, the likeliest first", panel=OUTPUT
         ),
     ] = False,
+    show: Annotated[
+        bool,
+        switch(
+            "--show",
+            help="With --cache: show where the model looked back before each character",
+            panel=OUTPUT,
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        option(
+            "--plot",
+            help="With --show: draw that to a .png or .svg file (needs matplotlib)",
+            metavar=PATH,
+            default="none",
+            panel=OUTPUT,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a model in bits per character
@@ -217,6 +235,7 @@ def evaluate(
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True
     _check_views(samples, per_char, rank, cache, dynamic)
+    _check_show(show, plot, cache, dynamic)
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
         scoring_only = {
@@ -293,6 +312,10 @@ def evaluate(
         else:
             write_ranking(lines)
         return
+    if show:
+        from charrnn.cli.lookback_view import look_back_and_show
+
+        return look_back_and_show(opened, scored, how, plot=plot, json=json)
     with_baselines = baselines is not False
     card = evaluated(opened, scored, how, with_baselines, say)
     if json:
@@ -319,6 +342,23 @@ def _check_views(
         )
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
+
+
+def _check_show(show: bool, plot: Path | None, cache: int, dynamic: bool) -> None:
+    """Refuse --show and --plot where there is nothing to show. Raises SettingsError, StorageError.
+
+    --show cannot stand beside another view, since those refuse --cache.
+    """
+    if plot is not None and not show:
+        raise SettingsError("--plot draws what --show shows; add --cache 2000 --show")
+    if show and not cache:
+        raise SettingsError("--show is for a cache, which looks back; add --cache 2000")
+    if show and dynamic:
+        raise SettingsError("--dynamic cannot be combined with --show; leave one out")
+    if plot is not None:
+        from charrnn.cli.result_view import check_outputs
+
+        check_outputs([plot], None, False)
 
 
 def _given(options: dict[str, Any]) -> list[str]:

@@ -16,7 +16,7 @@
  *
  * Nothing is checked here that the callers have checked: shapes, finite weights, ids below V.
  *
- * Shapes: V characters, H hidden size, L layers, R rows; H' and V' are padded to UNITS.
+ * Shapes: V characters, H hidden size, D layers of the state, R rows; H' and V' are padded to UNITS.
  */
 #define _POSIX_C_SOURCE 200112L
 #include <stdlib.h>
@@ -139,7 +139,7 @@ static void end_work(Work *work) {
 }
 
 /* One step of the whole team: ids (active), state h, c -> h_next, c; logits (active, V') unless
- * null. h, h_next, c (L, R, H').
+ * null. h, h_next, c (D, R, H').
  */
 static void advance(Work *work, int64_t active, const int32_t *ids, const float *h, float *h_next,
                     float *c, float *logits) {
@@ -155,14 +155,14 @@ static void advance(Work *work, int64_t active, const int32_t *ids, const float 
 
 /* ---- one step, and reading ---- */
 
-/* ids (R), state h, c (L, R, H') -> the state after them, in place, and logits (R, V'). Returns 0,
+/* ids (R), state h, c (D, R, H') -> the state after them, in place, and logits (R, V'). Returns 0,
  * or NO_MEMORY.
  */
 int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, float *c,
                  float *logits) {
-    const size_t size = (size_t)(m->layers * rows * padded(m->hidden_size)) * sizeof(float);
+    const size_t size = (size_t)(m->depth * rows * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, rows, 1);
-    float *h_next = malloc(size + 1); /* (L, R, H') */
+    float *h_next = malloc(size + 1); /* (D, R, H') */
     const int has_memory = work && h_next;
     if (has_memory) {
         advance(work, rows, ids, h, h_next, c, logits);
@@ -179,9 +179,9 @@ int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, flo
  */
 int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, float *c,
                      float *logits, double *nats, double seconds, int64_t threads) {
-    const size_t size = (size_t)(m->layers * padded(m->hidden_size)) * sizeof(float);
+    const size_t size = (size_t)(m->depth * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, 1, threads);
-    float *h_next = malloc(size + 1); /* (L, 1, H') */
+    float *h_next = malloc(size + 1); /* (D, 1, H') */
     int64_t count = work && h_next ? 0 : NO_MEMORY;
     const double end = now_s() + seconds;
     while (count >= 0 && count < n) {
@@ -206,7 +206,7 @@ static void begin_sample(const Model *m, Job *job, int64_t row) {
     const int64_t hidden = padded(m->hidden_size);
     const int64_t n = padded(m->vocabulary);
     const size_t bytes = (size_t)hidden * sizeof(float);
-    for (int64_t k = 0; k < m->layers; k++) {
+    for (int64_t k = 0; k < m->depth; k++) {
         const int64_t at = (k * job->rows + row) * hidden;
         memcpy(job->h + at, job->first_h + k * hidden, bytes);
         if (m->cell == LSTM) memcpy(job->c + at, job->first_c + k * hidden, bytes);
@@ -239,7 +239,7 @@ static void move_row(const Model *m, Job *job, int64_t to, int64_t from) {
     const int64_t hidden = padded(m->hidden_size);
     const int64_t n = padded(m->vocabulary);
     const size_t bytes = (size_t)hidden * sizeof(float);
-    for (int64_t k = 0; k < m->layers; k++) {
+    for (int64_t k = 0; k < m->depth; k++) {
         const int64_t target = (k * job->rows + to) * hidden;
         const int64_t source = (k * job->rows + from) * hidden;
         memcpy(job->h + target, job->h + source, bytes);
@@ -347,7 +347,7 @@ int charrnn_write(const Model *m, Job *job) {
         job->h_next = swap;
     }
     if (job->h != h) { /* the caller knows h, not the swaps */
-        const int64_t size = m->layers * job->rows * padded(m->hidden_size);
+        const int64_t size = m->depth * job->rows * padded(m->hidden_size);
         memcpy(h, job->h, (size_t)size * sizeof(float));
         job->h = h;
         job->h_next = h_next;

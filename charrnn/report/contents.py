@@ -1,7 +1,7 @@
 """What stands in a report, gathered from a run in words and numbers, bounded in time and size.
 
-The sections with figures have files of their own: `curves`, `results`, `writing`, `inside`. How a
-page looks is not known here.
+The sections with figures have files of their own: `curves`, `results`, `writing`, `inside`,
+`lookback`. How a page looks is not known here.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from charrnn.modelfile import ModelFile
 from charrnn.report import record
 from charrnn.report.curves import Chart, charts
 from charrnn.report.inside import cells_of
+from charrnn.report.lookback import Lookback, lookback_of
 from charrnn.report.results import (
     SMOOTHINGS,
     Results,
@@ -81,6 +82,7 @@ class Contents(TypedDict):
     samples: KeptSamples
     novelty: Novelty | NoNovelty
     cells: Viewer | None
+    lookback: Lookback | None
     settings: Making
     files: list[list[str]]
 
@@ -116,6 +118,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "samples": samples_of(folder / "samples.txt"),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
+        "lookback": lookback_of(run, say),
         "settings": _making(model, about),
         "files": _files(model),
     }

@@ -113,6 +113,7 @@ const parts = [
   section("samples", "What it wrote while it learnt", samples(contents.samples)),
   section("novelty", "What is new in it", novelty(contents.novelty)),
   cellSection(contents.cells),
+  lookbackSection(contents.lookback),
   section("settings", "What made it", settings(contents.settings, contents.files)),
 ].filter(Boolean);
 
