@@ -2,7 +2,14 @@
 
 import pytest
 
-from charrnn.cli.habits import ALIASES, HINTS, explain_unknown, normalized, with_two_dashes
+from charrnn.cli.habits import (
+    ALIASES,
+    HINTS,
+    empty_name,
+    explain_unknown,
+    normalized,
+    with_two_dashes,
+)
 from charrnn.cli.main import app
 from charrnn.config import FIELDS, Settings, settings_from_dict
 
@@ -99,3 +106,25 @@ def test_a_plain_number_in_an_old_file_is_seconds():
     values = Settings().to_dict()
     values["training"]["budget"] = "90"
     assert settings_from_dict(values, "settings").training.budget == "90s"
+
+
+@pytest.mark.parametrize(
+    ("words", "empty"),
+    [
+        ([""], "an argument"),
+        (["x", "--run", ""], "--run"),
+        (["--run="], "--run"),
+        (["--prime", "", "x"], None),
+        (["--prime="], None),
+        (["--run", "x", "--prime", "--run="], None),
+    ],
+)
+def test_an_empty_name_is_told_and_an_empty_text_is_none(words, empty):
+    assert empty_name(words, ["--run", "--prime"], ["--run"]) == empty
+
+
+@pytest.mark.parametrize("line", [["train", ""], ["eval", "--file", ""], ["train", "--run="]])
+def test_an_empty_name_is_one_line(charrnn, line):
+    done = charrnn(*line)
+    assert done.returncode == 2
+    assert "the name is empty" in done.stderr and done.stderr.count("\n") == 1
