@@ -1,6 +1,6 @@
 /* Every allocation of the sampler fails once, and the call after it succeeds.
  *
- * A network of zeros: V 17, E 3, H 5 (H' 16), L 2, and R 3 rows.
+ * A network of zeros: V 17, E 3, H 5 (H' 16), L and D 2, and R 3 rows.
  */
 #include <string.h>
 
@@ -29,6 +29,7 @@ static const Model model = {
     .embedding_size = E,
     .hidden_size = H,
     .layers = L,
+    .depth = L,
     .width = H,
     .embedding = zeros,
     .table = zeros,
