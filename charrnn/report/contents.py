@@ -21,7 +21,6 @@ from charrnn.report.curves import Chart, charts
 from charrnn.report.inside import cells_of
 from charrnn.report.lookback import Lookback, lookback_of
 from charrnn.report.results import (
-    SMOOTHINGS,
     Results,
     Say,
     parameters_of,
@@ -35,6 +34,7 @@ from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
+from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import verdict, weights_sha256
@@ -132,7 +132,8 @@ def _summary(model: ModelFile) -> str:
     corpus = model.meta.get("corpus", "a text")
     mode = "lines, each by itself" if model.mode == "lines" else "one stream of characters"
     if model.counts:
-        kind = f"{model.ngram().order}-gram with {SMOOTHINGS[settings.smoothing]} smoothing"
+        smoothing = SMOOTHING_NAMES[settings.smoothing]
+        kind = f"{model.ngram().order}-gram with {smoothing} smoothing"
         return f"A {kind} that counted {corpus}, read as {mode}."
     layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
     network = f"{ARTICLES[settings.cell]} of {layers} with {settings.hidden_size:,} units"

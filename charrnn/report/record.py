@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.errors import CheckpointError
-from charrnn.storage import parsed, read_bounded, read_pieces
+from charrnn.storage import read_bounded, read_pieces
+from charrnn.strictjson import parsed
 from charrnn.training.metrics import MAX_EVALUATIONS, Line, figure, metrics_lines
 from charrnn.values import is_list_of, is_table_of, is_text
 

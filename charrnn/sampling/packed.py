@@ -284,7 +284,10 @@ def _mapped(size: int) -> np.ndarray:
     """Return `size` bytes that begin at a huge page."""
     if hasattr(mmap, "MADV_HUGEPAGE"):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        pages = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+        try:
+            pages = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+        except OSError:  # ENOMEM: there is no file that it could be about
+            raise MemoryError("the sampler found no memory") from None
         with contextlib.suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
         mapped = np.frombuffer(pages, np.uint8)

@@ -4,6 +4,7 @@ Lines have their own file, test_ngram_lines.py.
 """
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -260,3 +261,9 @@ def test_a_model_outlives_its_levels():
     made = count(train, 5, 4)
     again = NGram(made.levels, 5, None, "kneser-ney")
     np.testing.assert_array_equal(again.probabilities(text), made.probabilities(text))
+
+
+def test_a_smoothing_has_its_name_in_one_place():
+    package = Path(ngram.__file__).parent.parent
+    files = [path.name for path in package.rglob("*.py") if '"Witten-Bell"' in path.read_text()]
+    assert files == ["ngram.py"]
