@@ -42,17 +42,19 @@ LEFT = ("annotation", "returns", "decorator_list", "format_spec")  # fields that
 
 # The tests of each module, the quickest first.
 STORAGE = ("tests/test_storage_writing.py", "tests/test_storage.py")
-RESUME = ("tests/training/test_divergence.py", "tests/training/resume")
+DIVERGENCE = "tests/training/test_divergence.py"
+EXACT = "tests/training/resume/test_resume_exact.py"
+KEPT = "tests/training/resume/test_resume_kept.py"
 NGRAMS = ("tests/text/test_ngram.py", "tests/text/test_ngram_lines.py")
 ENGINE = ("tests/sampling/test_decode.py", "tests/sampling/engine")
 EVALUATION = ("tests/scoring/evaluation", "tests/cli/test_cli_eval.py")
 TESTS = {
     "storage": STORAGE,
     "modelfile": ("tests/test_modelfile.py", "tests/test_formats.py"),
-    "training/checkpoint": (*STORAGE, "tests/test_formats.py", *RESUME),
-    "training/records": RESUME,
-    "training/recovery": RESUME,
-    "training/resuming": RESUME[::-1],
+    "training/checkpoint": (*STORAGE, "tests/test_formats.py", KEPT),
+    "training/records": (EXACT, DIVERGENCE),
+    "training/recovery": (DIVERGENCE,),
+    "training/resuming": (KEPT, EXACT),
     "sampling/decode": ENGINE,
     "sampling/codec": (*ENGINE, "tests/cli/sample/test_sample_prompts.py"),
     "sampling/choice": (*ENGINE, "tests/sampling/test_cache.py"),

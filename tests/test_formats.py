@@ -13,7 +13,7 @@ from support import Watcher
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError
-from charrnn.modelfile import KINDS, checkpoint_files, read_model
+from charrnn.modelfile import FIELDS, KINDS, checkpoint_files, read_model
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.text import text_of_split
@@ -22,6 +22,7 @@ from charrnn.text.corpus import open_corpus
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.session import Request, train
+from charrnn.values import wrong_field
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RUNS = sorted(
@@ -190,3 +191,18 @@ def test_a_format_that_is_no_number_from_one_on_is_refused(number, copied):
     write_tensors(run / "model.safetensors", tensors, meta | {"format": number})
     with pytest.raises(CheckpointError, match="is not a charrnn checkpoint"):
         read_model(run)
+
+
+@pytest.mark.parametrize(
+    ("key", "largest", "too_large"),
+    [
+        ("charrnn", "9" * 100, "9" * 101),
+        ("fingerprint", "f" * 64, "f" * 65),
+        ("mixed", "f" * 64, "f" * 65),
+        ("step", 10**12 - 1, 10**12),
+        ("val_nats_per_char", 1e6, 1_000_001),
+    ],
+)
+def test_a_field_of_a_model_file_has_a_largest_value(key, largest, too_large):
+    assert wrong_field({key: largest}, FIELDS) is None
+    assert wrong_field({key: too_large}, FIELDS) == key
