@@ -41,15 +41,17 @@ SWAPS = dict([*PAIRS, *((after, before) for before, after in PAIRS), (ast.FloorD
 LEFT = ("annotation", "returns", "decorator_list", "format_spec")  # fields that stay as they are
 
 # The tests of each module, the quickest first.
+SIZES = "tests/strangers/test_strangers_sizes.py"
 STORAGE = ("tests/test_storage_writing.py", "tests/test_storage.py")
 DIVERGENCE = "tests/training/test_divergence.py"
 EXACT = "tests/training/resume/test_resume_exact.py"
 KEPT = "tests/training/resume/test_resume_kept.py"
 NGRAMS = ("tests/text/test_ngram.py", "tests/text/test_ngram_lines.py")
+COUNTED = ("tests/training/test_counted_lines.py", "tests/training/test_counted.py")
 ENGINE = ("tests/sampling/test_decode.py", "tests/sampling/engine")
 EVALUATION = ("tests/scoring/evaluation", "tests/cli/test_cli_eval.py")
 TESTS = {
-    "storage": STORAGE,
+    "storage": (*STORAGE, f"{SIZES}::test_numbers_that_json_has_not_are_refused"),
     "modelfile": ("tests/test_modelfile.py", "tests/test_formats.py"),
     "training/checkpoint": (*STORAGE, "tests/test_formats.py", KEPT),
     "training/records": (EXACT, DIVERGENCE),
@@ -58,14 +60,14 @@ TESTS = {
     "sampling/decode": ENGINE,
     "sampling/codec": (*ENGINE, "tests/cli/sample/test_sample_prompts.py"),
     "sampling/choice": (*ENGINE, "tests/sampling/test_cache.py"),
-    "sampling/counted": (*NGRAMS, "tests/training/test_counted_lines.py"),
+    "sampling/counted": (*NGRAMS, *COUNTED),
     "scoring/score": ("tests/scoring/test_validation.py", *EVALUATION),
     "scoring/evaluation": EVALUATION,
     "scoring/figures": EVALUATION,
     "scoring/text": EVALUATION,
     "scoring/validation": ("tests/scoring/test_validation.py",),
     "text/counting": NGRAMS,
-    "text/ngram": (*NGRAMS, "tests/training/test_counted_lines.py"),
+    "text/ngram": (*NGRAMS, *COUNTED),
 }
 
 
