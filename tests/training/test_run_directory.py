@@ -1,0 +1,65 @@
+"""The directory of a run, without a training in it."""
+
+import os
+
+import pytest
+
+from charrnn.errors import CheckpointError, MissingError, StorageError
+from charrnn.training import checkpoint
+from charrnn.training.checkpoint import RunDirectory, load_newest
+
+
+def test_a_directory_in_use_is_not_entered_twice(tmp_path):
+    with RunDirectory(tmp_path / "run"):
+        with (
+            pytest.raises(StorageError, match=f"is in use by process {os.getpid()}"),
+            RunDirectory(tmp_path / "run"),
+        ):
+            pass
+        assert (tmp_path / "run/checkpoints").is_dir()
+    with RunDirectory(tmp_path / "run"):
+        pass
+
+
+@pytest.mark.parametrize("part", ["checkpoints", "corpus"])
+def test_a_directory_whose_parts_lie_elsewhere_is_not_entered(tmp_path, part):
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / part).symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StorageError, match="is a symbolic link"), RunDirectory(tmp_path / "run"):
+        pass
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+@pytest.mark.parametrize(("is_new", "is_left"), [(True, False), (False, True)])
+def test_a_fault_before_the_first_checkpoint_removes_only_a_new_directory(
+    tmp_path, is_new, is_left
+):
+    if not is_new:
+        (tmp_path / "run").mkdir()
+    with pytest.raises(ZeroDivisionError), RunDirectory(tmp_path / "run") as run:
+        run.log({"step": 1})
+        raise ZeroDivisionError
+    assert (tmp_path / "run/metrics.jsonl").exists() is is_left
+
+
+def test_a_checkpoint_that_vanishes_is_looked_for_again(tmp_path, monkeypatch):
+    looks = []
+
+    def removed(path):
+        looks.append(path.name)
+        if len(looks) == 1:
+            path.rename(path.with_name("step-00000004.safetensors"))
+        raise MissingError("gone")
+
+    monkeypatch.setattr(checkpoint, "load_checkpoint", removed)
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints/step-00000002.safetensors").touch()
+    with pytest.raises(MissingError):
+        load_newest(tmp_path)
+    assert looks == ["step-00000002.safetensors", "step-00000004.safetensors"]
+
+
+def test_a_run_without_a_checkpoint_says_what_to_do(tmp_path):
+    with pytest.raises(CheckpointError, match="start a new run with --overwrite"):
+        load_newest(tmp_path)
