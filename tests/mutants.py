@@ -53,7 +53,7 @@ EVALUATION = ("tests/scoring/evaluation", "tests/cli/test_cli_eval.py")
 TESTS = {
     "storage": (*STORAGE, f"{SIZES}::test_numbers_that_json_has_not_are_refused"),
     "modelfile": ("tests/test_modelfile.py", "tests/test_formats.py"),
-    "training/checkpoint": (*STORAGE, "tests/test_formats.py", KEPT),
+    "training/checkpoint": ("tests/training/test_run_directory.py", "tests/test_formats.py", KEPT),
     "training/records": (EXACT, DIVERGENCE),
     "training/recovery": (DIVERGENCE,),
     "training/resuming": (KEPT, EXACT),

@@ -5,6 +5,8 @@ import os
 import pytest
 
 from charrnn.errors import CheckpointError, MissingError, StorageError
+from charrnn.modelfile import KINDS
+from charrnn.storage import read_tensors
 from charrnn.training import checkpoint
 from charrnn.training.checkpoint import RunDirectory, load_newest
 
@@ -29,6 +31,19 @@ def test_a_directory_whose_parts_lie_elsewhere_is_not_entered(tmp_path, part):
     with pytest.raises(StorageError, match="is a symbolic link"), RunDirectory(tmp_path / "run"):
         pass
     assert list((tmp_path / "elsewhere").iterdir()) == []
+
+
+def test_a_checkpoint_tells_how_long_the_records_were(tmp_path):
+    meta = {"kind": "charrnn-checkpoint", "format": 2}
+    with RunDirectory(tmp_path / "run") as run:
+        paths = [run.save(0, {}, meta, keep=3)]
+        run.log({"step": 1})
+        run.add_samples("é")
+        paths.append(run.save(1, {}, meta, keep=3))
+        assert (tmp_path / "run/metrics.jsonl").read_text() == '{"step":1}\n'
+    metas = [read_tensors(path, KINDS)[1] for path in paths]
+    sizes = [(meta["metrics_bytes"], meta["samples_bytes"]) for meta in metas]
+    assert sizes == [(0, 0), (len('{"step":1}\n'), 2)]
 
 
 @pytest.mark.parametrize(("is_new", "is_left"), [(True, False), (False, True)])
