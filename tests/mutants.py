@@ -58,7 +58,7 @@ TESTS = {
     "training/recovery": (DIVERGENCE,),
     "training/resuming": (KEPT, EXACT),
     "sampling/decode": ENGINE,
-    "sampling/codec": (*ENGINE, "tests/cli/sample/test_sample_prompts.py"),
+    "sampling/codec": ("tests/sampling/test_codec.py", *ENGINE),
     "sampling/choice": (*ENGINE, "tests/sampling/test_cache.py"),
     "sampling/counted": (*NGRAMS, *COUNTED),
     "scoring/score": ("tests/scoring/test_validation.py", *EVALUATION),
