@@ -59,7 +59,7 @@ TESTS = {
     "training/resuming": (KEPT, EXACT),
     "sampling/decode": ENGINE,
     "sampling/codec": ("tests/sampling/test_codec.py", *ENGINE),
-    "sampling/choice": (*ENGINE, "tests/sampling/test_cache.py"),
+    "sampling/choice": ("tests/sampling/test_choice.py", *ENGINE, "tests/sampling/test_cache.py"),
     "sampling/counted": (*NGRAMS, *COUNTED),
     "scoring/score": ("tests/scoring/test_validation.py", *EVALUATION),
     "scoring/evaluation": EVALUATION,
