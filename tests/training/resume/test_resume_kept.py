@@ -62,8 +62,10 @@ def test_a_damaged_copy_of_the_text_is_made_anew_from_the_text(tmp_path, corpus,
     ids.write_bytes(ids.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="does not fit its description"):
         train(Request(run=tmp_path / "r", resume=True), Watcher())
-    _, outcome = train(Request(corpus_path(tmp_path), run=tmp_path / "r", resume=True), Watcher())
+    watcher = Watcher()
+    _, outcome = train(Request(corpus_path(tmp_path), run=tmp_path / "r", resume=True), watcher)
     assert outcome.weights_sha256 == expected.weights_sha256
+    assert any("was damaged and is made again from" in line for line in watcher.said)
 
 
 def test_overwrite_leaves_the_old_run_when_the_new_one_cannot_start(tmp_path, corpus, one_thread):
