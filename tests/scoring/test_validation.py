@@ -239,6 +239,11 @@ def test_an_empty_text_has_an_empty_tally():
     assert len(tally.nats) == len(Tally(np.zeros(0), None).nats) == 0
 
 
+def test_windows_are_read_side_by_side():
+    shapes = [tuple(batch.inputs.shape) for batch in window_batches(np.zeros(20_006), 10)]
+    assert shapes == [(1638, 10), (362, 10), (1, 5)]  # 32 * 512 characters at most
+
+
 @pytest.mark.parametrize(
     ("chars", "lanes"),
     [(2, 1), (1023, 1), (2047, 1), (2048, 2), (5 * 1024, 5), (32 * 1024, 32), (99 * 1024, 32)],
