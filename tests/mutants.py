@@ -45,6 +45,7 @@ SIZES = "tests/strangers/test_strangers_sizes.py"
 STORAGE = ("tests/test_storage_writing.py", "tests/test_storage.py")
 DIVERGENCE = "tests/training/test_divergence.py"
 EXACT = "tests/training/resume/test_resume_exact.py"
+FINETUNE = "tests/training/finetune/test_finetune_trainings.py"
 KEPT = "tests/training/resume/test_resume_kept.py"
 NGRAMS = ("tests/text/test_ngram.py", "tests/text/test_ngram_lines.py")
 COUNTED = ("tests/training/test_counted_lines.py", "tests/training/test_counted.py")
@@ -54,7 +55,7 @@ TESTS = {
     "storage": (*STORAGE, f"{SIZES}::test_numbers_that_json_has_not_are_refused"),
     "modelfile": ("tests/test_modelfile.py", "tests/test_formats.py"),
     "training/checkpoint": ("tests/training/test_run_directory.py", "tests/test_formats.py", KEPT),
-    "training/records": (EXACT, DIVERGENCE),
+    "training/records": (EXACT, FINETUNE, DIVERGENCE),
     "training/recovery": (DIVERGENCE,),
     "training/resuming": (KEPT, EXACT),
     "sampling/decode": ENGINE,
