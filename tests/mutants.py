@@ -43,6 +43,7 @@ LEFT = ("annotation", "returns", "decorator_list", "format_spec")  # fields that
 # The tests of each module, the quickest first.
 SIZES = "tests/strangers/test_strangers_sizes.py"
 STORAGE = ("tests/test_storage_writing.py", "tests/test_storage.py")
+DIRECTORY = "tests/training/test_run_directory.py"
 DIVERGENCE = "tests/training/test_divergence.py"
 EXACT = "tests/training/resume/test_resume_exact.py"
 FINETUNE = "tests/training/finetune/test_finetune_trainings.py"
@@ -54,8 +55,8 @@ EVALUATION = ("tests/scoring/evaluation", "tests/cli/test_cli_eval.py")
 TESTS = {
     "storage": (*STORAGE, f"{SIZES}::test_numbers_that_json_has_not_are_refused"),
     "modelfile": ("tests/test_modelfile.py", "tests/test_formats.py"),
-    "training/checkpoint": ("tests/training/test_run_directory.py", "tests/test_formats.py", KEPT),
-    "training/records": (EXACT, FINETUNE, DIVERGENCE),
+    "training/checkpoint": (DIRECTORY, "tests/test_formats.py", KEPT),
+    "training/records": (DIRECTORY, EXACT, FINETUNE, DIVERGENCE),
     "training/recovery": (DIVERGENCE,),
     "training/resuming": (KEPT, EXACT),
     "sampling/decode": ENGINE,

@@ -1,14 +1,18 @@
-"""The directory of a run, without a training in it."""
+"""The directory of a run and its records, without a training in it."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 
 from charrnn.errors import CheckpointError, MissingError, StorageError
 from charrnn.modelfile import KINDS
+from charrnn.scoring.score import Score
 from charrnn.storage import read_tensors
 from charrnn.training import checkpoint
 from charrnn.training.checkpoint import RunDirectory, load_newest
+from charrnn.training.outcome import Place
+from charrnn.training.records import Records
 
 
 def test_a_directory_in_use_is_not_entered_twice(tmp_path):
@@ -78,3 +82,12 @@ def test_a_checkpoint_that_vanishes_is_looked_for_again(tmp_path, monkeypatch):
 def test_a_run_without_a_checkpoint_says_what_to_do(tmp_path):
     with pytest.raises(CheckpointError, match="start a new run with --overwrite"):
         load_newest(tmp_path)
+
+
+def test_an_evaluation_is_recorded_beside_the_score_to_beat():
+    lines = []
+    records = Records(SimpleNamespace(log=lines.append), *[None] * 6)
+    for baseline in (None, SimpleNamespace(score=Score(6.0, 4))):
+        records.log_evaluation(Place(), Score(2.0, 4), True, baseline)
+    scores = [(line["val_nats_per_char"], line["ngram_nats_per_char"]) for line in lines]
+    assert scores == [(0.5, None), (0.5, 1.5)]
