@@ -207,3 +207,4 @@ def test_blank_lines_are_left_out_and_the_last_line_is_closed():
     assert LETTERS.decode(whole_lines(ids_of("\n\nab\n\n\nc"), 0)) == "ab\nc\n"
     assert LETTERS.decode(whole_lines(ids_of("ab\nc\n"), 0)) == "ab\nc\n"
     assert len(whole_lines(ids_of("\n\n"), 0)) == 0
+    assert len(whole_lines(ids_of(""), 0)) == 0
