@@ -78,7 +78,9 @@ def contexts_of(text, places, length, mode):
 # Models
 
 
-def write_network(folder, alphabet, mode, *, cell="lstm", skip="dense", layers=2, tied=False):
+def write_network(
+    folder, alphabet, mode, *, cell="lstm", skip="dense", layers=2, tied=False, scale=1.5
+):
     """Write a network of random weights, which shuts its gates at RESET. Return its file.
 
     Its state after RESET is the same whatever stood before: the last number of the embedding,
@@ -97,7 +99,7 @@ def write_network(folder, alphabet, mode, *, cell="lstm", skip="dense", layers=2
     generator = np.random.default_rng(len(alphabet))
     tensors = {}
     for name, shape in expected_shapes(settings.model, len(alphabet)).items():
-        size = 1.0 if name == "embedding.weight" else 1.5 / np.sqrt(shape[-1])
+        size = 1.0 if name == "embedding.weight" else scale / np.sqrt(shape[-1])
         if name == "head.weight":
             size *= 2
         tensors[name] = (size * generator.standard_normal(shape)).astype(np.float32)
