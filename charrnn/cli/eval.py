@@ -196,7 +196,8 @@ def evaluate(
         bool,
         switch(
             "--per-char",
-            help="Show the bits of each character, its rank, and the first guess",
+            help="Show the bits of each character, its rank, and the first guess; with --cache or "
+            "--dynamic, those of that reading",
             panel=OUTPUT,
         ),
     ] = False,
@@ -336,6 +337,8 @@ def _check_views(
     asked = [name for name, is_wanted in views.items() if is_wanted]
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
     beside = [name for name, is_wanted in readings.items() if is_wanted]
+    if asked == ["--per-char"] and len(beside) == 1:
+        return  # it shows the characters of that reading
     if asked and beside:
         raise SettingsError(
             f"{' and '.join(beside)} cannot be combined with {asked[0]}; leave one out"

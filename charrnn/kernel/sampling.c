@@ -174,18 +174,18 @@ int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, flo
 }
 
 /* Read ids (n) in one row, for about `seconds`; state and logits as in charrnn_step. Adds to *nats,
- * unless null, what each id but the first of this call cost. Returns how many were read, at least
- * one, or NO_MEMORY.
+ * unless null, what each id cost: the first one too where the call goes on with a text, and
+ * `logits` predict it. Returns how many were read, at least one, or NO_MEMORY.
  */
 int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, float *c,
-                     float *logits, double *nats, double seconds, int64_t threads) {
+                     float *logits, double *nats, int goes_on, double seconds, int64_t threads) {
     const size_t size = (size_t)(m->depth * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, 1, threads);
     float *h_next = malloc(size + 1); /* (D, 1, H') */
     int64_t count = work && h_next ? 0 : NO_MEMORY;
     const double end = now_s() + seconds;
     while (count >= 0 && count < n) {
-        if (nats && count)
+        if (nats && (count || goes_on))
             *nats += at_level[m->level].surprise(logits, m->vocabulary, ids[count], work->scores,
                                                  work->weights);
         const int is_last = count == n - 1 || now_s() > end;
