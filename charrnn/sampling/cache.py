@@ -91,11 +91,17 @@ class Pairs:
         they lead to. logits (T, V): what the network says there.
         """
         length = len(self.keys)
-        width = max(1, min(PIECE, length, MAX_WEIGHTS // length, MAX_SCORES // logits.shape[1]))
-        pieces = [slice(start, start + width) for start in range(0, len(ids), width)]
-        return np.concatenate(
-            [self._read(before[piece], ids[piece], after[piece], logits[piece]) for piece in pieces]
-        )
+        pieces = []
+        start = 0
+        while start < len(ids):
+            # The width decides how products round: nothing that follows in the text has a say.
+            known = min(int(self.count[0]), length)
+            most = min(MAX_WEIGHTS // max(1, known), MAX_SCORES // logits.shape[1])
+            width = max(1, min(PIECE, length, most))
+            piece = slice(start, start + width)
+            pieces.append(self._read(before[piece], ids[piece], after[piece], logits[piece]))
+            start += width
+        return np.concatenate(pieces)
 
     def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return ln P (T, V) in states of keys now (T, K); nothing is taken in.

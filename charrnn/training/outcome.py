@@ -69,6 +69,7 @@ class Place:
     rollbacks: int = 0  # returns to a checkpoint, each with half the learning rate
     clipped_steps: int = 0
     val_nats: float = math.nan
+    network_nats: float = math.nan  # of the network alone, where counting stands beside it
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     recent: Recent = field(default_factory=Recent)
 
@@ -83,9 +84,10 @@ class Place:
         self.bad_steps += 1
         self.skipped_steps += 1
 
-    def count_evaluation(self, val: Score) -> bool:
-        """Take in a score on validation. Returns whether it is the best so far."""
+    def count_evaluation(self, val: Score, network: Score) -> bool:
+        """Take in a score on validation, and the network's own. Returns whether val is the best."""
         self.val_nats = val.nats_per_char
+        self.network_nats = network.nats_per_char
         if self.recent.steps:
             self.train_nats = self.recent.score.nats_per_char
         is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
@@ -135,6 +137,7 @@ def place_from_dict(values: Any) -> Place:
     if not isinstance(values, dict) or not isinstance(values.get("recent"), dict):
         raise ValueError("no place of a training")
     own = {key: value for key, value in values.items() if key != "recent"}
+    own.setdefault("network_nats", own.get("val_nats"))  # older files have only this one
     recent = dataclasses.replace(fresh.recent, **_numbers(values["recent"], fresh.recent))
     return dataclasses.replace(fresh, **_numbers(own, fresh), recent=recent)
 

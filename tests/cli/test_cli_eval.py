@@ -128,9 +128,10 @@ def test_a_file_of_lines_shows_both_ends_beneath_the_table(shown, tmp_path):
         ({"dynamic_lr": float("inf")}, "--dynamic-lr inf"),
         ({"dynamic": True}, "--dynamic is for streams"),
         ({"cache": 5}, "--cache looks back along one stream"),
+        ({"cache": 5, "rank": True}, "--cache cannot be combined with --rank"),
         (
-            {"cache": 5, "per_char": True},
-            "--cache cannot be combined with --per-char",
+            {"cache": 5, "dynamic": True, "per_char": True},
+            "--cache and --dynamic cannot be combined with --per-char",
         ),
         ({"protocol": "windowed"}, "windowed is for streams"),
         ({"protocol": "windowed", "rank": True}, "leave out --protocol windowed"),
