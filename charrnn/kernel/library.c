@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #endif
 
-#define VERSION 4
+#define VERSION 5
 
 int charrnn_version(void) { return VERSION; }
 

@@ -47,15 +47,18 @@ def choose_steps(
     if weights == "auto":
         weights = "float16" if _half_is_fine(model) else "float32"
     plain = Network(model, weights)
-    network: Network | Compiled = plain
-    if engine != "numpy" and library() is not None:
-        network = Compiled(plain)
-    if model.ally is None:
-        return Cached(network, cache) if cache else network
+    is_compiled = engine != "numpy" and library() is not None
+    ally = model.ally
+    if not cache and (ally is None or is_compiled):
+        return Compiled(plain, ally=ally) if is_compiled else plain
+    steps: Network | Cached = plain
+    if cache:
+        steps = Cached(Compiled(plain) if is_compiled else plain, cache)
+    if ally is None:
+        return steps
     from charrnn.sampling.mixed import Mixed  # a network alone need not wait for it
 
-    steps = Cached(network, cache) if cache else plain
-    return Mixed(steps, steps.name, model.ally)
+    return Mixed(steps, steps.name, ally)
 
 
 def _half_is_fine(model: ModelFile) -> bool:

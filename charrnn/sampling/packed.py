@@ -23,6 +23,8 @@ from charrnn.sampling.steps import State
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike  # slow to load
 
+    from charrnn.text.gate import Ally
+
 UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory: as many sums as hide the latency of one
 PANEL_OF_THREE_GATES = 96
@@ -70,16 +72,41 @@ class _Model(ctypes.Structure):
         ("table", _pointer),
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
+        ("ally", _pointer),
     ]
+
+
+class _Ally(ctypes.Structure):
+    _fields_ = [
+        ("node", _pointer),
+        ("character", _pointer),
+        ("gain", _pointer),
+        ("full", _int),
+        ("theta", ctypes.c_double * 4),
+    ]
+
+
+NODE = np.dtype(
+    [
+        ("first", np.int32),
+        ("suffix", np.int32),
+        ("best", np.int32),
+        ("back", np.float32),
+        ("lean", np.float32),
+    ]
+)
 
 
 class Packed:
     """A network packed for the kernel, and its states. It never changes: threads may share it."""
 
-    def __init__(self, network: Network, level: int | None = None) -> None:
+    def __init__(
+        self, network: Network, level: int | None = None, ally: Ally | None = None
+    ) -> None:
         """Pack the weights of a network.
 
         level: an instruction set up to the best one of this processor; None: the best one.
+        ally: the n-grams beside it.
         Raises OSError if there is no library.
         """
         loaded = library()
@@ -128,6 +155,12 @@ class Packed:
             layer=self._layers,
         )
         self.size_bytes = sum(array.nbytes for array in self._kept)
+        self._ally: _Ally | None = None
+        if ally is not None:
+            self.name += f" and {ally.contexts.order}-gram"
+            self._first_node = ally.contexts.start
+            self._ally = self._packed_ally(ally)
+            self._model.ally = ctypes.addressof(self._ally)
 
     @property
     def address(self) -> int:
@@ -144,16 +177,27 @@ class Packed:
             raise MemoryError("the sampler found no memory")
         return result
 
-    # States: (L, B, H) here, (L, B, H') in the kernel.
+    # States: (L, B, H) here, (L, B, H') in the kernel. With an ally the nodes follow, (1, B) here
+    # and (B,) in the kernel.
 
     def zero_state(self, batch: int) -> State:
-        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
+        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros.
+
+        With an ally the nodes (1, B) follow.
+        """
         shape = (self.num_layers, batch, self.hidden_size)
         parts = 2 if self.cell == "lstm" else 1
-        return tuple(np.zeros(shape, np.float32) for _ in range(parts))
+        state = tuple(np.zeros(shape, np.float32) for _ in range(parts))
+        if self._ally is None:
+            return state
+        return (*state, np.full((1, batch), self._first_node, np.int64))
 
-    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        """Return h and c (L, B, H') of a state of (L, B, H); c is empty where a cell has none."""
+    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return h and c (L, B, H') and nodes (B,) of a state; what it has not is empty."""
+        nodes = np.zeros(0, np.int32)
+        if self._ally is not None:
+            nodes = state[-1][0].astype(np.int32)
+            state = state[:-1]
         parts = []
         for part in state:
             wide = np.zeros((*part.shape[:2], padded(self.hidden_size)), np.float32)
@@ -161,12 +205,15 @@ class Packed:
             parts.append(wide)
         if len(parts) == 1:
             parts.append(np.zeros(0, np.float32))
-        return parts[0], parts[1]
+        return parts[0], parts[1], nodes
 
-    def plain_state(self, h: np.ndarray, c: np.ndarray) -> State:
-        """Return the state (L, B, H) of the kernel's h and c (L, B, H')."""
+    def plain_state(self, h: np.ndarray, c: np.ndarray, nodes: np.ndarray) -> State:
+        """Return the state (L, B, H) of the kernel's h and c (L, B, H') and nodes (B,)."""
         parts = (h, c) if self.cell == "lstm" else (h,)
-        return tuple(part[..., : self.hidden_size].copy() for part in parts)
+        state = tuple(part[..., : self.hidden_size].copy() for part in parts)
+        if self._ally is None:
+            return state
+        return (*state, nodes[None].astype(np.int64))
 
     # Packing
 
@@ -208,6 +255,22 @@ class Packed:
             inputs=inputs,
             columns=columns,
             panel=panel,
+        )
+
+    def _packed_ally(self, ally: Ally) -> _Ally:
+        graph = ally.contexts
+        nodes = np.zeros(len(graph.first), NODE)  # (C + 1,)
+        nodes["first"] = graph.first
+        nodes["suffix"][:-1] = graph.suffix
+        nodes["best"][:-1] = graph.best
+        nodes["back"][:-1] = graph.back
+        nodes["lean"][:-1] = ally.theta[0] + ally.signs @ ally.theta[5:]
+        return _Ally(
+            node=self._keep(nodes),
+            character=self._keep(graph.characters.astype(np.int32)),
+            gain=self._keep(graph.gain.astype(np.float32)),
+            full=int(np.searchsorted(graph.lengths, graph.order - 1)),
+            theta=(ctypes.c_double * 4)(*ally.theta[1:5]),
         )
 
     def _keep(self, array: np.ndarray) -> int:

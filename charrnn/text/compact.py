@@ -17,6 +17,7 @@ from charrnn.text.ngram import Level
 from charrnn.values import MAX_ORDER
 
 LARGE = 255  # the first count that does not fit a byte beside the others
+MOST_GRAMS = (1 << 31) - 2  # the kernel numbers them in 32 bits
 PARTS = ("children", "chars", "counts", "large")
 
 
@@ -54,6 +55,8 @@ def unpacked_levels(tensors: dict[str, np.ndarray], vocabulary_size: int) -> lis
         level = _level(parts, contexts, vocabulary_size, dtype)
         levels.append(level)
         contexts = len(level.grams)
+    if sum(len(level.grams) for level in levels) > MOST_GRAMS:
+        raise ValueError("too many n-grams")
     if not levels or len(tensors) != len(PARTS) * len(levels):
         raise ValueError("not n-grams")
     return levels

@@ -39,7 +39,8 @@ class Contexts:
         self.back = np.concatenate([weights.back for weights in ngram.weights])  # (C,)
         self.first = np.searchsorted(self._codes, np.arange(nodes + 1) * base)  # (C + 1,)
         self.lengths = np.repeat(np.arange(self.order), [1, *sizes[:-1]])  # (C,)
-        sums = np.cumsum([0, *np.concatenate([level.counts for level in ngram.levels])])
+        counts = np.concatenate([level.counts for level in ngram.levels])  # (M,)
+        sums = np.append(0, counts.cumsum(dtype=np.int64))
         self.totals = sums[self.first[1:]] - sums[self.first[:-1]]  # (C,) counts of the children
 
         # 2. Links, and the likeliest character of each node

@@ -22,7 +22,7 @@ from charrnn.training import memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.listener import MakeSamples, Progress, Tensors
-from charrnn.training.mixing import Counting, Reading
+from charrnn.training.mixing import Counting
 from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
 from charrnn.training.pacing import Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
@@ -105,8 +105,7 @@ class Trainer:
         CheckpointError where the run's copy of the text was damaged under it; the last checkpoint
         stays good.
         """
-        ngram = self.counting.baseline()
-        if ngram is not None:
+        if (ngram := self.counting.baseline()) is not None:
             bits = ngram.score.bits_per_char
             self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({ngram})")
         while True:
@@ -252,9 +251,6 @@ class Trainer:
         place = self.place
         with self.parts.average.in_place():
             reading = self.counting.evaluate(self.model, self.parts.device)
-            if reading is None:
-                network = self.parts.score_validation(self.corpus)
-                reading = Reading(network, network, 0.0)
         self._judge(reading.network)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step

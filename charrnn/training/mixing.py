@@ -16,7 +16,7 @@ from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_trai
 from charrnn.scoring.fitting import cross_fitted, halves
 from charrnn.scoring.mixed import CountedText, Looks, without_padding
 from charrnn.scoring.score import Score
-from charrnn.scoring.validation import most_chars, validation_batches
+from charrnn.scoring.validation import most_chars, validation, validation_batches
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
 from charrnn.text.corpus import Corpus
@@ -52,11 +52,6 @@ class Counting:
         self._contexts: Contexts | None = None
         self._packed: Tensors = {}
 
-    @property
-    def is_off(self) -> bool:
-        """Whether the network stands alone, whatever validation says."""
-        return self._how == "off"
-
     def baseline(self) -> Baseline | None:
         """The score of counting alone; None where the text cannot be counted. Counts only once."""
         self._count()
@@ -69,15 +64,16 @@ class Counting:
         self._count()
         return self._packed | {"gate.theta": self.theta}
 
-    def evaluate(self, model: CharModel, device: torch.device) -> Reading | None:
+    def evaluate(self, model: CharModel, device: torch.device) -> Reading:
         """Fit the gate to the network as it is, and return what both reach on the validation text.
 
-        None where there is nothing to mix.
+        Where there is nothing to mix, that is the network's score.
         """
         self._count()
         self.theta = None
-        if self.is_off or self._contexts is None:
-            return None
+        if self._contexts is None:
+            network = validation(model, self._corpus, "val", device)
+            return Reading(network, network, 0.0)
         places, features, ln_network, ln_counted = self._look(model, device)
         network = Score(-float(ln_network.sum()), len(places))
         if not np.isfinite(features).all() or not np.isfinite(network.nats):
@@ -125,7 +121,7 @@ class Counting:
         if self._is_counted:
             return
         self._is_counted = True
-        if self.is_off:
+        if self._how == "off":
             self._baseline = counted_for_training(self._corpus)
             return
         more = np.zeros(0, np.int32)

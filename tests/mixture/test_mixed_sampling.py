@@ -44,6 +44,7 @@ def test_reading_is_stepping(cache):
     logits, state, nats = sampler.feed(ids)
     by_steps = sampler.zero_state(1)
     expected = 0.0
+    row = None
     for at, char in enumerate(ids):
         if at:
             expected += surprise(row, np.array([char]))[0]
