@@ -212,9 +212,8 @@ class TrainingSettings:
         0.0, "With --init-from: share of each batch from the text of that run", min=0.0, below=1.0
     )
     counting: str = setting(
-        "off",
-        "Mix the network with the n-grams of its text, by a gate that the validation text fits; "
-        "auto does where validation gains",
+        "auto",
+        "Mix the network with the n-grams of its text; auto does where validation gains",
         choices=("auto", "on", "off"),
     )
     seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)

@@ -32,6 +32,7 @@ NOT_FOR_COUNTING = (
     "freeze",
     "mix",
     "patience",
+    "counting",
     "eval_every",
     "backend",
     "precision",

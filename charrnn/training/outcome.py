@@ -73,6 +73,12 @@ class Place:
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     recent: Recent = field(default_factory=Recent)
 
+    @property
+    def counting_gain(self) -> float:
+        """What counting beside the network gained at the newest evaluation, in nats."""
+        gain = self.network_nats - self.val_nats
+        return gain if math.isfinite(gain) else 0.0
+
     def count_update(self, score: Score, norm: float, is_clipped: bool) -> None:
         """Count a step that updated the weights."""
         self.bad_steps = 0
@@ -174,7 +180,7 @@ NO_GAP = 0.05
 def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:
     """Return one line that interprets the end: what the figures mean and what to try next."""
     dropout = settings.model.dropout or 0.0
-    gap = place.best_nats - place.train_nats
+    gap = place.best_nats + place.counting_gain - place.train_nats
     has_stopped = reason == "stopped improving"
     if reason.startswith("SIG"):
         return "stopped before its end"
