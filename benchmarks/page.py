@@ -19,7 +19,7 @@ from typing import Any
 RECORD = Path(__file__).parent / "results.jsonl"
 PAGE = Path(__file__).parent.parent / "docs" / "results.md"
 BLOCK = re.compile(r"(<!-- record: (\S+) -->\n).*?(<!-- end of record -->)", re.DOTALL)
-TEXTS = ("names", "Shakespeare", "LaTeX", "C")
+TABLES = ("names", "Shakespeare", "LaTeX", "C", "choose", "report")  # texts; halves of corpora.py
 
 Run = dict[str, Any]  # a line of results.jsonl; its fields depend on its suite
 
@@ -105,6 +105,26 @@ def trial_cells(run: Run) -> list[str]:
     ]
 
 
+def corpus_cells(run: Run) -> list[str]:
+    """Return the cells of a text of corpora.py after one budget."""
+    by_hand = ""
+    if run["hand_bits_per_char"] is not None:
+        by_hand = f"{run['hand_bits_per_char']:.4f} `{run['hand']}`"
+    counting = f"{run['ngram_order']}-gram {run['ngram_bits_per_char']:.4f}"
+    ppmd = ""
+    if run["ppmd_bits_per_char"] is not None:
+        ppmd = f"PPMd {run['ppmd_bits_per_char']:.4f}"
+    seeds = f"median of {run['seeds']} seeds" if run["seeds"] > 1 else ""
+    return [
+        f"{run['text']}, {run['train_chars']:,}",
+        f"{run['budget']} ({run['clock']})",
+        f"{run['bits_per_char']:.4f}",
+        by_hand,
+        joined(counting, ppmd),
+        joined(run["commit"], run["machine"], seeds, run["note"]),
+    ]
+
+
 def joined(*parts: str | None) -> str:
     """Join the parts that say something by semicolons."""
     return "; ".join(part for part in parts if part)
@@ -139,22 +159,33 @@ SUITES: dict[str, tuple[tuple[str, ...], Cells]] = {
         ("options", "updates", "seconds", "nats/char", "bits/char", "commit; note"),
         pair_cells,
     ),
+    "corpora": (
+        (
+            "text, characters",
+            "budget",
+            "no flags, bits/char",
+            "best by hand",
+            "counting",
+            "commit; machine; note",
+        ),
+        corpus_cells,
+    ),
     "trials": (TRIAL, trial_cells),
     "trials-20m": (TRIAL, trial_cells),
 }
 
 
 def tables(suite: str, runs: Iterable[Run]) -> str:
-    """Return the tables of a suite in Markdown, one for each text."""
+    """Return the tables of a suite in Markdown, one for each text or half."""
     titles, cells = SUITES[suite]
     parts = []
     own = [run for run in runs if run["suite"] == suite]
-    for text in TEXTS:
-        rows = [cells(run) for run in own if run["text"] == text]
+    for title in TABLES:
+        rows = [cells(run) for run in own if run.get("half", run["text"]) == title]
         if not rows:
             continue
         lines = [titles, ["---"] * len(titles), *rows]
-        parts.append(f"\n**{text}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
+        parts.append(f"\n**{title}**\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in lines))
     return "".join(parts) + "\n"
 
 

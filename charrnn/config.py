@@ -112,6 +112,9 @@ class ModelSettings:
         min=0.0,
         below=1.0,
     )
+    conv: int = setting(
+        0, "Characters that a convolution before the first layer sees; 0: none", min=0, max=16
+    )
     order: str = setting(
         "auto",
         "With --cell ngram: characters in an n-gram; auto takes the best on the validation text",
@@ -299,7 +302,10 @@ def dotted(key: str) -> str:
 
 def settings_from_dict(values: Mapping[str, Any], where: str) -> Settings:
     """Return settings that to_dict wrote, checked as if a person had typed them."""
-    resolved, _ = resolve([(where, flatten(values, where))])
+    flat = flatten(values, where)
+    if isinstance(flat.get("budget"), str) and flat["budget"].isdigit():
+        flat["budget"] += "s"  # a plain number was one of seconds up to 0.4.0
+    resolved, _ = resolve([(where, flat)])
     return resolved
 
 

@@ -13,6 +13,8 @@ def expected_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, 
     hidden, layers, embedding = sizes(settings)
     rows = GATES[settings.cell] * hidden
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, embedding)}
+    if settings.conv:
+        shapes["conv.weight"] = (embedding, embedding, settings.conv)  # as torch.nn.Conv1d's
     width = embedding  # numbers a character that the next layer, or the head, reads
     for k in range(layers):
         shapes[f"recurrent.weight_ih_l{k}"] = (rows, width)

@@ -52,6 +52,7 @@ MISCOUNTED = (
     "this model was counted by an earlier charrnn, with an error in the lowest order; "
     "train it again"
 )
+RUNS = Path("runs")  # where a training puts its run when nobody says
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
 
@@ -260,10 +261,12 @@ def _check_weights(model: ModelFile) -> None:
 def model_path(path: Path) -> Path:
     """Return the file that a path names: a run's best model, its newest checkpoint, or itself.
 
-    Raises CheckpointError.
+    A name that is no path here is looked for under runs/. Raises CheckpointError.
     """
     shown = one_line(str(path))
     try:
+        if not path.exists() and path.name == str(path):
+            path = RUNS / path
         is_folder = path.is_dir()
         exists = path.exists()
     except OSError as error:

@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import SymLogNorm
+from matplotlib.colors import PowerNorm, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
@@ -42,6 +42,8 @@ INK: dict[Any, Any] = {
     "xtick.color": GREY,
     "ytick.color": GREY,
 }
+CELL = 0.11  # inches of a character in a picture of attention
+RINGED = 0.05  # of the largest share: what is less gets no ring
 MOST_LETTERS = 16  # of a label of a table
 MOST_NAME_LETTERS = 40  # of a curve's name
 
@@ -92,6 +94,44 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         axes.set_title(_wrapped(title, int(12 * inches)), fontsize=10, parse_math=False)
         figure.colorbar(image, ax=axes, shrink=0.8, label="count", format="{x:,.0f}")
         return _written(figure, format, dpi=dpi)
+
+
+def attention(
+    title: str,
+    rows: list[str],
+    columns: list[str],
+    shares: np.ndarray,
+    is_right: np.ndarray,
+    format: str,
+) -> bytes:
+    """Draw which places (columns) each character (rows) looked back at, as PNG or SVG.
+
+    shares, is_right (rows, columns): of the probability; whether what followed at the place is the
+    character.
+    """
+    width = max(5.0, CELL * len(columns) + 1.8)
+    height = max(2.5, CELL * len(rows) + 1.2)
+    with matplotlib.rc_context(STYLE | INK):
+        figure = Figure(figsize=(width, height), layout="constrained")
+        axes = figure.add_subplot()
+
+        # 1. The shares. Square roots, so that small ones can be seen.
+        most = max(float(shares.max(initial=0)), 1e-3)
+        norm = PowerNorm(0.5, vmin=0, vmax=most)
+        image = axes.imshow(shares, norm=norm, cmap="viridis", interpolation="nearest")
+        row, column = np.nonzero(is_right & (shares >= RINGED * most))
+        axes.scatter(column, row, s=14, facecolors="none", edgecolors=COLOURS[1], linewidths=0.9)
+
+        # 2. The characters: text of a corpus, in which `$` and `\\` are no mathematics
+        for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
+            drawn = [drawable(name) for name in names]
+            axis.set_ticks(range(len(names)), drawn, fontsize=6, parse_math=False)
+        axes.tick_params(length=0)
+        axes.set_xlabel("what had been read; a ring: what followed there is what came")
+        axes.set_ylabel("the character to come")
+        axes.set_title(_wrapped(title, int(12 * width)), fontsize=10, parse_math=False)
+        figure.colorbar(image, ax=axes, pad=0.01, aspect=40, label="share of the probability")
+        return _written(figure, format, dpi=150)
 
 
 def _shortened(text: str, most: int) -> str:

@@ -23,8 +23,8 @@ from typing import Any, BinaryIO, cast
 
 import numpy as np
 
-from charrnn import __version__
 from charrnn.errors import CheckpointError, DamagedError, MissingError, StorageError
+from charrnn.strictjson import check_format, parsed
 from charrnn.temporary import (
     MOST_NAME_CHARS,
     left_over,
@@ -37,8 +37,6 @@ from charrnn.terminal import one_line
 
 MAX_TENSOR_FILE_BYTES = 16 << 30
 MAX_HEADER_BYTES = 16 << 20  # a vocabulary of every code point and a thousand tensors fit twice
-# JSON takes up to a hundred times its bytes when read. Only a vocabulary is long, and it is commas.
-MAX_MARKS = {b",": 1_200_000, b"[": 20_000, b"{": 20_000, b":": 40_000}
 MAX_LINE_BYTES = 256 << 10  # of text files, read at a time
 LARGE_BYTES = 64 << 20  # larger files are read only where there is memory for them
 # The header begins with it.
@@ -268,32 +266,8 @@ def read_json(path: Path, kind: str, newest: int) -> dict[str, Any]:
             raise ValueError
     except (KeyError, TypeError, ValueError, RecursionError):
         raise DamagedError(f"{shown} is damaged: it is not {kind}; use another copy") from None
-    _check_format(shown, about, newest)
+    check_format(shown, about, newest)
     return cast(dict[str, Any], about)
-
-
-def parsed(data: Bytes) -> Any:
-    """Parse a stranger's JSON. Raises ValueError, RecursionError, before it takes much memory."""
-    text = bytes(data)
-    if any(text.count(mark) > most for mark, most in MAX_MARKS.items()):
-        raise ValueError("too large for JSON of charrnn")
-    return json.loads(text, parse_constant=_no_constant)
-
-
-def _no_constant(name: str) -> None:
-    """Refuse NaN and infinities, which Python reads and JSON has not."""
-    raise ValueError(name)
-
-
-def _check_format(shown: str, about: dict[str, Any], newest: int) -> None:
-    """Raise CheckpointError, which names both versions, for a format that a later charrnn wrote."""
-    if about["format"] > newest:
-        author = about.get("charrnn")
-        version = one_line(author[:40]) if isinstance(author, str) else "a later version"
-        raise CheckpointError(
-            f"{shown} has format {about['format']}, written by charrnn {version}; "
-            f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it"
-        )
 
 
 def json_line(values: dict[str, Any]) -> str:
@@ -340,10 +314,11 @@ def read_tensors(
 
     # 1. The bytes are those that were written.
     shown = one_line(str(path))
-    data = read_bounded(path, limit, "a charrnn checkpoint")
     foreign = DamagedError(
         f"{shown} is not a charrnn checkpoint; give a run directory or a file charrnn wrote"
     )
+    _check_size(path, limit, foreign)
+    data = read_bounded(path, limit, "a charrnn checkpoint")
     header_bytes = int.from_bytes(data[:8], "little")
     if len(data) < 8 or header_bytes > min(len(data) - 8, MAX_HEADER_BYTES):
         raise foreign
@@ -363,7 +338,7 @@ def read_tensors(
         meta = parsed(header["__metadata__"]["meta"].encode())
         if meta["kind"] not in kinds or type(meta["format"]) is not int or meta["format"] < 1:
             raise foreign
-        _check_format(shown, meta, kinds[meta["kind"]])
+        check_format(shown, meta, kinds[meta["kind"]])
         whole = bytes(data)
         del data, header  # at most two copies of the numbers at once
         return load(whole), meta
@@ -377,6 +352,35 @@ def read_tensors(
         SafetensorError,
     ):
         raise foreign from None
+
+
+def _check_size(path: Path, limit: int, foreign: DamagedError) -> None:
+    """Compare the size of a large tensor file with its header, before all of it is read.
+
+    Raises `foreign` for a file without our header, CheckpointError as read_tensors does.
+    """
+    with _opened(path, limit, "a charrnn checkpoint") as file:
+        size = os.fstat(file.fileno()).st_size
+        if size <= LARGE_BYTES:
+            return
+        header_bytes = int.from_bytes(file.read(8), "little")
+        if header_bytes > MAX_HEADER_BYTES:
+            raise foreign
+        header = file.read(header_bytes)
+    if _DIGEST.search(header) is None:
+        raise foreign
+    try:
+        tensors = parsed(header)
+        del tensors["__metadata__"]
+        end = max((tensor["data_offsets"][1] for tensor in tensors.values()), default=0)
+        fits = size == 8 + header_bytes + end
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError, RecursionError):
+        fits = False
+    if not fits:
+        raise DamagedError(
+            f"{one_line(str(path))} is damaged: its {size:,} bytes do not fit its header; "
+            "use another copy"
+        )
 
 
 def _digest_position(data: bytearray) -> int:

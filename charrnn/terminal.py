@@ -40,6 +40,11 @@ def one_line(text: str) -> str:
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
+def quoted(text: str) -> str:
+    """Return the text in quotes, as JSON and TOML write it, with `\\u009b` for escapes."""
+    return _UNSAFE.sub(_json_escape, json.dumps(text, ensure_ascii=False))
+
+
 def prepare_streams() -> None:
     """Make standard error optional, and standard output able to show every character.
 

@@ -7,6 +7,7 @@ it one time. Nothing here knows who asks, or why.
 
 from __future__ import annotations
 
+import itertools
 import re
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
 
 # A glob: the files of a text are named by the first digits of its fingerprint.
 STEM = "[0-9a-f]" * 16
+# What a stranger's run may cost: a fine-tuning adds one text, and a filter has at most 32 MiB.
+MOST_TEXTS = 1000
+MOST_FILTER_BYTES = 1 << 30  # of all filters together
 
 
 class OpenedRun:
@@ -96,10 +100,14 @@ class OpenedRun:
 
     @property
     def filter_files(self) -> list[Path]:
-        """The filter of every text that the model has learnt from, as far as it is there."""
+        """The filter of every text that the model has learnt from, as far as it is there.
+
+        Raises CheckpointError where they are more than a run of charrnn has.
+        """
         if self.model.run is None:
             return []
-        return sorted((self.model.run / "corpus").glob(f"{STEM}.novel"))
+        folder = self.model.run / "corpus"
+        return [folder / f"{stem}.novel" for stem in _stems(folder, ".novel")]
 
     @cached_property
     def inherited_filters(self) -> list[NoveltyFilter]:
@@ -170,7 +178,7 @@ class OpenedRun:
 
         A text that was mixed in has a name even where all its files are lost.
         """
-        stems = {file.stem for ending in endings for file in folder.glob(STEM + ending)}
+        stems = {stem for ending in endings for stem in _stems(folder, ending)}
         if self._mixed_stem is not None and endings != (".json",):
             stems.add(self._mixed_stem)
         return sorted(stems - {str(self.fingerprint)[:16]})
@@ -242,6 +250,28 @@ class _LearntText:
         if not (ids >= 0).all():
             return False
         return self.corpus.contains(ids, whole_line=self.corpus.mode == "lines")
+
+
+def _stems(folder: Path, ending: str) -> list[str]:
+    """The names, without ending, of files of texts. Raises CheckpointError for too many of them."""
+    files = sorted(itertools.islice(folder.glob(STEM + ending), MOST_TEXTS + 1))
+    is_too_much = len(files) > MOST_TEXTS
+    if ending == ".novel" and not is_too_much:
+        is_too_much = sum(_size(file) for file in files) > MOST_FILTER_BYTES
+    if is_too_much:
+        raise CheckpointError(
+            f"{one_line(str(folder))} holds more texts, or larger filters of them, than a run of "
+            "charrnn; use another copy of the run"
+        )
+    return [file.stem for file in files]
+
+
+def _size(file: Path) -> int:
+    """The bytes of a file; none of one that cannot be looked at."""
+    try:
+        return file.stat().st_size
+    except OSError:
+        return 0
 
 
 def _fingerprint(folder: Path, stem: str) -> str:

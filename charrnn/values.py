@@ -117,14 +117,21 @@ def _check_order(text: str, where: str) -> None:
 
 
 def seconds(text: str, where: str) -> float:
-    """'90s', '5m', '1.5h' or '90' -> seconds. Raises SettingsError."""
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?|\.\d+)\s*(s|m|h|min|sec)?\s*", text)
+    """'90s', '5m', '1.5h' or '1h30m' -> seconds. Raises SettingsError."""
+    plain = text.strip().replace(" ", "")
+    parts = re.findall(r"(\d+(?:\.\d*)?|\.\d+)(sec|min|[smh])", plain)
+    units = [_UNITS_S[unit] for _, unit in parts]
+    is_whole = plain == "".join(number + unit for number, unit in parts)
+    is_falling = all(larger > smaller for larger, smaller in zip(units, units[1:], strict=False))
     value = 0.0
-    if match:
-        value = float(match[1]) * _UNITS_S[match[2] or "s"]
-    if not 0 < value < 1e9:
-        raise SettingsError(f"{where}: {one_line(text)!r} is not a duration; write 90s, 5m or 1h")
-    return value
+    if is_whole and is_falling:
+        value = sum(float(number) * unit for (number, _), unit in zip(parts, units, strict=True))
+    if 0 < value < 1e9:
+        return value
+    shown = one_line(text)
+    if re.fullmatch(r"\d{1,8}(\.\d*)?", plain):
+        raise SettingsError(f"{where}: {shown} of what? write {plain}s, {plain}m or {plain}h")
+    raise SettingsError(f"{where}: {shown!r} is not a duration; write 90s, 5m or 1h30m")
 
 
 def interval(text: str, where: str) -> tuple[int | None, float | None]:

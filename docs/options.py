@@ -14,7 +14,8 @@ from typing import Any
 import typer
 
 from charrnn.cli.examples import EXAMPLES
-from charrnn.cli.main import ALIASES, app
+from charrnn.cli.habits import ALIASES
+from charrnn.cli.main import app
 from charrnn.config import FIELDS, dotted
 
 PAGE = Path(__file__).parent / "options.md"

@@ -13,15 +13,17 @@ from support import Watcher
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError
-from charrnn.modelfile import KINDS, checkpoint_files, read_model
+from charrnn.modelfile import FIELDS, KINDS, checkpoint_files, read_model
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.text import text_of_split
 from charrnn.storage import read_tensors, write_tensors
 from charrnn.text.corpus import open_corpus
 from charrnn.texts import OpenedRun
+from charrnn.training import checkpoint
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.session import Request, train
+from charrnn.values import wrong_field
 
 FIXTURES = Path(__file__).parent / "fixtures"
 RUNS = sorted(
@@ -191,3 +193,27 @@ def test_a_format_that_is_no_number_from_one_on_is_refused(number, copied):
     write_tensors(run / "model.safetensors", tensors, meta | {"format": number})
     with pytest.raises(CheckpointError, match="is not a charrnn checkpoint"):
         read_model(run)
+
+
+@pytest.mark.parametrize(
+    ("fields", "key", "allowed", "refused"),
+    [
+        (FIELDS, "charrnn", "9" * 100, "9" * 101),
+        (FIELDS, "fingerprint", "f" * 64, "f" * 65),
+        (FIELDS, "mixed", "f" * 64, "f" * 65),
+        (FIELDS, "step", 10**12 - 1, 10**12),
+        (FIELDS, "val_nats_per_char", 1e6, 1_000_001),
+        (checkpoint.FIELDS, "metrics_bytes", 0, -1),
+        (checkpoint.FIELDS, "metrics_bytes", 1 << 62, (1 << 62) + 1),
+        (checkpoint.FIELDS, "samples_bytes", 0, -1),
+        (checkpoint.FIELDS, "counting", 1, 0),
+        (checkpoint.FIELDS, "counting", 24, 25),
+        (checkpoint.FIELDS, "lift", [[0, 100.0]], [[0, 100.5]]),
+        (checkpoint.FIELDS, "lift", [[0, 1.0]], [[0, 1.0, 1.0]]),
+        (checkpoint.FIELDS, "surroundings", {"cpu": "x" * 1000}, {"cpu": "x" * 1001}),
+    ],
+    ids=lambda value: str(value)[:20],
+)
+def test_a_field_of_a_file_has_its_limits(fields, key, allowed, refused):
+    assert wrong_field({key: allowed}, fields) is None
+    assert wrong_field({key: refused}, fields) == key

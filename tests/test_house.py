@@ -16,6 +16,7 @@ GROUND = (
     "config",
     "layers",
     "storage",
+    "strictjson",
     "temporary",
     "layout",
     "kernel",

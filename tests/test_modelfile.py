@@ -367,3 +367,19 @@ def test_no_run_is_an_error_that_says_how_to_make_one(made, tmp_path):
         (tmp_path / "runs").touch()
     with pytest.raises(CheckpointError, match="train one first: charrnn train names"):
         newest_run(tmp_path / "runs")
+
+
+def test_a_name_that_is_no_path_is_looked_for_under_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    run = Path("runs", "band")
+    run.mkdir(parents=True)
+    write_tensors(run / "model.safetensors", weights(), meta_of())
+    assert read_model(Path("band")).path == run / "model.safetensors"
+
+
+def test_a_path_here_comes_before_a_name_under_runs(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for run in (Path("band"), Path("runs", "band")):
+        run.mkdir(parents=True)
+        write_tensors(run / "model.safetensors", weights(), meta_of())
+    assert read_model(Path("band")).path == Path("band", "model.safetensors")

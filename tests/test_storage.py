@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from charrnn import storage
 from charrnn.errors import CheckpointError
-from charrnn.storage import json_line, read_bounded, read_tensors, write_tensors
+from charrnn.storage import json_line, parsed, read_bounded, read_tensors, write_tensors
 
 KINDS = {"test": 3}
 META = {
@@ -295,6 +296,13 @@ def test_an_older_format_is_read(tmp_path):
 
 def test_another_kind_is_not_a_checkpoint(written):
     assert "is not a charrnn checkpoint" in refusal(written, {"other": 9})
+
+
+def test_json_may_have_as_many_marks_as_the_limit_and_no_more(monkeypatch):
+    monkeypatch.setattr(storage, "MAX_MARKS", {b",": 2})
+    assert parsed(b"[1,2,3]") == [1, 2, 3]
+    with pytest.raises(ValueError, match="too large"):
+        parsed(b"[1,2,3,4]")
 
 
 @pytest.mark.parametrize(

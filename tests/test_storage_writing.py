@@ -12,7 +12,7 @@ from test_storage import KINDS, META, TENSORS
 
 from charrnn import storage
 from charrnn.errors import StorageError
-from charrnn.storage import read_tensors, write_atomically, write_tensors
+from charrnn.storage import claim_directory, read_tensors, write_atomically, write_tensors
 from charrnn.temporary import LEFT_OVER_S
 
 
@@ -224,6 +224,13 @@ def test_a_directory_in_the_way_stays(tmp_path):
     with pytest.raises(StorageError):
         write_atomically(tmp_path / "x", b"new")
     assert [item.name for item in tmp_path.iterdir()] == ["x"]
+
+
+def test_a_directory_is_claimed_once(tmp_path):
+    assert claim_directory(tmp_path / "runs/a") is True
+    assert claim_directory(tmp_path / "runs/a") is False
+    (tmp_path / "runs/b").touch()
+    assert claim_directory(tmp_path / "runs/b") is False
 
 
 @pytest.mark.skipif(os.name == "nt", reason="no umask")

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import INTEGER, TEXT, WHAT, Csv, Json, Run, option
 from charrnn.cli.result_view import check_outputs
@@ -86,12 +87,10 @@ def cells(
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
     check_outputs(None, csv, json)
 
-    from charrnn.modelfile import newest_run, read_model
     from charrnn.texts import OpenedRun
 
-    place = run or newest_run(Path("runs"))
-    opened = OpenedRun(read_model(place))
-    run_name = one_line(str(place))
+    opened = OpenedRun(read_chosen(run))
+    run_name = one_line(str(run or opened.model.run or opened.model.path))
     if show is None:
         _search(opened, run_name, chars or CHARS, top or 1, csv, json)
     else:

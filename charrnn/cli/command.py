@@ -11,6 +11,9 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 from charrnn.cli.examples import EXAMPLES
+from charrnn.cli.habits import empty_name, explain_unknown, typed_name, with_two_dashes
+from charrnn.cli.options import PATH
+from charrnn.errors import SettingsError
 from charrnn.terminal import forget_stdout
 
 
@@ -34,6 +37,27 @@ class Command(TyperCommand):
                 param.type = copy.copy(param.type)
                 param.type.get_metavar = lambda *_, **__: ""  # type: ignore[method-assign]
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the words behind the command; foreign names of options become those here."""
+        valued, plain = _options(self)
+        words = with_two_dashes(args, valued, plain)
+        named = [name for param in self.params if param.metavar == PATH for name in param.opts]
+        empty = empty_name(words, valued, named)
+        if empty is not None:
+            raise SettingsError(f"{empty}: the name is empty; leave it out, or name something")
+        try:
+            return super().parse_args(ctx, list(words))
+        except typer.TyperException as error:
+            if not error.format_message().startswith("No such option"):
+                raise
+            name: str = error.option_name  # type: ignore[attr-defined]
+            known = dict(_all_options(ctx))
+            here = known.pop(self.name or "", [])
+            typed = typed_name(args, name)
+            command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")
+            explained = explain_unknown(typed, command, here, known.items())
+            raise SettingsError(explained) from None
+
     def get_params(self, ctx: Any) -> Any:
         """Return the options and arguments, typer's own in the style of the others."""
         return _without_full_stops(super().get_params(ctx))
@@ -55,6 +79,12 @@ class Command(TyperCommand):
 class Group(TyperGroup):
     """A command that has commands, in the style of this program."""
 
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
+        """Read the words behind the program; `help train` is `train --help`."""
+        if args[:1] == ["help"]:
+            args = [*args[1:], "--help"]
+        return super().parse_args(ctx, args)
+
     def get_params(self, ctx: Any) -> Any:
         """Return the options, typer's own in the style of the others."""
         return _without_full_stops(super().get_params(ctx))
@@ -63,6 +93,25 @@ class Group(TyperGroup):
         """Show the help."""
         with _until_the_reader_leaves():
             super().format_help(ctx, formatter)
+
+
+def _options(command: Any) -> tuple[list[str], list[str]]:
+    """Return the options of a command that take a value, and those that take none."""
+    valued: list[str] = []
+    plain: list[str] = []
+    for param in command.params:
+        if isinstance(param, TyperArgument):
+            continue
+        names = [*param.opts, *param.secondary_opts]
+        is_plain = param.is_flag or param.count
+        (plain if is_plain else valued).extend(names)
+    return valued, plain
+
+
+def _all_options(ctx: Any) -> Iterator[tuple[str, list[str]]]:
+    """Yield the commands beside this one, itself included, with their options."""
+    for name, command in ctx.parent.command.commands.items():
+        yield name, [option for kind in _options(command) for option in kind]
 
 
 @contextlib.contextmanager

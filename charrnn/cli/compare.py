@@ -34,12 +34,12 @@ from charrnn.terminal import one_line
 class CompareCommand(Command):
     """charrnn compare, which had an option for every setting once and answers those in one line."""
 
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Parse the words. Raises SettingsError for options that belong to train."""
         words = tuple(args)
         try:
             return super().parse_args(ctx, args)
-        except typer.TyperException:
+        except (typer.TyperException, SettingsError):
             assignments = assignments_of(words, ctx.token_normalize_func)
             if not assignments:
                 raise

@@ -6,6 +6,7 @@ import dataclasses
 from pathlib import Path
 from typing import Annotated, Any
 
+from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     FLOAT,
@@ -195,7 +196,8 @@ def evaluate(
         bool,
         switch(
             "--per-char",
-            help="Show the bits of each character, its rank, and the first guess",
+            help="Show the bits of each character, its rank, and the first guess; with --cache or "
+            "--dynamic, those of that reading",
             panel=OUTPUT,
         ),
     ] = False,
@@ -205,6 +207,24 @@ def evaluate(
             "--rank", help="Show each line from an empty state, the likeliest first", panel=OUTPUT
         ),
     ] = False,
+    show: Annotated[
+        bool,
+        switch(
+            "--show",
+            help="With --cache: show where the model looked back before each character",
+            panel=OUTPUT,
+        ),
+    ] = False,
+    plot: Annotated[
+        Path | None,
+        option(
+            "--plot",
+            help="With --show: draw that to a .png or .svg file (needs matplotlib)",
+            metavar=PATH,
+            default="none",
+            panel=OUTPUT,
+        ),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Measure a model in bits per character
@@ -216,6 +236,7 @@ def evaluate(
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True
     _check_views(samples, per_char, rank, cache, dynamic)
+    _check_show(show, plot, cache, dynamic)
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
         scoring_only = {
@@ -257,13 +278,13 @@ def evaluate(
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
     from charrnn.cli.score_view import show_card, show_characters, write_ranking
-    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED
     from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
     from charrnn.scoring.text import text_given, text_of_split
     from charrnn.texts import OpenedRun
 
     # 2. Open the model and the text.
-    model = read_model(run or newest_run(Path("runs")))
+    model = read_chosen(run)
     if model.is_miscounted and (per_char or rank):  # else the card says it
         say(f"note: {MISCOUNTED}")
     opened = OpenedRun(model)
@@ -292,6 +313,10 @@ def evaluate(
         else:
             write_ranking(lines)
         return
+    if show:
+        from charrnn.cli.lookback_view import look_back_and_show
+
+        return look_back_and_show(opened, scored, how, plot=plot, json=json)
     with_baselines = baselines is not False
     card = evaluated(opened, scored, how, with_baselines, say)
     if json:
@@ -312,12 +337,31 @@ def _check_views(
     asked = [name for name, is_wanted in views.items() if is_wanted]
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
     beside = [name for name, is_wanted in readings.items() if is_wanted]
+    if asked == ["--per-char"] and len(beside) == 1:
+        return  # it shows the characters of that reading
     if asked and beside:
         raise SettingsError(
             f"{' and '.join(beside)} cannot be combined with {asked[0]}; leave one out"
         )
     if len(asked) > 1:
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
+
+
+def _check_show(show: bool, plot: Path | None, cache: int, dynamic: bool) -> None:
+    """Refuse --show and --plot where there is nothing to show. Raises SettingsError, StorageError.
+
+    --show cannot stand beside another view, since those refuse --cache.
+    """
+    if plot is not None and not show:
+        raise SettingsError("--plot draws what --show shows; add --cache 2000 --show")
+    if show and not cache:
+        raise SettingsError("--show is for a cache, which looks back; add --cache 2000")
+    if show and dynamic:
+        raise SettingsError("--dynamic cannot be combined with --show; leave one out")
+    if plot is not None:
+        from charrnn.cli.result_view import check_outputs
+
+        check_outputs([plot], None, False)
 
 
 def _given(options: dict[str, Any]) -> list[str]:

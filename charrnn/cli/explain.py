@@ -46,6 +46,7 @@ def explain(
         str | None, setting_option("embedding_size", SIZES, FOR_NAMES)
     ] = None,
     skip: Annotated[str | None, setting_option("skip", SIZES)] = None,
+    conv: Annotated[str | None, setting_option("conv", SIZES)] = None,
     tie_weights: Annotated[
         bool,
         switch("--tie-weights", help=FIELDS["tie_weights"][1].metadata["help"], panel=SIZES),
@@ -74,6 +75,7 @@ def explain(
         "num_layers": num_layers,
         "embedding_size": embedding_size,
         "skip": skip,
+        "conv": conv,
         "tie_weights": tie_weights or None,
     }
     given = [flag(key) for key, value in sizes.items() if value is not None]
@@ -164,13 +166,16 @@ def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterat
         f"({visible(origin)})"
     )
     states = "h, C" if model.cell == "lstm" else "h"
+    what = "the convolution's output" if model.conv else "the character's embedding"
     yield (
-        f"x  the character's embedding ({model.embedding_size})   "
+        f"x  {what} ({model.embedding_size})   "
         f"{states}  the state before the step ({model.hidden_size} each)"
     )
     yield "∘  unit by unit   [h, x]  one above the other   '  after the step"
     if model.num_layers != 1:
         yield "The layers above the first read the h' of the layer below in place of x."
+    if model.conv:
+        yield f"The convolution sees the embeddings of the last {model.conv} characters."
     if model.skip == "residual":
         yield "Skips: a layer's output is added to its input, where both are as wide."
     if model.skip == "dense":

@@ -15,23 +15,13 @@ from charrnn.cli.compare import CompareCommand, compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.explain import explain
+from charrnn.cli.habits import normalized
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
 from charrnn.cli.train import TrainCommand, train
 from charrnn.errors import CharrnnError
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
-
-# Options that users of char-rnn, torch-rnn and nanoGPT type. Not in the help: one name is enough.
-ALIASES = {
-    "rnn-size": "hidden-size",
-    "seq-len": "seq-length",
-    "grad-clip": "clip",
-    "temperature": "temp",
-    "start-text": "prime",
-    "primetext": "prime",
-    "learning-rate": "lr",
-}
 
 app = typer.Typer(
     name="charrnn",
@@ -42,7 +32,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     context_settings={
         "help_option_names": ["-h", "--help"],
-        "token_normalize_func": lambda name: ALIASES.get(name, name),
+        "token_normalize_func": normalized,
     },
 )
 
@@ -91,7 +81,11 @@ def options(
     version: Annotated[
         bool,
         typer.Option(
-            "--version", help="Show the versions and exit", callback=_show_version, is_eager=True
+            "--version",
+            "-V",
+            help="Show the versions and exit",
+            callback=_show_version,
+            is_eager=True,
         ),
     ] = False,
 ) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.terminal import one_line, print_line, say
 
@@ -32,11 +33,11 @@ def examine_and_show(run: Path | None, options: dict[str, Any], *, json: bool) -
     Raises CharrnnError.
     """
     from charrnn.insight.copies import Question, examine
-    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED
     from charrnn.texts import OpenedRun
 
     question = Question(**{name: value for name, value in options.items() if value is not None})
-    model = read_model(run or newest_run(Path("runs")))
+    model = read_chosen(run)
     if model.is_miscounted:
         say(f"note: {MISCOUNTED}")
     card = examine(OpenedRun(model), question, say)

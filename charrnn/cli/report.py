@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
+from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import PATH, Run, option, switch
 from charrnn.cli.result_view import check_place
@@ -33,13 +34,12 @@ def report(
     if out is not None:
         check_place("--out", out)
 
-    from charrnn.modelfile import newest_run, read_model
     from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
     from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
-    model = read_model(run or newest_run(Path("runs")))
+    model = read_chosen(run)
     place = out or folder_of(model) / "report.html"
     contents = gather(OpenedRun(model), say)
     data = page(contents)

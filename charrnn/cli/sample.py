@@ -12,6 +12,7 @@ from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
 from charrnn.cli.prompt import check_utf8, read_prime
@@ -262,7 +263,7 @@ def sample(
     check_utf8("--matching", matching or "")
 
     from charrnn.cli import sample_view
-    from charrnn.modelfile import MISCOUNTED, newest_run, read_model
+    from charrnn.modelfile import MISCOUNTED
     from charrnn.sampling.bounds import check_count, check_held
     from charrnn.sampling.constraints import (
         Constraints,
@@ -279,7 +280,7 @@ def sample(
     decoding = Decoding(temp, top_k, top_p, min_p, repetition_penalty)
     constraints = Constraints(novel, unique, matching, min_length, max_length)
     true_seed = checked_seed(seed)
-    model = read_model(run or newest_run(Path("runs")))
+    model = read_chosen(run)
     is_lines = model.mode == "lines"
     default_count = 10 if is_lines else 1
     wanted = default_count if count is None else count
@@ -310,6 +311,7 @@ def sample(
             )
         from charrnn.cli.interactive import converse
 
+        say_chosen(run, model)
         return converse(
             sampler,
             decoding=decoding,
@@ -347,6 +349,7 @@ def sample(
         )
     if wanted == 0:
         return
+    say_chosen(run, model)
     if top_k > len(model.vocabulary):
         say(
             f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept"

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
 
 SHOWN_CHARS = 1000  # rows of --per-char for people
 SHOWN_LINE = 66  # characters of a line below the table
-SMOOTHINGS = {"kneser-ney": "Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
 def write_ranking(lines: Iterable[RankedLine]) -> None:
@@ -106,7 +105,7 @@ def _rows(card: Evaluation) -> list[list[str]]:
 
     name = "this run"
     if isinstance(card.model, CountingModel):
-        name += f" ({card.model.order}-gram, {SMOOTHINGS[card.model.smoothing]})"
+        name += f" ({card.model.order}-gram, {_smoothing(card.model.smoothing)})"
     rows = [_row(name, card.figures.bits_per_char)]
     if card.experts is not None:
         rows.append(_row("its network alone", card.experts.network))
@@ -128,12 +127,19 @@ def _rows(card: Evaluation) -> list[list[str]]:
     return rows
 
 
+def _smoothing(smoothing: str) -> str:
+    """Name a smoothing in one or two words: a table is narrow."""
+    from charrnn.text.ngram import SMOOTHING_NAMES
+
+    return SMOOTHING_NAMES[smoothing].removeprefix("modified ")
+
+
 def _baseline_names(card: Evaluation) -> dict[str, str]:
     names = {"unigram": "unigram", "uniform": "uniform"}
     for compressor in ("xz", "bz2", "zlib"):
         names[compressor] = f"{compressor}, after the training text"
     if card.ngram is not None:
-        names["ngram"] = f"{card.ngram.order}-gram ({SMOOTHINGS[card.ngram.smoothing]})"
+        names["ngram"] = f"{card.ngram.order}-gram ({_smoothing(card.ngram.smoothing)})"
     return names
 
 

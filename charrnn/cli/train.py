@@ -9,6 +9,7 @@ from __future__ import annotations
 import inspect
 import math
 import os
+import shlex
 import time
 from collections.abc import Callable
 from dataclasses import fields
@@ -34,7 +35,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, write_stdout
+from charrnn.terminal import one_line, print_line, quoted, write_stdout
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
@@ -205,12 +206,16 @@ def train(
         return _check(corpus, layers, json)
 
     # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
-    _, origins = config.resolve(layers)
+    settings, origins = config.resolve(layers)
     from charrnn.training.lock import check_free
     from charrnn.training.naming import run_to_resume
 
-    if run is not None or (resume and not overwrite):
-        check_free(run or run_to_resume(corpus, Path("runs")))
+    if resume and not overwrite and run is None:
+        run = run_to_resume(corpus, settings.text, Path("runs"))
+        if corpus is not None and Path(corpus) == run:
+            corpus = None
+    if run is not None:
+        check_free(run)
 
     # 3. The training.
     from charrnn.progress import TrainingProgress
@@ -254,6 +259,7 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     """Tell a person what the run reached, why it ended, and what to type next."""
     from charrnn.progress import duration
 
+    shown = shlex.quote(one_line(str(path)))
     place = outcome.place
     bits = place.best_nats / math.log(2)
     epochs = f"{round(outcome.epochs, 1):g} epochs"
@@ -266,9 +272,9 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     if place.counting_gain:
         end += f"; the network alone {place.network_nats / math.log(2):.3f}"
     if is_stopped:
-        advice = f"saved. To go on: charrnn train --resume --run {path}"
+        advice = f"saved. To go on: charrnn train --resume --run {shown}"
     else:
-        advice = f"now: charrnn sample {path}"
+        advice = f"now: charrnn sample {shown}"
     return [end, outcome.verdict, advice]
 
 
@@ -304,7 +310,7 @@ def _toml_line(key: str, value: Any) -> str:
     if value is None:
         return f"# {key}: left to the program"
     if isinstance(value, str):
-        return f'{key} = "{one_line(value)}"'
+        return f"{key} = {quoted(value)}"
     return f"{key} = {str(value).lower()}"
 
 

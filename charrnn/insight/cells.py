@@ -44,7 +44,7 @@ _ROWS = {
 }
 # These are between 0 and 1. The others are between -1 and 1, except for "cell".
 GATES = {"input", "forget", "output", "reset", "update"}
-State = tuple[gates.State, ...]  # of every layer
+State = tuple[gates.State, ...]  # of every layer; then of a convolution: its past (K-1, E)
 Activations = dict[str, np.ndarray]  # by name, (n, H)
 
 
@@ -153,6 +153,9 @@ def begin(model: ModelFile) -> tuple[State, np.ndarray]:
     parts = 2 if settings.cell == "lstm" else 1
     zeros = tuple(np.zeros(hidden, np.float32) for _ in range(parts))
     state: State = (zeros,) * layers
+    if settings.conv:
+        size = model.tensors["embedding.weight"].shape[1]
+        state = (*state, (np.zeros((settings.conv - 1, size), np.float32),))
     if model.mode == "lines":
         piece = read(model, np.array([model.vocabulary.newline]), state)
         return piece.state, piece.seen
@@ -168,24 +171,50 @@ def read(model: ModelFile, ids: np.ndarray, state: State) -> Piece:
     fresh = np.zeros(len(ids), bool)
     if model.mode == "lines":
         fresh = ids == model.vocabulary.newline
-    seen = [model.tensors["embedding.weight"][ids]]
+    embedded = model.tensors["embedding.weight"][ids]
+    seen = [embedded]
     activations: Activations = {}
-    last = []
+    last: list[gates.State] = []
+    convolved = embedded
+    past: State = ()
+    if settings.conv:
+        weight = model.tensors["conv.weight"]
+        convolved, last_past = _convolved(weight, embedded, fresh, *state[-1])
+        past = ((last_past,),)
+        state = state[:-1]
     with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
         for k, layer_state in enumerate(state):
-            inputs = np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1]
+            below = np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1]
+            inputs = below if k else convolved
             parameters = [model.tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS]
             weights = gates.weights_of(settings.cell, parameters)
             layer, layer_state = _read_layer(settings.cell, weights, inputs, fresh, layer_state)
             last.append(layer_state)
             outputs = layer["hidden"]
-            if settings.skip == "residual" and inputs.shape == outputs.shape:
-                seen.append(outputs + inputs)
+            if settings.skip == "residual" and below.shape == outputs.shape:
+                seen.append(outputs + below)
             else:
                 seen.append(outputs)
             activations |= {f"layer{k}.{name}": layer[name] for name in ACTIVATIONS[settings.cell]}
     top = np.concatenate(seen, 1) if settings.skip == "dense" else seen[-1]
-    return Piece(activations, top, tuple(last))
+    return Piece(activations, top, (*last, *past))
+
+
+def _convolved(
+    weight: np.ndarray, embedded: np.ndarray, fresh: np.ndarray, past: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """A convolution (E, E, K) over inputs (n, E) after the past (K-1, E), and the past after them.
+
+    fresh (n,): where the past is emptied before the character is read.
+    """
+    outputs = np.empty_like(embedded)
+    for t, x in enumerate(embedded):
+        if fresh[t]:
+            past = np.zeros_like(past)
+        window = np.concatenate([past, x[None]])
+        outputs[t] = gates.convolve(weight, window)
+        past = window[1:]
+    return outputs, past
 
 
 def _read_layer(

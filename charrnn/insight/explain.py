@@ -7,6 +7,7 @@ No torch. How all this looks on a terminal is not known here.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -98,6 +99,15 @@ def matrices(settings: ModelSettings, vocabulary_size: int) -> list[Matrix]:
             "embedding.weight",
         )
     ]
+    if settings.conv:
+        table.append(
+            Matrix(
+                "conv",
+                f"{embedding} × {embedding} × {settings.conv}",
+                embedding * embedding * settings.conv,
+                "conv.weight",
+            )
+        )
     for k in range(layers):
         width = shapes[f"recurrent.weight_ih_l{k}"][1]
         for gate in GATES[settings.cell]:
@@ -146,7 +156,8 @@ def flops_per_char(settings: ModelSettings, vocabulary_size: int) -> int:
     shapes = expected_shapes(settings, vocabulary_size)
     recurrent = [shape for name, shape in shapes.items() if ".weight_" in name]
     head = shapes.get("head.weight", shapes["embedding.weight"])
-    return 2 * sum(rows * width for rows, width in (*recurrent, head))
+    taps = math.prod(shapes.get("conv.weight", (0,)))
+    return 2 * (taps + sum(rows * width for rows, width in (*recurrent, head)))
 
 
 # One step in numbers
@@ -233,8 +244,15 @@ def step_of_model(model: ModelFile, text: str | None) -> tuple[str, WorkedStep]:
     if len(ids) > 1:
         state = sampler.feed(ids[:-1])[1]
     w = {name: model.tensors[f"recurrent.{name}_l0"] for name in PARAMETERS}
-    x = model.tensors["embedding.weight"][ids[-1]]
-    step = one_step(model.settings.model.cell, w, x, *(part[0, 0] for part in state))
+    settings = model.settings.model
+    embedding = model.tensors["embedding.weight"]
+    x = embedding[ids[-1]]
+    if settings.conv:
+        view = embedding[ids[-settings.conv :]]
+        missing = settings.conv - len(view)
+        x = gates.convolve(model.tensors["conv.weight"], np.pad(view, ((missing, 0), (0, 0))))
+    parts = 2 if settings.cell == "lstm" else 1
+    step = one_step(settings.cell, w, x, *(part[0, 0] for part in state[:parts]))
     return "".join(chr(vocabulary.symbols[index]) for index in ids), step
 
 
@@ -289,6 +307,7 @@ def as_dict(
         "embedding_size": embedding,
         "vocabulary_size": vocabulary_size,
         "skip": settings.skip,
+        "conv": settings.conv,
         "tie_weights": settings.tie_weights,
         "equations": [f"{left} = {right}" for left, right, _ in equations(settings.cell)],
         "latex": latex(settings.cell),

@@ -81,6 +81,14 @@ def advance(cell: str, weights: Weights, x: np.ndarray, state: State) -> Step:
     return _gru(weights, from_x, state)
 
 
+def convolve(weight: np.ndarray, window: np.ndarray) -> np.ndarray:
+    """Return what a convolution (E, E, K) makes of the last K inputs (K, E), the newest last."""
+    outputs = np.zeros(len(weight), weight.dtype)
+    for tap, x in enumerate(window):
+        outputs = outputs + weight[:, :, tap] @ x
+    return outputs
+
+
 def _rnn(weights: Weights, from_x: np.ndarray, state: State) -> Step:
     (h,) = state
     from_h = weights.weight_hh @ h

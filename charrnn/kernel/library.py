@@ -13,7 +13,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 5  # of the structures that the kernel is handed; library.c has the same number
+VERSION = 7  # of the structures that the kernel is handed; library.c has the same number
 CELLS = ("rnn", "lstm", "gru", "gru-before")  # in the order of level.h
 LEVELS = ("baseline", "AVX2", "AVX-512")  # instruction sets of x86-64; elsewhere there is one
 
@@ -45,9 +45,10 @@ def _declare(kernel: ctypes.CDLL) -> None:
     whole = ctypes.c_int64
     state = [pointer, pointer, pointer, pointer]  # h, c, nodes, logits
     nats = pointer
+    goes_on = ctypes.c_int
     seconds = ctypes.c_double
     kernel.charrnn_step.argtypes = [pointer, whole, pointer, *state]
-    kernel.charrnn_read.argtypes = [pointer, pointer, whole, *state, nats, seconds, whole]
+    kernel.charrnn_read.argtypes = [pointer, pointer, whole, *state, nats, goes_on, seconds, whole]
     kernel.charrnn_read.restype = whole
     kernel.charrnn_write.argtypes = [pointer, pointer]
     kernel.charrnn_compiler.restype = ctypes.c_char_p

@@ -16,7 +16,7 @@
  *
  * Nothing is checked here that the callers have checked: shapes, finite weights, ids below V.
  *
- * Shapes: V characters, H hidden size, L layers, R rows; H' and V' are padded to UNITS.
+ * Shapes: V characters, H hidden size, D layers of the state, R rows; H' and V' are padded to UNITS.
  */
 #define _POSIX_C_SOURCE 200112L
 #include <stdlib.h>
@@ -162,7 +162,7 @@ static int32_t next_node(const Ally *ally, int32_t node, int32_t id) {
 }
 
 /* One step of the whole team: ids (active), state h, c, node -> h_next, c, node; logits (active,
- * V') unless null. h, h_next, c (L, R, H'), node (R).
+ * V') unless null. h, h_next, c (D, R, H'), node (R).
  */
 static void advance(Work *work, int64_t active, const int32_t *ids, const float *h, float *h_next,
                     float *c, int32_t *node, float *logits) {
@@ -184,14 +184,14 @@ static void advance(Work *work, int64_t active, const int32_t *ids, const float 
 
 /* ---- one step, and reading ---- */
 
-/* ids (R), state h, c (L, R, H'), node (R) -> the state after them, in place, and logits (R, V').
+/* ids (R), state h, c (D, R, H'), node (R) -> the state after them, in place, and logits (R, V').
  * Returns 0, or NO_MEMORY.
  */
 int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, float *c,
                  int32_t *node, float *logits) {
-    const size_t size = (size_t)(m->layers * rows * padded(m->hidden_size)) * sizeof(float);
+    const size_t size = (size_t)(m->depth * rows * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, rows, 1);
-    float *h_next = malloc(size + 1); /* (L, R, H') */
+    float *h_next = malloc(size + 1); /* (D, R, H') */
     const int has_memory = work && h_next;
     if (has_memory) {
         advance(work, rows, ids, h, h_next, c, node, logits);
@@ -203,18 +203,19 @@ int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, flo
 }
 
 /* Read ids (n) in one row, for about `seconds`; state and logits as in charrnn_step. Adds to *nats,
- * unless null, what each id but the first of this call cost. Returns how many were read, at least
- * one, or NO_MEMORY.
+ * unless null, what each id cost: the first one too where the call goes on with a text, and
+ * `logits` predict it. Returns how many were read, at least one, or NO_MEMORY.
  */
 int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, float *c,
-                     int32_t *node, float *logits, double *nats, double seconds, int64_t threads) {
-    const size_t size = (size_t)(m->layers * padded(m->hidden_size)) * sizeof(float);
+                     int32_t *node, float *logits, double *nats, int goes_on, double seconds,
+                     int64_t threads) {
+    const size_t size = (size_t)(m->depth * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, 1, threads);
-    float *h_next = malloc(size + 1); /* (L, 1, H') */
+    float *h_next = malloc(size + 1); /* (D, 1, H') */
     int64_t count = work && h_next ? 0 : NO_MEMORY;
     const double end = now_s() + seconds;
     while (count >= 0 && count < n) {
-        if (nats && count)
+        if (nats && (count || goes_on))
             *nats += at_level[m->level].surprise(logits, m->vocabulary, ids[count], work->scores,
                                                  work->weights);
         const int is_last = count == n - 1 || now_s() > end;
@@ -235,7 +236,7 @@ static void begin_sample(const Model *m, Job *job, int64_t row) {
     const int64_t hidden = padded(m->hidden_size);
     const int64_t n = padded(m->vocabulary);
     const size_t bytes = (size_t)hidden * sizeof(float);
-    for (int64_t k = 0; k < m->layers; k++) {
+    for (int64_t k = 0; k < m->depth; k++) {
         const int64_t at = (k * job->rows + row) * hidden;
         memcpy(job->h + at, job->first_h + k * hidden, bytes);
         if (m->cell == LSTM) memcpy(job->c + at, job->first_c + k * hidden, bytes);
@@ -269,7 +270,7 @@ static void move_row(const Model *m, Job *job, int64_t to, int64_t from) {
     const int64_t hidden = padded(m->hidden_size);
     const int64_t n = padded(m->vocabulary);
     const size_t bytes = (size_t)hidden * sizeof(float);
-    for (int64_t k = 0; k < m->layers; k++) {
+    for (int64_t k = 0; k < m->depth; k++) {
         const int64_t target = (k * job->rows + to) * hidden;
         const int64_t source = (k * job->rows + from) * hidden;
         memcpy(job->h + target, job->h + source, bytes);
@@ -378,7 +379,7 @@ int charrnn_write(const Model *m, Job *job) {
         job->h_next = swap;
     }
     if (job->h != h) { /* the caller knows h, not the swaps */
-        const int64_t size = m->layers * job->rows * padded(m->hidden_size);
+        const int64_t size = m->depth * job->rows * padded(m->hidden_size);
         memcpy(h, job->h, (size_t)size * sizeof(float));
         job->h = h;
         job->h_next = h_next;

@@ -4,7 +4,8 @@
  * needs the same change there, and another version in library.c and library.py.
  *
  * Shapes: V characters, E embedding, H hidden size, L layers, R rows, G the cell's gates times H'.
- * H' and V' are H and V padded to a multiple of UNITS.
+ * H' and V' are H and V padded to a multiple of UNITS. A state h has D layers: the last of L + 1
+ * holds the newest P ids in its first P floats, the newest first, each plus 1; 0 is no character.
  */
 #ifndef CHARRNN_SAMPLING_H
 #define CHARRNN_SAMPLING_H
@@ -79,12 +80,15 @@ typedef struct {
     int64_t embedding_size;
     int64_t hidden_size;
     int64_t layers;
-    int64_t width;          /* what the head reads */
-    const float *embedding; /* (V, E), for skip connections */
-    const float *table;     /* (V, G): layer 0's input product with all folded biases */
-    Matrix head;            /* (V', width) */
-    const Layer *layer;     /* (L) */
-    const Ally *ally;       /* null: the network stands alone */
+    int64_t depth;            /* D, layers of the state: L, or L + 1 with `past` */
+    int64_t past;             /* P, the earlier characters that a convolution sees */
+    int64_t width;            /* what the head reads */
+    const float *embedding;   /* (V, E), for skip connections */
+    const float *table;       /* (V, G): layer 0's input product with all folded biases */
+    const float *past_tables; /* (P, V + 1, G): of the earlier characters; row 0: none */
+    Matrix head;              /* (V', width) */
+    const Layer *layer;       /* (L) */
+    const Ally *ally;         /* null: the network stands alone */
 } Model;
 
 /* Rows that write side by side, and the samples that they still have to write. The arrays are the
@@ -111,8 +115,8 @@ typedef struct {
     int64_t next;
     int64_t stop;
     int64_t last;              /* set: no samples will follow these */
-    const float *first_h;      /* (L, H'): the state each sample starts from */
-    const float *first_c;      /* (L, H') */
+    const float *first_h;      /* (D, H'): the state each sample starts from */
+    const float *first_c;      /* (D, H') */
     const float *first_logits; /* (V') */
     int64_t first_node;        /* of the ally */
 
@@ -123,9 +127,9 @@ typedef struct {
     int64_t *position; /* (R) */
     int64_t *matched;  /* (R): characters of `until` just written */
     double *nats;      /* (R) */
-    float *h;          /* (L, R, H') */
-    float *h_next;     /* (L, R, H') */
-    float *c;          /* (L, R, H') */
+    float *h;          /* (D, R, H') */
+    float *h_next;     /* (D, R, H') */
+    float *c;          /* (D, R, H') */
     float *logits;     /* (R, V') of the next character */
     int32_t *node;     /* (R): where each stands in the ally's graph */
     int32_t *recent;   /* (R, WINDOW), a ring */
@@ -189,9 +193,9 @@ typedef struct {
     /* the step that the team computes */
     int64_t active;
     const int32_t *ids; /* (active) */
-    const float *h;     /* (L, R, H') */
-    float *h_next;      /* (L, R, H') */
-    float *c;           /* (L, R, H') */
+    const float *h;     /* (D, R, H') */
+    float *h_next;      /* (D, R, H') */
+    float *c;           /* (D, R, H') */
     float *logits;      /* (active, V'), or null: not wanted */
     int quit;
 

@@ -190,6 +190,31 @@ INLINE void NAME(skip)(Work *work, int64_t width, const float *h_next) {
     }
 }
 
+/* A convolution: layer 0's input products in work->x, a table row for each character in view. What
+ * it sees next goes into the last layer of h_next.
+ */
+INLINE void NAME(convolve)(Work *work) {
+    const Model *m = work->model;
+    const int64_t size = padded(m->hidden_size);
+    const int64_t gates = gates_of(m->cell) * size;
+    for (int64_t r = 0; r < work->active; r++) {
+        const int64_t at = (m->layers * work->rows + r) * size;
+        const float *past = work->h + at;
+        float *next = work->h_next + at;
+        float *x = work->x + r * gates;
+        memcpy(x, m->table + work->ids[r] * gates, (size_t)gates * sizeof(float));
+        for (int64_t back = 0; back < m->past; back++) {
+            const int64_t row = back * (m->vocabulary + 1) + (int64_t)past[back];
+            const float *from = m->past_tables + row * gates;
+            for (int64_t j = 0; j < gates; j++)
+                x[j] += from[j];
+        }
+        memset(next, 0, (size_t)size * sizeof(float));
+        memcpy(next + 1, past, (size_t)(m->past - 1) * sizeof(float));
+        next[0] = (float)(work->ids[r] + 1);
+    }
+}
+
 /* ---- a step ---- */
 
 /* One step of all layers, as member `number` of the team. */
@@ -213,14 +238,20 @@ static void NAME(step)(Work *work, int number) {
         }
     }
 
+    if (m->past) {
+        if (is_first) NAME(convolve)(work);
+        meet(&work->place);
+    }
+
     /* 2. The layers: input products, which layer 0 has in a table, then the cell. */
     for (int64_t k = 0; k < m->layers; k++) {
         const Layer *l = m->layer + k;
         const int64_t at = k * work->rows * size; /* of the layer's state */
+        const int has_products = k || m->past;
         const Stage stage = {
-            .x = k ? work->x : m->table,
+            .x = has_products ? work->x : m->table,
             .x_stride = gates_of(m->cell) * size,
-            .pick = k ? work->order : work->ids,
+            .pick = has_products ? work->order : work->ids,
             .h = work->h + at,
             .h_next = work->h_next + at,
             .c = m->cell == LSTM ? work->c + at : 0,

@@ -29,11 +29,11 @@ from charrnn.storage import (
     claim_directory,
     json_line,
     make_directories,
-    parsed,
     read_bounded,
     storage_error,
     write_atomically,
 )
+from charrnn.strictjson import parsed
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey

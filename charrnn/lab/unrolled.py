@@ -72,9 +72,18 @@ def unroll(
         carried = is_inside.to(embedded)[:, :, None]
     below = list(embedded)
     seen = [below]  # what every layer so far gave, [layer][time]
+    first = below
+    if settings.conv:
+        if starts is not None:
+            is_text = torch.arange(ids.shape[1])[:, None] >= starts
+            embedded = embedded * is_text.to(embedded)[:, :, None]
+        past = embedded.new_zeros(settings.conv - 1, *embedded.shape[1:])
+        first = list(equations.causal_convolution(embedded, past, tensors["conv.weight"]))
     states: list[list[State]] = []
     for k in range(layers):
         inputs = _side_by_side(seen) if is_dense else below
+        if k == 0:
+            inputs = first
         if k in removed:
             states.append([])
             outputs = inputs

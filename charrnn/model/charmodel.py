@@ -22,6 +22,7 @@ from charrnn.config import ModelSettings
 from charrnn.errors import SettingsError
 from charrnn.layout import GATES, PARAMETERS, sizes
 from charrnn.model import kernel_layer, kernel_scores
+from charrnn.model.convolution import Convolution
 from charrnn.model.dropout import mask
 from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
@@ -54,6 +55,9 @@ class CharModel(nn.Module):
     first if the embedding is as wide as the layer). skip "dense": each layer and the head see the
     embedding and the outputs of all earlier layers, concatenated.
 
+    conv K: the first layer reads a causal convolution over the last K embedded characters. Skips
+    begin at the embedding, not at the convolution.
+
     In training, dropout leaves out numbers of each layer's output. weight_drop leaves out numbers
     of its weight_hh, the same ones for all T (DropConnect: Merity et al. 2018, "Regularizing and
     Optimizing LSTM Language Models").
@@ -78,6 +82,9 @@ class CharModel(nn.Module):
 
         # 1. The embedding and the layers. widths: of what each layer may see.
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.conv: Convolution | None = None
+        if settings.conv:
+            self.conv = Convolution(embedding_size, settings.conv)
         # Holds weight_ih_l0, weight_hh_l0, bias_ih_l0, ... as nn.LSTM does.
         self.recurrent = nn.Module()
         # torch.nn's layers share those very parameters. A list keeps them out of the state_dict.
@@ -102,10 +109,19 @@ class CharModel(nn.Module):
         self._initialize()
 
     def zero_state(self, batch_size: int) -> State:
-        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
-        shape = (self.num_layers, batch_size, self.hidden_size)
-        parts = 2 if self.settings.cell == "lstm" else 1
-        return tuple(self.head.bias.new_zeros(shape) for _ in range(parts))
+        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros.
+
+        With a convolution, what it sees of the past follows: zeros (K-1, B, E).
+        """
+        shapes = [(self.num_layers, batch_size, self.hidden_size)] * self._layer_parts
+        if self.conv is not None:
+            shapes.append((self.conv.width - 1, batch_size, self.embedding.embedding_dim))
+        return tuple(self.head.bias.new_zeros(shape) for shape in shapes)
+
+    @property
+    def _layer_parts(self) -> int:
+        """Return how many parts the state of a layer has."""
+        return 2 if self.settings.cell == "lstm" else 1
 
     def forward(self, ids: Tensor, state: State) -> tuple[Tensor, State]:
         """Return logits (B, T, V) and the state after the last character. ids (B, T)."""
@@ -168,12 +184,21 @@ class CharModel(nn.Module):
             if self._computes_bfloat16:
                 below = below.bfloat16()
         seen = [] if below is None else [below]
+        first = below
+        past: State = ()
+        if self.conv is not None:
+            first, last_past = self.conv(self.embedding(ids), state[-1])
+            past = (last_past,)
+            if self._computes_bfloat16:
+                first = first.bfloat16()
 
         # 2. The layers.
         last_states = []
         for k in range(self.num_layers):
-            layer_state = tuple(part[k] for part in state)
-            inputs = torch.cat(seen, 2) if skip == "dense" and k else below
+            layer_state = tuple(part[k] for part in state[: self._layer_parts])
+            inputs = first
+            if k:
+                inputs = torch.cat(seen, 2) if skip == "dense" else below
             outputs, last_state = self._run_layer(k, ids, inputs, layer_state)
             last_states.append(last_state)
             if layers is not None:
@@ -190,7 +215,7 @@ class CharModel(nn.Module):
         assert below is not None
         hidden = torch.cat(seen, 2) if skip == "dense" else below
         after = tuple(torch.stack(parts) for parts in zip(*last_states, strict=True))
-        return hidden, after
+        return hidden, after + past
 
     def _apply(self, fn: Any, recurse: bool = True) -> Any:
         """Move or convert the weights. cuDNN wants each layer's in one piece again afterwards."""
@@ -234,7 +259,7 @@ class CharModel(nn.Module):
             return self._run_torch_layer(k, inputs, state, weights)
         # V different characters have V input products. The own cells look rows of them up instead
         # of multiplying, if there are as many places as characters.
-        by_table = k == 0 and ids.numel() >= len(self.embedding.weight)
+        by_table = k == 0 and self.conv is None and ids.numel() >= len(self.embedding.weight)
         if by_table:
             return self._run_own_layer(ids, self.embedding.weight, state, weights)
         if inputs is None:
@@ -330,3 +355,5 @@ class CharModel(nn.Module):
                 head_bound = 1 / math.sqrt(self.head.in_features)
                 self.head.weight.uniform_(-head_bound, head_bound)
             self.head.bias.zero_()
+        if self.conv is not None:
+            self.conv.initialize()

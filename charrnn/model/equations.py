@@ -21,6 +21,26 @@ from torch import Tensor
 Weights = Mapping[str, Tensor]
 
 
+# Before the cell: the lecture's "RNN and CNN"
+
+
+def causal_convolution(x: Tensor, past: Tensor, weight: Tensor) -> Tensor:
+    """Return y_t = W_0 x_t + W_1 x_{t-1} + ... over the last K inputs, without a nonlinearity.
+
+    x (T, B, E); past (K-1, B, E): the inputs before x, the oldest first. weight (E, E, K) as
+    torch.nn.Conv1d's: its last tap is W_0. Source: Waibel et al. 1989, a time-delay layer.
+    """
+    width = weight.shape[2]
+    whole = torch.cat([past, x])
+    outputs = []
+    for t in range(len(x)):
+        y = torch.zeros_like(x[0])
+        for tap in range(width):
+            y = y + whole[t + tap] @ weight[:, :, tap].T
+        outputs.append(y)
+    return torch.stack(outputs)
+
+
 # The lecture's form: one matrix on [h, x]
 
 

@@ -1,7 +1,7 @@
 """What stands in a report, gathered from a run in words and numbers, bounded in time and size.
 
-The sections with figures have files of their own: `curves`, `results`, `writing`, `inside`. How a
-page looks is not known here.
+The sections with figures have files of their own: `curves`, `results`, `writing`, `inside`,
+`lookback`. How a page looks is not known here.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from charrnn.modelfile import ModelFile
 from charrnn.report import record
 from charrnn.report.curves import Chart, charts
 from charrnn.report.inside import cells_of
+from charrnn.report.lookback import Lookback, lookback_of
 from charrnn.report.results import (
-    SMOOTHINGS,
     Results,
     Say,
     parameters_of,
@@ -34,6 +34,7 @@ from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
+from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import verdict, weights_sha256
@@ -81,6 +82,7 @@ class Contents(TypedDict):
     samples: KeptSamples
     novelty: Novelty | NoNovelty
     cells: Viewer | None
+    lookback: Lookback | None
     settings: Making
     files: list[list[str]]
 
@@ -116,6 +118,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "samples": samples_of(folder / "samples.txt"),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
+        "lookback": lookback_of(run, say),
         "settings": _making(model, about),
         "files": _files(model),
     }
@@ -129,7 +132,8 @@ def _summary(model: ModelFile) -> str:
     corpus = model.meta.get("corpus", "a text")
     mode = "lines, each by itself" if model.mode == "lines" else "one stream of characters"
     if model.counts:
-        kind = f"{model.ngram().order}-gram with {SMOOTHINGS[settings.smoothing]} smoothing"
+        smoothing = SMOOTHING_NAMES[settings.smoothing]
+        kind = f"{model.ngram().order}-gram with {smoothing} smoothing"
         return f"A {kind} that counted {corpus}, read as {mode}."
     layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
     network = f"{ARTICLES[settings.cell]} of {layers} with {settings.hidden_size:,} units"

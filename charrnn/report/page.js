@@ -38,6 +38,7 @@ function standings(results) {
 }
 
 function samples(kept) {
+  if (kept.why) return [paragraph(kept.why, "hint")];
   if (!kept.shown.length) return null;
   const count = `${kept.shown.length} of the ${kept.kept} that are in samples.txt.`;
   return [
@@ -112,6 +113,7 @@ const parts = [
   section("samples", "What it wrote while it learnt", samples(contents.samples)),
   section("novelty", "What is new in it", novelty(contents.novelty)),
   cellSection(contents.cells),
+  lookbackSection(contents.lookback),
   section("settings", "What made it", settings(contents.settings, contents.files)),
 ].filter(Boolean);
 

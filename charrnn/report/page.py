@@ -16,7 +16,13 @@ from typing import Any
 
 from charrnn.storage import json_line
 
-SCRIPTS = ("dom.js", "charts.js", "viewer.js", "page.js")  # in this order, as one script
+SCRIPTS = (
+    "dom.js",
+    "charts.js",
+    "viewer.js",
+    "lookback.js",
+    "page.js",
+)  # in this order, as one script
 # Categories of characters that cannot be seen, or that move those around them: control, format
 # (bidi, joiners), line and paragraph separators, surrogates, private use, unassigned.
 _UNSEEN = ("Cc", "Cf", "Zl", "Zp", "Cs", "Co", "Cn")

@@ -16,7 +16,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from charrnn.errors import CheckpointError
-from charrnn.storage import parsed, read_bounded, read_pieces
+from charrnn.storage import read_bounded, read_pieces
+from charrnn.strictjson import parsed
 from charrnn.training.metrics import MAX_EVALUATIONS, Line, figure, metrics_lines
 from charrnn.values import is_list_of, is_table_of, is_text
 
@@ -120,6 +121,14 @@ def _take_in(line: Line | None, metrics: Metrics, columns: dict[str, array[float
     elif line.event == "orders":
         values = map(figure, line.fields.get("val_nats_per_char", []))
         metrics.orders = [value for value in values if value is not None]
+
+
+def are_samples_too_large(path: Path) -> bool:
+    """Say whether samples.txt has more bytes than are read."""
+    try:
+        return path.stat().st_size > MAX_SAMPLES_BYTES
+    except OSError:
+        return False
 
 
 def count_samples(path: Path) -> int:

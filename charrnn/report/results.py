@@ -18,6 +18,7 @@ from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.evaluation import How, evaluated, scored_alone
 from charrnn.scoring.figures import Gain
 from charrnn.scoring.text import text_of_split
+from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 
 Say = Callable[[str], None]  # tells a person what takes long
@@ -27,7 +28,6 @@ LEAST_SCORED = 5000
 SCORING_WORK = 1.5e11  # characters times parameters: about fifteen seconds
 LARGE_TEXT = 3_000_000  # characters of training text that a page has no time to count or search
 SPLIT_NAMES = {"test": "test text", "val": "validation text"}
-SMOOTHINGS = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
 class Row(TypedDict):
@@ -122,7 +122,7 @@ def _bits_of(card: Evaluation) -> dict[str, float]:
     names = {"unigram": "frequencies alone", "uniform": "every character as likely"}
     names |= {name: f"{name}, after the training text" for name in COMPRESSORS}
     if card.ngram is not None:
-        names["ngram"] = f"{card.ngram.order}-gram, {SMOOTHINGS[card.ngram.smoothing]}"
+        names["ngram"] = f"{card.ngram.order}-gram, {SMOOTHING_NAMES[card.ngram.smoothing]}"
     bits = {"this run": card.figures.bits_per_char}
     if card.experts is not None:
         bits["its network alone"] = card.experts.network

@@ -44,8 +44,12 @@ class KeptSample(TypedDict):
 
 
 class KeptSamples(TypedDict):
-    """The samples that were kept while the model learnt; some of them are shown."""
+    """The samples that were kept while the model learnt; some of them are shown.
 
+    why: none are shown of a file that is too large; otherwise empty.
+    """
+
+    why: str
     kept: int
     shown: list[KeptSample]
 
@@ -82,10 +86,15 @@ class NoNovelty(TypedDict):
 
 def samples_of(path: Path) -> KeptSamples:
     """The first sample, the last and some between, each cut short."""
+    why = ""
+    if record.are_samples_too_large(path):
+        most = record.MAX_SAMPLES_BYTES >> 20
+        why = f"samples.txt is larger than {most} MiB, so no samples are shown."
     kept = record.count_samples(path)
     places = np.linspace(0, kept - 1, min(MOST_SAMPLES, kept)).astype(int)
     samples = record.read_samples(path, set(places.tolist()))
     return {
+        "why": why,
         "kept": kept,
         "shown": [
             {"step": sample.step, "bits": sample.bits_per_char, "text": _cut(sample.text)}

@@ -13,7 +13,6 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from charrnn.sampling.decode import surprise
 from charrnn.sampling.pace import Pace
 from charrnn.sampling.packed import Packed, address_of, padded
 from charrnn.sampling.rows import DONE, PAUSE_S, Rows, write_many
@@ -54,9 +53,6 @@ class Compiled(Packed):
         pace = Pace(threads)
         at = 0
         while at < len(ids):
-            if at:  # what came before the pause predicts the first id after it
-                known = logits[:, : self.vocabulary_size]
-                nats.value += float(surprise(known, ids[at : at + 1])[0])
             now = pace.next()
             began = time.perf_counter()
             count = self.checked(
@@ -69,6 +65,7 @@ class Compiled(Packed):
                     address_of(nodes),
                     address_of(logits),
                     ctypes.addressof(nats),
+                    at > 0,  # what came before the pause predicts the first id after it
                     PAUSE_S,
                     now,
                 )

@@ -2,12 +2,13 @@
 
 Weights are prepared once for both: layer 0 becomes a table, biases are folded, gates reordered.
 Letters: B rows, V vocabulary, E embedding, H hidden size, L layers, G gates x H, W what the head
-sees.
+sees, K characters that a convolution sees.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -28,6 +29,36 @@ class Layer:
     bias: np.ndarray  # (G,)
     weight_hh: np.ndarray  # (H, G)
     bias_hn: np.ndarray | None  # (H,); gru: stays inside the reset product
+
+
+class Stateful(Protocol):
+    """What a state's shape depends on. past_size: earlier characters that a convolution sees."""
+
+    cell: str
+    num_layers: int
+    hidden_size: int
+    past_size: int
+
+
+def zero_state(network: Stateful, batch: int) -> State:
+    """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros.
+
+    With a convolution over K > 1 characters, the K-1 ids before the next one follow (K-1, B), the
+    newest first, each plus 1: 0 is no character.
+    """
+    shape = (network.num_layers, batch, network.hidden_size)
+    parts = 2 if network.cell == "lstm" else 1
+    state: State = tuple(np.zeros(shape, np.float32) for _ in range(parts))
+    if network.past_size:
+        state = (*state, np.zeros((network.past_size, batch), np.int64))
+    return state
+
+
+def without_past(network: Stateful, state: State) -> tuple[State, np.ndarray]:
+    """Return the layers' parts of a state, and the ids that a convolution sees (K-1, B)."""
+    if network.past_size:
+        return state[:-1], state[-1]
+    return state, np.zeros((0, state[0].shape[1]), np.int64)
 
 
 class Network(Headed):
@@ -54,15 +85,24 @@ class Network(Headed):
         tied = self.embedding
         self.head = self._rounded(tensors.get("head.weight", tied)).T  # (W, V)
         self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
+        self.past_tables = np.zeros((0, 0, 0), np.float32)
         # V different characters have V different input products: layer 0 looks them up.
+        # So does a convolution, which is linear: it adds a row for each earlier character in view.
+        self.past_size = max(0, settings.conv - 1)
+        weight_ih = self.layers[0].weight_ih
         with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
-            self.table = self.embedding @ self.layers[0].weight_ih + self.layers[0].bias
+            if settings.conv:
+                taps = tensors["conv.weight"].transpose(2, 1, 0)[::-1]  # (K, E, E), newest first
+                weights_of_taps = taps @ weight_ih
+                weight_ih = weights_of_taps[0]
+                earlier = self.embedding @ weights_of_taps[1:]
+                # Row 0 is no character: (K-1, V+1, G).
+                self.past_tables = np.pad(earlier, ((0, 0), (1, 0), (0, 0)))
+            self.table = self.embedding @ weight_ih + self.layers[0].bias
 
     def zero_state(self, batch: int) -> State:
-        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros."""
-        shape = (self.num_layers, batch, self.hidden_size)
-        parts = 2 if self.cell == "lstm" else 1
-        return tuple(np.zeros(shape, np.float32) for _ in range(parts))
+        """Return the state before any character: see zero_state below."""
+        return zero_state(self, batch)
 
     def _rounded(self, weights: np.ndarray) -> np.ndarray:
         """Return the weights as float16 holds them. Numbers beyond its range stay at its ends."""
@@ -94,12 +134,15 @@ class Network(Headed):
 
         The reference is CharModel.forward in evaluation.
         """
+        state, past = without_past(self, state)
         after = tuple(np.empty(part.shape, np.float32) for part in state)
         below = self.embedding.take(ids, axis=0)
         with np.errstate(over="ignore", invalid="ignore"):  # weights may be any finite numbers
             for k, layer in enumerate(self.layers):
                 if k == 0:
                     gates = self.table.take(ids, axis=0)
+                    for table, rows in zip(self.past_tables, past, strict=True):
+                        gates += table.take(rows, axis=0)
                 else:
                     gates = np.dot(below, layer.weight_ih)
                     gates += layer.bias
@@ -113,6 +156,8 @@ class Network(Headed):
                     below = outputs + below
                 else:
                     below = outputs
+        if self.past_size:
+            after = (*after, np.concatenate([ids[None] + 1, past[:-1]]))
         return below, after
 
     def _logits(self, hidden: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ import numpy as np
 
 from charrnn.kernel.library import CELLS, library
 from charrnn.layout import GATES
-from charrnn.sampling.network import Layer, Network
+from charrnn.sampling.network import Layer, Network, without_past, zero_state
 from charrnn.sampling.steps import State
 
 if TYPE_CHECKING:
@@ -67,9 +67,12 @@ class _Model(ctypes.Structure):
         ("embedding_size", _int),
         ("hidden_size", _int),
         ("layers", _int),
+        ("depth", _int),
+        ("past", _int),
         ("width", _int),
         ("embedding", _pointer),
         ("table", _pointer),
+        ("past_tables", _pointer),
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
         ("ally", _pointer),
@@ -118,6 +121,9 @@ class Packed:
         self.half = network.half
         self.hidden_size = network.hidden_size
         self.num_layers = network.num_layers
+        self.past_size = network.past_size
+        # The kernel keeps what a convolution sees of the past as one more layer of h.
+        self.depth = self.num_layers + (self.past_size > 0)
         self.vocabulary_size = network.vocabulary_size
         self._kept: list[np.ndarray] = []  # what the structures point to
         self._memory = _Memory()
@@ -127,9 +133,11 @@ class Packed:
             self._pack_layer(self._layers[k], k, layer)
 
         # Layer 0 looks its input products up: one row a character.
-        arranged = _columns(network.table, GATES[self.cell])
-        table = self._memory.take(arranged.size, np.float32).reshape(arranged.shape)
-        table[...] = arranged
+        table = self._table(network.table)
+        past_tables = 0
+        if self.past_size:
+            rows = network.past_tables.reshape(-1, network.table.shape[1])  # ((K-1) (V+1), G)
+            past_tables = self._keep(self._table(rows))
 
         # Padding of the head can never be drawn: its logits are -inf.
         head_bias = np.full(padded(self.vocabulary_size), -np.inf, np.float32)  # (V',)
@@ -148,9 +156,12 @@ class Packed:
             embedding_size=embedding.shape[1],
             hidden_size=self.hidden_size,
             layers=self.num_layers,
+            depth=self.depth,
+            past=self.past_size,
             width=len(network.head),
             embedding=self._keep(embedding),
             table=self._keep(table),
+            past_tables=past_tables,
             head=head,
             layer=self._layers,
         )
@@ -177,43 +188,49 @@ class Packed:
             raise MemoryError("the sampler found no memory")
         return result
 
-    # States: (L, B, H) here, (L, B, H') in the kernel. With an ally the nodes follow, (1, B) here
-    # and (B,) in the kernel.
+    # States: (L, B, H) here, (D, B, H') in the kernel. D is L, or L + 1 with a convolution: the
+    # last "layer" of h then holds the ids that it sees, each plus 1. Floats hold them exactly.
+    # With an ally the nodes follow, (1, B) here and (B,) in the kernel.
 
     def zero_state(self, batch: int) -> State:
-        """Return the state before any character: (h,) or (h, c), each (L, B, H) of zeros.
+        """Return the state before any character: see network.zero_state.
 
         With an ally the nodes (1, B) follow.
         """
-        shape = (self.num_layers, batch, self.hidden_size)
-        parts = 2 if self.cell == "lstm" else 1
-        state = tuple(np.zeros(shape, np.float32) for _ in range(parts))
+        state = zero_state(self, batch)
         if self._ally is None:
             return state
         return (*state, np.full((1, batch), self._first_node, np.int64))
 
     def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return h and c (L, B, H') and nodes (B,) of a state; what it has not is empty."""
+        """Return h and c (D, B, H') and nodes (B,) of a state; what it has not is empty."""
         nodes = np.zeros(0, np.int32)
         if self._ally is not None:
             nodes = state[-1][0].astype(np.int32)
             state = state[:-1]
-        parts = []
+        state, past = without_past(self, state)
+        parts: list[np.ndarray] = []
         for part in state:
-            wide = np.zeros((*part.shape[:2], padded(self.hidden_size)), np.float32)
-            wide[..., : self.hidden_size] = part
+            wide = np.zeros((self.depth, part.shape[1], padded(self.hidden_size)), np.float32)
+            wide[: self.num_layers, :, : self.hidden_size] = part
             parts.append(wide)
+        if self.past_size:
+            parts[0][-1, :, : self.past_size] = past.T
         if len(parts) == 1:
             parts.append(np.zeros(0, np.float32))
         return parts[0], parts[1], nodes
 
     def plain_state(self, h: np.ndarray, c: np.ndarray, nodes: np.ndarray) -> State:
-        """Return the state (L, B, H) of the kernel's h and c (L, B, H') and nodes (B,)."""
+        """Return the state (L, B, H) of the kernel's h and c (D, B, H') and nodes (B,)."""
         parts = (h, c) if self.cell == "lstm" else (h,)
-        state = tuple(part[..., : self.hidden_size].copy() for part in parts)
-        if self._ally is None:
-            return state
-        return (*state, nodes[None].astype(np.int64))
+        state: State = tuple(
+            part[: self.num_layers, :, : self.hidden_size].copy() for part in parts
+        )
+        if self.past_size:
+            state = (*state, h[-1, :, : self.past_size].T.astype(np.int64))
+        if self._ally is not None:
+            state = (*state, nodes[None].astype(np.int64))
+        return state
 
     # Packing
 
@@ -256,6 +273,13 @@ class Packed:
             columns=columns,
             panel=panel,
         )
+
+    def _table(self, rows: np.ndarray) -> np.ndarray:
+        """Return input products (any, G) as the kernel looks them up."""
+        arranged = _columns(rows, GATES[self.cell])
+        table = self._memory.take(arranged.size, np.float32).reshape(arranged.shape)
+        table[...] = arranged
+        return table
 
     def _packed_ally(self, ally: Ally) -> _Ally:
         graph = ally.contexts
@@ -322,7 +346,10 @@ def _mapped(size: int) -> np.ndarray:
     """Return `size` bytes that begin at a huge page."""
     if hasattr(mmap, "MADV_HUGEPAGE"):
         flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS
-        pages = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+        try:
+            pages = mmap.mmap(-1, size + HUGE_PAGE, flags=flags)
+        except OSError:  # ENOMEM: there is no file that it could be about
+            raise MemoryError("the sampler found no memory") from None
         with contextlib.suppress(OSError):
             pages.madvise(mmap.MADV_HUGEPAGE)
         mapped = np.frombuffer(pages, np.uint8)

@@ -2,7 +2,7 @@
 
 A row whose sample has ended begins the next one at once. Each thread has rows of its own and asks
 for the numbers of the samples it begins; what it finishes waits until all before it are given out.
-Letters: R rows, L layers, V vocabulary, H' and V' padded sizes (packed.py).
+Letters: R rows, D layers of the state, V vocabulary, H' and V' padded sizes (packed.py).
 """
 
 from __future__ import annotations
@@ -238,7 +238,7 @@ class Rows:
         wide = np.full((1, scores), -np.inf, np.float32)  # (1, V')
         wide[:, : network.vocabulary_size] = first_logits
         first_h, first_c, first_nodes = network.packed_state(first_state)
-        shape = (network.num_layers, rows, padded(network.hidden_size))  # (L, R, H')
+        shape = (network.depth, rows, padded(network.hidden_size))  # (D, R, H')
         room = ROOM_OF_ONE if rows == 1 else ROOM_OF_MANY
         capacity = min(plan.length, room)
         c = np.zeros(0, np.float32)

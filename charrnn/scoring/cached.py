@@ -1,6 +1,6 @@
 """A stored network with a cache (sampling/cache.py), as a scorer of one stream.
 
-Shapes: N characters of a batch, V vocabulary, L layers, H hidden size.
+Shapes: N characters of a batch, C of a full one, V vocabulary, L layers, H hidden size.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
@@ -16,7 +17,7 @@ from charrnn.sampling.cache import Pairs, keys_of
 from charrnn.scoring.mixed import predictor
 from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
-from charrnn.scoring.validation import lane_batches, most_chars
+from charrnn.scoring.validation import CHUNK, lane_batches, most_chars
 from charrnn.text.gate import Ally
 
 
@@ -38,26 +39,31 @@ class CachedScorer:
         assert protocol == "stateful"
         predict = predictor(self.ally, ids, protocol, window)
         width = self.model.num_layers * self.model.hidden_size
-        length = min(self.length, len(ids))
         pairs = Pairs(
-            np.zeros((length, width), np.float32), np.zeros(length, np.int32), np.zeros(1, np.int64)
+            np.zeros((self.length, width), np.float32),
+            np.zeros(self.length, np.int32),
+            np.zeros(1, np.int64),
         )
         state = self.model.zero_state(1)
         key = np.zeros((1, width), np.float32)  # of the last character that was read
+        most = most_chars(self.model)
+        chunk = min(CHUNK, most)  # C
         place = 1
-        for batch in lane_batches(ids, 1, most_chars(self.model)):
+        for batch in lane_batches(ids, 1, most):
+            # The last batch is filled up to C characters. Products of another shape round
+            # otherwise, and so the end of a text would change what stands before it.
+            size = batch.inputs.shape[1]
+            inputs = F.pad(batch.inputs, (0, chunk - size))  # (1, C)
             with torch.inference_mode():
-                inputs = batch.inputs.to(self.device)
-                logits, outputs, state = self.model.forward_traced(inputs, state)
-            # (N + 1, L H): the keys before and after each character.
+                logits, outputs, state = self.model.forward_traced(inputs.to(self.device), state)
+            # (C + 1, L H): the keys before and after each character.
             keys = np.concatenate([key, keys_of(outputs[:, :, 0].cpu().numpy())])
-            mixed = pairs.read(  # (N, V)
-                keys[:-1], batch.inputs[0].numpy(), keys[1:], logits[0].cpu().numpy()
-            )
+            mixed = pairs.read(keys[:-1], inputs[0].numpy(), keys[1:], logits[0].cpu().numpy())
             key = keys[-1:]
-            places = np.arange(place, place + len(mixed))
-            place += len(mixed)
-            yield predict(torch.from_numpy(mixed)[None], batch.targets, places, detailed)
+            places = np.arange(place, place + size)
+            place += size
+            scores = torch.from_numpy(mixed[:size])[None]  # (1, N, V)
+            yield predict(scores, batch.targets, places, detailed)
 
 
 def load_scorer(model_file: ModelFile, device_name: str, length: int) -> CachedScorer:

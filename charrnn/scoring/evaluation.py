@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -44,6 +45,10 @@ from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text, whole_lines
 from charrnn.text.ngram import NGram
 from charrnn.texts import OpenedRun
+
+if TYPE_CHECKING:
+    from charrnn.scoring.cached import CachedScorer
+    from charrnn.scoring.dynamic import DynamicScorer
 
 
 @dataclass(frozen=True)
@@ -292,9 +297,8 @@ def _cached(
     model: ModelFile, ids: np.ndarray, how: How, plain: Tally, counted: Tally | None
 ) -> CachedReading:
     from charrnn.sampling.cache import NETWORK_COUNT, THETA
-    from charrnn.scoring import cached
 
-    scorer = cached.load_scorer(model, how.device, how.cache)
+    scorer = _cached_scorer(model, how)
     reading = _reading(model, scorer, ids, plain, counted)
     return CachedReading(*reading, how.cache, THETA, NETWORK_COUNT)
 
@@ -302,12 +306,24 @@ def _cached(
 def _dynamic(
     model: ModelFile, ids: np.ndarray, how: How, plain: Tally, counted: Tally | None
 ) -> DynamicReading:
-    from charrnn.scoring import dynamic
+    from charrnn.scoring.dynamic import SEGMENT
 
-    scorer = dynamic.load_scorer(model, how.device, how.dynamic_lr)
+    scorer = _dynamic_scorer(model, how)
     reading = _reading(model, scorer, ids, plain, counted)
     rule = scorer.rule
-    return DynamicReading(*reading, "sgd", dynamic.SEGMENT, rule.lr, rule.decay)
+    return DynamicReading(*reading, "sgd", SEGMENT, rule.lr, rule.decay)
+
+
+def _cached_scorer(model: ModelFile, how: How) -> CachedScorer:
+    from charrnn.scoring.cached import load_scorer
+
+    return load_scorer(model, how.device, how.cache)
+
+
+def _dynamic_scorer(model: ModelFile, how: How) -> DynamicScorer:
+    from charrnn.scoring.dynamic import load_scorer
+
+    return load_scorer(model, how.device, how.dynamic_lr)
 
 
 def _reading(
@@ -325,9 +341,18 @@ def _reading(
 
 
 def characters_of(model: ModelFile, text: Text, how: How) -> Iterator[CharacterCost]:
-    """Every predicted character of a text, one after the other (detail.characters)."""
+    """Every predicted character of a text, one after the other (detail.characters).
+
+    With a cache, or while the model learns, if the text is to be read that way.
+    """
     protocol = protocol_of(model, how)
-    scorer = open_scorer(model, how.device)
+    scorer: Scorer
+    if how.cache:
+        scorer = _cached_scorer(model, how)
+    elif how.dynamic:
+        scorer = _dynamic_scorer(model, how)
+    else:
+        scorer = open_scorer(model, how.device)
     return characters(scorer, text.ids, protocol, model.vocabulary, how.window)
 
 

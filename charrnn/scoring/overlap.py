@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
 from charrnn.text.folding import WORDS, fold_lines
-from charrnn.text.linehash import SENTENCE, common, every_line, hash_lines
+from charrnn.text.linehash import SENTENCE, common, every_line, hash_lines, least_line
 from charrnn.text.matching import longest_run
 from charrnn.text.novelty import DOUBT, NoveltyFilter, lines_held
 from charrnn.text.vocabulary import Vocabulary
@@ -25,10 +25,14 @@ SHOWN_RUN = 40  # characters
 
 
 class Known(NamedTuple):
-    """For each line of a text (bool): whether another text has it, and whether it counts."""
+    """For each line of a text (bool): whether another text has it, and whether it counts.
+
+    least: characters of the shortest line that counts.
+    """
 
     known: np.ndarray
     counted: np.ndarray
+    least: int
 
 
 @dataclass(frozen=True)
@@ -95,22 +99,14 @@ def known_lines(
     All have the same vocabulary, with a newline.
     """
     hashes, lengths = every_line(_codes(ids, vocabulary))
-    counted = lengths >= least_line(mode)
-    known = np.zeros(len(hashes), bool)
+    text_hashes = [np.zeros(0, np.uint64)]
     for text in texts:
         lines = int((text == vocabulary.newline).sum()) + 1
-        learnt = hash_lines(_codes(text, vocabulary), lines).hashes
-        learnt.sort()
-        known |= common(hashes, learnt)
-    return Known(known & counted, counted)
-
-
-def least_line(mode: str) -> int:
-    """The characters of a line that says something when it is found again.
-
-    The short lines of a stream ("}", "END") say nothing.
-    """
-    return 1 if mode == "lines" else SENTENCE
+        text_hashes.append(hash_lines(_codes(text, vocabulary), lines).hashes)
+    learnt = np.sort(np.concatenate(text_hashes))
+    least = least_line(learnt, mode)
+    counted = lengths >= least
+    return Known(common(hashes, learnt) & counted, counted, least)
 
 
 def overlap(
@@ -122,24 +118,26 @@ def overlap(
 ) -> Overlap:
     """What ids (N,) share with the texts. known: of known_lines; None without a newline."""
     lines = duplicates = share = alike = None
+    least = 1 if mode == "lines" else SENTENCE
     if known is not None:
-        alike = _alike_lines(texts, ids, vocabulary, known, least_line(mode))
+        least = known.least
+        alike = _alike_lines(texts, ids, vocabulary, known)
         lines = int(known.counted.sum())
         duplicates = int(known.known.sum())
         share = duplicates / lines if lines else None
     searched = ids[:MAX_RUN_CHARS]
     run = _longest_shared_run(texts, searched, vocabulary, mode)
-    return Overlap(lines, duplicates, share, least_line(mode), len(searched), run, alike)
+    return Overlap(lines, duplicates, share, least, len(searched), run, alike)
 
 
 def _alike_lines(
-    texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, known: Known, least: int
+    texts: Sequence[np.ndarray], ids: np.ndarray, vocabulary: Vocabulary, known: Known
 ) -> int:
     """How many lines of ids (N,) that are not known differ from a line of a text in form alone."""
     folded = fold_lines(_codes(ids, vocabulary), vocabulary.unit)
     learnt = [fold_lines(_codes(text, vocabulary), vocabulary.unit).hashes for text in texts]
     parts = np.sort(np.concatenate(learnt))
-    is_alike = folded.within(parts, len(known.known), least)
+    is_alike = folded.within(parts, len(known.known), known.least)
     return int((is_alike & known.counted & ~known.known).sum())
 
 
@@ -174,7 +172,8 @@ def warnings(shared: Overlap, mode: str) -> list[str]:
     kind = "lines"
     harmless_share = 0.0
     if mode != "lines":
-        kind = f"lines of {SENTENCE} or more characters"
+        if shared.least_line > 1:
+            kind = f"lines of {shared.least_line} or more characters"
         harmless_share = FLATTERING_SHARE
     if share is not None and share > harmless_share:
         lines.append(

@@ -125,30 +125,37 @@ def given_leaks(
 def alike_warnings(corpus: Corpus) -> list[str]:
     """Return warnings for held-out lines that differ from training lines in form alone.
 
-    A corpus of over START_CHARS is not looked at.
+    Of a list that is read as a stream, also for those that are equal. A corpus of over START_CHARS
+    is not looked at.
     """
     if len(corpus.ids) > START_CHARS:
         return []
     held_out = [name for name in SPLITS[1:] if len(corpus.split(name))]
     if not held_out:
         return []
-    least = 1
-    tolerated_share = 0.0
-    if corpus.mode == "stream":
-        least = linehash.SENTENCE
-        tolerated_share = STREAM_SHARE
+    tolerated_share = STREAM_SHARE if corpus.mode == "stream" else 0.0
     unit = corpus.vocabulary.unit
     parts = np.sort(folding.fold_lines(_codes(corpus, "train"), unit).hashes)
-    learnt, _ = linehash.every_line(_codes(corpus, "train"), keeps_returns=True)
-    learnt.sort()
+    train_hashes, train_lengths = linehash.every_line(_codes(corpus, "train"), keeps_returns=True)
+    learnt = np.sort(train_hashes[train_lengths > 0])
+    least = linehash.least_line(learnt, corpus.mode)
+    is_list = corpus.mode == "stream" and least == 1
     warnings = []
     for name in held_out:
         hashes, lengths = linehash.every_line(_codes(corpus, name), keeps_returns=True)
         folded = folding.fold_lines(_codes(corpus, name), unit)
         is_counted = lengths >= least
         is_alike = is_counted & folded.within(parts, len(hashes), least)
-        alike = int((is_alike & ~linehash.common(hashes, learnt)).sum())
+        is_known = linehash.common(hashes, learnt)
+        known = int((is_counted & is_known).sum())
+        alike = int((is_alike & ~is_known).sum())
         lines = int(is_counted.sum())
+        if is_list and known > tolerated_share * lines:
+            verb = "is a training line" if known == 1 else "are training lines"
+            warnings.append(
+                f"{known:,} of {lines:,} lines of the {name} text {verb}: scores on them flatter; "
+                "--mode lines uses each once"
+            )
         if alike > tolerated_share * lines:
             verb = "is a training line" if alike == 1 else "are training lines"
             warnings.append(
@@ -207,9 +214,8 @@ def _leak(
     learnt, parts: the sorted hashes of its lines, and of their parts once folded.
     name: of the source that holds the text, read once more for examples.
     """
-    least = 1
+    least = linehash.least_line(learnt, survey.mode)
     if survey.mode == "stream":
-        least = linehash.SENTENCE
         is_held_out = is_held_out & (hashed.lengths >= least)
     is_known = is_held_out & linehash.common(hashed.hashes, learnt)
     is_alike = np.zeros(len(is_held_out), bool)

@@ -21,6 +21,10 @@ from charrnn.text.vocabulary import NEWLINE, RETURN
 # Lines of running text of so many characters are hardly equal by chance. The lowest bit of a hash
 # says whether the line is that long.
 SENTENCE = 20
+# A stream is a list where so many lines are shorter, and so many are different. Words in a column,
+# one a line, repeat more.
+SHORT_SHARE = 0.9
+DISTINCT_SHARE = 0.4
 SHOWN = 60  # characters kept of a line that is shown
 CHUNK = 1 << 15  # codes hashed at a time; the arrays stay in the processor's cache
 _BASE = 0x9E3779B97F4A7C15
@@ -143,6 +147,22 @@ def common(lines: np.ndarray, hashes: np.ndarray) -> np.ndarray:
     places = np.minimum(np.searchsorted(hashes, lines), len(hashes) - 1)
     is_common: np.ndarray = hashes[places] == lines
     return is_common
+
+
+def least_line(hashes: np.ndarray, mode: str) -> int:
+    """Return the characters of a line that says something when it is found again.
+
+    The short lines of a stream ("}", "END") say nothing, but a list has only such lines: it is read
+    as a stream where it is indented, or has blank lines. hashes: of the training text's lines that
+    are not blank, sorted.
+    """
+    if mode == "lines":
+        return 1
+    count = len(hashes)
+    repeated, _ = repeats(hashes, 0)
+    is_short = count - len(sentences(hashes)) >= SHORT_SHARE * count
+    is_list = is_short and count - repeated >= DISTINCT_SHARE * count
+    return 1 if is_list and count else SENTENCE
 
 
 def sentences(hashes: np.ndarray) -> np.ndarray:

@@ -24,7 +24,8 @@ import numpy as np
 from charrnn.values import MAX_ORDER
 
 UNSEEN = -1
-SMOOTHINGS = ("kneser-ney", "witten-bell")
+SMOOTHING_NAMES = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
+SMOOTHINGS = tuple(SMOOTHING_NAMES)
 PIECE = 1 << 22  # characters counted or scored at a time
 # The discounts that KenLM falls back to (Heafield 2011), where counts of counts do not give
 # discounts between 0 and their count: tiny texts, low orders.

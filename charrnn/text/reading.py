@@ -11,6 +11,7 @@ import difflib
 import hashlib
 import io
 import os
+import shlex
 import stat
 import sys
 import tempfile
@@ -83,6 +84,11 @@ def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str
     if not mode:
         return _shipped_source(path, corpus)
     if stat.S_ISDIR(mode):
+        if is_run(path):
+            raise CorpusError(
+                f"{shown} is a run, and no text; to go on with it: "
+                f"charrnn train --resume --run {shlex.quote(shown)}"
+            )
         return _directory(path, settings.glob), ""
     if not stat.S_ISREG(mode):
         try:
@@ -116,6 +122,16 @@ def pieces(
         for text in _normalized(_line_ends(texts, settings), settings):
             if text:
                 yield _codes(text, shown)
+
+
+def digest_of(source: Source) -> str:
+    """Return the SHA-256 of a text's bytes, as `pieces` feeds them to its digest."""
+    digest = hashlib.sha256()
+    for shown, separator, stream in source.open():
+        digest.update(separator)
+        for _ in _raw(stream, shown, digest):
+            pass
+    return digest.hexdigest()
 
 
 def prepare(text: str, settings: TextSettings) -> str:
@@ -206,9 +222,10 @@ def _directory(path: Path, pattern: str) -> Source:
     shown = one_line(str(path))
     try:
         matches = (item for item in path.glob(pattern) if item.is_file())
-        files = sorted(item for item in matches if not _is_hidden(item.relative_to(path)))
+        visible = sorted(item for item in matches if not _is_hidden(item.relative_to(path)))
     except (ValueError, NotImplementedError, OSError) as error:
         raise CorpusError(f"--glob {one_line(pattern)!r}: {error}") from None
+    files = _outside_runs(visible, path)
     if not files:
         raise CorpusError(
             f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it"
@@ -224,6 +241,23 @@ def _directory(path: Path, pattern: str) -> Source:
         tuple(files),
         separators=tuple(separators),
     )
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a directory is a run of charrnn: what it wrote is no text to learn."""
+    return (folder / "checkpoints").is_dir() and (folder / "corpus").is_dir()
+
+
+def _outside_runs(files: list[Path], root: Path) -> list[Path]:
+    """Return the files that lie in no run below root: samples.txt is no text of a person."""
+    runs: dict[Path, bool] = {root: False}
+
+    def in_run(folder: Path) -> bool:
+        if folder not in runs:
+            runs[folder] = is_run(folder) or in_run(folder.parent)
+        return runs[folder]
+
+    return [file for file in files if not in_run(file.parent)]
 
 
 def _is_hidden(path: Path) -> bool:

@@ -20,7 +20,7 @@ from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
-from charrnn.text.ngram import Level, NGram
+from charrnn.text.ngram import SMOOTHING_NAMES, Level, NGram
 from charrnn.training.assembly import check_validation
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
 from charrnn.training.counting_flags import order_asked
@@ -28,8 +28,6 @@ from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 from charrnn.values import interval
-
-SMOOTHING = {"kneser-ney": "modified Kneser-Ney", "witten-bell": "Witten-Bell"}
 
 
 class CountingTrainer:
@@ -333,7 +331,7 @@ class CountingTrainer:
 
     def describe(self) -> str:
         """Return `counting: ...`, for a person."""
-        smoothing = SMOOTHING[self.settings.model.smoothing]
+        smoothing = SMOOTHING_NAMES[self.settings.model.smoothing]
         order = "order picked by validation" if self._order is None else f"order {self._order}"
         return f"counting: n-grams, {smoothing}, {order}; --cell lstm learns instead"
 

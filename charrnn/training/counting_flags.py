@@ -13,6 +13,7 @@ NOT_FOR_COUNTING = (
     "dropout",
     "weight_drop",
     "skip",
+    "conv",
     "tie_weights",
     "forget_bias",
     "budget",

@@ -246,6 +246,8 @@ def frozen_tensors(settings: Settings) -> set[str]:
     parts = {"embedding": {"embedding.weight"}}
     for k in range(model.num_layers or 1):
         parts[f"layer{k}"] = {f"recurrent.{name}_l{k}" for name in PARAMETERS}
+    if model.conv:
+        parts["conv"] = {"conv.weight"}
     parts["head"] = {"embedding.weight" if model.tie_weights else "head.weight", "head.bias"}
     names = [name.strip() for name in freeze.split(",") if name.strip()]
     for name in names:

@@ -73,7 +73,7 @@ def expected_memory(
     # 1. Numbers for each character
     batch_size, length = shape
     model = settings.model
-    hidden, layers, _ = sizes(model)
+    hidden, layers, embedding = sizes(model)
     kept, working = KEPT_AND_WORKING[backend, model.cell]
     kept += {"none": 0, "residual": 1, "dense": layers}[model.skip]
     if model.dropout:
@@ -83,6 +83,8 @@ def expected_memory(
     # 2. A batch. Of a window computed in pieces one piece is held, and the states between them.
     piece = min(length, settings.training.checkpoint_every_chars or length)
     training = batch_size * piece * ((layers * kept + working) * hidden + scores)
+    if model.conv:
+        training += 3 * batch_size * piece * embedding
     training += 2 * layers * batch_size * hidden * (length // piece)
 
     # 3. Validation takes turns with training. It has no backward pass, and no more than MAX_SCORES

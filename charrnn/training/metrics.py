@@ -10,7 +10,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from charrnn.storage import parsed, read_pieces
+from charrnn.storage import read_pieces
+from charrnn.strictjson import parsed
 from charrnn.values import (
     MAX_ORDER,
     Check,

@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
+from typing import Any
 
-from charrnn.errors import CheckpointError, SettingsError, StorageError
+from charrnn.config import TextSettings
+from charrnn.errors import CheckpointError, CorpusError, SettingsError, StorageError
 from charrnn.modelfile import MODEL_FILE, checkpoint_files, last_write_ns, newest_run
 from charrnn.storage import claim_directory, storage_error
 from charrnn.terminal import one_line
+from charrnn.text.corpus import described
+from charrnn.text.reading import digest_of, find_source, is_run
 
 MOST_NAME_CHARS = 80
 
@@ -64,14 +69,49 @@ def _newest_checkpoint(run: Path) -> list[Path]:
     return checkpoint_files(run / "checkpoints")[-1:]
 
 
-def run_to_resume(corpus: str | None, runs: Path) -> Path:
-    """Return the newest run of a corpus, as it is named on the command line, or of all.
+def runs_of_text(text_sha256: str, runs: Path) -> list[Path]:
+    """Return the runs that have a checkpoint and whose text has this digest, oldest first."""
+    dated_runs = []
+    for path in runs.glob("*"):
+        if text_sha256 in _digests(path / "corpus"):
+            written_ns = last_write_ns(partial(_newest_checkpoint, path))
+            if written_ns is not None:
+                dated_runs.append((written_ns, path))
+    return [path for _, path in sorted(dated_runs)]
 
-    Raises CheckpointError if there is none.
+
+def _digests(folder: Path) -> list[Any]:
+    """Return the SHA-256 of each training text that lies in a run; damaged descriptions tell none.
+
+    A person's name for a file says nothing about what is in it.
+    """
+    digests = []
+    for ids in folder.glob("*.ids"):
+        with contextlib.suppress(CheckpointError):
+            texts = described(ids).get("text_sha256")
+            if isinstance(texts, dict):
+                digests.append(texts.get("train"))
+    return digests
+
+
+def run_to_resume(corpus: str | None, settings: TextSettings, runs: Path) -> Path:
+    """Return the newest run of a text, as it is named on the command line; None: of all.
+
+    A run belongs to a text that has the same bytes. Where there is none, one whose text had this
+    name is taken: the text may have changed, which the resume will say. Raises CheckpointError if
+    there is none.
     """
     if corpus is None:
         return newest_run(runs)
-    name = "stdin" if corpus == "-" else Path(corpus).resolve().name
+    path = Path(corpus)
+    name = "stdin" if corpus == "-" else path.resolve().name
+    if path.is_dir() and is_run(path):
+        return path
+    if runs.is_dir() and (path.is_file() or path.is_dir() or not path.exists()) and corpus != "-":
+        with contextlib.suppress(CorpusError):
+            source, _ = find_source(corpus, settings)
+            if same := runs_of_text(digest_of(source), runs):
+                return same[-1]
     stem = name.removesuffix(Path(name).suffix) or name
     candidates = runs_of(stem, runs) or runs_of(name, runs)
     if not candidates:

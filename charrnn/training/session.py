@@ -18,7 +18,7 @@ from charrnn.kernel.library import build
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate, words
 from charrnn.machine.malloc import tune_malloc
-from charrnn.modelfile import MISCOUNTED
+from charrnn.modelfile import MISCOUNTED, checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor, leaks
 from charrnn.text.corpus import Corpus
@@ -34,6 +34,7 @@ from charrnn.training.naming import (
     fresh_run,
     run_name,
     run_to_resume,
+    runs_of_text,
 )
 from charrnn.training.outcome import Outcome
 
@@ -99,11 +100,12 @@ def _start(
     # 3. The directory
     source = None
     if old is not None:
-        place = _named_run(survey.name, request) or fresh_run(survey.name, request.runs)
+        place = _named_run(survey, request) or fresh_run(survey.name, request.runs)
         source = finetune.prepare(old, settings, survey, place)
     vocabulary = source.vocabulary if source is not None else survey.vocabulary
-    with _run_directory(survey.name, request) as run:
+    with _run_directory(survey, request) as run:
         path = run.path
+        _say_directory(path, survey, request, progress)
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
 
         # 4. The text as ids, and what to mind about it
@@ -172,26 +174,47 @@ def _start(
         return path, _fit(trainer)
 
 
-def _named_run(corpus_name: str, request: Request) -> Path | None:
-    """Return the directory of --run or --overwrite; None where any new one will do."""
+def _named_run(survey: building.Survey, request: Request) -> Path | None:
+    """Return the directory of --run, or the run that --overwrite replaces: the newest of this text.
+
+    None where any new one will do.
+    """
     if request.run is None and request.overwrite:
-        return request.runs / run_name(corpus_name)
+        same = runs_of_text(survey.censuses["train"].sha256, request.runs)
+        return same[-1] if same else None
     return request.run
 
 
-def _run_directory(corpus_name: str, request: Request) -> RunDirectory:
+def _run_directory(survey: building.Survey, request: Request) -> RunDirectory:
     """Return the directory of a new run. Without --run another process never has the same."""
-    path = _named_run(corpus_name, request)
+    path = _named_run(survey, request)
     if path is not None:
         return RunDirectory(path)
-    return RunDirectory(claimed_run(corpus_name, request.runs), is_new=True)
+    return RunDirectory(claimed_run(survey.name, request.runs), is_new=True)
+
+
+def _say_directory(
+    path: Path, survey: building.Survey, request: Request, progress: Progress
+) -> None:
+    """Say which directory is written, where that is not the plain one, and what is lost there."""
+    shown = one_line(str(path))
+    usual = request.runs / run_name(survey.name)
+    if checkpoint_files(path / "checkpoints"):
+        progress.say(f"writing {shown}: the run that was there is replaced")
+    elif request.run is None and path != usual:
+        is_same = usual in runs_of_text(survey.censuses["train"].sha256, request.runs)
+        reason = "of another text"
+        if is_same:
+            reason = f"of this text too; to go on with it: charrnn train --resume --run {usual}"
+        progress.say(f"writing {shown}; {one_line(str(usual))} is {reason}")
 
 
 def _resume(
     request: Request, progress: Progress, make_samples: MakeSamples | None
 ) -> tuple[Path, Outcome]:
     # 1. The checkpoint
-    path = request.run or run_to_resume(request.corpus, request.runs)
+    text = resolve(request.layers)[0].text
+    path = request.run or run_to_resume(request.corpus, text, request.runs)
     shown = one_line(str(path))
     newest = resuming.find_checkpoint(path)
     with RunDirectory(path) as run:

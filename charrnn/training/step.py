@@ -132,7 +132,11 @@ class TrainStep:
         loss = nats / chars
         has_recurrent_gradient = after[0].requires_grad  # else all below the head is frozen
         if d_after is not None and has_recurrent_gradient:
-            torch.autograd.backward((loss, *after), (None, *d_after))
+            # What a convolution sees of the past has none where the embedding is frozen.
+            pairs = zip(after, d_after, strict=True)
+            learnt = [(part, d_part) for part, d_part in pairs if part.requires_grad]
+            parts, d_parts = zip(*learnt, strict=True)
+            torch.autograd.backward((loss, *parts), (None, *d_parts))
         else:
             torch.autograd.backward(loss)
         return loss.detach(), tuple(part.detach() for part in after)

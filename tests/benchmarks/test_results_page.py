@@ -32,3 +32,30 @@ def test_every_run_of_the_data_stands_on_the_page_as_a_row():
 def test_a_table_of_the_record_has_at_most_six_columns(suite):
     titles, _ = SCRIPT["SUITES"][suite]
     assert len(titles) <= 6
+
+
+def test_a_text_of_the_suite_stands_in_the_table_of_its_half():
+    run = {
+        "suite": "corpora",
+        "half": "report",
+        "text": "zen",
+        "train_chars": 770,
+        "budget": "20s",
+        "clock": "cpu",
+        "seeds": 3,
+        "bits_per_char": 4.0,
+        "hand_bits_per_char": 4.25,
+        "hand": "--dropout 0.5",
+        "ngram_order": 9,
+        "ngram_bits_per_char": 3.5,
+        "ppmd_bits_per_char": None,
+        "commit": "abc1234",
+        "machine": "a machine",
+        "note": "",
+    }
+    title, *_, row = SCRIPT["tables"]("corpora", [run]).strip().splitlines()
+    assert title == "**report**"
+    assert row == (
+        "| zen, 770 | 20s (cpu) | 4.0000 | 4.2500 `--dropout 0.5` | 9-gram 3.5000 "
+        "| abc1234; a machine; median of 3 seeds |"
+    )

@@ -14,7 +14,6 @@ from charrnn.values import finite, interval, seconds, shares
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("90", 90),
         ("90s", 90),
         ("5m", 300),
         ("1h", 3600),
@@ -22,6 +21,9 @@ from charrnn.values import finite, interval, seconds, shares
         (".5m", 30),
         ("2 min", 120),
         (" 3 sec ", 3),
+        ("1h30m", 5400),
+        ("1m 2s", 62),
+        ("1h02m", 3720),
         ("1.s", 1),
     ],
 )
@@ -46,8 +48,10 @@ def test_durations(text, expected):
         "1,5m",
         "9" * 400,
         "1000000000",
+        "90",
         "5m\n\n5",
-        "1h30m",
+        "30m1h",
+        "2m3m",
     ],
 )
 def test_what_is_no_duration_is_refused(text):

@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 import typer
 
-from charrnn.cli.main import ALIASES, app
+from charrnn.cli.habits import ALIASES
+from charrnn.cli.main import app
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/options.md").read_text(encoding="utf-8")

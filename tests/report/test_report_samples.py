@@ -7,8 +7,8 @@ import shutil
 import pytest
 
 from charrnn.cli.report import report
-from charrnn.report.record import read_samples
-from charrnn.report.writing import SAMPLE_CHARS
+from charrnn.report.record import MAX_SAMPLES_BYTES, read_samples
+from charrnn.report.writing import SAMPLE_CHARS, samples_of
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 
@@ -59,7 +59,15 @@ def kept(run, tmp_path):
 
 @pytest.mark.parametrize("data", FILES.values(), ids=FILES)
 def test_a_record_without_a_heading_has_no_samples(kept, data):
-    assert kept(data) == {"kept": 0, "shown": []}
+    assert kept(data) == {"why": "", "kept": 0, "shown": []}
+
+
+def test_a_record_too_large_to_read_is_told(run, tmp_path):
+    with open(run / "samples.txt", "wb") as file:
+        file.write(HEADING + b"Anna\n")
+        file.truncate(MAX_SAMPLES_BYTES + 1)  # a hole
+    why = "samples.txt is larger than 64 MiB, so no samples are shown."
+    assert samples_of(run / "samples.txt") == {"why": why, "kept": 0, "shown": []}
 
 
 @pytest.mark.parametrize("data", WITH_ONE.values(), ids=WITH_ONE)

@@ -130,6 +130,13 @@ def test_the_score_of_a_stream_is_the_formula_s(skip, length, monkeypatch, one_t
     assert score.nats == pytest.approx(nats_of(plain(sampler(), ids, length), ids), rel=1e-5)
 
 
+def test_every_place_of_a_long_stream_is_scored_in_order(one_thread):
+    scorer = CachedScorer(make()[0], torch.device("cpu"), 7)
+    parts = list(scorer.predictions(text(700), "stateful"))
+    assert len(parts) > 1
+    assert np.concatenate([part.places for part in parts]).tolist() == list(range(1, 700))
+
+
 def test_ranks_and_guesses_are_those_of_the_mixture(one_thread):
     (network, sampler), ids = make(), text(50)
     scorer = CachedScorer(network, torch.device("cpu"), 7)

@@ -32,7 +32,7 @@ def renormalised(probabilities, kept):
     return [probabilities[i] / total if i in kept else 0.0 for i in range(len(probabilities))]
 
 
-@given(LOGITS, st.sampled_from([0.3, 1.0, 2.5]))
+@given(LOGITS, st.sampled_from([0.3, 1.0, 2.0, 2.5]))
 def test_temperature_divides_the_logits(logits, temperature):
     expected = [softmax(row, temperature) for row in logits]
     np.testing.assert_allclose(
@@ -70,7 +70,9 @@ def test_min_p_is_relative_to_the_likeliest(logits, p):
         np.testing.assert_allclose(probabilities, renormalised(full, kept), rtol=1e-12)
 
 
-@given(LOGITS, arrays(np.int32, (3, 4), elements=st.integers(-1, 6)), st.sampled_from([0.5, 1.3]))
+@given(
+    LOGITS, arrays(np.int32, (3, 4), elements=st.integers(-1, 6)), st.sampled_from([0.5, 1.3, 2.0])
+)
 def test_penalty_divides_positive_and_multiplies_negative_logits_of_recent_characters(
     logits, recent, penalty
 ):

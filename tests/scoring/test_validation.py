@@ -234,7 +234,14 @@ def test_a_tally_of_lines_sums_each_line(model):
 
 
 def test_an_empty_text_has_an_empty_tally():
-    assert Tally(np.array([3]), None).score() == Score(0.0, 0)
+    tally = Tally(np.array([3]), None)
+    assert tally.score() == Score(0.0, 0)
+    assert len(tally.nats) == len(Tally(np.zeros(0), None).nats) == 0
+
+
+def test_windows_are_read_side_by_side():
+    shapes = [tuple(batch.inputs.shape) for batch in window_batches(np.zeros(20_006), 10)]
+    assert shapes == [(1638, 10), (362, 10), (1, 5)]  # 32 * 512 characters at most
 
 
 @pytest.mark.parametrize(

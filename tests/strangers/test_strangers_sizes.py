@@ -3,6 +3,7 @@
 import csv
 import hashlib
 import io
+import json
 import re
 import threading
 
@@ -60,11 +61,50 @@ def test_the_largest_vocabulary_is_still_read(tmp_path):
 
 
 def test_a_file_larger_than_memory_is_refused_unread(tmp_path, monkeypatch):
-    with open(tmp_path / "holes", "wb") as file:
-        file.truncate(1 << 33)  # 8 GB of holes take no room on the disk
+    path = tmp_path / "holes"
+    size = (1 << 33) - (1 << 10)
+    begin_tensors(path, size)
+    with open(path, "r+b") as file:
+        file.truncate(path.stat().st_size + size)  # 8 GB of holes take no room on the disk
     monkeypatch.setattr(storage, "free_memory_bytes", lambda: 10 << 30)
     with pytest.raises(CheckpointError, match=r"takes 17\.2 GB to read and 10\.7 GB are free"):
-        read_model(tmp_path / "holes")
+        read_model(path)
+
+
+def begin_tensors(path, size, **tensor):
+    """Write the header of a file with one tensor of `size` bytes, and nothing of the tensor."""
+    meta = json.dumps({"sha256": "0" * 64, "kind": "charrnn-model", "format": 1})
+    about = {
+        "__metadata__": {"meta": meta.replace(", ", ",").replace(": ", ":")},
+        "x": {"dtype": "U8", "shape": [size], "data_offsets": [0, size], **tensor},
+    }
+    header = json.dumps(about, separators=(",", ":")).encode()
+    path.write_bytes(len(header).to_bytes(8, "little") + header)
+
+
+@pytest.mark.parametrize(
+    ("length", "tensor", "words"),
+    [
+        (200_000_000, {}, "is damaged: its 200,000,000 bytes do not fit its header"),
+        (200_000_000, {"data_offsets": "?"}, "do not fit its header"),
+        (200_000_000, {"data_offsets": [0, None]}, "do not fit its header"),
+        (None, {}, "is not a charrnn checkpoint"),
+    ],
+)
+def test_a_large_file_that_its_header_does_not_fit_is_refused_unread(
+    length, tensor, words, tmp_path, monkeypatch
+):
+    path = tmp_path / "holes"
+    if length is None:
+        path.write_bytes(b"")
+        length = 200_000_000
+    else:
+        begin_tensors(path, length // 2, **tensor)
+    with open(path, "r+b") as file:
+        file.truncate(length)
+    monkeypatch.setattr(storage, "read_bounded", None)  # reads all of a file
+    with pytest.raises(CheckpointError, match=words):
+        read_model(path)
 
 
 @pytest.mark.parametrize("number", ["NaN", "Infinity", "-Infinity", "9" * 5000])

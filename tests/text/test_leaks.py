@@ -1,5 +1,6 @@
 """Held-out lines that are training lines, also in another form; lines as a split has them."""
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -143,3 +144,31 @@ def test_a_start_warns_of_held_out_lines_that_are_alike(tmp_path):
 def test_a_start_says_nothing_where_no_line_is_alike(tmp_path, text, options):
     corpus, _ = build_text(tmp_path, text, options)
     assert alike_warnings(corpus) == []
+
+
+# Lists that are read as streams
+
+INDENTED = [f"  {name}" for name in NAMES]
+
+
+def test_a_check_tells_of_short_lines_where_a_list_is_read_as_a_stream(examined):
+    text = "".join(f"{name}\n" for name in INDENTED * 2)
+    findings = examined(text, TextSettings(split="0.6,0.2,0.2"))
+    (leak,) = findings.leaks
+    assert (findings.mode, leak.least) == ("stream", 1)
+    assert leak.known > 0.9 * leak.lines > 100
+    assert any("what --split holds out are in the training" in line for line in findings.advice)
+
+
+def test_a_start_warns_of_repeats_where_a_list_is_read_as_a_stream(tmp_path):
+    text = "".join(f"{name}\n" for name in INDENTED * 2)
+    corpus, _ = build_text(tmp_path, text, replace(STREAM, split="0.6,0.4,0"))
+    (warning,) = alike_warnings(corpus)
+    assert re.match(r"157 of 158 lines of the val text are training lines: scores", warning)
+
+
+def test_a_start_warns_of_likeness_where_a_list_is_read_as_a_stream(tmp_path):
+    text = "".join(f"{name}\n" for name in (*INDENTED, *NAMES))
+    corpus, _ = build_text(tmp_path, text, replace(STREAM, split="0.6,0.4,0"))
+    (warning,) = alike_warnings(corpus)
+    assert "are training lines except for white space" in warning

@@ -108,3 +108,22 @@ def test_a_long_line_is_shown_by_its_beginning_even_across_chunks(monkeypatch):
     assert linehash.show_lines([array("ab\n" + text)], hashed(text).hashes.tolist()) == [
         "n" * 60 + "…"
     ]
+
+
+SHORT = [f"  name{number}" for number in range(60)]
+
+
+@pytest.mark.parametrize(
+    ("lines", "mode", "least"),
+    [
+        (SHORT, "stream", 1),
+        (SHORT * 2, "stream", 1),
+        (SHORT * 3, "stream", 20),  # words of a running text, one a line
+        ([*SHORT, *(["a line of twenty characters"] * 10)], "stream", 20),
+        ([], "stream", 20),
+        (["a line of twenty characters"], "lines", 1),
+    ],
+)
+def test_short_lines_count_in_lists(lines, mode, least):
+    hashes = np.sort(hashed("".join(f"{line}\n" for line in lines)).hashes)
+    assert linehash.least_line(hashes, mode) == least

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from charrnn.text.mapped import cut_short, is_shorter, mapped
+from charrnn.text.mapped import _read_error, cut_short, is_shorter, mapped
 
 READ = """
 import os, sys, threading
@@ -80,3 +80,33 @@ def test_a_file_is_whole_until_it_is_cut(file):
     assert not is_shorter(pages)
     os.truncate(file, 2_999_999)  # within its last page, which reads as zeros in silence
     assert is_shorter(pages)
+
+
+UNREADABLE = """
+import os, signal
+import charrnn.text.mapped as room
+from charrnn.errors import CheckpointError
+room._read_error = lambda path: CheckpointError(f"cannot read {path}: Input/output error")
+"""
+
+
+def test_a_disk_that_cannot_read_is_one_line_and_exit_3(file):
+    # SIGBUS from a file that is not shorter: sent again and again, as the instruction would fault.
+    before = UNREADABLE
+    words = READ.replace(
+        "change(int(sys.argv[2]))", "[os.kill(os.getpid(), signal.SIGBUS) for _ in range(100)]"
+    )
+    command = [sys.executable, "-c", before + words, str(file), "0", "compare"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr == f"charrnn: cannot read {file}: Input/output error\n"
+    assert (done.returncode, done.stdout) == (3, "")
+
+
+def test_a_file_that_can_be_read_is_not_to_blame(file):
+    assert _read_error(file) is None
+
+
+def test_a_file_that_cannot_be_read_is_named(file):
+    file.unlink()
+    file.mkdir()
+    assert str(_read_error(file)) == f"cannot read {file}: Is a directory"

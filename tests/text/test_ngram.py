@@ -4,6 +4,7 @@ Lines have their own file, test_ngram_lines.py.
 """
 
 from collections import Counter, defaultdict
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +13,14 @@ from hypothesis import strategies as st
 
 from charrnn.text import ngram
 from charrnn.text.counting import GramCounter, Orders, count, most_orders, next_top, pick_order
-from charrnn.text.ngram import FALLBACK, SMOOTHINGS, NGram, discounts_of
+from charrnn.text.ngram import (
+    FALLBACK,
+    SMOOTHINGS,
+    NGram,
+    discounts_of,
+    levels_of,
+    pieces_of,
+)
 
 ids = st.lists(st.integers(0, 2), min_size=1, max_size=30)
 
@@ -180,6 +188,13 @@ def test_pieces_equal_the_whole(monkeypatch, boundary, smoothing):
     )
 
 
+def test_a_piece_of_lines_ends_with_the_line_that_reaches_the_size(monkeypatch):
+    monkeypatch.setattr(ngram, "PIECE", 3)
+    text = np.array([1, 0, 1, 1, 1, 1, 1, 0, 0, 1, 0, 1])  # 0: the newline
+    assert list(pieces_of(text, 2, 0)) == [(0, 8), (8, 11), (11, 12)]
+    assert list(pieces_of(text, 2, None)) == [(0, 3), (2, 6), (5, 9), (8, 12)]
+
+
 def test_windows_equal_a_loop_over_windows():
     random = np.random.default_rng(2)
     model = count(random.integers(0, 4, 400), 4, 5)
@@ -245,6 +260,12 @@ def test_longer_n_grams_are_counted_while_they_help():
     assert pick_order(text, text[:900], 2, None).order > next_top(0, 2, len(text)) == 8
 
 
+def test_large_texts_start_with_shorter_n_grams():
+    assert next_top(0, 3, 7_999_999) == 8
+    assert next_top(0, 3, 8_000_000) == 6
+    assert next_top(6, 3, 8_000_000) == 8
+
+
 @pytest.mark.parametrize(
     ("size", "orders"), [(1, 24), (2, 24), (65, 10), (256, 7), (20_000, 4), (1_114_112, 3)]
 )
@@ -260,3 +281,41 @@ def test_a_model_outlives_its_levels():
     made = count(train, 5, 4)
     again = NGram(made.levels, 5, None, "kneser-ney")
     np.testing.assert_array_equal(again.probabilities(text), made.probabilities(text))
+
+
+def test_a_smoothing_has_its_name_in_one_place():
+    package = Path(ngram.__file__).parent.parent
+    files = [path.name for path in package.rglob("*.py") if '"Witten-Bell"' in path.read_text()]
+    assert files == ["ngram.py"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"ngram.1.grams": None},
+        {"ngram.1.counts": None},
+        {"ngram.2.grams": None},
+        {"ngram.4.counts": np.ones(2, np.uint32)},
+        {"ngram.1.grams": np.arange(3.0)},
+        {"ngram.1.counts": np.ones(3, np.int64)},
+        {"ngram.1.counts": np.ones(2, np.uint32)},
+        {"ngram.1.grams": np.array([[0, 1, 2]]), "ngram.1.counts": np.ones((1, 3), np.uint32)},
+        {"ngram.1.grams": np.zeros(0, np.int64), "ngram.1.counts": np.zeros(0, np.uint32)},
+        {"ngram.1.grams": np.array([-1, 1, 2])},
+        {"ngram.1.grams": np.array([0, 1, 3])},
+        {"ngram.1.grams": np.array([0, 2, 1])},
+        {"ngram.1.grams": np.array([0, 1, 1])},
+    ],
+    ids=lambda change: str(change)[:50],
+)
+def test_tensors_that_are_no_counting_model_are_refused(change):
+    tensors = count(np.tile([0, 1, 2, 2, 1], 4), 3, 3).tensors()
+    assert len(levels_of(tensors, 3)) == 3
+    altered = {key: value for key, value in (tensors | change).items() if value is not None}
+    with pytest.raises(ValueError, match=r"n-gram"):
+        levels_of(altered, 3)
+
+
+def test_no_tensors_are_no_counting_model():
+    with pytest.raises(ValueError, match="not an n-gram model"):
+        levels_of({}, 3)

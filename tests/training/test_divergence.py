@@ -153,6 +153,7 @@ def test_ruined_weights_send_the_training_back_and_it_ends_well(
     outcome = start(text, run, watcher, schedule="constant", warmup=0)
     assert (outcome.reason, outcome.place.rollbacks) == ("done", 1)
     assert rollbacks(run) == [(noticed_at, 12, 0.5)]
+    assert [row["rollbacks"] for row in rows(run) if row.get("event") == "rollback"] == [1]
     assert any("going back to step 12 with lr 0.01" in line for line in watcher.said)
     assert steps(run) == list(range(1, 41))
     assert [row["lr"] for row in rows(run) if "event" not in row] == [0.02] * 12 + [0.01] * 28

@@ -4,11 +4,12 @@ import json
 import math
 import os
 import sys
+import tomllib
 
 import pytest
 from commands_support import TRAIN, one_line
 
-from charrnn.cli.main import ALIASES
+from charrnn.cli.habits import ALIASES
 
 WRONG_OPTIONS = [
     (["train", "--lr", "inf"], "--lr: 'inf' is not a finite number"),
@@ -22,10 +23,13 @@ WRONG_OPTIONS = [
     (["train", "--seed", str(2**64)], "is above 9223372036854775807"),
     (["train", "--cell", "lstn"], "did you mean lstm?"),
     (["train", "--split", "0.9,0.3"], "add up to 1"),
-    (["train", "--budget", "soon"], "is not a duration; write 90s, 5m or 1h"),
+    (["train", "--budget", "soon"], "is not a duration; write 90s, 5m or 1h30m"),
     (["train", "--epochs", "3", "--steps", "5"], "--epochs and --steps both say how long"),
-    (["train", "--no-such"], "No such option: --no-such"),
-    (["train", "--hiden-size", "3"], "No such option: --hiden-size"),
+    (["train", "--no-such"], "no option --no-such of train"),
+    (
+        ["train", "--hiden-size", "3"],
+        "no option --hiden-size of train; did you mean --hidden-size?",
+    ),
     (["train", "--config", "nowhere.toml"], "presets: latex, linux, names, shakespeare, tiny"),
     (["train", "--config", "names", "--config", "tiny"], "--config given 2 times"),
     (["train", "--set", "training.lrr=1"], "did you mean lr?"),
@@ -218,6 +222,13 @@ def test_python_m_and_aliases_and_environment_reach_the_settings(charrnn):
     assert "hidden_size = 77  # --hidden-size" in done.stdout
     assert "seq_length = 33" in done.stdout and "clip = 2.0" in done.stdout
     assert "lr = 0.25  # environment" in done.stdout
+
+
+def test_print_config_is_toml_of_the_same_settings_without_raw_escapes(charrnn):
+    glob = 'a\x9b31m\u202e"\\\t\x7f\U0001f600é'
+    done = charrnn("train", "--glob", glob, "--print-config")
+    assert r"a\u009b31m\u202e" in done.stdout and "\x9b" not in done.stdout
+    assert tomllib.loads(done.stdout)["text"]["glob"] == glob
 
 
 def test_aliases_never_shadow_a_real_option():

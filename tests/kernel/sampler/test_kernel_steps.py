@@ -219,6 +219,17 @@ def test_reading_equals_numpys(cell, vocabulary, pause, monkeypatch):
         )  # 300 steps of float32 each on the last one's result
 
 
+@pytest.mark.parametrize("vocabulary", [10, 300])
+def test_pauses_change_no_bit_of_what_reading_cost(vocabulary, monkeypatch):
+    kernel = Compiled(Network(random_model("gru", "none", 1, 17, vocabulary), "float32"))
+    ids = np.random.default_rng(2).integers(0, vocabulary, 300)
+    nats = []
+    for pause in (100.0, 0.0):  # one call for all; a call for every character
+        monkeypatch.setattr(compiled, "PAUSE_S", pause)
+        nats.append(kernel.read(ids, kernel.zero_state(1))[2])
+    assert nats[0] == nats[1]
+
+
 @pytest.mark.parametrize("cell", CELLS)
 def test_reading_is_steps_to_the_last_bit(cell):
     kernel = Compiled(Network(random_model(cell, "residual", 2, 33, 130), "float32"))

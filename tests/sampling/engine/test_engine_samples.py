@@ -236,6 +236,7 @@ def test_the_prompt_gets_the_normalisation_of_the_corpus(make_pair):
         ("stream", {"prime": "\udcff"}, "--prime"),
         ("lines", {"prime": "a\nb"}, "--prime has a newline"),
         ("stream", {"until": "az"}, "--until 'az'.*U\\+007A"),
+        ("lines", {"until": "\nz"}, "--until.*U\\+007A"),
         ("stream", {"length": -1}, "--length -1"),
         ("stream", {"count": -1}, "--count -1"),
         ("stream", {"seed": -1}, "--seed -1"),

@@ -3,6 +3,7 @@
 import hashlib
 import json
 import math
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -16,8 +17,8 @@ from charrnn.scoring.evaluation import (
     lines_of,
     protocol_of,
 )
-from charrnn.scoring.figures import gain, text_sha256
-from charrnn.scoring.score import Score, Tally
+from charrnn.scoring.figures import Bounds, Gain, gain, text_sha256
+from charrnn.scoring.score import Predictions, Score, Tally
 from charrnn.scoring.text import text_given, text_of_split
 from charrnn.texts import OpenedRun
 
@@ -148,3 +149,39 @@ def test_the_gain_over_counting_is_paired():
     low, high = found.interval.nats_per_char
     assert low < found.nats_per_char < high and high - low < 0.002
     assert found.bits_per_char == pytest.approx(found.nats_per_char / math.log(2))
+
+
+def test_the_gain_of_a_single_character_is_its_own():
+    tally, other = Tally(np.zeros(2), None), Tally(np.zeros(2), None)
+    tally.add(Predictions(np.array([1]), np.array([0.5])))
+    other.add(Predictions(np.array([1]), np.array([2.0])))
+    assert gain(tally, other) == Gain(1.5, 1.5 / math.log(2), None)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "expected"),
+    [((-1.0, 1.0), True), ((0.0, 1.0), True), ((-1.0, 0.0), True), ((0.1, 1.0), False)],
+)
+def test_a_gain_may_be_chance_where_its_interval_holds_zero(bounds, expected):
+    assert Gain(0.5, 0.7, Bounds(bounds, bounds)).may_be_chance is expected
+    assert not Gain(0.5, 0.7, None).may_be_chance
+
+
+@pytest.mark.parametrize(
+    ("split", "sizes", "chosen"),
+    [
+        (None, {"val": 2}, "val"),
+        (None, {"val": 2, "test": 2}, "test"),
+        ("train", {"train": 2, "test": 9}, "train"),
+        ("train", {"train": 1, "test": 9}, None),
+        (None, {"train": 9}, None),
+    ],
+)
+def test_the_part_that_is_scored_has_two_characters_at_least(split, sizes, chosen):
+    corpus = SimpleNamespace(split=lambda name: np.zeros(sizes.get(name, 0), np.uint8))
+    run = SimpleNamespace(own_corpus=lambda advice: corpus)
+    if chosen is not None:
+        assert text_of_split(run, split).split == chosen
+        return
+    with pytest.raises(CorpusError, match="this run has no"):
+        text_of_split(run, split)

@@ -73,7 +73,7 @@ def test_known_lines_equal_a_naive_search():
         for _ in "tu"
     ]
     train, text = (whole_lines(ids_of(each), 0) for each in texts)
-    known, is_counted = known_lines([train], text, LETTERS, "lines")
+    known, is_counted, _ = known_lines([train], text, LETTERS, "lines")
     learnt = set(LETTERS.decode(train).split("\n"))
     assert known.tolist() == [line in learnt for line in LETTERS.decode(text).split("\n")[:-1]]
     assert 0 < known.sum() < len(known) and is_counted.all()
@@ -207,3 +207,4 @@ def test_blank_lines_are_left_out_and_the_last_line_is_closed():
     assert LETTERS.decode(whole_lines(ids_of("\n\nab\n\n\nc"), 0)) == "ab\nc\n"
     assert LETTERS.decode(whole_lines(ids_of("ab\nc\n"), 0)) == "ab\nc\n"
     assert len(whole_lines(ids_of("\n\n"), 0)) == 0
+    assert len(whole_lines(ids_of(""), 0)) == 0

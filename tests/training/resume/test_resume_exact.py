@@ -76,6 +76,7 @@ def test_resume_of_the_own_cells_is_exact_with_and_without_the_kernel(
         ("tie_weights", True),
         ("clip", 0.0),
         ("weight_drop", 0.4),
+        ("conv", 4),
         ("ema", 0.9),
     ],
 )

@@ -3,12 +3,15 @@
 import os
 
 import pytest
+import torch
 from resume_support import layers, steps_in_metrics, straight
 from support import FEW, Killed, Watcher
 
+from charrnn.config import Settings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.modelfile import KINDS, checkpoint_files
 from charrnn.storage import read_tensors, write_tensors
+from charrnn.training.resuming import restore_threads
 from charrnn.training.session import Request, train
 
 pytestmark = pytest.mark.fault("F11 resumes")
@@ -62,8 +65,10 @@ def test_a_damaged_copy_of_the_text_is_made_anew_from_the_text(tmp_path, corpus,
     ids.write_bytes(ids.read_bytes()[:-3])
     with pytest.raises(CheckpointError, match="does not fit its description"):
         train(Request(run=tmp_path / "r", resume=True), Watcher())
-    _, outcome = train(Request(corpus_path(tmp_path), run=tmp_path / "r", resume=True), Watcher())
+    watcher = Watcher()
+    _, outcome = train(Request(corpus_path(tmp_path), run=tmp_path / "r", resume=True), watcher)
     assert outcome.weights_sha256 == expected.weights_sha256
+    assert any("was damaged and is made again from" in line for line in watcher.said)
 
 
 def test_overwrite_leaves_the_old_run_when_the_new_one_cannot_start(tmp_path, corpus, one_thread):
@@ -202,6 +207,12 @@ def test_another_number_of_threads_is_declared_not_exact(tmp_path, corpus, one_t
     watcher = Watcher()
     train(Request(None, (("--", {"threads": 2}),), run=tmp_path / "r", resume=True), watcher)
     assert any("not exact to the bit: threads 1 -> 2" in line for line in watcher.said)
+
+
+@pytest.mark.parametrize("recorded", [{}, {"threads": "2"}, {"threads": True}, {"threads": None}])
+def test_threads_that_are_no_number_are_not_restored(recorded, one_thread):
+    restore_threads(Settings(), recorded)
+    assert torch.get_num_threads() == 1
 
 
 @pytest.mark.fault("F12 memory and devices")

@@ -1,0 +1,24 @@
+"""The model that a command works with, and a word about which one it is."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from charrnn.terminal import one_line, say
+
+if TYPE_CHECKING:
+    from charrnn.modelfile import ModelFile
+
+
+def read_chosen(run: Path | None) -> ModelFile:
+    """Read the model of a run, of the newest where none is named. Raises CheckpointError."""
+    from charrnn.modelfile import RUNS, newest_run, read_model
+
+    return read_model(run or newest_run(RUNS))
+
+
+def say_chosen(run: Path | None, model: ModelFile) -> None:
+    """Say on standard error which run was taken, unless the person named its very path."""
+    if run is None or not run.exists():
+        say(f"taking {one_line(str(model.run or model.path))}")

@@ -1,0 +1,117 @@
+"""The section of the cache: where it would look back as the model reads held-out text.
+
+It asks `insight` for the glances over a short text. It draws nothing.
+"""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+
+from charrnn.errors import CorpusError, SettingsError
+from charrnn.insight.lookback import (
+    CharacterSeen,
+    Glance,
+    glances,
+    in_words,
+    shares_between,
+)
+from charrnn.report.results import SPLIT_NAMES, Say
+from charrnn.sampling.cache import check
+from charrnn.scoring.text import text_of_split
+from charrnn.terminal import one_line
+from charrnn.texts import OpenedRun
+
+READ_CHARS = 2000  # also what the cache remembers
+MOST_ROWS = 10  # of the table
+LINES = 48  # characters to come in the picture
+COLUMNS = 110  # places that the picture has
+LEAST_SHARE = 0.01  # of the probability: less is not drawn
+
+
+class Lookback(TypedDict):
+    """The section. rows: of the table, the characters that gained most.
+
+    lines, columns: characters of the picture; cells: line, column, share in thousandths, and 1
+    where what followed there is what came.
+    """
+
+    said: str
+    rows: list[list[str]]
+    lines: list[str]
+    columns: list[str]
+    cells: list[list[int]]
+
+
+def lookback_of(run: OpenedRun, say: Say) -> Lookback | None:
+    """Where a cache would look. None for a run without held-out text, or whose model has none."""
+    model = run.model
+    try:
+        text = text_of_split(run, None)
+        ids = text.ids[:READ_CHARS]
+        check(READ_CHARS, model)
+        say(f"looking back over {len(ids):,} characters of the {text.split} text")
+        seen = list(glances(model, ids, READ_CHARS, "cpu"))
+    except (CorpusError, SettingsError):
+        return None
+    if not seen:
+        return None
+
+    # 1. The characters that gained most.
+    gains = np.array([glance.nats - glance.cached_nats for glance in seen])
+    order = np.argsort(-gains, kind="stable")[:MOST_ROWS]
+    words = [in_words(seen[index], ids, model.vocabulary) for index in order]
+    characters = [_row(one, ids, run) for one in words if one.gain_bits > 0 and one.places]
+
+    # 2. The lines of the picture, where the cache gains most.
+    sums = np.convolve(gains, np.ones(min(LINES, len(gains))), "valid")
+    stop = int(sums.argmax()) + min(LINES, len(gains))
+    picture = _picture(seen[:stop], ids, run)
+    bits = gains.mean() / np.log(2)
+    verb = "saves" if bits >= 0 else "costs"
+    return {
+        "said": (
+            "The figures above are the network's alone. A cache compares its state with those of "
+            f"the last {READ_CHARS:,} characters, and expects what followed where they were alike. "
+            f"On the first {len(ids):,} characters of the {SPLIT_NAMES[str(text.split)]} it {verb} "
+            f"{abs(bits):.3f} bits per character."
+        ),
+        "rows": characters,
+        **picture,
+    }
+
+
+def _row(seen: CharacterSeen, ids: np.ndarray, run: OpenedRun) -> list[str]:
+    """What stood before a character, where the model looked, and what that saved."""
+    best = seen.places[0]
+    before = run.model.vocabulary.decode(ids[max(0, seen.place - 12) : seen.place])
+    return [
+        one_line(f"{before}[{seen.char}]"),
+        one_line(f"{best.before}[{best.char}]"),
+        f"{seen.place - best.place:,}",
+        f"{best.share:.0%}",
+        f"{seen.bits:.2f}",
+        f"{seen.gain_bits:.2f}",
+    ]
+
+
+class _Picture(TypedDict):
+    lines: list[str]
+    columns: list[str]
+    cells: list[list[int]]
+
+
+def _picture(seen: list[Glance], ids: np.ndarray, run: OpenedRun) -> _Picture:
+    lines, columns, shares = shares_between(seen, LINES, COLUMNS)
+    cells = []
+    for line, column in np.argwhere(shares >= LEAST_SHARE).tolist():
+        is_right = ids[lines[line]] == ids[columns[column]]
+        thousandths = round(1000 * float(shares[line, column]))
+        cells.append([line, column, thousandths, int(is_right)])
+
+    def characters(places: range) -> list[str]:
+        decode = run.model.vocabulary.decode
+        return [one_line(decode(ids[place : place + 1])) for place in places]
+
+    return {"lines": characters(lines), "columns": characters(columns), "cells": cells}

@@ -1,0 +1,167 @@
+"""Where a cache looked back: against the scorer of the cache, and on the terminal."""
+
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from charrnn.cli import lookback_view
+from charrnn.cli.eval import evaluate
+from charrnn.config import Settings
+from charrnn.errors import SettingsError
+from charrnn.insight.lookback import Glance, glances, in_words, shares_between
+from charrnn.model.charmodel import CharModel
+from charrnn.modelfile import ModelFile
+from charrnn.sampling.cache import NETWORK_COUNT, THETA, keys_of
+from charrnn.scoring import cached, network
+from charrnn.scoring.evaluation import How
+from charrnn.scoring.text import Text
+from charrnn.text.vocabulary import Vocabulary
+from charrnn.texts import OpenedRun
+
+SYMBOLS = (10, 32, 97, 98, 99, 0x1F600)
+
+
+def random_model(tmp_path, mode="stream", **sizes):
+    shape = {"hidden_size": 6, "num_layers": 2, "embedding_size": 4} | sizes
+    settings = Settings().with_values("model", cell="lstm", **shape)
+    torch.manual_seed(2)
+    model = CharModel(settings.model, len(SYMBOLS)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    tensors = {name: value.numpy() for name, value in model.tensors().items()}
+    vocabulary = Vocabulary("char", SYMBOLS)
+    return ModelFile(tmp_path / "run" / "m", settings, vocabulary, mode, 0, tensors, {})
+
+
+def some_text(count, seed=1):
+    return np.random.default_rng(seed).integers(0, len(SYMBOLS), count).astype(np.uint8)
+
+
+def costs(scorer, ids):
+    return np.concatenate([part.nats for part in scorer.predictions(ids, "stateful")])
+
+
+@pytest.mark.parametrize("length", [1, 7, 300, 5000])
+def test_a_glance_costs_what_the_scorers_say(tmp_path, one_thread, length):
+    model = random_model(tmp_path, conv=3)
+    ids = some_text(600)  # three pieces
+    seen = list(glances(model, ids, length, "cpu"))
+    assert [glance.place for glance in seen] == list(range(1, 600))
+    np.testing.assert_allclose(
+        [glance.nats for glance in seen], costs(network.load_scorer(model, "cpu"), ids), rtol=1e-4
+    )  # float32, in another order
+    np.testing.assert_allclose(
+        [glance.cached_nats for glance in seen],
+        costs(cached.load_scorer(model, "cpu", length), ids),
+        rtol=1e-4,
+    )
+
+
+def test_shares_are_weights_over_all_that_is_counted(tmp_path, one_thread):
+    model = random_model(tmp_path)
+    ids = some_text(30)
+    torch_model, _ = network.load_model(model, "cpu")
+    with torch.no_grad():
+        inputs = torch.from_numpy(ids[None, :-1].astype(np.int64))
+        _, outputs, _ = torch_model.forward_traced(inputs, torch_model.zero_state(1))
+    keys = np.concatenate([np.zeros((1, 12)), keys_of(outputs[:, :, 0].numpy())])  # before ids[i]
+    for glance in glances(model, ids, 8, "cpu"):
+        first = max(0, glance.place - 8)
+        weights = [
+            np.exp(THETA * (keys[glance.place] @ keys[place] - 1))
+            for place in range(first, glance.place)
+        ]
+        assert glance.first == first
+        expected = np.array(weights) / (NETWORK_COUNT + sum(weights))
+        np.testing.assert_allclose(glance.shares, expected, rtol=1e-4, atol=1e-9)
+
+
+def test_in_words_the_largest_shares_come_first_with_what_followed():
+    vocabulary = Vocabulary("char", SYMBOLS)
+    ids = vocabulary.encode("abcab\nc").astype(np.uint8)
+    seen = in_words(Glance(6, 2.0, 1.0, 1, np.array([0.1, 0.6, 0.0, 0.2, 0.05])), ids, vocabulary)
+    assert (seen.char, seen.code, seen.cache_share) == ("c", 99, pytest.approx(0.95))
+    assert seen.gain_bits == pytest.approx(1 / np.log(2))
+    assert [(place.place, place.before, place.char) for place in seen.places] == [
+        (2, "ab", "c"),
+        (4, "abca", "b"),
+        (1, "a", "b"),
+    ]
+
+
+def test_a_picture_has_the_last_places_and_zeros_out_of_view():
+    seen = [Glance(place, 1.0, 1.0, max(0, place - 2), np.ones(min(2, place))) for place in (4, 5)]
+    rows, columns, shares = shares_between(seen, 48, 4)
+    assert (rows, columns) == (range(4, 6), range(1, 5))
+    assert shares.tolist() == [[0, 1, 1, 0], [0, 0, 1, 1]]
+    _, columns, shares = shares_between(seen, 1, 1)
+    assert (columns, shares.tolist()) == (range(4, 5), [[1]])
+
+
+@pytest.mark.parametrize("mode", ["lines"])
+def test_a_model_of_lines_has_nothing_to_look_back_on(tmp_path, mode):
+    with pytest.raises(SettingsError, match="looks back along one stream"):
+        next(glances(random_model(tmp_path, mode), some_text(5), 3, "cpu"))
+
+
+# The command
+
+
+def shown(tmp_path, capsys, text="abc abc abc abc", **options):
+    model = random_model(tmp_path)
+    ids = model.vocabulary.encode(text).astype(np.uint8)
+    how = How(device="cpu", cache=options.pop("cache", 50))
+    scored = Text(ids, None, None, None, 0)
+    choices = {"plot": None, "json": False} | options
+    lookback_view.look_back_and_show(OpenedRun(model), scored, how, **choices)
+    return capsys.readouterr().out
+
+
+def test_the_table_fits_eighty_columns_and_brackets_what_followed(tmp_path, capsys, one_thread):
+    page = shown(tmp_path, capsys).splitlines()
+    assert page[1].split() == "place char bits gain cache looked back at away share".split()
+    assert page[-5].startswith("14 characters")
+    assert any("ab[c]" in line for line in page)
+    table = page[1:-5]
+    assert len(table) == 15
+    assert max(map(len, table)) <= 80
+
+
+def test_json_has_all_characters_with_their_places(tmp_path, capsys, monkeypatch, one_thread):
+    monkeypatch.setattr(lookback_view, "SHOWN_CHARS", 3)
+    rows = [json.loads(line) for line in shown(tmp_path, capsys, json=True).splitlines()]
+    assert "".join(row["char"] for row in rows) == "bc abc abc abc"
+    assert {"bits", "cached_bits", "gain_bits", "cache_share", "places"} < rows[0].keys()
+    assert rows[5]["places"][0].keys() == {"place", "before", "char", "share"}
+
+
+def test_a_person_sees_a_thousand_rows_at_most(tmp_path, capsys, monkeypatch, one_thread):
+    monkeypatch.setattr(lookback_view, "SHOWN_CHARS", 3)
+    assert "3 characters   " in shown(tmp_path, capsys)
+    assert "--json gives all of it" in shown(tmp_path, capsys)
+
+
+@pytest.mark.parametrize("ending", ["png", "svg"])
+def test_it_is_drawn(tmp_path, capsys, one_thread, ending):
+    pytest.importorskip("matplotlib")
+    picture = tmp_path / f"x.{ending}"
+    page = shown(tmp_path, capsys, text="a😀c a😀c", plot=picture)
+    assert "looked back" in page
+    assert picture.read_bytes().startswith(b"\x89PNG" if ending == "png" else b"<?xml")
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"show": True}, "--show is for a cache"),
+        ({"show": True, "cache": 5, "dynamic": True}, "--dynamic cannot be combined with --show"),
+        ({"show": True, "cache": 5, "per_char": True}, "--cache cannot be combined"),
+        ({"plot": "x.png", "cache": 5}, "--plot draws what --show shows"),
+    ],
+)
+def test_what_would_show_nothing_is_refused(options, words):
+    with pytest.raises(SettingsError, match=words):
+        evaluate(**options)
