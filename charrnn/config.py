@@ -214,6 +214,11 @@ class TrainingSettings:
     mix: float = setting(
         0.0, "With --init-from: share of each batch from the text of that run", min=0.0, below=1.0
     )
+    counting: str = setting(
+        "auto",
+        "Mix the network with the n-grams of its text; auto does where validation gains",
+        choices=("auto", "on", "off"),
+    )
     seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
     patience: int = setting(
         6, "Evaluations without improvement before training stops early; 0 means never", min=0

@@ -8,6 +8,7 @@ asks.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -27,10 +28,13 @@ from charrnn.text.vocabulary import Vocabulary
 from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
 
 if TYPE_CHECKING:
+    from charrnn.text.gate import Ally
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
-KINDS = {"charrnn-model": 2, "charrnn-checkpoint": 2}
+# 3: a network may have n-grams beside it.
+KINDS = {"charrnn-model": 3, "charrnn-checkpoint": 3}
+FORMAT_OF_ALLIES = 3
 MOST_STEPS = 10**12
 MOST_NATS = 1e6  # a character
 # What a file may say beside its settings, vocabulary, mode and start. open_corpus looks closer at
@@ -62,8 +66,10 @@ class ModelFile:
     mode: str  # "lines" or "stream"
     start: int  # the id that stands before a text without a prompt
     # Of a network float32, named as in CharModel.tensors(); of a counting model NGram.tensors().
+    # What stands beside a network is in `ally`.
     tensors: dict[str, np.ndarray]
     meta: dict[str, Any]  # of the file: model_meta, and more in a checkpoint
+    ally: Ally | None = None  # the n-grams beside a network, and their gate
 
     @property
     def counts(self) -> bool:
@@ -154,6 +160,8 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
+        if meta["format"] < FORMAT_OF_ALLIES:  # its training knew of none, and goes on so
+            settings = settings.with_values("training", counting="off")
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
         raise DamagedError(
             f"{shown}: its settings or vocabulary make no sense; use another copy"
@@ -168,8 +176,13 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
     model = ModelFile(file, settings, vocabulary, mode, start, tensors, meta)
     if model.counts:
         _check_counts(model)
-    else:
-        _check_weights(model)
+        return model
+    counted = {name: tensors[name] for name in tensors if name.startswith(("ngram.", "gate."))}
+    weights = {name: value for name, value in tensors.items() if name not in counted}
+    model = dataclasses.replace(model, tensors=weights)
+    _check_weights(model)
+    if counted:
+        model = dataclasses.replace(model, ally=_ally(model, counted))
     return model
 
 
@@ -206,6 +219,24 @@ def _check_counts(model: ModelFile) -> None:
 
     try:
         levels_of(model.tensors, len(model.vocabulary))
+    except ValueError:
+        shown = one_line(str(model.path))
+        raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
+
+
+def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
+    """Return what these tensors hold beside a network. Raises DamagedError where it is nothing."""
+    from charrnn.text.compact import unpacked_levels
+    from charrnn.text.contexts import Contexts
+    from charrnn.text.gate import Ally, checked_theta
+    from charrnn.text.ngram import NGram
+
+    size = len(model.vocabulary)
+    boundary = model.vocabulary.newline if model.mode == "lines" else None
+    try:
+        theta = checked_theta(tensors.pop("gate.theta", None))
+        levels = unpacked_levels(tensors, size)
+        return Ally(Contexts(NGram(levels, size, boundary, "kneser-ney")), theta)
     except ValueError:
         shown = one_line(str(model.path))
         raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None

@@ -107,6 +107,9 @@ def _rows(card: Evaluation) -> list[list[str]]:
     if isinstance(card.model, CountingModel):
         name += f" ({card.model.order}-gram, {_smoothing(card.model.smoothing)})"
     rows = [_row(name, card.figures.bits_per_char)]
+    if card.experts is not None:
+        rows.append(_row("its network alone", card.experts.network))
+        rows.append(_row(f"its {card.experts.order}-gram alone", card.experts.counting))
     if card.cache is not None:
         name = f"this run, with a cache of {card.cache.length:,}"
         rows.append(_row(name, card.cache.figures.bits_per_char))
@@ -155,6 +158,9 @@ def _facts(card: Evaluation) -> list[tuple[str, str]]:
         resampled = figures.interval.resampled
         facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {resampled}"))
     order = card.ngram.order if card.ngram is not None else None
+    if card.experts is not None:
+        share = card.experts.mean_share
+        facts.append(("mixture", f"{share:.0%} counting, {1 - share:.0%} network, on average"))
     if card.gain_over_ngram is not None:
         facts.append(("counting", _against_counting(card.gain_over_ngram, order)))
     if card.cache is not None:

@@ -269,6 +269,8 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     )
     if outcome.ngram is not None:
         end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
+    if place.counting_gain:
+        end += f"; the network alone {place.network_nats / math.log(2):.3f}"
     if is_stopped:
         advice = f"saved. To go on: charrnn train --resume --run {shown}"
     else:
@@ -358,6 +360,7 @@ def _print_json(path: Path, outcome: Any) -> None:
         "train_nats_per_char": place.train_nats,
         "val_nats_per_char": place.val_nats,
         "val_bits_per_char": place.val_nats / math.log(2),
+        "network_nats_per_char": place.network_nats,
         "best_val_nats_per_char": place.best_nats,
         "best_step": place.best_step,
         "ngram_nats_per_char": ngram_nats,

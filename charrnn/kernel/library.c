@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #endif
 
-#define VERSION 6
+#define VERSION 7
 
 int charrnn_version(void) { return VERSION; }
 

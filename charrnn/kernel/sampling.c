@@ -12,7 +12,7 @@
  *
  * The parts: sampling.h has the structures, decoding.h random numbers and filters. sampling.inc.h
  * is the vector part, compiled for each LEVEL: panels.inc.h products, step.inc.h the cells and a
- * step, choice.inc.h the next character.
+ * step, choice.inc.h the next character, mixing.inc.h the n-grams beside a network.
  *
  * Nothing is checked here that the callers have checked: shapes, finite weights, ids below V.
  *
@@ -43,11 +43,12 @@ static const struct {
                        double *weights);
     int32_t (*choose)(Work *, const Job *, const float *logits, const int32_t *recent, double u,
                       double *nats);
+    void (*mix)(Work *, int32_t node, float *logits);
 } at_level[] = {
-    [0] = {.step = step_0, .surprise = surprise_0, .choose = choose_0},
+    [0] = {.step = step_0, .surprise = surprise_0, .choose = choose_0, .mix = mix_0},
 #if defined(__x86_64__)
-    [1] = {.step = step_1, .surprise = surprise_1, .choose = choose_1},
-    [2] = {.step = step_2, .surprise = surprise_2, .choose = choose_2},
+    [1] = {.step = step_1, .surprise = surprise_1, .choose = choose_1, .mix = mix_1},
+    [2] = {.step = step_2, .surprise = surprise_2, .choose = choose_2, .mix = mix_2},
 #endif
 };
 
@@ -138,11 +139,34 @@ static void end_work(Work *work) {
     free(work->memory);
 }
 
-/* One step of the whole team: ids (active), state h, c -> h_next, c; logits (active, V') unless
- * null. h, h_next, c (D, R, H').
+/* The node that id leads to: the longest known context that ends with it. */
+static int32_t next_node(const Ally *ally, int32_t node, int32_t id) {
+    if (!ally->full) return 0;
+    /* A context of full length forgets its first character before it takes one more. */
+    if (node >= ally->full) node = ally->node[node].suffix;
+    for (;;) {
+        int32_t low = ally->node[node].first;
+        int32_t high = ally->node[node + 1].first;
+        const int32_t stop = high;
+        while (low < high) {
+            const int32_t middle = low + (high - low) / 2;
+            if (ally->character[middle] < id)
+                low = middle + 1;
+            else
+                high = middle;
+        }
+        if (low < stop && ally->character[low] == id) return low + 1;
+        if (!node) return 0;
+        node = ally->node[node].suffix;
+    }
+}
+
+/* One step of the whole team: ids (active), state h, c, node -> h_next, c, node; logits (active,
+ * V') unless null. h, h_next, c (D, R, H'), node (R).
  */
 static void advance(Work *work, int64_t active, const int32_t *ids, const float *h, float *h_next,
-                    float *c, float *logits) {
+                    float *c, int32_t *node, float *logits) {
+    const Model *m = work->model;
     work->active = active;
     work->ids = ids;
     work->h = h;
@@ -150,22 +174,27 @@ static void advance(Work *work, int64_t active, const int32_t *ids, const float 
     work->c = c;
     work->logits = logits;
     meet(&work->place);
-    at_level[work->model->level].step(work, 0);
+    at_level[m->level].step(work, 0);
+    if (!m->ally) return;
+    for (int64_t row = 0; row < active; row++) {
+        node[row] = next_node(m->ally, node[row], ids[row]);
+        if (logits) at_level[m->level].mix(work, node[row], logits + row * padded(m->vocabulary));
+    }
 }
 
 /* ---- one step, and reading ---- */
 
-/* ids (R), state h, c (D, R, H') -> the state after them, in place, and logits (R, V'). Returns 0,
- * or NO_MEMORY.
+/* ids (R), state h, c (D, R, H'), node (R) -> the state after them, in place, and logits (R, V').
+ * Returns 0, or NO_MEMORY.
  */
 int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, float *c,
-                 float *logits) {
+                 int32_t *node, float *logits) {
     const size_t size = (size_t)(m->depth * rows * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, rows, 1);
     float *h_next = malloc(size + 1); /* (D, R, H') */
     const int has_memory = work && h_next;
     if (has_memory) {
-        advance(work, rows, ids, h, h_next, c, logits);
+        advance(work, rows, ids, h, h_next, c, node, logits);
         memcpy(h, h_next, size);
     }
     free(h_next);
@@ -178,7 +207,8 @@ int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, flo
  * `logits` predict it. Returns how many were read, at least one, or NO_MEMORY.
  */
 int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, float *c,
-                     float *logits, double *nats, int goes_on, double seconds, int64_t threads) {
+                     int32_t *node, float *logits, double *nats, int goes_on, double seconds,
+                     int64_t threads) {
     const size_t size = (size_t)(m->depth * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, 1, threads);
     float *h_next = malloc(size + 1); /* (D, 1, H') */
@@ -189,7 +219,7 @@ int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, fl
             *nats += at_level[m->level].surprise(logits, m->vocabulary, ids[count], work->scores,
                                                  work->weights);
         const int is_last = count == n - 1 || now_s() > end;
-        advance(work, 1, ids + count, h, h_next, c, nats || is_last ? logits : 0);
+        advance(work, 1, ids + count, h, h_next, c, node, nats || is_last ? logits : 0);
         memcpy(h, h_next, size);
         count++;
         if (is_last) break;
@@ -214,6 +244,7 @@ static void begin_sample(const Model *m, Job *job, int64_t row) {
     memcpy(job->logits + row * n, job->first_logits, (size_t)n * sizeof(float));
     for (int i = 0; i < WINDOW; i++)
         job->recent[row * WINDOW + i] = -1;
+    job->node[row] = (int32_t)job->first_node;
     job->index[row] = job->next;
     job->next++;
     job->position[row] = 0;
@@ -250,6 +281,7 @@ static void move_row(const Model *m, Job *job, int64_t to, int64_t from) {
     memcpy(job->recent + to * WINDOW, job->recent + from * WINDOW, WINDOW * sizeof(int32_t));
     memcpy(job->written + to * job->capacity, job->written + from * job->capacity,
            count * sizeof(int32_t));
+    job->node[to] = job->node[from];
     job->index[to] = job->index[from];
     job->position[to] = job->position[from];
     job->matched[to] = job->matched[from];
@@ -341,7 +373,7 @@ int charrnn_write(const Model *m, Job *job) {
         if (step % often == 0 && now_s() > end) break;
         write_characters(work, job, ids);
         if (!job->active) continue;
-        advance(work, job->active, ids, job->h, job->h_next, job->c, job->logits);
+        advance(work, job->active, ids, job->h, job->h_next, job->c, job->node, job->logits);
         float *swap = job->h;
         job->h = job->h_next;
         job->h_next = swap;

@@ -51,6 +51,26 @@ typedef struct {
     Matrix candidate; /* gru-before: (H', H'), n */
 } Layer;
 
+/* A context of the n-grams beside a network (text/contexts.py). */
+typedef struct {
+    int32_t first;  /* of its children, which end where the next node's begin */
+    int32_t suffix; /* the node without its first character */
+    int32_t best;   /* the likeliest character */
+    float back;     /* what it leaves to its suffix */
+    float lean;     /* what it adds to the gate's sum */
+} Node;
+
+/* The n-grams beside a network, and the gate between both. C nodes, M n-grams; n-gram g is node
+ * g + 1, unless it is one of the longest.
+ */
+typedef struct {
+    const Node *node;         /* (C + 1): the last one only ends the children */
+    const int32_t *character; /* (M): that an n-gram ends with; ascending in each node */
+    const float *gain;        /* (M) */
+    int64_t full;             /* from this node on, contexts are as long as they can be */
+    double theta[4];          /* of entropy, largest ln P, ln P of `best`, agreement */
+} Ally;
+
 typedef struct {
     int32_t cell;
     int32_t skip;
@@ -68,6 +88,7 @@ typedef struct {
     const float *past_tables; /* (P, V + 1, G): of the earlier characters; row 0: none */
     Matrix head;              /* (V', width) */
     const Layer *layer;       /* (L) */
+    const Ally *ally;         /* null: the network stands alone */
 } Model;
 
 /* Rows that write side by side, and the samples that they still have to write. The arrays are the
@@ -97,6 +118,7 @@ typedef struct {
     const float *first_h;      /* (D, H'): the state each sample starts from */
     const float *first_c;      /* (D, H') */
     const float *first_logits; /* (V') */
+    int64_t first_node;        /* of the ally */
 
     /* rows 0 ... active - 1 write sample index[r], which has position[r] characters */
     int64_t rows;
@@ -109,6 +131,7 @@ typedef struct {
     float *h_next;     /* (D, R, H') */
     float *c;          /* (D, R, H') */
     float *logits;     /* (R, V') of the next character */
+    int32_t *node;     /* (R): where each stands in the ally's graph */
     int32_t *recent;   /* (R, WINDOW), a ring */
     int32_t *written;  /* (R, capacity): the characters from `base` on */
     int64_t capacity;

@@ -3,4 +3,5 @@
 #include "panels.inc.h"
 #include "step.inc.h"
 #include "choice.inc.h"
+#include "mixing.inc.h"
 #include "end_level.inc.h"

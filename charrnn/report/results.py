@@ -124,6 +124,9 @@ def _bits_of(card: Evaluation) -> dict[str, float]:
     if card.ngram is not None:
         names["ngram"] = f"{card.ngram.order}-gram, {SMOOTHING_NAMES[card.ngram.smoothing]}"
     bits = {"this run": card.figures.bits_per_char}
+    if card.experts is not None:
+        bits["its network alone"] = card.experts.network
+        bits[f"its {card.experts.order}-gram alone"] = card.experts.counting
     return bits | {names[key]: value for key, value in card.baselines.items()}
 
 
@@ -163,6 +166,8 @@ def _facts(card: Evaluation) -> list[list[str]]:
     ]
     if interval is not None:
         facts.append(["interval", f"{interval.method}, over {interval.resampled}"])
+    if card.experts is not None:
+        facts.append(["mixture", f"{card.experts.mean_share:.0%} counting, on average"])
     if card.overlap is not None:
         facts.append(["overlap", str(card.overlap)])
     facts += [["note", note] for note in card.notes]

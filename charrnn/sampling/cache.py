@@ -22,7 +22,6 @@ Letters: B rows, T characters, M pairs, K numbers of a key, V vocabulary, L laye
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
 
 import numpy as np
 
@@ -32,7 +31,7 @@ from charrnn.modelfile import ModelFile
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import log_probabilities
 from charrnn.sampling.network import Network
-from charrnn.sampling.steps import MAX_SCORES, Finished, Plan, State, Steps, write_rows
+from charrnn.sampling.steps import MAX_SCORES, State, Step, Steps
 
 # Both were chosen on Shakespeare, LaTeX and C together (docs/decisions.md).
 THETA = 20.0
@@ -218,22 +217,13 @@ class Cached(Steps):
         logits, after = self._recalled(self._checked(ids, state), state[:-3], pairs)
         return logits, (*after, *state[-3:])
 
-    def write_many(
-        self,
-        plan: Plan,
-        begin: tuple[np.ndarray, State],
-        first: int,
-        stop: int,
-        *,
-        threads: int = 1,
-    ) -> Iterator[Finished]:
-        logits, state = begin
+    def rows(self, state: State) -> tuple[Step, State]:
         pairs_of_prompt = _pairs(state[-3:], 0)
 
         def step(ids: np.ndarray, rows: State) -> tuple[np.ndarray, State]:
             return self._recalled(ids, rows, pairs_of_prompt)
 
-        return write_rows(step, plan, (logits, state[:-3]), first, stop)
+        return step, state[:-3]
 
     def read(
         self, ids: np.ndarray, state: State, *, threads: int = 1

@@ -16,6 +16,7 @@ from charrnn.terminal import one_line
 if TYPE_CHECKING:
     from charrnn.sampling.cache import Cached
     from charrnn.sampling.counted import Counted
+    from charrnn.sampling.mixed import Mixed
 
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
@@ -23,7 +24,7 @@ ENGINES = ("auto", "compiled", "numpy")
 
 def choose_steps(
     model: ModelFile, weights: str, engine: str, cache: int
-) -> Counted | Network | Compiled | Cached:
+) -> Counted | Network | Compiled | Cached | Mixed:
     """Return what takes the steps of a model.
 
     Raises SettingsError for what is not here, or does not fit.
@@ -46,11 +47,18 @@ def choose_steps(
     if weights == "auto":
         weights = "float16" if _half_is_fine(model) else "float32"
     plain = Network(model, weights)
-    if engine == "numpy" or library() is None:
-        network: Network | Compiled = plain
-    else:
-        network = Compiled(plain)
-    return Cached(network, cache) if cache else network
+    is_compiled = engine != "numpy" and library() is not None
+    ally = model.ally
+    if not cache and (ally is None or is_compiled):
+        return Compiled(plain, ally=ally) if is_compiled else plain
+    steps: Network | Cached = plain
+    if cache:
+        steps = Cached(Compiled(plain) if is_compiled else plain, cache)
+    if ally is None:
+        return steps
+    from charrnn.sampling.mixed import Mixed  # a network alone need not wait for it
+
+    return Mixed(steps, steps.name, ally)
 
 
 def _half_is_fine(model: ModelFile) -> bool:

@@ -29,11 +29,11 @@ class Compiled(Packed):
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Return logits (B, V) of the character after ids (B,), and the state after them."""
         ids = self._checked_ids(ids, state, len(ids))
-        h, c = self.packed_state(state)
+        h, c, nodes = self.packed_state(state)
         logits = np.empty((len(ids), padded(self.vocabulary_size)), np.float32)  # (B, V')
-        arrays = map(address_of, (ids, h, c, logits))
+        arrays = map(address_of, (ids, h, c, nodes, logits))
         self.checked(self.library.charrnn_step(self.address, len(ids), *arrays))
-        return logits[:, : self.vocabulary_size], self.plain_state(h, c)
+        return logits[:, : self.vocabulary_size], self.plain_state(h, c, nodes)
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Take a step with characters that the model itself has written."""
@@ -47,7 +47,7 @@ class Compiled(Packed):
         Returns logits (1, V), the state after them, and the nats of all ids but the first.
         """
         ids = self._checked_ids(ids, state, 1)
-        h, c = self.packed_state(state)
+        h, c, nodes = self.packed_state(state)
         logits = np.empty((1, padded(self.vocabulary_size)), np.float32)  # (1, V')
         nats = ctypes.c_double()
         pace = Pace(threads)
@@ -62,6 +62,7 @@ class Compiled(Packed):
                     len(ids) - at,
                     address_of(h),
                     address_of(c),
+                    address_of(nodes),
                     address_of(logits),
                     ctypes.addressof(nats),
                     at > 0,  # what came before the pause predicts the first id after it
@@ -71,7 +72,7 @@ class Compiled(Packed):
             )
             pace.took(now, count, time.perf_counter() - began)
             at += count
-        return logits[:, : self.vocabulary_size], self.plain_state(h, c), nats.value
+        return logits[:, : self.vocabulary_size], self.plain_state(h, c, nodes), nats.value
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
         """Yield one text's ids from `place` on, in pieces of about 30 ms; `place` follows."""

@@ -23,6 +23,8 @@ from charrnn.sampling.steps import State
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike  # slow to load
 
+    from charrnn.text.gate import Ally
+
 UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory: as many sums as hide the latency of one
 PANEL_OF_THREE_GATES = 96
@@ -73,16 +75,41 @@ class _Model(ctypes.Structure):
         ("past_tables", _pointer),
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
+        ("ally", _pointer),
     ]
+
+
+class _Ally(ctypes.Structure):
+    _fields_ = [
+        ("node", _pointer),
+        ("character", _pointer),
+        ("gain", _pointer),
+        ("full", _int),
+        ("theta", ctypes.c_double * 4),
+    ]
+
+
+NODE = np.dtype(
+    [
+        ("first", np.int32),
+        ("suffix", np.int32),
+        ("best", np.int32),
+        ("back", np.float32),
+        ("lean", np.float32),
+    ]
+)
 
 
 class Packed:
     """A network packed for the kernel, and its states. It never changes: threads may share it."""
 
-    def __init__(self, network: Network, level: int | None = None) -> None:
+    def __init__(
+        self, network: Network, level: int | None = None, ally: Ally | None = None
+    ) -> None:
         """Pack the weights of a network.
 
         level: an instruction set up to the best one of this processor; None: the best one.
+        ally: the n-grams beside it.
         Raises OSError if there is no library.
         """
         loaded = library()
@@ -139,6 +166,12 @@ class Packed:
             layer=self._layers,
         )
         self.size_bytes = sum(array.nbytes for array in self._kept)
+        self._ally: _Ally | None = None
+        if ally is not None:
+            self.name += f" and {ally.contexts.order}-gram"
+            self._first_node = ally.contexts.start
+            self._ally = self._packed_ally(ally)
+            self._model.ally = ctypes.addressof(self._ally)
 
     @property
     def address(self) -> int:
@@ -157,13 +190,24 @@ class Packed:
 
     # States: (L, B, H) here, (D, B, H') in the kernel. D is L, or L + 1 with a convolution: the
     # last "layer" of h then holds the ids that it sees, each plus 1. Floats hold them exactly.
+    # With an ally the nodes follow, (1, B) here and (B,) in the kernel.
 
     def zero_state(self, batch: int) -> State:
-        """Return the state before any character: see network.zero_state."""
-        return zero_state(self, batch)
+        """Return the state before any character: see network.zero_state.
 
-    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray]:
-        """Return h and c (D, B, H') of a state of (L, B, H); c is empty where a cell has none."""
+        With an ally the nodes (1, B) follow.
+        """
+        state = zero_state(self, batch)
+        if self._ally is None:
+            return state
+        return (*state, np.full((1, batch), self._first_node, np.int64))
+
+    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return h and c (D, B, H') and nodes (B,) of a state; what it has not is empty."""
+        nodes = np.zeros(0, np.int32)
+        if self._ally is not None:
+            nodes = state[-1][0].astype(np.int32)
+            state = state[:-1]
         state, past = without_past(self, state)
         parts: list[np.ndarray] = []
         for part in state:
@@ -174,16 +218,18 @@ class Packed:
             parts[0][-1, :, : self.past_size] = past.T
         if len(parts) == 1:
             parts.append(np.zeros(0, np.float32))
-        return parts[0], parts[1]
+        return parts[0], parts[1], nodes
 
-    def plain_state(self, h: np.ndarray, c: np.ndarray) -> State:
-        """Return the state (L, B, H) of the kernel's h and c (D, B, H')."""
+    def plain_state(self, h: np.ndarray, c: np.ndarray, nodes: np.ndarray) -> State:
+        """Return the state (L, B, H) of the kernel's h and c (D, B, H') and nodes (B,)."""
         parts = (h, c) if self.cell == "lstm" else (h,)
         state: State = tuple(
             part[: self.num_layers, :, : self.hidden_size].copy() for part in parts
         )
         if self.past_size:
             state = (*state, h[-1, :, : self.past_size].T.astype(np.int64))
+        if self._ally is not None:
+            state = (*state, nodes[None].astype(np.int64))
         return state
 
     # Packing
@@ -234,6 +280,22 @@ class Packed:
         table = self._memory.take(arranged.size, np.float32).reshape(arranged.shape)
         table[...] = arranged
         return table
+
+    def _packed_ally(self, ally: Ally) -> _Ally:
+        graph = ally.contexts
+        nodes = np.zeros(len(graph.first), NODE)  # (C + 1,)
+        nodes["first"] = graph.first
+        nodes["suffix"][:-1] = graph.suffix
+        nodes["best"][:-1] = graph.best
+        nodes["back"][:-1] = graph.back
+        nodes["lean"][:-1] = ally.theta[0] + ally.signs @ ally.theta[5:]
+        return _Ally(
+            node=self._keep(nodes),
+            character=self._keep(graph.characters.astype(np.int32)),
+            gain=self._keep(graph.gain.astype(np.float32)),
+            full=int(np.searchsorted(graph.lengths, graph.order - 1)),
+            theta=(ctypes.c_double * 4)(*ally.theta[1:5]),
+        )
 
     def _keep(self, array: np.ndarray) -> int:
         self._kept.append(array)

@@ -55,6 +55,7 @@ class _Job(ctypes.Structure):
         ("first_h", _pointer),
         ("first_c", _pointer),
         ("first_logits", _pointer),
+        ("first_node", _int),
         # The rows
         ("rows", _int),
         ("active", _int),
@@ -66,6 +67,7 @@ class _Job(ctypes.Structure):
         ("h_next", _pointer),
         ("c", _pointer),
         ("logits", _pointer),
+        ("node", _pointer),
         ("recent", _pointer),
         ("written", _pointer),
         ("capacity", _int),
@@ -235,7 +237,7 @@ class Rows:
         scores = padded(network.vocabulary_size)
         wide = np.full((1, scores), -np.inf, np.float32)  # (1, V')
         wide[:, : network.vocabulary_size] = first_logits
-        first_h, first_c = network.packed_state(first_state)
+        first_h, first_c, first_nodes = network.packed_state(first_state)
         shape = (network.depth, rows, padded(network.hidden_size))  # (D, R, H')
         room = ROOM_OF_ONE if rows == 1 else ROOM_OF_MANY
         capacity = min(plan.length, room)
@@ -262,6 +264,7 @@ class Rows:
             "h_next": np.zeros(shape, np.float32),
             "c": c,
             "logits": np.zeros((rows, scores), np.float32),
+            "node": np.zeros(rows, np.int32),
             "recent": np.zeros((rows, WINDOW), np.int32),
         }
         self.job = _Job(
@@ -275,6 +278,7 @@ class Rows:
             until_length=len(plan.until),
             newline=plan.newline,
             want_nats=1,
+            first_node=int(first_nodes.sum()),  # of one row, or of none
             rows=rows,
             max_records=len(self.record),
             capacity=capacity,
@@ -320,11 +324,12 @@ class Rows:
         for name in ("h", "c"):
             self.arrays[name].reshape(-1)[:] = self.arrays[f"first_{name}"].reshape(-1)
         self.arrays["logits"][:] = self.arrays["first_logits"]
+        self.arrays["node"][:] = self.job.first_node
 
     def leave_at(self, place: Place) -> None:
         """Let `place` take over where row 0 stands, wherever the caller was stopped."""
         network = self._network
-        place.state = network.plain_state(self.arrays["h"], self.arrays["c"])
+        place.state = network.plain_state(self.arrays["h"], self.arrays["c"], self.arrays["node"])
         place.logits = self.arrays["logits"][:, : network.vocabulary_size].copy()
         place.recent[0] = self.arrays["recent"][0]
         place.position = int(self.position[0])

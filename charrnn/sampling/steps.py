@@ -142,7 +142,13 @@ class Steps(ABC):
 
         begin: logits (1, V) and state after the prompt.
         """
-        return write_rows(self.write_step, plan, begin, first, stop)
+        logits, state = begin
+        step, rows = self.rows(state)
+        return write_rows(step, plan, (logits, rows), first, stop)
+
+    def rows(self, state: State) -> tuple[Step, State]:
+        """Return what takes the steps of rows that begin in this state, and how each begins."""
+        return self.write_step, state
 
 
 class Headed(Steps):

@@ -14,16 +14,21 @@ import torch.nn.functional as F
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import Pairs, keys_of
-from charrnn.scoring.network import load_model, predictions_of
+from charrnn.scoring.mixed import predictor
+from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import CHUNK, lane_batches, most_chars
+from charrnn.text.gate import Ally
 
 
 class CachedScorer:
     """A network that looks back on `length` characters. It knows the protocol "stateful" only."""
 
-    def __init__(self, model: CharModel, device: torch.device, length: int) -> None:
-        """Dropout must be off (model.eval())."""
+    def __init__(
+        self, model: CharModel, device: torch.device, length: int, ally: Ally | None = None
+    ) -> None:
+        """Dropout must be off (model.eval()). ally: what counts beside the network."""
+        self.ally = ally
         self.model = model
         self.device = device
         self.length = length
@@ -32,6 +37,7 @@ class CachedScorer:
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
+        predict = predictor(self.ally, ids, protocol, window)
         width = self.model.num_layers * self.model.hidden_size
         pairs = Pairs(
             np.zeros((self.length, width), np.float32),
@@ -57,9 +63,9 @@ class CachedScorer:
             places = np.arange(place, place + size)
             place += size
             scores = torch.from_numpy(mixed[:size])[None]  # (1, N, V)
-            yield predictions_of(scores, batch.targets, places, detailed)
+            yield predict(scores, batch.targets, places, detailed)
 
 
 def load_scorer(model_file: ModelFile, device_name: str, length: int) -> CachedScorer:
     """The stored model with a cache. Raises SettingsError for a device that is not there."""
-    return CachedScorer(*load_model(model_file, device_name), length)
+    return CachedScorer(*load_model(model_file, device_name), length, model_file.ally)

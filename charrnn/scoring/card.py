@@ -75,6 +75,16 @@ class DynamicReading(Reading):
 
 
 @dataclass(frozen=True)
+class Experts:
+    """What the parts of a mixture score alone, in bits per character, and counting's mean share."""
+
+    network: float
+    counting: float
+    order: int
+    mean_share: float
+
+
+@dataclass(frozen=True)
 class NGramBaseline:
     """The n-gram model among the baselines."""
 
@@ -114,6 +124,7 @@ class Evaluation:
     model: NetworkModel | CountingModel
     unknown: int
     data: Source
+    experts: Experts | None = None
     cache: CachedReading | None = None
     dynamic: DynamicReading | None = None
     baselines: dict[str, float] = field(default_factory=dict)

@@ -12,13 +12,14 @@ import numpy as np
 
 from charrnn.scoring.score import Predictions, Score, tallied
 from charrnn.text.corpus import Corpus
-from charrnn.text.counting import GramCounter, Orders, most_orders, pick_order
+from charrnn.text.counting import GramCounter, Orders, best_orders, most_orders, pick_order
 from charrnn.text.ngram import NGram
 from charrnn.values import MAX_ORDER
 
 MAX_VALIDATION_CHARS = 1 << 18  # of a stream are looked at during training
 # Training counts no more characters for its baseline: memory stays flat, and it takes seconds.
 MAX_COUNTED_CHARS = 3_000_000
+MOST_ALLIED = 2_000_000  # n-grams beside a network: about 6 MB of its file
 TRAINING_ORDERS = 6  # in training, orders up to this are tried; eval tries all
 DETAILED_PIECE = 256
 
@@ -35,22 +36,8 @@ class CountingScorer:
         if detailed:
             yield from self._detailed(ids, protocol, window)
             return
-        is_stream = self.ngram.boundary is None
-        reach = None  # (N,): how many characters before each one may be looked at
-        shift = 0
-        if protocol == "windowed":
-            reach = _clipped((np.arange(len(ids)) - 1) % window + 1)
-        elif protocol == "lines" and is_stream:
-            # A model of a stream reads each line after a newline, so one is put before the first.
-            ids = np.concatenate([ids[-1:], ids])
-            shift = 1
-            starts = np.maximum.accumulate(np.where(ids == ids[0], np.arange(len(ids)), 0)[:-1])
-            reach = _clipped(np.append(0, np.arange(1, len(ids)) - starts))
-        for start, probabilities in self.ngram.in_pieces(ids, reach):
-            # Nothing comes before a stream's first character, so it is not predicted.
-            first = int(is_stream and start == 0)
-            places = np.arange(start + first, start + len(probabilities)) - shift
-            yield Predictions(places, -np.log(probabilities[first:]))
+        for places, probabilities, _ in placed_contexts(self.ngram, ids, protocol, window):
+            yield Predictions(places, -np.log(probabilities))
 
     def _detailed(self, ids: np.ndarray, protocol: str, window: int) -> Iterator[Predictions]:
         """Yield one character after the other, with the model's first choice."""
@@ -86,6 +73,31 @@ class Baseline:
 
     def __str__(self) -> str:
         return f"{self.order}-gram"
+
+
+def placed_contexts(
+    ngram: NGram, ids: np.ndarray, protocol: str, window: int
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Yield the places of predicted characters of ids (N,), their P, and their longest contexts.
+
+    All (n,), in the order of the text; the contexts as NGram.with_contexts numbers them.
+    """
+    is_stream = ngram.boundary is None
+    reach = None  # (N,): how many characters before each one may be looked at
+    shift = 0
+    if protocol == "windowed":
+        reach = _clipped((np.arange(len(ids)) - 1) % window + 1)
+    elif protocol == "lines" and is_stream:
+        # A model of a stream reads each line after a newline, so one is put before the first.
+        ids = np.concatenate([ids[-1:], ids])
+        shift = 1
+        starts = np.maximum.accumulate(np.where(ids == ids[0], np.arange(len(ids)), 0)[:-1])
+        reach = _clipped(np.append(0, np.arange(1, len(ids)) - starts))
+    for start, probabilities, contexts in ngram.with_contexts(ids, reach):
+        # Nothing comes before a stream's first character, so it is not predicted.
+        first = int(is_stream and start == 0)
+        places = np.arange(start + first, start + len(probabilities)) - shift
+        yield places, probabilities[first:], contexts[first:]
 
 
 def _clipped(reach: np.ndarray) -> np.ndarray:
@@ -128,6 +140,31 @@ def counted_for_training(corpus: Corpus) -> Baseline | None:
     nats = Orders(grams, train[:order]).nats(val, "kneser-ney")
     best = int(np.argmin(nats))
     return Baseline(best + 1, Score(nats[best], predicted))
+
+
+def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] | None:
+    """The n-grams that stand beside a network, and their score on what `validation` looks at.
+
+    more (N,): another text that the network learns, counted too.
+    None if there is no validation text, or if there is too much to count.
+    """
+    train = corpus.split("train")
+    val = corpus.split("val")
+    if len(train) + len(more) > MAX_COUNTED_CHARS or not len(val):
+        return None
+    if len(more):
+        train = np.concatenate([train, more])
+    boundary = _boundary(corpus)
+    predicted = len(val)
+    if boundary is None:
+        val = val[: MAX_VALIDATION_CHARS + 1]
+        predicted = len(val) - 1
+    orders, nats = best_orders(train, val, len(corpus.vocabulary), boundary)
+    sizes = np.cumsum(orders.sizes)
+    longest = max(1, int((sizes <= MOST_ALLIED).sum()))
+    order = int(np.argmin(nats[:longest])) + 1
+    ngram = orders.model(order, "kneser-ney")
+    return Baseline(order, Score(nats[order - 1], predicted)), ngram
 
 
 def _boundary(corpus: Corpus) -> int | None:

@@ -17,8 +17,10 @@ import torch
 
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.scoring.network import load_model, predictions_of
+from charrnn.scoring.mixed import predictor
+from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
+from charrnn.text.gate import Ally
 
 SEGMENT = 64  # characters between two updates
 
@@ -38,8 +40,14 @@ class Rule:
 class DynamicScorer:
     """A network that learns as it reads. It knows the protocol "stateful" only."""
 
-    def __init__(self, model: CharModel, device: torch.device, rule: Rule) -> None:
-        """The model must have no dropout. Every scoring begins and ends with its stored weights."""
+    def __init__(
+        self, model: CharModel, device: torch.device, rule: Rule, ally: Ally | None = None
+    ) -> None:
+        """The model must have no dropout. Every scoring begins and ends with its stored weights.
+
+        ally: what counts beside the network.
+        """
+        self.ally = ally
         self.model = model.train()
         self.device = device
         self.rule = rule
@@ -48,6 +56,7 @@ class DynamicScorer:
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
+        predict = predictor(self.ally, ids, protocol, window)
         weights = list(self.model.parameters())
         stored = [weight.detach().clone() for weight in weights]
         state = self.model.zero_state(1)
@@ -59,7 +68,7 @@ class DynamicScorer:
                 logits, after = self.model(text[:, :-1], state)
                 state = tuple(part.detach() for part in after)
                 places = np.arange(start + 1, start + text.shape[1])
-                yield predictions_of(logits.detach(), text[:, 1:], places, detailed)
+                yield predict(logits.detach(), text[:, 1:], places, detailed)
                 loss = torch.nn.functional.cross_entropy(logits[0], text[0, 1:])
                 gradients = torch.autograd.grad(loss, weights)
                 with torch.no_grad():
@@ -82,4 +91,4 @@ def load_scorer(model_file: ModelFile, device_name: str, lr: float | None) -> Dy
     rule = Rule()
     if lr is not None:
         rule = Rule(lr=lr)
-    return DynamicScorer(*load_model(model_file, device_name), rule)
+    return DynamicScorer(*load_model(model_file, device_name), rule, model_file.ally)

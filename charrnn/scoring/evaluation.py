@@ -23,13 +23,14 @@ from charrnn.scoring.card import (
     CountingModel,
     DynamicReading,
     Evaluation,
+    Experts,
     NetworkModel,
     NGramBaseline,
     Source,
     Unseen,
 )
 from charrnn.scoring.compressors import MAX_BASELINE_CHARS
-from charrnn.scoring.counting import CountingScorer
+from charrnn.scoring.counting import CountingScorer, score_of
 from charrnn.scoring.detail import (
     CharacterCost,
     RankedLine,
@@ -208,6 +209,9 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     protocol = protocol_of(model, how)
     scorer = open_scorer(model, how.device)
     tally = tallied(scorer, text.ids, protocol, _newline(model), how.window)
+    experts = None
+    if model.ally is not None:
+        experts = _experts(model, text.ids, protocol, how, tally)
     size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
     rule = window = None
     if text.split:
@@ -224,6 +228,7 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         model=_description(model),
         unknown=text.unknown,
         data=_source(text, sha256),
+        experts=experts,
     )
     if model.is_miscounted:
         card.notes.append(MISCOUNTED)
@@ -240,6 +245,17 @@ def _description(model: ModelFile) -> NetworkModel | CountingModel:
     if model.counts:
         return CountingModel("ngram", model.ngram().order, settings.smoothing)
     return NetworkModel(settings.cell, settings.num_layers, settings.hidden_size)
+
+
+def _experts(model: ModelFile, ids: np.ndarray, protocol: str, how: How, mixture: Tally) -> Experts:
+    """What the network and the n-grams of a mixture score alone."""
+    assert model.ally is not None
+    alone = open_scorer(dataclasses.replace(model, ally=None), how.device)
+    network = tallied(alone, ids, protocol, _newline(model), how.window).score()
+    ngram = model.ally.contexts.ngram
+    counting = score_of(ngram, ids, protocol, how.window)
+    share = mixture.mean_share
+    return Experts(network.bits_per_char, counting.bits_per_char, ngram.order, share)
 
 
 def _source(text: Text, sha256: str) -> Source:

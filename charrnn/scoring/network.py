@@ -10,15 +10,16 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 
 from charrnn.config import RuntimeSettings
 from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
+from charrnn.scoring.mixed import predictor
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import LINES, lane_batches, most_chars, window_batches
-from charrnn.text.batches import IGNORED, Batch, LineBatches
+from charrnn.text.batches import Batch, LineBatches
+from charrnn.text.gate import Ally
 
 
 def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
@@ -41,20 +42,30 @@ def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torc
 
 def load_scorer(model_file: ModelFile, device_name: str) -> NetworkScorer:
     """The stored model behind the seam. Raises SettingsError for a device that is not there."""
-    return NetworkScorer(*load_model(model_file, device_name), model_file.vocabulary.newline)
+    model, device = load_model(model_file, device_name)
+    return NetworkScorer(model, device, model_file.vocabulary.newline, model_file.ally)
 
 
 class NetworkScorer:
     """A network behind the seam of score.py. Dropout must be off (model.eval())."""
 
-    def __init__(self, model: CharModel, device: torch.device, newline: int | None) -> None:
+    def __init__(
+        self,
+        model: CharModel,
+        device: torch.device,
+        newline: int | None,
+        ally: Ally | None = None,
+    ) -> None:
+        """ally: what counts beside the network."""
         self.model = model
         self.device = device
+        self.ally = ally
         self._newline = newline
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
+        predict = predictor(self.ally, ids, protocol, window)
         state = None
         for batch, places in self._placed_batches(ids, protocol, window, detailed):
             with torch.inference_mode():
@@ -62,7 +73,7 @@ class NetworkScorer:
                     state = self.model.zero_state(len(batch.inputs))
                 logits, state = self.model(batch.inputs.to(self.device), state)
                 targets = batch.targets.to(self.device)
-                predictions = predictions_of(logits, targets, places, detailed)
+                predictions = predict(logits, targets, places, detailed)
             yield predictions
 
     def _placed_batches(
@@ -104,32 +115,3 @@ def _shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Ba
         is_fresh = batch.fresh and start == 0
         part = Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=is_fresh)
         yield part, places[:, piece]
-
-
-def predictions_of(
-    logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
-) -> Predictions:
-    """The predictions in logits (B, T, V) of targets (B, T) at places (B, T), without padding."""
-    logits = logits.flatten(0, 1)  # (B T, V)
-    targets = targets.flatten()
-    places = places.reshape(-1)
-    counted = targets != IGNORED
-    if not bool(counted.all()):
-        places = places[_numpy(counted)]
-        logits = logits[counted]
-        targets = targets[counted]
-    nats = F.cross_entropy(logits, targets, reduction="none")
-    # float64 before anything is summed: float32 loses digits in sums of millions.
-    predictions = Predictions(places, _numpy(nats).astype(np.float64))
-    if not detailed:
-        return predictions
-    likeliest, guesses = logits.max(1)
-    ranks = 1 + (logits > logits.gather(1, targets[:, None])).sum(1)
-    guess_nats = torch.logsumexp(logits, 1) - likeliest
-    return predictions._replace(
-        ranks=_numpy(ranks), guesses=_numpy(guesses), guess_nats=_numpy(guess_nats)
-    )
-
-
-def _numpy(values: torch.Tensor) -> np.ndarray:
-    return values.cpu().numpy()

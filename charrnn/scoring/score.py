@@ -48,6 +48,7 @@ class Predictions(NamedTuple):
     ranks: np.ndarray | None = None  # 1: the model's first choice
     guesses: np.ndarray | None = None  # the id of that first choice
     guess_nats: np.ndarray | None = None
+    w: np.ndarray | None = None  # of a mixture: the share of counting
 
 
 class Scorer(Protocol):
@@ -80,6 +81,12 @@ class Tally:
             units = len(self._ends)
         self.nats = np.zeros(units)
         self.chars = np.zeros(units, np.int64)
+        self._shares = 0.0  # of counting in a mixture, summed
+
+    @property
+    def mean_share(self) -> float:
+        """The mean share of counting in the predictions; 0 where none is mixed in."""
+        return self._shares / max(1, int(self.chars.sum()))
 
     def add(self, predictions: Predictions) -> None:
         """Add each character to the sums of its block or line."""
@@ -90,6 +97,8 @@ class Tally:
         # Many characters of a piece share a unit: `nats[units] += ...` would add only one of them.
         np.add.at(self.nats, units, predictions.nats)
         np.add.at(self.chars, units, 1)
+        if predictions.w is not None:
+            self._shares += float(predictions.w.sum())
 
     def score(self, chosen: np.ndarray | slice = slice(None)) -> Score:
         """The score of the chosen lines or blocks, or of all."""

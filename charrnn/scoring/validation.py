@@ -91,16 +91,26 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
     Lines are scored whole. Of a stream, at most MAX_VALIDATION_CHARS are scored, in one lane for
     each 2 CHUNK (1,024) characters and at most LANES.
     """
+    batches = validation_batches(corpus, split, most_chars(model))
+    return score_batches(model, (batch for batch, _ in batches), device)
+
+
+def validation_batches(corpus: Corpus, split: str, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield what `validation` looks at, and for each batch the place of every target (B, T)."""
     ids = corpus.split(split)
-    most = most_chars(model)
     if corpus.mode == "lines":
         lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
-        batches = (lines.collate(chosen) for chosen in lines.in_order(most))
-        return score_batches(model, batches, device)
+        for chosen in lines.in_order(most):
+            batch = lines.collate(chosen)
+            yield batch, lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+        return
     ids = ids[: MAX_VALIDATION_CHARS + 1]
     if len(ids) < 2:
-        return score_batches(model, iter(()), device)
-    return score_batches(model, lane_batches(ids, LANES, most), device)
+        return
+    # Places, cut as the text is.
+    numbers = lane_batches(np.arange(len(ids)), LANES, most)
+    for batch, places in zip(lane_batches(ids, LANES, most), numbers, strict=True):
+        yield batch, places.targets.numpy()
 
 
 def validation_chars(corpus: Corpus, split: str) -> int:

@@ -144,6 +144,11 @@ class Orders:
             return codes, counts, before
         return np.insert(codes, at, beginning), np.insert(counts, at, 0), np.insert(before, at, 0)
 
+    @property
+    def sizes(self) -> list[int]:
+        """How many n-grams of each length there are."""
+        return [len(grams) for grams in self._grams]
+
     def levels(self, order: int, smoothing: str) -> list[Level]:
         """Return the levels of the model of one order."""
         lower = self._before if smoothing == "kneser-ney" else self._counts
@@ -209,13 +214,28 @@ def pick_order(
 
     Longer n-grams are counted until they no longer help.
     """
+    orders, nats = best_orders(ids, held_out, vocabulary_size, boundary, smoothing)
+    return orders.model(int(np.argmin(nats)) + 1, smoothing)
+
+
+def best_orders(
+    ids: np.ndarray,
+    held_out: np.ndarray,
+    vocabulary_size: int,
+    boundary: int | None,
+    smoothing: str = "kneser-ney",
+) -> tuple[Orders, list[float]]:
+    """Return the models of all orders, up to where longer ones no longer help, and their nats.
+
+    The nats are of held_out (N,).
+    """
     top = 0
     while True:
         top = next_top(top, vocabulary_size, len(ids))
         orders = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top])
-        best = int(np.argmin(orders.nats(held_out, smoothing))) + 1
-        if not may_grow(best, top, vocabulary_size):
-            return orders.model(best, smoothing)
+        nats = orders.nats(held_out, smoothing)
+        if not may_grow(int(np.argmin(nats)) + 1, top, vocabulary_size):
+            return orders, nats
 
 
 def next_top(top: int, vocabulary_size: int, chars: int) -> int:

@@ -102,13 +102,24 @@ class NGram:
         self, ids: np.ndarray, reach: np.ndarray | None = None
     ) -> Iterator[tuple[int, np.ndarray]]:
         """Yield `probabilities` in pieces, each with the place where it begins."""
+        for start, probability, _ in self.with_contexts(ids, reach):
+            yield start, probability
+
+    def with_contexts(
+        self, ids: np.ndarray, reach: np.ndarray | None = None
+    ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
+        """Yield `in_pieces`, and with each piece the longest known contexts (N,).
+
+        A context is a number: 0 is the empty one, then come the n-grams of one character, and so
+        on.
+        """
         for start, stop in pieces_of(ids, self.order, self.boundary):
             overlap = 0
             if self.boundary is None and start:
                 overlap = self.order - 1
             piece_reach = None if reach is None else reach[start:stop]
-            probability = self._probabilities(ids[start:stop], piece_reach)
-            yield start + overlap, probability[overlap:]
+            probability, contexts = self._read(ids[start:stop], piece_reach)
+            yield start + overlap, probability[overlap:], contexts[overlap:]
 
     def tensors(self) -> dict[str, np.ndarray]:
         """Return the model as a file holds it."""
@@ -128,16 +139,19 @@ class NGram:
         nearest = np.minimum(np.searchsorted(grams, codes), len(grams) - 1)
         return np.where((place != UNSEEN) & (grams[nearest] == codes), nearest, UNSEEN)
 
-    def _probabilities(self, ids: np.ndarray, reach: np.ndarray | None) -> np.ndarray:
+    def _read(self, ids: np.ndarray, reach: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         ids, counted = padded(ids, self.order, self.boundary)
         probability = np.full(len(ids), 1 / self.vocabulary_size)
+        longest = np.zeros(len(ids), np.int64)
+        below = 0  # the number of the first context of this length
         for k, (contexts, place) in enumerate(self.walk(ids)):
             known = contexts != UNSEEN
             if reach is not None:
                 known &= reach >= k
             probability = self.weights[k].raised(probability, contexts, place, known)
-        scored: np.ndarray = probability[counted]
-        return scored
+            longest[known] = contexts[known] + below
+            below += len(self.levels[k - 1].grams) if k else 1
+        return probability[counted], longest[counted]
 
     def walk(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """Yield for each level the places (N,) of each character's context and of its n-gram.

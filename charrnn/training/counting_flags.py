@@ -33,6 +33,7 @@ NOT_FOR_COUNTING = (
     "freeze",
     "mix",
     "patience",
+    "counting",
     "eval_every",
     "backend",
     "precision",

@@ -15,7 +15,6 @@ import torch
 
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
-from charrnn.scoring.counting import Baseline, counted_for_training
 from charrnn.scoring.score import Score
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
@@ -23,6 +22,7 @@ from charrnn.training import memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.listener import MakeSamples, Progress, Tensors
+from charrnn.training.mixing import Counting
 from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
 from charrnn.training.pacing import Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
@@ -68,13 +68,13 @@ class Trainer:
         self.parts = assemble(
             settings, corpus, mixed, progress.say, weights=weights, recorded_backend=backend
         )
+        self.counting = Counting(corpus, mixed, settings.training.counting)
         self.records = Records(
-            run, settings, corpus, mixed, self.parts, origins or {}, make_samples
+            run, settings, corpus, mixed, self.parts, self.counting, origins or {}, make_samples
         )
         self.model = self.parts.model
         self.state = self.model.zero_state(1)
         self.place = Place()
-        self._ngram: Baseline | None = None
 
         evaluation_steps = self.parts.evaluation_steps
         steps_per_epoch = self.parts.batches.steps_per_epoch
@@ -105,10 +105,9 @@ class Trainer:
         CheckpointError where the run's copy of the text was damaged under it; the last checkpoint
         stays good.
         """
-        self._ngram = counted_for_training(self.corpus)
-        if self._ngram is not None:
-            bits = self._ngram.score.bits_per_char
-            self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({self._ngram})")
+        if (ngram := self.counting.baseline()) is not None:
+            bits = ngram.score.bits_per_char
+            self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({ngram})")
         while True:
             try:
                 return self.outcome(self._run())
@@ -251,14 +250,15 @@ class Trainer:
         # 1. Score
         place = self.place
         with self.parts.average.in_place():
-            val = self.parts.score_validation(self.corpus)
-        self._judge(val)
+            reading = self.counting.evaluate(self.model, self.parts.device)
+        self._judge(reading.network)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
-        is_best = place.count_evaluation(val)
+        is_best = place.count_evaluation(reading.val, reading.network)
 
         # 2. Record and show
-        self.records.log_evaluation(place, val, is_best, self._ngram)
+        self.records.log_evaluation(place, reading, is_best)
+        val = reading.val
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
         news = self.parts.watch.news() if self.parts.watch is not None else None
         if news is not None:
@@ -304,6 +304,8 @@ class Trainer:
         """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""
         self.state = self.parts.load(checkpoint)
         self.place = checkpoint.place
+        ally = checkpoint.model.ally
+        self.counting.theta = ally.theta if ally is not None else None
         self._lift = checkpoint.lift
         before = checkpoint.model.settings.training
         self.pace.plan = resumed_plan(
@@ -393,6 +395,6 @@ class Trainer:
             weights_sha256=weights_sha256(self.weights()),
             device=str(self.parts.device),
             precision=self.parts.precision,
-            ngram=self._ngram,
-            verdict=verdict(place, reason, self.settings, self._ngram),
+            ngram=self.counting.baseline(),
+            verdict=verdict(place, reason, self.settings, self.counting.baseline()),
         )

@@ -34,6 +34,8 @@ FIELDS: dict[str, dict[str, Check]] = {
     "eval": {
         "val_nats_per_char": is_optional(is_figure),
         "ngram_nats_per_char": is_optional(is_figure),
+        "network_nats_per_char": is_optional(is_figure),
+        "counting_share": is_figure,
     },
     "orders": {"val_nats_per_char": is_list_of(is_optional(is_figure), MAX_ORDER)},
     "rollback": {

@@ -69,8 +69,15 @@ class Place:
     rollbacks: int = 0  # returns to a checkpoint, each with half the learning rate
     clipped_steps: int = 0
     val_nats: float = math.nan
+    network_nats: float = math.nan  # of the network alone, where counting stands beside it
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     recent: Recent = field(default_factory=Recent)
+
+    @property
+    def counting_gain(self) -> float:
+        """What counting beside the network gained at the newest evaluation, in nats."""
+        gain = self.network_nats - self.val_nats
+        return gain if math.isfinite(gain) else 0.0
 
     def count_update(self, score: Score, norm: float, is_clipped: bool) -> None:
         """Count a step that updated the weights."""
@@ -83,9 +90,10 @@ class Place:
         self.bad_steps += 1
         self.skipped_steps += 1
 
-    def count_evaluation(self, val: Score) -> bool:
-        """Take in a score on validation. Returns whether it is the best so far."""
+    def count_evaluation(self, val: Score, network: Score) -> bool:
+        """Take in a score on validation, and the network's own. Returns whether val is the best."""
         self.val_nats = val.nats_per_char
+        self.network_nats = network.nats_per_char
         if self.recent.steps:
             self.train_nats = self.recent.score.nats_per_char
         is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
@@ -135,6 +143,7 @@ def place_from_dict(values: Any) -> Place:
     if not isinstance(values, dict) or not isinstance(values.get("recent"), dict):
         raise ValueError("no place of a training")
     own = {key: value for key, value in values.items() if key != "recent"}
+    own.setdefault("network_nats", own.get("val_nats"))  # older files have only this one
     recent = dataclasses.replace(fresh.recent, **_numbers(values["recent"], fresh.recent))
     return dataclasses.replace(fresh, **_numbers(own, fresh), recent=recent)
 
@@ -171,7 +180,7 @@ NO_GAP = 0.05
 def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:
     """Return one line that interprets the end: what the figures mean and what to try next."""
     dropout = settings.model.dropout or 0.0
-    gap = place.best_nats - place.train_nats
+    gap = place.best_nats + place.counting_gain - place.train_nats
     has_stopped = reason == "stopped improving"
     if reason.startswith("SIG"):
         return "stopped before its end"

@@ -10,13 +10,12 @@ from typing import Any
 from charrnn.config import Settings
 from charrnn.machine import runtime
 from charrnn.model.recurrent import State
-from charrnn.scoring.counting import Baseline
-from charrnn.scoring.score import Score
 from charrnn.text.corpus import Corpus
 from charrnn.training import recovery
 from charrnn.training.assembly import Parts, to_numpy
 from charrnn.training.checkpoint import RunDirectory, run_meta
 from charrnn.training.listener import MakeSamples, Tensors
+from charrnn.training.mixing import Counting, Reading
 from charrnn.training.outcome import Place, place_to_dict
 from charrnn.training.plan import Plan
 
@@ -31,6 +30,7 @@ class Records:
         corpus: Corpus,
         mixed: Corpus | None,
         parts: Parts,
+        counting: Counting,
         origins: dict[str, str],
         make_samples: MakeSamples | None,
     ) -> None:
@@ -39,6 +39,7 @@ class Records:
         self._corpus = corpus
         self._mixed = mixed
         self._parts = parts
+        self._counting = counting
         self._origins = origins
         self._make_samples = make_samples
 
@@ -60,6 +61,7 @@ class Records:
             for name, value in to_numpy(group).items():
                 tensors[f"{prefix}.{name}"] = value
         recovery.check_finite(tensors)
+        tensors |= {f"model.{name}": part for name, part in self._counting.tensors().items()}
 
         # 2. Everything else
         meta = self._meta(
@@ -89,7 +91,7 @@ class Records:
         self.check_texts()
         meta = self._meta("charrnn-model", step=place.step, val_nats_per_char=place.best_nats)
         with self._parts.average.in_place():
-            self._run.save_best(self._parts.weights(), meta)
+            self._run.save_best(self._parts.weights() | self._counting.tensors(), meta)
 
     def sample(self, place: Place) -> str | None:
         """Write what the model writes by now, if somebody makes samples, and return it.
@@ -100,6 +102,7 @@ class Records:
             weights = self._parts.weights()
             recovery.check_finite(weights)
             weights = {name: value.copy() for name, value in weights.items()}
+        weights |= self._counting.tensors()
         if self._make_samples is None:
             return None
         text = self._make_samples(weights, self._meta("charrnn-model", step=place.step))
@@ -111,11 +114,11 @@ class Records:
         """Write a line of metrics."""
         self._run.log(record)
 
-    def log_evaluation(
-        self, place: Place, val: Score, is_best: bool, ngram: Baseline | None
-    ) -> None:
-        """Write a line of metrics for an evaluation. ngram: the score to beat, if there is one."""
+    def log_evaluation(self, place: Place, reading: Reading, is_best: bool) -> None:
+        """Write a line of metrics for an evaluation."""
         recent = place.recent
+        val = reading.val
+        ngram = self._counting.baseline()
         record = {
             "event": "eval",
             "step": place.step,
@@ -127,6 +130,8 @@ class Records:
             "grad_norm": recent.grad_norm,
             "clip_rate": recent.clip_rate,
             "ngram_nats_per_char": None if ngram is None else ngram.score.nats_per_char,
+            "network_nats_per_char": reading.network.nats_per_char,
+            "counting_share": reading.share,
         }
         self._run.log(record)
 

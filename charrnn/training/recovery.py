@@ -63,10 +63,10 @@ def judge(
 
     Only both together are a divergence: a network that learns a text by heart is worse on
     validation alone, and a batch may be unlike the rest.
-    val: the validation score of these weights, if it was measured.
+    val: the validation score of these weights, without counting, if it was measured.
     score_learnt, score_validation: measure the two; called only where the answer depends on it.
     """
-    if val is not None and not has_jumped(val.nats_per_char, place.val_nats):
+    if val is not None and not has_jumped(val.nats_per_char, place.network_nats):
         return
     if val is None or math.isfinite(val.nats_per_char):
         before = place.train_nats
@@ -76,9 +76,9 @@ def judge(
             return
     if val is None:
         val = score_validation()
-    if has_jumped(val.nats_per_char, place.val_nats):
+    if has_jumped(val.nats_per_char, place.network_nats):
         raise Diverging(
-            f"validation went from {place.val_nats:.3g} to {val.nats_per_char:.3g} nats/char"
+            f"validation went from {place.network_nats:.3g} to {val.nats_per_char:.3g} nats/char"
         )
 
 

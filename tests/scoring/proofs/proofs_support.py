@@ -13,9 +13,11 @@ import numpy as np
 from charrnn.cli.eval import evaluate
 from charrnn.config import Settings
 from charrnn.layout import GATES, expected_shapes
-from charrnn.modelfile import MODEL_FILE, model_meta
+from charrnn.modelfile import MODEL_FILE, model_meta, read_model
 from charrnn.storage import write_tensors
+from charrnn.text.compact import packed_levels
 from charrnn.text.counting import count
+from charrnn.text.gate import FEATURES
 from charrnn.text.vocabulary import Vocabulary
 
 ROOT = Path(__file__).parents[3]
@@ -132,6 +134,16 @@ def write_counts(folder, alphabet, mode, text, order=4):
     ngram = count(ids, len(alphabet), order, boundary)
     settings = settings.with_values("text", unit="byte")
     return _written(folder, settings, vocabulary, mode, ngram.tensors())
+
+
+def write_mixture(folder, alphabet, mode, text, **network):
+    """Write a network of random weights with the n-grams of a text beside it. Return its file."""
+    model = read_model(write_network(folder, alphabet, mode, **network))
+    boundary = model.vocabulary.newline if mode == "lines" else None
+    levels = count(model.vocabulary.encode(text), len(alphabet), 4, boundary).levels
+    theta = np.random.default_rng(1).standard_normal(FEATURES)
+    tensors = model.tensors | packed_levels(levels, len(alphabet)) | {"gate.theta": theta}
+    return _written(folder, model.settings, model.vocabulary, mode, tensors)
 
 
 def _written(folder, settings, vocabulary, mode, tensors):

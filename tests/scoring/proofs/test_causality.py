@@ -6,7 +6,14 @@ rows round by their number: of lines and windows a bit may differ by ROUNDING.
 
 import numpy as np
 import pytest
-from proofs_support import TEXTS, alphabet_of, rows_of, write_counts, write_network
+from proofs_support import (
+    TEXTS,
+    alphabet_of,
+    rows_of,
+    write_counts,
+    write_mixture,
+    write_network,
+)
 
 ROUNDING = 2e-5  # bits of a character
 READINGS = {
@@ -38,6 +45,16 @@ def test_what_a_network_said_stays_as_it_is(reading, engine, tmp_path):
     mode = "lines" if reading == "lines" else "stream"
     text = TEXTS[mode]()
     model = write_network(tmp_path, alphabet_of(text), mode, cell="gru")
+    bits = readings(model, text, READINGS[reading])
+    rounds = engine == "torch" and reading in ("lines", "windowed")
+    assert np.ptp(bits, axis=0).max() <= (ROUNDING if rounds else 0)
+
+
+@pytest.mark.parametrize("reading", READINGS)
+def test_what_a_mixture_said_stays_as_it_is(reading, engine, tmp_path):
+    mode = "lines" if reading == "lines" else "stream"
+    text = TEXTS[mode]()
+    model = write_mixture(tmp_path, alphabet_of(text), mode, text, cell="gru")
     bits = readings(model, text, READINGS[reading])
     rounds = engine == "torch" and reading in ("lines", "windowed")
     assert np.ptp(bits, axis=0).max() <= (ROUNDING if rounds else 0)

@@ -15,6 +15,7 @@ from proofs_support import (
     probabilities,
     rows_of,
     write_counts,
+    write_mixture,
     write_network,
 )
 from support import needs_kernel
@@ -113,6 +114,15 @@ def test_counted_probabilities_add_up_to_1(mode, tmp_path):
     proven(model, contexts_of(text, 31, PAST, mode), alphabet, "lines" if mode == "lines" else "")
 
 
+@pytest.mark.parametrize("reading", ["lines", "stateful", "windowed", "cache"])
+def test_a_mixtures_probabilities_add_up_to_1(reading, engine, tmp_path):
+    text = folded(TEXTS["lines" if reading == "lines" else "stream"](), 5)
+    alphabet = alphabet_of(text)
+    mode = "lines" if reading == "lines" else "stream"
+    model = write_mixture(tmp_path, alphabet, mode, text)
+    proven(model, contexts_of(text, 7, PAST, mode), alphabet, reading)
+
+
 def test_what_a_learning_network_says_adds_up_to_1(engine, tmp_path):
     text = folded(TEXTS["stream"](), 2)
     alphabet = alphabet_of(text)
@@ -151,6 +161,17 @@ def test_a_networks_probabilities_add_up_to_1_at_thousands_of_places(
     pasts = contexts_of(text, PLACES, PAST, mode)
     assert len(pasts) == PLACES
     proven(model, pasts, alphabet, reading)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TEXTS)
+@pytest.mark.parametrize("reading", ["lines", "stateful", "windowed", "cache"])
+def test_a_mixtures_probabilities_add_up_to_1_at_thousands_of_places(name, reading, tmp_path):
+    text = folded(TEXTS[name](), 12)
+    alphabet = alphabet_of(text)
+    mode = "lines" if reading == "lines" else "stream"
+    model = write_mixture(tmp_path, alphabet, mode, text)
+    proven(model, contexts_of(text, PLACES, PAST, mode), alphabet, reading)
 
 
 @pytest.mark.slow

@@ -18,7 +18,14 @@ from charrnn.training.naming import claimed_run, fresh_run, runs_of
 from charrnn.training.resuming import find_checkpoint
 from charrnn.training.session import Request, train
 
-SMALL = {"hidden_size": 4, "embedding_size": 2, "num_layers": 1, "threads": 1, "batch_size": 4}
+SMALL = {
+    "hidden_size": 4,
+    "embedding_size": 2,
+    "num_layers": 1,
+    "threads": 1,
+    "batch_size": 4,
+    "counting": "off",
+}
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

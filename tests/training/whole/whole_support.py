@@ -11,6 +11,7 @@ SMALL = {
     "batch_size": 8,
     "lr": 0.02,
     "threads": 1,
+    "counting": "off",  # these tests are about networks
 }
 
 

@@ -1,0 +1,128 @@
+"""Logits of a network -> nats of its predictions, with the n-grams beside it where it has some.
+
+Every way to read a text with a network (network.py, cached.py, dynamic.py) ends here.
+Shapes: N characters of a text, B rows of a batch, T characters of a row, V vocabulary, n predicted
+characters.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+
+from charrnn.scoring.counting import placed_contexts
+from charrnn.scoring.score import Predictions
+from charrnn.text.batches import IGNORED
+from charrnn.text.contexts import Contexts
+from charrnn.text.gate import Ally, features_of, shares
+
+# logits (B, T, V), targets (B, T), places (B, T), detailed -> predictions, without padding
+Predict = Callable[[torch.Tensor, torch.Tensor, np.ndarray, bool], Predictions]
+
+
+def predictor(ally: Ally | None, ids: np.ndarray, protocol: str, window: int) -> Predict:
+    """Return what makes predictions of ids (N,) of a network's logits. ally: None: it is alone."""
+    if ally is None:
+        return predictions_of
+    return Mixer(ally, ids, protocol, window).predictions_of
+
+
+def predictions_of(
+    logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
+) -> Predictions:
+    """The predictions in logits (B, T, V) of targets (B, T) at places (B, T), without padding."""
+    logits, targets, places = without_padding(logits, targets, places)
+    nats = F.cross_entropy(logits, targets, reduction="none")
+    # float64 before anything is summed: float32 loses digits in sums of millions.
+    predictions = Predictions(places, _numpy(nats).astype(np.float64))
+    if not detailed:
+        return predictions
+    likeliest, guesses = logits.max(1)
+    ranks = 1 + (logits > logits.gather(1, targets[:, None])).sum(1)
+    guess_nats = torch.logsumexp(logits, 1) - likeliest
+    return predictions._replace(
+        ranks=_numpy(ranks), guesses=_numpy(guesses), guess_nats=_numpy(guess_nats)
+    )
+
+
+class CountedText:
+    """What counting says of each character of a text, and where it stands there.
+
+    It takes 16 bytes for each character.
+    """
+
+    def __init__(self, contexts: Contexts, ids: np.ndarray, protocol: str, window: int) -> None:
+        self.nodes = np.zeros(len(ids), np.int64)  # (N,) the context of each character
+        self.ln_p = np.zeros(len(ids))  # (N,)
+        for places, p, nodes in placed_contexts(contexts.ngram, ids, protocol, window):
+            self.nodes[places] = nodes
+            self.ln_p[places] = np.log(p)
+
+
+class Mixer:
+    """The predictions of a network and its ally on one text."""
+
+    def __init__(self, ally: Ally, ids: np.ndarray, protocol: str, window: int) -> None:
+        self.ally = ally
+        self._counted = CountedText(ally.contexts, ids, protocol, window)
+
+    def predictions_of(
+        self, logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
+    ) -> Predictions:
+        """Return what the function of this name returns of a network alone."""
+        logits, targets, places = without_padding(logits, targets, places)
+        nodes = self._counted.nodes[places]
+        if detailed:
+            ln_network = _numpy(F.log_softmax(logits.double(), 1))
+            mixed = torch.from_numpy(self.ally.mixed(ln_network, nodes))
+            return predictions_of(mixed[None], targets.cpu()[None], places, detailed)
+        looks = Looks(logits, targets, self.ally.contexts.best[nodes])
+        w = shares(self.ally.theta, looks.features(self.ally.signs[nodes]))
+        return Predictions(places, nats_of(w, looks.ln_target, self._counted.ln_p[places]), w=w)
+
+
+class Looks:
+    """What a network says at n places: ln P of the character that comes, and what the gate sees."""
+
+    def __init__(self, logits: torch.Tensor, targets: torch.Tensor, best: np.ndarray) -> None:
+        """logits (n, V), targets (n,); best (n,): the first choice of counting."""
+        ln_p = F.log_softmax(logits, 1)  # (n, V)
+        chosen = torch.stack([targets, torch.from_numpy(best).to(targets.device)], 1)
+        at_chosen = _numpy(ln_p.gather(1, chosen)).astype(np.float64)  # (n, 2)
+        self.ln_target = at_chosen[:, 0]
+        self.at_best = at_chosen[:, 1]
+        self.top = _numpy(ln_p.amax(1)).astype(np.float64)
+        # x ln x is 0 where x is 0; a network that has diverged has places without any number.
+        self.entropy = _numpy(torch.special.entr(ln_p.exp()).sum(1)).astype(np.float64)
+
+    def features(self, signs: np.ndarray) -> np.ndarray:
+        """Return x (n, FEATURES) of the gate. signs (n, 3): of the contexts."""
+        return features_of(self.entropy, self.top, self.at_best, signs)
+
+
+def nats_of(w: np.ndarray, ln_network: np.ndarray, ln_counted: np.ndarray) -> np.ndarray:
+    """Return -ln ((1 - w) P_network + w P_ngram); all (n,)."""
+    nats: np.ndarray = -np.logaddexp(np.log1p(-w) + ln_network, np.log(w) + ln_counted)
+    return nats
+
+
+def without_padding(
+    logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray
+) -> tuple[torch.Tensor, torch.Tensor, np.ndarray]:
+    """Return logits (n, V), targets (n,) and places (n,) without padding."""
+    logits = logits.flatten(0, 1)  # (B T, V)
+    targets = targets.flatten()
+    places = places.reshape(-1)
+    counted = targets != IGNORED
+    if not bool(counted.all()):
+        places = places[_numpy(counted)]
+        logits = logits[counted]
+        targets = targets[counted]
+    return logits, targets, places
+
+
+def _numpy(values: torch.Tensor) -> np.ndarray:
+    return values.cpu().numpy()

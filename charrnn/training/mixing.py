@@ -1,0 +1,142 @@
+"""Counting beside a network in training: n-grams of the text, and a gate fitted at each evaluation.
+
+The n-grams follow from the text, and the gate from the weights and the validation text: nothing
+here moves a weight, and nothing depends on a clock. So a resume counts again and goes on exactly.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from charrnn.model.charmodel import CharModel
+from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_training
+from charrnn.scoring.fitting import cross_fitted, halves
+from charrnn.scoring.mixed import CountedText, Looks, without_padding
+from charrnn.scoring.score import Score
+from charrnn.scoring.validation import most_chars, validation, validation_batches
+from charrnn.text.compact import packed_levels
+from charrnn.text.contexts import Contexts
+from charrnn.text.corpus import Corpus
+from charrnn.text.gate import signs_of
+from charrnn.training.listener import Tensors
+
+LEAST_GAIN = 0.001  # of the network's nats: less is not worth the n-grams' place in the file
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What an evaluation found. share: of counting in the mixture, on average; 0: it is left out.
+
+    val: the score that counts: the mixture's, or the network's.
+    """
+
+    val: Score
+    network: Score
+    share: float
+
+
+class Counting:
+    """The n-grams of a training's text. theta: the gate of the newest evaluation, or None."""
+
+    def __init__(self, corpus: Corpus, mixed: Corpus | None, how: str) -> None:
+        """how: "auto", "on" or "off" (--counting)."""
+        self.theta: np.ndarray | None = None
+        self._corpus = corpus
+        self._mixed = mixed
+        self._how = how
+        self._is_counted = False
+        self._baseline: Baseline | None = None
+        self._contexts: Contexts | None = None
+        self._packed: Tensors = {}
+
+    def baseline(self) -> Baseline | None:
+        """The score of counting alone; None where the text cannot be counted. Counts only once."""
+        self._count()
+        return self._baseline
+
+    def tensors(self) -> Tensors:
+        """What a model file holds beside the network: nothing where it stands alone."""
+        if self.theta is None:
+            return {}
+        self._count()
+        return self._packed | {"gate.theta": self.theta}
+
+    def evaluate(self, model: CharModel, device: torch.device) -> Reading:
+        """Fit the gate to the network as it is, and return what both reach on the validation text.
+
+        Where there is nothing to mix, that is the network's score.
+        """
+        self._count()
+        self.theta = None
+        if self._contexts is None:
+            network = validation(model, self._corpus, "val", device)
+            return Reading(network, network, 0.0)
+        places, features, ln_network, ln_counted = self._look(model, device)
+        network = Score(-float(ln_network.sum()), len(places))
+        if not np.isfinite(features).all() or not np.isfinite(network.nats):
+            return Reading(network, network, 0.0)  # it has diverged
+        ends = None
+        if self._corpus.mode == "lines":
+            ends = np.flatnonzero(self._corpus.split("val") == self._corpus.vocabulary.newline)
+        fit = cross_fitted(features, ln_network, ln_counted, halves(places, ends))
+        mixture = Score(float(fit.nats.sum()), len(places))
+        if self._how == "auto" and mixture.nats > (1 - LEAST_GAIN) * network.nats:
+            return Reading(network, network, 0.0)
+        self.theta = fit.theta
+        return Reading(mixture, network, float(fit.w.mean()))
+
+    def _look(
+        self, model: CharModel, device: torch.device
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Read the validation text with the network.
+
+        Returns places (n,), features of the gate (n, F), and ln P of what came: the network's (n,),
+        counting's (n,).
+        """
+        assert self._contexts is not None
+        was_training = model.training
+        model.eval()
+        state = None
+        columns: list[tuple[np.ndarray, ...]] = []
+        with torch.inference_mode():
+            for batch, places in validation_batches(self._corpus, "val", most_chars(model)):
+                if batch.fresh or state is None:
+                    state = model.zero_state(len(batch.inputs))
+                logits, state = model(batch.inputs.to(device), state)
+                targets = batch.targets.to(device)
+                logits, targets, places = without_padding(logits, targets, places)
+                nodes = self._counted.nodes[places]
+                looks = Looks(logits, targets, self._contexts.best[nodes])
+                features = looks.features(self._signs[nodes])
+                columns.append((places, features, looks.ln_target, self._counted.ln_p[places]))
+        model.train(was_training)
+        joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
+        return joined[0], joined[1], joined[2], joined[3]
+
+    def _count(self) -> None:
+        """Count the text, once."""
+        if self._is_counted:
+            return
+        self._is_counted = True
+        if self._how == "off":
+            self._baseline = counted_for_training(self._corpus)
+            return
+        more = np.zeros(0, np.int32)
+        if self._mixed is not None and self._mixed.fingerprint != self._corpus.fingerprint:
+            more = self._mixed.split("train")
+        counted = counted_as_ally(self._corpus, more)
+        if counted is None:
+            return
+        self._baseline, ngram = counted
+        val = self._corpus.split("val")
+        is_stream = self._corpus.mode == "stream"
+        if is_stream and len(val) < 2:
+            return
+        self._packed = packed_levels(ngram.levels, ngram.vocabulary_size)
+        self._contexts = Contexts(ngram)
+        self._signs = signs_of(self._contexts)
+        protocol = "stateful" if is_stream else "lines"
+        self._counted = CountedText(self._contexts, val, protocol, 0)

@@ -1,0 +1,85 @@
+"""Sampling with a mixture: numpy's steps are its scores, alone, in rows and with a cache."""
+
+import numpy as np
+import pytest
+from mixture_support import SIZE, lines, mixed_model, text
+
+from charrnn.sampling.decode import Decoding, surprise
+from charrnn.sampling.engine import Sampler
+from charrnn.scoring import cached, network
+from charrnn.scoring.score import tallied
+
+CACHES = [0, 9]
+
+
+def everything(samples):
+    return [(sample.index, sample.ids.tolist()) for sample in samples]
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("cache", CACHES)
+def test_reading_costs_what_the_scorer_says(cache):
+    model = mixed_model()
+    ids = text(400)
+    sampler = Sampler(model, engine="numpy", cache=cache, weights="float32")
+    scorer = cached.load_scorer(model, "cpu", 9) if cache else network.load_scorer(model, "cpu")
+    expected = tallied(scorer, ids, "stateful", None).score().nats
+    assert sampler.feed(ids)[2] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_the_score_of_lines_is_the_scorers():
+    model = mixed_model("lines")
+    ids = lines(200)
+    nats, chars = Sampler(model, engine="numpy").score(model.vocabulary.decode(ids))
+    expected = tallied(network.load_scorer(model, "cpu"), ids, "lines", 0).score()
+    assert chars == expected.chars
+    assert nats == pytest.approx(expected.nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("cache", CACHES)
+def test_reading_is_stepping(cache):
+    sampler = Sampler(mixed_model(), engine="numpy", cache=cache, weights="float32")
+    ids = text(30)
+    logits, state, nats = sampler.feed(ids)
+    by_steps = sampler.zero_state(1)
+    expected = 0.0
+    row = None
+    for at, char in enumerate(ids):
+        if at:
+            expected += surprise(row, np.array([char]))[0]
+        row, by_steps = sampler.step(np.array([char]), by_steps)
+    assert nats == pytest.approx(expected)
+    assert logits == pytest.approx(row, abs=1e-6)
+    for part, other in zip(state, by_steps, strict=True):
+        assert part == pytest.approx(other, abs=1e-6)
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+@pytest.mark.parametrize("cache", CACHES)
+def test_samples_do_not_depend_on_those_beside_them(mode, cache):
+    if mode == "lines" and cache:
+        pytest.skip("a cache is for streams")
+    sampler = Sampler(mixed_model(mode), engine="numpy", cache=cache, weights="float32")
+    options = {"length": 12, "seed": 3, "decoding": Decoding(temperature=0.9, top_k=4)}
+    together = everything(sampler.generate(9, **options))
+    assert everything(sampler.generate(2, first=5, **options)) == together[5:7]
+
+
+def test_a_writer_goes_on_where_a_copy_was_taken():
+    sampler = Sampler(mixed_model(), engine="numpy", weights="float32")
+    writer = sampler.begin(chr(11), seed=1)
+    b"".join(writer.write(5))
+    twin = writer.copy()
+    assert b"".join(writer.write(9)) == b"".join(twin.write(9))
+
+
+def test_frequencies_are_those_of_the_mixture():
+    sampler = Sampler(mixed_model(), engine="numpy", weights="float32")
+    logits, _, _ = sampler.feed(np.array([sampler.start]))
+    p = np.exp(logits[0] - logits[0].max())
+    p /= p.sum()
+    first = [sample.ids[0] for sample in sampler.generate(4000, length=1, seed=7)]
+    counts = np.bincount(first, minlength=SIZE)
+    chi_square = ((counts - 4000 * p) ** 2 / (4000 * p)).sum()
+    assert chi_square < 30  # of 5 degrees of freedom: once in 70,000 seeds
