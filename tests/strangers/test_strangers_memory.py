@@ -94,7 +94,7 @@ def test_samples_cost_what_is_shown_of_them(tmp_path):
 
 def test_samples_without_a_heading_are_none(tmp_path):
     (tmp_path / "samples.txt").write_text("Anna\nBen\n")
-    assert samples_of(tmp_path / "samples.txt") == {"kept": 0, "shown": []}
+    assert samples_of(tmp_path / "samples.txt") == {"kept": 0, "shown": [], "why": ""}
 
 
 @pytest.mark.parametrize("bomb", ["[],", "{},", '{"a":'])
