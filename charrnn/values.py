@@ -6,6 +6,7 @@ is checked before anything is computed with it, or shown. Each file has one tabl
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import difflib
 import math
@@ -186,6 +187,16 @@ def finite(
             bounds.append(f"at most {maximum:g}")
         raise SettingsError(f"{where} {value:g}: must be {' and '.join(bounds)}")
     return value
+
+
+def is_text_encoding(name: str) -> bool:
+    """Return whether Python knows an encoding of text by this name."""
+    if name.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return True
+    try:
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        return False
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

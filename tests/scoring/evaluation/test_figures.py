@@ -197,7 +197,7 @@ def test_counting_ranks_what_it_predicts(protocol, boundary):
         np.concatenate([each.places for each in plain]),
     )
     ranks, guesses, costs = (
-        np.concatenate(each) for each in zip(*(one[2:] for one in found), strict=True)
+        np.concatenate(each) for each in zip(*(one[2:5] for one in found), strict=True)
     )
     np.testing.assert_array_equal(costs[ranks == 1], nats[ranks == 1])
     right = guesses == text[len(text) - len(nats) :]
