@@ -220,8 +220,12 @@ class TrainingSettings:
         choices=("auto", "on", "off"),
     )
     seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
-    patience: int = setting(
-        6, "Evaluations without improvement before training stops early; 0 means never", min=0
+    patience: int | None = setting(
+        None,
+        "Evaluations without improvement before training stops at once; 0 means never",
+        auto="go back to the best weights and anneal them",
+        kind=int,
+        min=0,
     )
     eval_every: str | None = setting(
         None,

@@ -100,7 +100,6 @@ def assemble(
     corpus: Corpus,
     mixed: Corpus | None,
     say: Say,
-    *,
     weights: Tensors | None,
     recorded_backend: str | None,
 ) -> Parts:

@@ -59,7 +59,7 @@ def test_training_stops_when_validation_has_stopped_improving(few, tmp_path, one
     assert outcome.place.step == outcome.place.best_step + 60
 
 
-@pytest.mark.parametrize(("epochs", "most"), [(100, 20), (10, 5), (1, 4)])
+@pytest.mark.parametrize(("epochs", "most"), [(100, 43), (10, 5), (1, 4)])
 def test_validation_takes_a_twentieth_of_a_training_but_a_few_are_made(
     few, tmp_path, one_thread, epochs, most
 ):
