@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -29,6 +30,7 @@ from charrnn.training.memory import Expected
 from charrnn.training.optim import Optimizer
 from charrnn.training.step import Step
 
+SAMPLE_CHARS = 1 << 15  # of the training text that are scored at the end
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 
@@ -70,6 +72,17 @@ class Parts:
         """Return the score of the weights as they are on the batch of the step before this one."""
         batch = self.batches.batch(max(0, step - 1))
         return score_batches(self.model, iter([batch._replace(fresh=True)]), self.device)
+
+    def score_sample(self) -> Score:
+        """Return the score of the mean of the weights on some of the training text, dropout off.
+
+        The first batches are lines of all parts of the text, or the beginnings of all lanes.
+        """
+        chars_per_step = self.batches.chars_per_epoch / self.batches.steps_per_epoch
+        steps = min(self.batches.steps_per_epoch, math.ceil(SAMPLE_CHARS / chars_per_step))
+        sample = (self.batches.batch(step) for step in range(steps))
+        with self.average.in_place():
+            return score_batches(self.model, sample, self.device)
 
     def load(self, checkpoint: Checkpoint) -> State:
         """Put weights, moments and mean where the checkpoint has them. Returns its carried state.

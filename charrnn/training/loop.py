@@ -185,6 +185,7 @@ class Trainer:
         place = self.place
         if place.recent.steps:
             is_best = self._evaluate()
+        place.learnt_nats = self.parts.score_sample().nats_per_char
         if self._sampled_at != place.step and not place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)

@@ -15,7 +15,11 @@ from charrnn.values import seconds
 
 Section = TypeVar("Section", ModelSettings, TrainingSettings)
 
-DEFAULT_BUDGET = "5m"
+# The default budget of a text of so many characters and more; of a shorter one as much less,
+# which ends early where a text has no more to give.
+DEFAULT_BUDGET_S = 300
+FULL_CHARS = 200_000
+LEAST_BUDGET_S = 20
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 
 # The figures below come from trials on tiny Shakespeare and C (docs/decisions.md).
@@ -23,8 +27,14 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 
 WEIGHTS_PER_CHAR = 0.04
 # Recurrent weights for each character that the text has.
 MOST_WEIGHTS_PER_CHAR = 4.0
-# Weights for each character of the text, times how often it is read: from then on some are dropped.
+# Wear is weights for each character of the text, times how often it is read. The more, the more
+# is dropped; dropout and weight decay have their most at some 1,000, recurrent weights at WORN.
+MOST_DROPOUT = 0.6
 WORN = 18
+MOST_WEIGHT_DROP = 0.1
+WEIGHT_DECAY = 0.1
+MOST_WEIGHT_DECAY = 0.4
+DECAYED = 64  # wear from which on weights decay more
 # Recurrent weights from which on two layers with dense skips learn more than one.
 DEEP = 400_000
 # Equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before.
@@ -40,7 +50,6 @@ STATE_RESET = 0.03
 START_S = 6.0
 TRAINING_SHARE = 0.93
 
-SMALL_EPOCHS = 60.0
 LINES_BATCH = 64
 EMBEDDING_SIZES = (8, 64)  # least and most, where nobody said
 
@@ -73,21 +82,6 @@ class Filled(NamedTuple):
     reason: str
 
 
-class _SmallText(NamedTuple):
-    """What a text of fewer characters than `chars` gets."""
-
-    chars: int
-    hidden_size: int
-    dropout: float
-    weight_decay: float
-
-
-# These get passes, not minutes: in five minutes a network reads five thousand names a thousand
-# times.
-# From trials (docs/decisions.md).
-_SMALL_TEXTS = (_SmallText(20_000, 96, 0.6, 0.4), _SmallText(200_000, 256, 0.6, 0.4))
-
-
 def fill(
     settings: Settings, survey: Survey, rate: Callable[[], float], asked: Collection[str] = ()
 ) -> Filled:
@@ -101,16 +95,9 @@ def fill(
     chars = training_chars(survey, settings.text)
     model = settings.model
     training = settings.training
-    is_small = chars < _SMALL_TEXTS[-1].chars
     if training.epochs is None and training.steps is None and training.budget is None:
-        if is_small:
-            training = dataclasses.replace(training, epochs=SMALL_EPOCHS)
-        else:
-            training = dataclasses.replace(training, budget=DEFAULT_BUDGET)
-    if is_small:
-        recipe = _for_small(chars)
-    else:
-        recipe = _for_work(chars, model, training, rate, "skip" in asked)
+        training = dataclasses.replace(training, budget=default_budget(chars))
+    recipe = _for_work(chars, model, training, rate, "skip" in asked)
 
     # 2. The network: tied weights are one matrix, and so hidden and embedding size are one.
     hidden = model.hidden_size
@@ -163,22 +150,12 @@ def _in_words(model: ModelSettings) -> str:
     return ", ".join(words)
 
 
-def _for_small(chars: int) -> Recipe:
-    small = next(text for text in _SMALL_TEXTS if chars < text.chars)
-    return Recipe(
-        hidden_size=small.hidden_size,
-        num_layers=1,
-        skip="none",
-        dropout=small.dropout,
-        weight_drop=0.0,
-        lr=0.005,
-        weight_decay=small.weight_decay,
-        ema=EMA,
-        state_reset=0.0,
-        batch_size=32,
-        seq_length=64,
-        reason=f"sized for {chars:,} characters",
-    )
+def default_budget(chars: int) -> str:
+    """Return how long a text of so many characters is learnt where nobody said."""
+    full_s = min(DEFAULT_BUDGET_S, DEFAULT_BUDGET_S * chars // FULL_CHARS)
+    if full_s == DEFAULT_BUDGET_S:
+        return "5m"
+    return f"{max(LEAST_BUDGET_S, full_s)}s"
 
 
 def _for_work(
@@ -233,16 +210,29 @@ def _for_work(
         hidden_size=hidden,
         num_layers=layers,
         skip="dense" if is_deep else model.skip,
-        dropout=min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20)),
-        weight_drop=0.1 if wear > WORN else 0.0,
+        dropout=_in_twentieths(0.06 * math.log2(1 + wear) - 0.025, MOST_DROPOUT),
+        weight_drop=_in_twentieths(MOST_WEIGHT_DROP * wear / WORN - 0.05, MOST_WEIGHT_DROP),
         lr=min(0.01, 2.8 / hidden),
-        weight_decay=0.1,
+        weight_decay=round(
+            min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * math.sqrt(max(1.0, wear / DECAYED))), 2
+        ),
         ema=EMA,
         state_reset=STATE_RESET,
         batch_size=batch_size,
         seq_length=seq_length,
-        reason=f"for {read / chars:.2g} passes over {chars:,} characters",
+        reason=f"{_rounded(read / chars)} passes over {chars:,} characters",
     )
+
+
+def _rounded(passes: float) -> str:
+    """Return 0.4, 3.1, 12 or 1,400."""
+    digits = max(0, 1 - math.floor(math.log10(passes))) if passes > 0 else 0
+    return f"{round(passes, digits if passes < 10 else 0):,g}"
+
+
+def _in_twentieths(share: float, most: float) -> float:
+    """Return a share between 0 and most, rounded to one that a person would write."""
+    return round(20 * min(most, max(0.0, share))) / 20
 
 
 def _filled(part: Section, recipe: Recipe) -> Section:

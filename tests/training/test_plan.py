@@ -83,7 +83,9 @@ def test_more_steps_after_annealing_have_the_rate_of_the_longer_schedule():
     assert learning_rate(180, more, settings, 1.0) == learning_rate(180, Plan(2000), settings, 1.0)
 
 
-@pytest.mark.parametrize("wrong", [{"look_steps": 0}, {"annealed_from": "x"}, {"annealed_share": 2}])
+@pytest.mark.parametrize(
+    "wrong", [{"look_steps": 0}, {"annealed_from": "x"}, {"annealed_share": 2}]
+)
 def test_a_plan_from_a_file_is_checked(wrong):
     with pytest.raises(ValueError, match="of a plan"):
         plan_from_dict(wrong)

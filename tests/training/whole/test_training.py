@@ -46,7 +46,7 @@ def test_the_loss_of_a_step_is_the_mean_over_its_characters(few, tmp_path, one_t
 
 def test_weights_with_the_best_validation_are_kept_not_the_last(few, tmp_path, one_thread):
     watcher = Watcher()
-    run(few, tmp_path / "a", watcher, steps=400, lr=0.1, eval_every="20", patience=0)
+    run(few, tmp_path / "a", watcher, steps=400, lr=0.1, dropout=0.0, eval_every="20", patience=0)
     best_step, best = min(watcher.evaluations, key=lambda pair: pair[1])
     assert best_step < 400
     meta = read_model(tmp_path / "a").meta
