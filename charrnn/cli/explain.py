@@ -187,7 +187,7 @@ def _overview(model: ModelSettings, vocabulary_size: int, origin: str) -> Iterat
     if model.weight_drop:
         drops.append(f"{model.weight_drop:.0%} of W on h")
     if drops:
-        yield f"Training leaves out {' and '.join(drops)}, others at each update."
+        yield f"Training drops {' and '.join(drops)}, others at each update."
 
 
 def _equations(model: ModelSettings) -> Iterator[str]:

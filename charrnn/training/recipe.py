@@ -37,6 +37,9 @@ MOST_WEIGHT_DECAY = 0.4
 DECAYED = 64  # wear from which on weights decay more
 # Recurrent weights from which on two layers with dense skips learn more than one.
 DEEP = 400_000
+MOST_LR = 0.01
+# Characters that occur less often than so many times, on average, are learnt at half the rate.
+RARE = 10
 # Equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before.
 EMA = 0.99
 # Lanes and characters of a batch. Only who learnt from long windows closes what was
@@ -97,7 +100,7 @@ def fill(
     training = settings.training
     if training.epochs is None and training.steps is None and training.budget is None:
         training = dataclasses.replace(training, budget=default_budget(chars))
-    recipe = _for_work(chars, model, training, rate, "skip" in asked)
+    recipe = _for_work(chars, len(survey.vocabulary), model, training, rate, "skip" in asked)
 
     # 2. The network: tied weights are one matrix, and so hidden and embedding size are one.
     hidden = model.hidden_size
@@ -160,6 +163,7 @@ def default_budget(chars: int) -> str:
 
 def _for_work(
     chars: int,
+    symbols: int,
     model: ModelSettings,
     training: TrainingSettings,
     rate: Callable[[], float],
@@ -212,7 +216,7 @@ def _for_work(
         skip="dense" if is_deep else model.skip,
         dropout=_in_twentieths(0.06 * math.log2(1 + wear) - 0.025, MOST_DROPOUT),
         weight_drop=_in_twentieths(MOST_WEIGHT_DROP * wear / WORN - 0.05, MOST_WEIGHT_DROP),
-        lr=min(0.01, 2.8 / hidden),
+        lr=min(MOST_LR, 2.8 / hidden) * chars / (chars + RARE * symbols),
         weight_decay=round(
             min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * math.sqrt(max(1.0, wear / DECAYED))), 2
         ),
@@ -220,14 +224,18 @@ def _for_work(
         state_reset=STATE_RESET,
         batch_size=batch_size,
         seq_length=seq_length,
-        reason=f"{_rounded(read / chars)} passes over {chars:,} characters",
+        reason=_reason(read / chars, chars, is_full=wanted == chars * MOST_WEIGHTS_PER_CHAR),
     )
 
 
-def _rounded(passes: float) -> str:
-    """Return 0.4, 3.1, 12 or 1,400."""
-    digits = max(0, 1 - math.floor(math.log10(passes))) if passes > 0 else 0
-    return f"{round(passes, digits if passes < 10 else 0):,g}"
+def _reason(passes: float, chars: int, *, is_full: bool) -> str:
+    """Say what the sizes follow from. is_full: more weights would know the text by heart."""
+    if is_full:
+        return f"as much as {chars:,} characters can teach"
+    digits = 0
+    if 0 < passes < 10:
+        digits = max(0, 1 - math.floor(math.log10(passes)))
+    return f"{passes:,.{digits}f} passes over {chars:,} characters"
 
 
 def _in_twentieths(share: float, most: float) -> float:
