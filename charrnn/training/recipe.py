@@ -27,6 +27,10 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 
 WEIGHTS_PER_CHAR = 0.04
 # Recurrent weights for each character that the text has.
 MOST_WEIGHTS_PER_CHAR = 4.0
+# A small text that is read more often than this wants more weights than that, up to DEEP: on 8,000
+# identifiers a GRU of 320 was ahead of 224. At SMALL_CHARS half as much more, far above none.
+OFTEN = 12
+SMALL_CHARS = 300_000
 # Wear is weights for each character of the text, times how often it is read. The more, the more
 # is dropped; dropout and weight decay have their most at some 1,000, recurrent weights at WORN.
 MOST_DROPOUT = 0.6
@@ -190,7 +194,11 @@ def _for_work(
 
     # 2. One layer or two? Two only if nobody chose, and two layers of a width that was
     # asked for fit.
-    wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
+    wanted = read * WEIGHTS_PER_CHAR
+    smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
+    more = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
+    wanted = max(wanted, min(more, DEEP - 1))
+    wanted = max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = (
         model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
     )
