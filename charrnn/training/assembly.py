@@ -15,9 +15,14 @@ from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.scoring.score import Score
-from charrnn.scoring.validation import score_batches, validation, validation_chars
+from charrnn.scoring.validation import (
+    most_chars,
+    score_batches,
+    validation,
+    validation_chars,
+)
 from charrnn.terminal import one_line
-from charrnn.text.batches import Batches, make_batches
+from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import memory, optim
 from charrnn.training.average import WeightAverage
@@ -80,9 +85,16 @@ class Parts:
         """
         chars_per_step = self.batches.chars_per_epoch / self.batches.steps_per_epoch
         steps = min(self.batches.steps_per_epoch, math.ceil(SAMPLE_CHARS / chars_per_step))
-        sample = (self.batches.batch(step) for step in range(steps))
+        sample = (self._cut(self.batches.batch(step)) for step in range(steps))
         with self.average.in_place():
             return score_batches(self.model, sample, self.device)
+
+    def _cut(self, batch: Batch) -> Batch:
+        """Return a batch, or its beginning where its logits would take much memory at once."""
+        most = max(1, most_chars(self.model) // len(batch.inputs))
+        if batch.inputs.shape[1] <= most:
+            return batch
+        return Batch(batch.inputs[:, :most], batch.targets[:, :most], fresh=True)
 
     def load(self, checkpoint: Checkpoint) -> State:
         """Put weights, moments and mean where the checkpoint has them. Returns its carried state.
