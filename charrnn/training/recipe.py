@@ -32,12 +32,12 @@ MOST_WEIGHTS_PER_CHAR = 4.0
 OFTEN = 12
 SMALL_CHARS = 300_000
 # Wear is weights for each character of the text, times how often it is read. The more, the more
-# is dropped; dropout and weight decay have their most at some 1,000, recurrent weights at WORN.
-MOST_DROPOUT = 0.6
+# is dropped; dropout and weight decay have their most at some 400, recurrent weights above WORN.
+MOST_DROPOUT = 0.5
 WORN = 18
 MOST_WEIGHT_DROP = 0.1
 WEIGHT_DECAY = 0.1
-MOST_WEIGHT_DECAY = 0.4
+MOST_WEIGHT_DECAY = 0.25
 DECAYED = 64  # wear from which on weights decay more
 # Recurrent weights from which on two layers with dense skips learn more than one.
 DEEP = 400_000

@@ -1,5 +1,6 @@
 """Sizes follow from the text without a cliff: alike texts get trainings that are alike."""
 
+import functools
 import math
 
 import pytest
@@ -14,11 +15,15 @@ RATE = 2e10  # weights times characters a second, of one thread
 LENGTHS = [{}, {"budget": "20s"}, {"budget": "5m"}, {"epochs": 10.0}, {"steps": 1000}]
 
 
+@functools.cache
+def names():
+    return survey("names", Settings().text, 1)
+
+
 def sized(monkeypatch, chars, **chosen):
     settings, origins = resolve([("--", chosen)])
     monkeypatch.setattr(recipe, "training_chars", lambda *_: chars)
-    names = survey("names", Settings().text, 1)
-    return recipe.fill(settings, names, lambda: RATE, origins)
+    return recipe.fill(settings, names(), lambda: RATE, origins)
 
 
 @pytest.mark.parametrize("chosen", LENGTHS)
