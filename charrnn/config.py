@@ -7,7 +7,6 @@ program decides, from the text for example.
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, fields
@@ -15,7 +14,7 @@ from typing import Any
 
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
-from charrnn.values import checked, nearest
+from charrnn.values import checked, is_text_encoding, nearest
 
 LENGTHS = ("budget", "epochs", "steps")  # the three ways to say how long to train; one is given
 FROM_TEXT = "from the text"
@@ -223,7 +222,7 @@ class TrainingSettings:
     patience: int | None = setting(
         None,
         "Evaluations without improvement before training stops at once; 0 means never",
-        auto="go back to the best weights and anneal them",
+        auto="anneal the best weights",
         kind=int,
         min=0,
     )
@@ -394,16 +393,7 @@ def _check_together(settings: Settings) -> None:
                     f"{flag(key)} is for characters; --unit byte takes bytes as they are: "
                     "leave it out"
                 )
-    if not _is_text_encoding(text.encoding):
+    if not is_text_encoding(text.encoding):
         raise SettingsError(
             f"--encoding {one_line(text.encoding)!r} is not a text encoding Python knows"
         )
-
-
-def _is_text_encoding(name: str) -> bool:
-    if name.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return True
-    try:
-        return codecs.lookup(name)._is_text_encoding
-    except (LookupError, ValueError):
-        return False

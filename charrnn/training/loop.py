@@ -74,10 +74,9 @@ class Trainer:
         self.state = self.model.zero_state(1)
         self.place = Place()
 
-        evaluation_steps = self.parts.evaluation_steps
-        steps_per_epoch = self.parts.batches.steps_per_epoch
-        plan = first_plan(settings.training, steps_per_epoch, evaluation_steps)
-        self.pace = Pacing(settings.training, plan, evaluation_steps, began)
+        work = self.parts.evaluation_steps
+        plan = first_plan(settings.training, self.parts.batches.steps_per_epoch, work)
+        self.pace = Pacing(settings.training, plan, work, began)
 
         self._signal: str | None = None
         self._sampled_at = NEVER
@@ -182,15 +181,14 @@ class Trainer:
 
         is_best: the last step's evaluation scored best; it is kept here, after the samples.
         """
-        place = self.place
-        if place.recent.steps:
+        if self.place.recent.steps:
             is_best = self._evaluate()
-        place.learnt_nats = self.parts.score_sample().nats_per_char
-        if self._sampled_at != place.step and not place.bad_steps:
+        self.place.learnt_nats = self.parts.score_sample().nats_per_char
+        if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)
-        has_stopped = self._is_out_of_patience or self.plan.annealed_from is not None
-        return "stopped improving" if has_stopped else "done"
+        has_annealed = self.plan.annealed_from is not None
+        return "stopped improving" if has_annealed or self._is_out_of_patience else "done"
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Make one optimiser update, or none if loss or gradient is not finite.
