@@ -133,7 +133,7 @@ class TrainingSettings:
     budget: str | None = setting(
         None,
         "Time to train, such as 90s, 5m or 1h; the schedule ends on time",
-        auto="5m; for small texts 60 epochs",
+        auto="5m; less for a text under 200,000 characters",
         kind=str,
     )
     epochs: float | None = setting(
@@ -219,13 +219,17 @@ class TrainingSettings:
         choices=("auto", "on", "off"),
     )
     seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
-    patience: int = setting(
-        6, "Evaluations without improvement before training stops early; 0 means never", min=0
+    patience: int | None = setting(
+        None,
+        "Evaluations without improvement before training stops at once; 0 means never",
+        auto="anneal the best weights",
+        kind=int,
+        min=0,
     )
     eval_every: str | None = setting(
         None,
         "Evaluate every so many steps (200) or so much time (30s)",
-        auto="about 20 times a run, in at most 5 % of its time",
+        auto="about 20 times a run, and once a pass, in about 5 % of its time",
         kind=str,
     )
     save_every: str = setting("1m", "Save a checkpoint every so many steps or so much time")

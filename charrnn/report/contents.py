@@ -159,7 +159,7 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
         reason = "stopped improving"
         sentence = f"Stopped at step {place.step:,}"
     elif total is not None and place.step >= total:
-        reason = "done"
+        reason = "done" if checkpoint.plan.annealed_from is None else "stopped improving"
         steps = "step" if place.step == 1 else "steps"
         sentence = f"Finished after {place.step:,} {steps}"
     else:

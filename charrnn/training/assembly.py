@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -14,9 +15,14 @@ from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.scoring.score import Score
-from charrnn.scoring.validation import score_batches, validation, validation_chars
+from charrnn.scoring.validation import (
+    most_chars,
+    score_batches,
+    validation,
+    validation_chars,
+)
 from charrnn.terminal import one_line
-from charrnn.text.batches import Batches, make_batches
+from charrnn.text.batches import Batch, Batches, make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import memory, optim
 from charrnn.training.average import WeightAverage
@@ -29,6 +35,7 @@ from charrnn.training.memory import Expected
 from charrnn.training.optim import Optimizer
 from charrnn.training.step import Step
 
+SAMPLE_CHARS = 1 << 15  # of the training text that are scored at the end
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
 
 
@@ -71,6 +78,24 @@ class Parts:
         batch = self.batches.batch(max(0, step - 1))
         return score_batches(self.model, iter([batch._replace(fresh=True)]), self.device)
 
+    def score_sample(self) -> Score:
+        """Return the score of the mean of the weights on some of the training text, dropout off.
+
+        The first batches are lines of all parts of the text, or the beginnings of all lanes.
+        """
+        chars_per_step = self.batches.chars_per_epoch / self.batches.steps_per_epoch
+        steps = min(self.batches.steps_per_epoch, math.ceil(SAMPLE_CHARS / chars_per_step))
+        sample = (self._cut(self.batches.batch(step)) for step in range(steps))
+        with self.average.in_place():
+            return score_batches(self.model, sample, self.device)
+
+    def _cut(self, batch: Batch) -> Batch:
+        """Return a batch, or its beginning where its logits would take much memory at once."""
+        most = max(1, most_chars(self.model) // len(batch.inputs))
+        if batch.inputs.shape[1] <= most:
+            return batch
+        return Batch(batch.inputs[:, :most], batch.targets[:, :most], fresh=True)
+
     def load(self, checkpoint: Checkpoint) -> State:
         """Put weights, moments and mean where the checkpoint has them. Returns its carried state.
 
@@ -100,7 +125,6 @@ def assemble(
     corpus: Corpus,
     mixed: Corpus | None,
     say: Say,
-    *,
     weights: Tensors | None,
     recorded_backend: str | None,
 ) -> Parts:

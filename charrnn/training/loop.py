@@ -18,7 +18,7 @@ from charrnn.errors import SettingsError
 from charrnn.scoring.score import Score
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
-from charrnn.training import memory, optim, recovery
+from charrnn.training import annealing, memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.listener import MakeSamples, Progress, Tensors
@@ -26,7 +26,7 @@ from charrnn.training.mixing import Counting
 from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
 from charrnn.training.pacing import Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
-from charrnn.training.records import Records
+from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
 from charrnn.training.step import some_emptied
 
@@ -65,9 +65,7 @@ class Trainer:
         self._lift = lift
 
         backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
-        self.parts = assemble(
-            settings, corpus, mixed, progress.say, weights=weights, recorded_backend=backend
-        )
+        self.parts = assemble(settings, corpus, mixed, progress.say, weights, backend)
         self.counting = Counting(corpus, mixed, settings.training.counting)
         self.records = Records(
             run, settings, corpus, mixed, self.parts, self.counting, origins or {}, make_samples
@@ -76,10 +74,9 @@ class Trainer:
         self.state = self.model.zero_state(1)
         self.place = Place()
 
-        evaluation_steps = self.parts.evaluation_steps
-        steps_per_epoch = self.parts.batches.steps_per_epoch
-        plan = first_plan(settings.training, steps_per_epoch, evaluation_steps)
-        self.pace = Pacing(settings.training, plan, evaluation_steps, began)
+        work = self.parts.evaluation_steps
+        plan = first_plan(settings.training, self.parts.batches.steps_per_epoch, work)
+        self.pace = Pacing(settings.training, plan, work, began)
 
         self._signal: str | None = None
         self._sampled_at = NEVER
@@ -143,10 +140,11 @@ class Trainer:
 
             # 2. Evaluate
             is_best = False
-            if self._is_due(self.plan.eval_steps):
+            if self._is_due(self.plan.evaluation_interval(place.step)):
                 is_best = self._evaluate()
                 if self.pace.correct(place.step):
                     self.records.log_plan(place.step, self.plan)
+            has_new_plan = is_decided_now or self._anneal()
 
             # 3. Sample
             if self._is_due(self.plan.sample_steps) and not place.bad_steps:
@@ -155,7 +153,7 @@ class Trainer:
             # 4. Save: last of all, so that a resume from here has nothing of this step left to do.
             # A plan is kept at once: from then on no clock decides anything.
             if not self._is_over:
-                is_due = is_decided_now or self._is_due(self.plan.save_steps)
+                is_due = has_new_plan or self._is_due(self.plan.save_steps)
                 self._keep(is_best, is_due)
         return self._end(is_best)
 
@@ -183,13 +181,14 @@ class Trainer:
 
         is_best: the last step's evaluation scored best; it is kept here, after the samples.
         """
-        place = self.place
-        if place.recent.steps:
+        if self.place.recent.steps:
             is_best = self._evaluate()
-        if self._sampled_at != place.step and not place.bad_steps:
+        self.place.learnt_nats = self.parts.score_sample().nats_per_char
+        if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)
-        return "stopped improving" if self._is_out_of_patience else "done"
+        has_annealed = self.plan.annealed_from is not None
+        return "stopped improving" if has_annealed or self._is_out_of_patience else "done"
 
     def train_step(self, batch: Batch) -> dict[str, float]:
         """Make one optimiser update, or none if loss or gradient is not finite.
@@ -228,26 +227,16 @@ class Trainer:
         self.pace.end_step(result.chars)
 
         # 4. Its line of metrics
-        record = {
-            "step": place.step,
-            "epoch": round(place.step / self.parts.batches.steps_per_epoch, 4),
-            "chars": result.chars,
-            "train_nats_per_char": result.nats_per_char,
-            "grad_norm": result.norm,
-            "lr": rate,
-        }
-        if not result.is_finite:
-            record["skipped"] = True
-            if place.bad_steps >= BAD_STEPS:
-                raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
-        return record
+        if place.bad_steps >= BAD_STEPS:
+            raise Diverging(f"loss or gradient was not finite {BAD_STEPS} times in a row")
+        epoch = place.step / self.parts.batches.steps_per_epoch
+        return step_record(place.step, epoch, result, rate)
 
     def _evaluate(self) -> bool:
         """Score the validation text.
 
         Returns whether these are the best weights so far. Raises Diverging if it jumped.
         """
-        # 1. Score
         place = self.place
         with self.parts.average.in_place():
             reading = self.counting.evaluate(self.model, self.parts.device)
@@ -256,7 +245,6 @@ class Trainer:
             self._judged_at = place.step
         is_best = place.count_evaluation(reading.val, reading.network)
 
-        # 2. Record and show
         self.records.log_evaluation(place, reading, is_best)
         val = reading.val
         self.progress.evaluated(place.step, self.plan.total_steps, place.recent, val, is_best)
@@ -265,6 +253,18 @@ class Trainer:
             self.progress.say(news)
         place.recent = Recent()
         return is_best
+
+    def _anneal(self) -> bool:
+        """Go back to the best weights and anneal them, if validation has levelled off.
+
+        Returns whether the plan changed.
+        """
+        way = annealing.anneal(self.plan, self.place, self.settings.training, self.run, self.parts)
+        if way is not None:
+            self.pace.plan = way.plan
+            self.records.log_plan(self.place.step, way.plan)
+            self.progress.say(way.note)
+        return way is not None
 
     def _sample(self) -> None:
         self._sampled_at = self.place.step
@@ -380,7 +380,7 @@ class Trainer:
         self.progress.step(place.step, self.plan.total_steps, int(record["chars"]), bits, left_s)
 
     def weights(self) -> Tensors:
-        """Return the model's tensors on the CPU, float32."""
+        """Return the model's tensors on the CPU."""
         return self.parts.weights()
 
     def outcome(self, reason: str) -> Outcome:

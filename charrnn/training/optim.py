@@ -26,19 +26,28 @@ ALIGNMENT = 16  # numbers: each parameter begins on a cache line, as one that to
 def learning_rate(step: int, plan: Plan, settings: TrainingSettings, peak: float) -> float:
     """Return the learning rate of this step (0-based).
 
-    It warms up linearly, then falls to zero (cosine or linear) or stays constant.
+    It warms up linearly, then falls to zero (cosine or linear) or stays constant. Annealing, it
+    falls to zero along a line.
     """
     warmup = settings.warmup
     if plan.total_steps is not None:
         warmup = min(warmup, plan.total_steps // 5)
     rising = min(1.0, (step + 1) / (warmup + 1))
+    return peak * rising * schedule_share(step, plan, settings)
+
+
+def schedule_share(step: int, plan: Plan, settings: TrainingSettings) -> float:
+    """Return what the schedule leaves of the peak learning rate at this step (0-based)."""
+    if plan.annealed_from is not None and plan.total_steps is not None:
+        span = max(1, plan.total_steps - plan.annealed_from)
+        return plan.annealed_share * max(0.0, (plan.total_steps - step) / span)
     progress = plan.progress(step)
     falling = {
         "cosine": 0.5 * (1 + math.cos(math.pi * progress)),
         "linear": 1 - progress,
         "constant": 1.0,
     }
-    return peak * rising * falling[settings.schedule]
+    return falling[settings.schedule]
 
 
 class Optimizer(Protocol):

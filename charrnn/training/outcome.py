@@ -71,6 +71,7 @@ class Place:
     val_nats: float = math.nan
     network_nats: float = math.nan  # of the network alone, where counting stands beside it
     train_nats: float = math.nan  # over the steps since the evaluation before the last
+    learnt_nats: float = math.nan  # at the end: on some of the training text, without dropout
     recent: Recent = field(default_factory=Recent)
 
     @property
@@ -173,39 +174,52 @@ def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
 # What a verdict looks at, in nats per character.
 WORSE = 0.02  # above the best: it has been passed
 WIDE_GAP = 0.3  # between the training text and validation
-SOME_GAP = 0.1
 NO_GAP = 0.05
+MUCH_DROPOUT = 0.3  # less of it helped where the training text scored no better than validation
+STILL_BETTER = 0.9  # of the steps: a best evaluation after them says that more would help
 
 
 def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:
-    """Return one line that interprets the end: what the figures mean and what to try next."""
-    dropout = settings.model.dropout or 0.0
-    gap = place.best_nats + place.counting_gain - place.train_nats
-    has_stopped = reason == "stopped improving"
+    """Return one line that interprets the end: what the figures mean and what to try next.
+
+    Training text and validation are compared as the same weights score them, without dropout.
+    """
+    # 1. Where the figures mean nothing
     if reason.startswith("SIG"):
         return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
     if place.best_step == 0:
         return "nothing was learnt: no better than at the start; try another --lr, or more text"
-    if place.val_nats > place.best_nats + WORSE or (has_stopped and gap > SOME_GAP):
-        advice = "a smaller --hidden-size"
-        if dropout < 0.6:
-            advice = f"--dropout {min(0.7, dropout + 0.2):.1f}"
-        return (
-            f"overfitting: best at step {place.best_step:,}, which is kept; "
-            f"try {advice}, or more text"
-        )
-    if has_stopped:
-        return "validation has stopped improving: a larger --hidden-size may do better"
+
+    # 2. Overfitting: it went on after its best, or knows the training text far better.
+    learnt_nats = place.learnt_nats
+    if not math.isfinite(learnt_nats):  # a run of an earlier version
+        learnt_nats = place.train_nats
+    gap = place.val_nats + place.counting_gain - learnt_nats
+    dropout = settings.model.dropout or 0.0
+    if place.val_nats > place.best_nats + WORSE:
+        advice = f"--dropout {dropout + 0.2:.1f}, or more text" if dropout < 0.5 else "more text"
+        return f"overfitting: best at step {place.best_step:,}, which is kept; try {advice}"
+
+    # 3. Underfitting: the training text scores no better than validation.
+    is_still_better = place.best_step >= STILL_BETTER * place.step
+    has_levelled_off = reason == "stopped improving" or not is_still_better
+    if gap < NO_GAP:
+        if dropout >= MUCH_DROPOUT:
+            advice = f"--dropout {dropout / 2:.2g}"
+        else:
+            advice = "a larger --hidden-size" if has_levelled_off else "training for longer"
+        return f"underfitting: the training text scores alike; {advice} should help"
     if ngram is not None and place.best_nats > ngram.score.nats_per_char:
-        return "underfitting: counting still does better; train for longer or raise --lr"
-    if gap < NO_GAP and dropout > 0:
-        return "underfitting: training text scores alike; train longer or raise --hidden-size"
+        advice = "--cell ngram counts" if has_levelled_off else "training for longer should help"
+        return f"counting still does better: {advice}"
+
+    # 4. A good fit
     if gap > WIDE_GAP:
-        return "a good fit, close to overfitting: more --dropout or text helps more than time"
-    if place.best_step < 0.9 * place.step:
-        return "a good fit, levelled off: try more text, or more --hidden-size and --dropout"
+        return "a good fit, close to overfitting: more text helps more than time"
+    if has_levelled_off:
+        return "a good fit, levelled off: more text, or a larger --hidden-size, may help"
     return "a good fit: training for longer should still help"
 
 

@@ -19,6 +19,19 @@ TIMES = {"eval": 20, "save": 1, "sample": 5}
 FEWEST_EVALUATIONS = 3  # a run, however much they cost
 EVALUATION_SHARE = 0.05  # of the work of a run, at most
 
+# A small text is overfitted within a few passes: it is looked at after each of them, however long
+# the run. Later looks become rarer: so many, at least, while the steps double.
+LOOKS = 16
+FEWEST_LOOK_STEPS = 10  # between two looks, where a pass has fewer
+
+# Validation has levelled off after so many evaluations, and this share of the steps before the
+# best one, without a better one.
+PATIENT_LOOKS = 5
+PATIENT_SHARE = 0.2
+# Then the best weights are annealed, for this share of the steps that led to them.
+ANNEALING_SHARE = 0.3
+ANNEALING_LOOKS = 6
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -28,6 +41,9 @@ class Plan:
     moment that everything is decided the weights depend on no clock. The schedule's progress runs
     from start_progress at start_step to 1 at total_steps, so that a new plan goes on without
     a jump.
+    look_steps: between evaluations of the first passes, where eval_steps would be more.
+    annealed_from: the step at which the training went back to its best weights. From there the
+    learning rate falls from annealed_share of the peak to zero.
     """
 
     total_steps: int | None = None
@@ -36,6 +52,9 @@ class Plan:
     sample_steps: int | None = None
     start_step: int = 0
     start_progress: float = 0.0
+    look_steps: int | None = None
+    annealed_from: int | None = None
+    annealed_share: float = 1.0
 
     @property
     def is_decided(self) -> bool:
@@ -50,6 +69,30 @@ class Plan:
         rest = 1 - self.start_progress
         return min(1.0, self.start_progress + rest * (step - self.start_step) / span)
 
+    def evaluation_interval(self, step: int) -> int | None:
+        """Return the steps between two evaluations at this step; None while it is not decided."""
+        intervals = []
+        if self.eval_steps is not None:
+            intervals.append(self.eval_steps)
+        if self.look_steps is not None:
+            doublings = (step // (LOOKS * self.look_steps)).bit_length() - 1
+            intervals.append(self.look_steps << max(0, doublings))
+        if self.annealed_from is not None and self.total_steps is not None:
+            intervals.append(max(1, (self.total_steps - self.annealed_from) // ANNEALING_LOOKS))
+        return min(intervals, default=None)
+
+    def annealed(self, step: int, best_step: int, share: float) -> Plan:
+        """Return the plan that from this step on anneals the weights of best_step.
+
+        share: of the peak learning rate, at this step.
+        """
+        total = step + max(1, math.ceil(ANNEALING_SHARE * best_step))
+        if self.total_steps is not None:
+            total = min(total, self.total_steps)
+        return dataclasses.replace(
+            self, total_steps=total, annealed_from=step, annealed_share=share
+        )
+
     def with_length(self, step: int, total_steps: int, *, keep_rate: bool) -> Plan:
         """Return the plan from this step on, for another length.
 
@@ -57,9 +100,15 @@ class Plan:
         Otherwise it becomes what it would be had this length been asked for from the start (a
         person asked for more).
         """
+        if self.annealed_from is not None and keep_rate:
+            return dataclasses.replace(self, total_steps=max(step, total_steps))
         progress = self.progress(step) if keep_rate else step / max(1, total_steps)
         return dataclasses.replace(
-            self, total_steps=max(step, total_steps), start_step=step, start_progress=progress
+            self,
+            total_steps=max(step, total_steps),
+            start_step=step,
+            start_progress=progress,
+            annealed_from=None,
         )
 
     def with_interval(self, name: str, steps: float | None) -> Plan:
@@ -74,8 +123,17 @@ def plan_from_dict(values: Any) -> Plan:
 
     Raises ValueError for anything else: a file may hold it.
     """
-    least = {"total_steps": 0, "eval_steps": 1, "save_steps": 1, "sample_steps": 1, "start_step": 0}
-    if not isinstance(values, dict) or not set(values) <= {*least, "start_progress"}:
+    least = {
+        "total_steps": 0,
+        "eval_steps": 1,
+        "save_steps": 1,
+        "sample_steps": 1,
+        "start_step": 0,
+        "look_steps": 1,
+        "annealed_from": 0,
+    }
+    shares = ("start_progress", "annealed_share")
+    if not isinstance(values, dict) or not set(values) <= {*least, *shares}:
         raise ValueError("no plan of a training")
     plan = Plan(**values)
     for name, low in least.items():
@@ -84,8 +142,10 @@ def plan_from_dict(values: Any) -> Plan:
             continue
         if type(value) is not int or not low <= value < MAX_WHOLE:
             raise ValueError(f"no {name} of a plan")
-    if type(plan.start_progress) not in (int, float) or not 0 <= plan.start_progress <= 1:
-        raise ValueError("no progress of a plan")
+    for name in shares:
+        share = getattr(plan, name)
+        if type(share) not in (int, float) or not 0 <= share <= 1:
+            raise ValueError(f"no {name} of a plan")
     return plan
 
 
@@ -100,6 +160,12 @@ def first_plan(
     if settings.epochs is not None:
         total = math.ceil(settings.epochs * steps_per_epoch)
     plan = Plan(total)
+    if settings.eval_every is None:
+        affordable = math.ceil(evaluation_steps / EVALUATION_SHARE)
+        if total is not None:
+            affordable = _affordable_interval(total, evaluation_steps)
+        looks = max(steps_per_epoch, affordable, FEWEST_LOOK_STEPS)
+        plan = dataclasses.replace(plan, look_steps=looks)
     for name in TIMES:
         every = getattr(settings, f"{name}_every")
         if every is not None:
@@ -136,6 +202,7 @@ def decided_plan(
     if total is None:
         longest = step + max(1, round(left_s / step_s))  # as if evaluations cost nothing
         between = max(1.0, plan.eval_steps or steps_between("eval", longest))
+        between = min(between, plan.evaluation_interval(longest // 2) or between)
         total = step + max(1, round((left_s - evaluation_s) / (step_s + evaluation_s / between)))
         plan = plan.with_length(step, total, keep_rate=True)
     for name in TIMES:
@@ -152,9 +219,21 @@ def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan 
     if plan.total_steps is None:
         return None
     needed_s = (plan.total_steps - step) * step_s
+    if plan.annealed_from is not None and needed_s <= left_s:
+        return None  # it ends before its budget, and is meant to
     if needed_s == 0 or (left_s > 0 and 1 / 1.2 <= needed_s / left_s <= 1.2):
         return None
     return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
+
+
+def has_levelled_off(plan: Plan, step: int, best_step: int, looks: int) -> bool:
+    """Return whether the best weights should be annealed: nothing better came for long enough.
+
+    looks: evaluations since the best one.
+    """
+    if plan.annealed_from is not None or not best_step:
+        return False
+    return looks >= PATIENT_LOOKS and step - best_step >= PATIENT_SHARE * best_step
 
 
 def is_same_length(now: TrainingSettings, before: TrainingSettings) -> bool:
@@ -227,5 +306,12 @@ def _usual_interval(name: str, total: int, evaluation_steps: float) -> int:
     usual = max(1, total // TIMES[name])
     if name != "eval" or not evaluation_steps:
         return usual
+    return max(usual, _affordable_interval(total, evaluation_steps))
+
+
+def _affordable_interval(total: int, evaluation_steps: float) -> int:
+    """Return the least steps between two evaluations that keep to their share of the work."""
+    if not evaluation_steps:
+        return 1
     affordable = EVALUATION_SHARE * total / evaluation_steps - 2
-    return max(usual, math.ceil(total / max(FEWEST_EVALUATIONS, affordable)))
+    return math.ceil(total / max(FEWEST_EVALUATIONS, affordable))

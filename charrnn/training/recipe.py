@@ -15,7 +15,11 @@ from charrnn.values import seconds
 
 Section = TypeVar("Section", ModelSettings, TrainingSettings)
 
-DEFAULT_BUDGET = "5m"
+# The default budget of a text of so many characters and more; of a shorter one as much less,
+# which ends early where a text has no more to give.
+DEFAULT_BUDGET_S = 300
+FULL_CHARS = 200_000
+LEAST_BUDGET_S = 20
 HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 1280, 1536, 2048)
 
 # The figures below come from trials on tiny Shakespeare and C (docs/decisions.md).
@@ -23,10 +27,23 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 
 WEIGHTS_PER_CHAR = 0.04
 # Recurrent weights for each character that the text has.
 MOST_WEIGHTS_PER_CHAR = 4.0
-# Weights for each character of the text, times how often it is read: from then on some are dropped.
+# A small text that is read more often than this wants more weights than that, up to DEEP: on 8,000
+# identifiers a GRU of 320 was ahead of 224. At SMALL_CHARS half as much more, far above none.
+OFTEN = 12
+SMALL_CHARS = 300_000
+# Wear is weights for each character of the text, times how often it is read. The more, the more
+# is dropped; dropout and weight decay have their most at some 400, recurrent weights above WORN.
+MOST_DROPOUT = 0.5
 WORN = 18
+MOST_WEIGHT_DROP = 0.1
+WEIGHT_DECAY = 0.1
+MOST_WEIGHT_DECAY = 0.25
+DECAYED = 64  # wear from which on weights decay more
 # Recurrent weights from which on two layers with dense skips learn more than one.
 DEEP = 400_000
+MOST_LR = 0.01
+# Characters that occur less often than so many times, on average, are learnt at half the rate.
+RARE = 10
 # Equal to the weights where the rate ends at zero, 0.01 to 0.07 nats better before.
 EMA = 0.99
 # Lanes and characters of a batch. Only who learnt from long windows closes what was
@@ -40,7 +57,6 @@ STATE_RESET = 0.03
 START_S = 6.0
 TRAINING_SHARE = 0.93
 
-SMALL_EPOCHS = 60.0
 LINES_BATCH = 64
 EMBEDDING_SIZES = (8, 64)  # least and most, where nobody said
 
@@ -73,21 +89,6 @@ class Filled(NamedTuple):
     reason: str
 
 
-class _SmallText(NamedTuple):
-    """What a text of fewer characters than `chars` gets."""
-
-    chars: int
-    hidden_size: int
-    dropout: float
-    weight_decay: float
-
-
-# These get passes, not minutes: in five minutes a network reads five thousand names a thousand
-# times.
-# From trials (docs/decisions.md).
-_SMALL_TEXTS = (_SmallText(20_000, 96, 0.6, 0.4), _SmallText(200_000, 256, 0.6, 0.4))
-
-
 def fill(
     settings: Settings, survey: Survey, rate: Callable[[], float], asked: Collection[str] = ()
 ) -> Filled:
@@ -101,16 +102,9 @@ def fill(
     chars = training_chars(survey, settings.text)
     model = settings.model
     training = settings.training
-    is_small = chars < _SMALL_TEXTS[-1].chars
     if training.epochs is None and training.steps is None and training.budget is None:
-        if is_small:
-            training = dataclasses.replace(training, epochs=SMALL_EPOCHS)
-        else:
-            training = dataclasses.replace(training, budget=DEFAULT_BUDGET)
-    if is_small:
-        recipe = _for_small(chars)
-    else:
-        recipe = _for_work(chars, model, training, rate, "skip" in asked)
+        training = dataclasses.replace(training, budget=default_budget(chars))
+    recipe = _for_work(chars, len(survey.vocabulary), model, training, rate, "skip" in asked)
 
     # 2. The network: tied weights are one matrix, and so hidden and embedding size are one.
     hidden = model.hidden_size
@@ -163,26 +157,17 @@ def _in_words(model: ModelSettings) -> str:
     return ", ".join(words)
 
 
-def _for_small(chars: int) -> Recipe:
-    small = next(text for text in _SMALL_TEXTS if chars < text.chars)
-    return Recipe(
-        hidden_size=small.hidden_size,
-        num_layers=1,
-        skip="none",
-        dropout=small.dropout,
-        weight_drop=0.0,
-        lr=0.005,
-        weight_decay=small.weight_decay,
-        ema=EMA,
-        state_reset=0.0,
-        batch_size=32,
-        seq_length=64,
-        reason=f"sized for {chars:,} characters",
-    )
+def default_budget(chars: int) -> str:
+    """Return how long a text of so many characters is learnt where nobody said."""
+    full_s = min(DEFAULT_BUDGET_S, DEFAULT_BUDGET_S * chars // FULL_CHARS)
+    if full_s == DEFAULT_BUDGET_S:
+        return "5m"
+    return f"{max(LEAST_BUDGET_S, full_s)}s"
 
 
 def _for_work(
     chars: int,
+    symbols: int,
     model: ModelSettings,
     training: TrainingSettings,
     rate: Callable[[], float],
@@ -209,7 +194,11 @@ def _for_work(
 
     # 2. One layer or two? Two only if nobody chose, and two layers of a width that was
     # asked for fit.
-    wanted = max(1.0, min(read * WEIGHTS_PER_CHAR, chars * MOST_WEIGHTS_PER_CHAR))
+    wanted = read * WEIGHTS_PER_CHAR
+    smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
+    more = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
+    wanted = max(wanted, min(more, DEEP - 1))
+    wanted = max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
     is_open = (
         model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
     )
@@ -233,16 +222,33 @@ def _for_work(
         hidden_size=hidden,
         num_layers=layers,
         skip="dense" if is_deep else model.skip,
-        dropout=min(0.4, max(0.0, round(1.2 * math.log2(1 + wear) - 0.5) / 20)),
-        weight_drop=0.1 if wear > WORN else 0.0,
-        lr=min(0.01, 2.8 / hidden),
-        weight_decay=0.1,
+        dropout=_in_twentieths(0.06 * math.log2(1 + wear) - 0.025, MOST_DROPOUT),
+        weight_drop=_in_twentieths(MOST_WEIGHT_DROP * wear / WORN - 0.05, MOST_WEIGHT_DROP),
+        lr=min(MOST_LR, 2.8 / hidden) * chars / (chars + RARE * symbols),
+        weight_decay=round(
+            min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * math.sqrt(max(1.0, wear / DECAYED))), 2
+        ),
         ema=EMA,
         state_reset=STATE_RESET,
         batch_size=batch_size,
         seq_length=seq_length,
-        reason=f"for {read / chars:.2g} passes over {chars:,} characters",
+        reason=_reason(read / chars, chars, is_full=wanted == chars * MOST_WEIGHTS_PER_CHAR),
     )
+
+
+def _reason(passes: float, chars: int, *, is_full: bool) -> str:
+    """Say what the sizes follow from. is_full: more weights would know the text by heart."""
+    if is_full:
+        return f"as much as {chars:,} characters can teach"
+    digits = 0
+    if 0 < passes < 10:
+        digits = max(0, 1 - math.floor(math.log10(passes)))
+    return f"{passes:,.{digits}f} passes over {chars:,} characters"
+
+
+def _in_twentieths(share: float, most: float) -> float:
+    """Return a share between 0 and most, rounded to one that a person would write."""
+    return round(20 * min(most, max(0.0, share))) / 20
 
 
 def _filled(part: Section, recipe: Recipe) -> Section:

@@ -18,6 +18,22 @@ from charrnn.training.listener import MakeSamples, Tensors
 from charrnn.training.mixing import Counting, Reading
 from charrnn.training.outcome import Place, place_to_dict
 from charrnn.training.plan import Plan
+from charrnn.training.step import Stepped
+
+
+def step_record(step: int, epoch: float, result: Stepped, rate: float) -> dict[str, float]:
+    """Return a step's line of metrics."""
+    record = {
+        "step": step,
+        "epoch": round(epoch, 4),
+        "chars": result.chars,
+        "train_nats_per_char": result.nats_per_char,
+        "grad_norm": result.norm,
+        "lr": rate,
+    }
+    if not result.is_finite:
+        record["skipped"] = True
+    return record
 
 
 class Records:

@@ -328,7 +328,7 @@ def _text_line(survey: building.Survey, corpus: Corpus) -> str:
 def _say_network(
     trainer: Trainer, filled: recipe.Filled, is_verbose: bool, progress: Progress
 ) -> None:
-    """Say what is trained and for how long; if asked, also why, with which cells and how."""
+    """Say what is trained, why, and for how long; if asked, also with which cells and how."""
     training = trainer.settings.training
     parts = trainer.parts
     if training.budget is not None:
@@ -338,15 +338,13 @@ def _say_network(
     else:
         length = f"{training.steps:,} steps"
     parameters = trainer.model.parameter_count()
-    progress.say(
-        f"network: {filled.network}, {parameters:,} parameters; {length} on {parts.device}"
-    )
+    progress.say(f"network: {filled.network} ({filled.reason}); {length} on {parts.device}")
     if is_verbose:
         shape = f"{training.batch_size} x {training.seq_length}"
         if trainer.corpus.mode == "lines":
             shape = f"{training.batch_size} lines"
         progress.say(
-            f"training: {filled.reason}; {words(parts.backend, parts.precision)}; "
+            f"training: {parameters:,} parameters; {words(parts.backend, parts.precision)}; "
             f"batches of {shape}, lr {training.lr:.2g}"
         )
 

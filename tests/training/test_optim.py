@@ -341,7 +341,13 @@ def test_how_often_to_evaluate_is_obeyed_if_said():
 def test_a_budget_leaves_time_for_its_evaluations():
     settings = TrainingSettings(budget="60s", save_every="1m")
     plan = decided_plan(
-        first_plan(settings, 7), settings, 10, 0.5, 50.0, evaluation_s=2.0, evaluation_steps=4.0
+        first_plan(settings, 7, 4.0),
+        settings,
+        10,
+        0.5,
+        50.0,
+        evaluation_s=2.0,
+        evaluation_steps=4.0,
     )
     # 100 steps without any; 4 steps' work each: 3 evaluations, every 37 steps; (50 - 2) s of 0.5 +
     # 2 / 37 s each.

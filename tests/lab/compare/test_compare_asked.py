@@ -150,7 +150,7 @@ def test_without_a_length_it_is_small_and_quick(few):
         1500,
     )  # no clock in it
     assert variants(few, equal="time")[0][0].settings.training.budget == "6s"
-    assert variants(few, budget="1m")[0][0].settings.model.hidden_size == 96  # as charrnn train
+    assert variants(few, budget="1m")[0][0].settings.model.dropout == 0.5  # as charrnn train
 
 
 def test_each_gets_its_whole_length_unless_patience_is_asked_for(few):

@@ -24,17 +24,6 @@ from charrnn.training.outcome import Place, verdict
 from charrnn.training.session import Request, train
 
 
-def test_a_network_is_sized_from_the_corpus_and_says_so(few):
-    found = survey("names", Settings().text, 1)
-    filled, _, reason = recipe.fill(Settings(), found, unmeasured)
-    assert (filled.model.hidden_size, filled.model.num_layers, filled.training.epochs) == (
-        256,
-        1,
-        60,
-    )
-    assert "sized for 32,509 characters" in reason
-
-
 def test_a_larger_text_gets_a_budget_of_five_minutes(tmp_path):
     (tmp_path / "text.txt").write_text("Some words in a line.\n\n" * 20_000)
     filled, _, _ = recipe.fill(
@@ -65,7 +54,7 @@ def test_what_is_read_more_often_is_dropped_more(prose):
             sized_for(prose, hidden_size=192, epochs=epochs) for epochs in (0.5, 10, 30, 300)
         )
     ]
-    assert drops == sorted(drops) and drops[0] == (0.0, 0.0) and drops[-1] == (0.4, 0.1)
+    assert drops == sorted(drops) and drops[0] == (0.0, 0.0) and drops[-1] == (0.5, 0.1)
 
 
 def test_where_there_is_time_two_dense_layers_read_long_windows(prose):
@@ -137,7 +126,7 @@ def test_every_short_stream_gets_lanes_that_fit(tmp_path):
     for chars in range(40, 2400, 3):
         (tmp_path / "short.txt").write_text(("a bc\n\n" * chars)[:chars])
         found = survey(str(tmp_path / "short.txt"), Settings().text, 1)
-        training = recipe.fill(Settings(), found, unmeasured)[0].training
+        training = recipe.fill(Settings(), found, lambda: 1e10)[0].training
         assert (
             training.batch_size * training.seq_length <= training_chars(found, Settings().text) - 1
         ), chars
@@ -167,7 +156,7 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
             "best at step 70, which is kept",
         ),
         (
-            Place(best_nats=2.5, val_nats=2.5, train_nats=2.5, best_step=9),
+            Place(best_nats=2.5, val_nats=2.5, train_nats=2.3, best_step=9),
             "done",
             2.0,
             "counting still does better",
@@ -208,6 +197,24 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
 def test_the_verdict_reads_the_figures(place, reason, ngram, says):
     settings, _ = resolve([("--", {"dropout": 0.2})])
     assert says in verdict(place, reason, settings, Baseline(5, Score(ngram, 1)))
+
+
+def test_a_verdict_compares_the_scores_of_the_same_weights_without_dropout():
+    """In training, dropout makes the loss of this step 2.6; without it the same text has 2.1."""
+    settings, _ = resolve([("--", {"dropout": 0.6})])
+    place = Place(best_nats=2.5, val_nats=2.5, train_nats=2.6, learnt_nats=2.1, best_step=9)
+    assert "close to overfitting" in verdict(place, "done", settings, None)
+
+
+def test_a_text_that_is_dropped_too_much_is_advised_less_of_it():
+    settings, _ = resolve([("--", {"dropout": 0.6})])
+    place = Place(best_nats=2.5, val_nats=2.5, train_nats=2.7, learnt_nats=2.49, best_step=9)
+    assert "--dropout 0.3 should help" in verdict(place, "done", settings, None)
+
+
+def test_the_training_text_is_scored_without_dropout_at_the_end(few, tmp_path, one_thread):
+    place = run(few, tmp_path / "a", steps=300, lr=0.03, dropout=0.9, patience=0).place
+    assert place.learnt_nats < place.train_nats - 0.1
 
 
 def test_auto_never_chooses_mps(monkeypatch):

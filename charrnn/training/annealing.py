@@ -1,0 +1,59 @@
+"""When validation has levelled off: back to the best weights, whose learning rate falls to zero.
+
+What is best lies in the run's model file, so that a checkpoint holds one set of weights. Whether
+and how long follows from the steps alone (plan.py): a resume goes back where the training did.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from charrnn.config import TrainingSettings
+from charrnn.modelfile import MODEL_FILE, read_model
+from charrnn.training import optim
+from charrnn.training.assembly import Parts, to_torch
+from charrnn.training.checkpoint import RunDirectory
+from charrnn.training.outcome import Place
+from charrnn.training.plan import Plan, has_levelled_off
+
+
+class WayDown(NamedTuple):
+    """How a training that has levelled off goes on. note: what a person is told."""
+
+    plan: Plan
+    note: str
+
+
+def anneal(
+    plan: Plan, place: Place, settings: TrainingSettings, run: RunDirectory, parts: Parts
+) -> WayDown | None:
+    """Go back to the best weights, if it is time; else return None.
+
+    A person who sets a patience or a constant rate gets that.
+    """
+    if settings.patience is not None or settings.schedule == "constant" or place.bad_steps:
+        return None
+    if not has_levelled_off(plan, place.step, place.best_step, place.evaluations_since_best):
+        return None
+    share = optim.schedule_share(place.step, plan, settings)
+    start = place.best_step if _return_to_best(run, parts, place) else place.step
+    note = f"step {place.step:,}: validation has levelled off; annealing from step {start:,}"
+    return WayDown(plan.annealed(place.step, place.best_step, share), note)
+
+
+def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
+    """Put the weights of the best step, and their mean, where the present ones are.
+
+    Moments and carried state stay. Returns whether the run's model is of that step; if a damaged
+    checkpoint was passed over it may be of a later one, and nothing is changed.
+    """
+    model = read_model(run.path / MODEL_FILE)
+    if model.meta.get("step") != place.best_step:
+        return False
+    tensors = to_torch({name: value.copy() for name, value in model.tensors.items()})
+    parts.model.load_tensors(tensors)
+    if parts.average.tensors():
+        parts.average.load_tensors(tensors)
+    place.val_nats = place.best_nats
+    place.evaluations_since_best = 0
+    return True
