@@ -33,20 +33,24 @@ def anneal(
     """
     if settings.patience is not None or settings.schedule == "constant" or place.bad_steps:
         return None
-    if not has_levelled_off(plan, place.step, place.best_step, place.evaluations_since_best):
+    looks = place.evaluations_since_progress
+    if not place.best_step or not has_levelled_off(plan, place.step, place.progress_step, looks):
         return None
     share = optim.schedule_share(place.step, plan, settings)
     start = place.best_step if _return_to_best(run, parts, place) else place.step
     note = f"step {place.step:,}: validation has levelled off; annealing from step {start:,}"
-    return WayDown(plan.annealed(place.step, place.best_step, share), note)
+    return WayDown(plan.annealed(place.step, place.progress_step, share), note)
 
 
 def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
     """Put the weights of the best step, and their mean, where the present ones are.
 
-    Moments and carried state stay. Returns whether the run's model is of that step; if a damaged
-    checkpoint was passed over it may be of a later one, and nothing is changed.
+    Moments and carried state stay. Beside counting, the best step may be one at which the network
+    knew little: then nothing is changed. Nor where the run's model is of another step, since a
+    damaged checkpoint was passed over. Returns whether the weights changed.
     """
+    if place.best_step < place.progress_step / 2:
+        return False
     model = read_model(run.path / MODEL_FILE)
     if model.meta.get("step") != place.best_step:
         return False

@@ -318,7 +318,7 @@ class Trainer:
             self.parts.evaluation_steps,
         )
         if not is_same_length(self.settings.training, before):
-            self.place.evaluations_since_best = 0
+            self.place.be_patient_again()
 
     def _go_back(self, why: str) -> None:
         """Stand where the last good checkpoint stood, with half the learning rate, and record that.

@@ -64,6 +64,11 @@ class Place:
     best_nats: float = math.inf
     best_step: int = 0
     evaluations_since_best: int = 0
+    # The last evaluation at which anything improved, the mixture with counting or the network
+    # alone; evaluations since; the network's best.
+    progress_step: int = 0
+    evaluations_since_progress: int = 0
+    best_network_nats: float = math.inf
     bad_steps: int = 0  # in a row
     skipped_steps: int = 0
     rollbacks: int = 0  # returns to a checkpoint, each with half the learning rate
@@ -91,6 +96,11 @@ class Place:
         self.bad_steps += 1
         self.skipped_steps += 1
 
+    def be_patient_again(self) -> None:
+        """Count evaluations without a better one from here on."""
+        self.evaluations_since_best = 0
+        self.evaluations_since_progress = 0
+
     def count_evaluation(self, val: Score, network: Score) -> bool:
         """Take in a score on validation, and the network's own. Returns whether val is the best."""
         self.val_nats = val.nats_per_char
@@ -98,6 +108,11 @@ class Place:
         if self.recent.steps:
             self.train_nats = self.recent.score.nats_per_char
         is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
+        self.evaluations_since_progress += 1
+        if is_best or self.network_nats < self.best_network_nats:
+            self.progress_step = self.step
+            self.evaluations_since_progress = 0
+            self.best_network_nats = min(self.network_nats, self.best_network_nats)
         if is_best:
             self.best_nats = self.val_nats
             self.best_step = self.step
