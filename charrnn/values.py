@@ -274,13 +274,3 @@ def wrong_field(
         if name not in values:
             return name
     return next((key for key in fields if key in values and not fields[key](values[key])), None)
-
-
-def is_text_encoding(name: str) -> bool:
-    """Return whether Python has a codec of this name that decodes text."""
-    if name.lower().replace("_", "-") in ("utf-8", "utf8"):
-        return True
-    try:
-        return codecs.lookup(name)._is_text_encoding
-    except (LookupError, ValueError):
-        return False
