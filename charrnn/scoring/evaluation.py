@@ -230,6 +230,11 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         data=_source(text, sha256),
         experts=experts,
     )
+    if experts is not None and text.split == "val":
+        card.notes.append(
+            "the gate between network and counting was fitted on this text; "
+            "training showed a score of gates that were not"
+        )
     if model.is_miscounted:
         card.notes.append(MISCOUNTED)
     return card, tally

@@ -75,6 +75,7 @@ class Place:
     clipped_steps: int = 0
     val_nats: float = math.nan
     network_nats: float = math.nan  # of the network alone, where counting stands beside it
+    best_network_nats: float = math.inf
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     learnt_nats: float = math.nan  # at the end: on some of the training text, without dropout
     recent: Recent = field(default_factory=Recent)
@@ -102,7 +103,10 @@ class Place:
         self.evaluations_since_progress = 0
 
     def count_evaluation(self, val: Score, network: Score) -> bool:
-        """Take in a score on validation, and the network's own. Returns whether val is the best."""
+        """Take in a score on validation, and the network's own. Returns whether val is the best.
+
+        A network that gets better still learns, even while counting hides it: no patience is lost.
+        """
         self.val_nats = val.nats_per_char
         self.network_nats = network.nats_per_char
         if self.recent.steps:
@@ -116,9 +120,11 @@ class Place:
         if is_best:
             self.best_nats = self.val_nats
             self.best_step = self.step
+        if is_best or self.network_nats < self.best_network_nats:
             self.evaluations_since_best = 0
         else:
             self.evaluations_since_best += 1
+        self.best_network_nats = min(self.best_network_nats, self.network_nats)
         return is_best
 
 
@@ -159,7 +165,8 @@ def place_from_dict(values: Any) -> Place:
     if not isinstance(values, dict) or not isinstance(values.get("recent"), dict):
         raise ValueError("no place of a training")
     own = {key: value for key, value in values.items() if key != "recent"}
-    own.setdefault("network_nats", own.get("val_nats"))  # older files have only this one
+    own.setdefault("network_nats", own.get("val_nats"))  # older files have only these
+    own.setdefault("best_network_nats", own.get("best_nats"))
     recent = dataclasses.replace(fresh.recent, **_numbers(values["recent"], fresh.recent))
     return dataclasses.replace(fresh, **_numbers(own, fresh), recent=recent)
 

@@ -59,6 +59,7 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
         "chars",
         "interval",
         "data",
+        "experts",
         "cache",
         "dynamic",
         "baselines",

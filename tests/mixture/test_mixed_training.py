@@ -7,8 +7,10 @@ from support import FEW, Killed, Watcher
 
 from charrnn.modelfile import checkpoint_files, read_model
 from charrnn.scoring.evaluation import How, evaluated
+from charrnn.scoring.score import Score
 from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
+from charrnn.training.outcome import Place
 from charrnn.training.session import Request, train
 
 SETTINGS = {
@@ -103,6 +105,17 @@ def test_auto_leaves_counting_out_where_validation_does_not_gain(tmp_path, corpu
     for row in evaluations(tmp_path / "run"):
         assert row["val_nats_per_char"] == row["network_nats_per_char"]
         assert row["counting_share"] == 0
+
+
+def test_a_network_that_gets_better_loses_no_patience():
+    place = Place()
+    scores = [(2.0, 3.0), (2.0, 2.9), (2.1, 2.8), (2.1, 2.8), (2.1, 2.9)]
+    looks = []
+    for mixture, network in scores:
+        place.count_evaluation(Score(mixture, 1), Score(network, 1))
+        looks.append(place.evaluations_since_best)
+    assert looks == [0, 0, 0, 1, 2]
+    assert place.best_nats == 2.0
 
 
 def test_eval_shows_the_experts(tmp_path, corpus):
