@@ -160,7 +160,9 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
-        if meta["format"] < FORMAT_OF_ALLIES:  # its training knew of none, and goes on so
+        if (
+            meta.get("format", FORMAT_OF_ALLIES) < FORMAT_OF_ALLIES
+        ):  # its training knew of none, and goes on so
             settings = settings.with_values("training", counting="off")
     except (KeyError, TypeError, ValueError, AttributeError, SettingsError, OverflowError):
         raise DamagedError(

@@ -189,6 +189,16 @@ def finite(
     return value
 
 
+def is_text_encoding(name: str) -> bool:
+    """Return whether Python knows an encoding of text by this name."""
+    if name.lower().replace("_", "-") in ("utf-8", "utf8"):
+        return True
+    try:
+        return codecs.lookup(name)._is_text_encoding
+    except (LookupError, ValueError):
+        return False
+
+
 def nearest(word: str, known: Iterable[str]) -> str:
     """`; did you mean gru?`, or nothing when no known word is near."""
     matches = difflib.get_close_matches(word, list(known), 1, 0.5)

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from charrnn import storage
+from charrnn import strictjson
 from charrnn.errors import CheckpointError
 from charrnn.storage import json_line, parsed, read_bounded, read_tensors, write_tensors
 
@@ -299,7 +299,7 @@ def test_another_kind_is_not_a_checkpoint(written):
 
 
 def test_json_may_have_as_many_marks_as_the_limit_and_no_more(monkeypatch):
-    monkeypatch.setattr(storage, "MAX_MARKS", {b",": 2})
+    monkeypatch.setattr(strictjson, "MAX_MARKS", {b",": 2})
     assert parsed(b"[1,2,3]") == [1, 2, 3]
     with pytest.raises(ValueError, match="too large"):
         parsed(b"[1,2,3,4]")

@@ -235,7 +235,7 @@ def evaluate(
     if dynamic_lr is not None:
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True
-    _check_views(samples, per_char, rank, cache, dynamic)
+    _check_views(samples, per_char, rank, cache, dynamic, show)
     _check_show(show, plot, cache, dynamic)
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
@@ -327,7 +327,7 @@ def evaluate(
 
 
 def _check_views(
-    samples: int | None, per_char: bool, rank: bool, cache: int, dynamic: bool
+    samples: int | None, per_char: bool, rank: bool, cache: int, dynamic: bool, show: bool
 ) -> None:
     """Refuse two views at once, and figures beside the score that a view does not show.
 
@@ -337,7 +337,7 @@ def _check_views(
     asked = [name for name, is_wanted in views.items() if is_wanted]
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
     beside = [name for name, is_wanted in readings.items() if is_wanted]
-    if asked == ["--per-char"] and len(beside) == 1:
+    if asked == ["--per-char"] and len(beside) == 1 and not show:
         return  # it shows the characters of that reading
     if asked and beside:
         raise SettingsError(

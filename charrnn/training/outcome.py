@@ -75,7 +75,6 @@ class Place:
     clipped_steps: int = 0
     val_nats: float = math.nan
     network_nats: float = math.nan  # of the network alone, where counting stands beside it
-    best_network_nats: float = math.inf
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     learnt_nats: float = math.nan  # at the end: on some of the training text, without dropout
     recent: Recent = field(default_factory=Recent)
@@ -112,19 +111,17 @@ class Place:
         if self.recent.steps:
             self.train_nats = self.recent.score.nats_per_char
         is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
+        is_progress = is_best or self.network_nats < self.best_network_nats
+        self.best_network_nats = min(self.network_nats, self.best_network_nats)
+        self.evaluations_since_best += 1
         self.evaluations_since_progress += 1
-        if is_best or self.network_nats < self.best_network_nats:
+        if is_progress:
             self.progress_step = self.step
+            self.evaluations_since_best = 0
             self.evaluations_since_progress = 0
-            self.best_network_nats = min(self.network_nats, self.best_network_nats)
         if is_best:
             self.best_nats = self.val_nats
             self.best_step = self.step
-        if is_best or self.network_nats < self.best_network_nats:
-            self.evaluations_since_best = 0
-        else:
-            self.evaluations_since_best += 1
-        self.best_network_nats = min(self.best_network_nats, self.network_nats)
         return is_best
 
 

@@ -212,6 +212,7 @@ def averaged(tmp_path, one_thread):
         "sample_every": "10",
         "ema": 0.7,
         "dropout": 0.2,
+        "counting": "off",
     }
     train(Request(str(tmp_path / "few.txt"), (("--", chosen),), run=tmp_path / "run"), Watcher())
     return tmp_path / "run"

@@ -11,6 +11,7 @@ from charrnn.scoring.score import Score
 from charrnn.storage import read_tensors
 from charrnn.training import checkpoint
 from charrnn.training.checkpoint import RunDirectory, load_newest
+from charrnn.training.mixing import Reading
 from charrnn.training.outcome import Place
 from charrnn.training.records import Records
 
@@ -86,8 +87,11 @@ def test_a_run_without_a_checkpoint_says_what_to_do(tmp_path):
 
 def test_an_evaluation_is_recorded_beside_the_score_to_beat():
     lines = []
-    records = Records(SimpleNamespace(log=lines.append), *[None] * 6)
+    reading = Reading(Score(2.0, 4), Score(3.0, 4), 0.25)
     for baseline in (None, SimpleNamespace(score=Score(6.0, 4))):
-        records.log_evaluation(Place(), Score(2.0, 4), True, baseline)
+        counting = SimpleNamespace(baseline=lambda baseline=baseline: baseline)
+        run = SimpleNamespace(log=lines.append)
+        records = Records(run, None, None, None, None, counting, {}, None)
+        records.log_evaluation(Place(), reading, True)
     scores = [(line["val_nats_per_char"], line["ngram_nats_per_char"]) for line in lines]
     assert scores == [(0.5, None), (0.5, 1.5)]

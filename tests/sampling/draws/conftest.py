@@ -12,6 +12,7 @@ from draws_support import MODELS, lines_of, stream_of
 from support import Watcher, needs_kernel
 
 NETWORK = {
+    "counting": "off",
     "hidden_size": 8,
     "embedding_size": 4,
     "num_layers": 1,
