@@ -99,7 +99,7 @@ def fill(
     asked: the settings that a person chose; of --skip its value does not say.
     """
     # 1. How long, and which recipe
-    chars = training_chars(survey, settings.text)
+    chars = max(1, training_chars(survey, settings.text))
     model = settings.model
     training = settings.training
     if training.epochs is None and training.steps is None and training.budget is None:

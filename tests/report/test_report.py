@@ -265,7 +265,7 @@ def test_the_status_is_the_verdict_that_training_ended_with(tmp_path, watcher):
     run, outcome = train(
         Request(str(tmp_path / "few.txt"), (("--", settings),), run=tmp_path / "r"), watcher()
     )
-    assert "counting still does better" in outcome.verdict
+    assert "underfitting" in outcome.verdict
     report(run)
     assert (
         contents_of((run / "report.html").read_bytes())["status"]

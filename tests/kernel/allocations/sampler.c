@@ -7,9 +7,9 @@
 #include "counting.h"
 #include "sampling.h"
 
-int charrnn_step(const Model *, int64_t, const int32_t *, float *, float *, float *);
-int64_t charrnn_read(const Model *, const int32_t *, int64_t, float *, float *, float *, double *,
-                     double, int64_t);
+int charrnn_step(const Model *, int64_t, const int32_t *, float *, float *, int32_t *, float *);
+int64_t charrnn_read(const Model *, const int32_t *, int64_t, float *, float *, int32_t *, float *,
+                     double *, int, double, int64_t);
 int charrnn_write(const Model *, Job *);
 
 enum { V = 17, V_PADDED = 32, E = 3, H = 5, H_PADDED = 16, L = 2, R = 3, LENGTH = 6 };
@@ -19,6 +19,7 @@ static float h[L * R * H_PADDED];
 static float h_next[L * R * H_PADDED];
 static float c[L * R * H_PADDED];
 static float logits[R * V_PADDED];
+static int32_t node[R];
 static const int32_t ids[] = {3, 1, 16};
 
 static const Matrix square = {zeros, zeros, H_PADDED, H_PADDED, 64};
@@ -37,11 +38,11 @@ static const Model model = {
     .layer = layers,
 };
 
-static long step(void) { return charrnn_step(&model, R, ids, h, c, logits); }
+static long step(void) { return charrnn_step(&model, R, ids, h, c, node, logits); }
 
 static long read_ids(void) {
     double nats = 0;
-    return charrnn_read(&model, ids, 3, h, c, logits, &nats, 1e9, 3);
+    return charrnn_read(&model, ids, 3, h, c, node, logits, &nats, 0, 1e9, 3);
 }
 
 static long write_rows(int rows, int threads) {
@@ -65,6 +66,7 @@ static long write_rows(int rows, int threads) {
         .matched = matched,
         .nats = nats,
         .h = h,
+        .node = node,
         .h_next = h_next,
         .c = c,
         .logits = logits,

@@ -25,10 +25,11 @@ def weights(path):
 
 def test_each_run_is_the_one_that_train_makes(few, finished, tmp_path):
     plan, _, folder = finished
-    width = plan.variants[1].settings.model.hidden_size
+    chosen = plan.variants[1].settings
     settings = {
         "cell": "rnn",
-        "hidden_size": width,
+        "hidden_size": chosen.model.hidden_size,
+        "weight_decay": chosen.training.weight_decay,
         "steps": 12,
         "batch_size": 8,
         "eval_every": "4",

@@ -309,5 +309,5 @@ def test_a_plan_is_on_disk_as_soon_as_it_is_made(tmp_path, corpus, one_thread):
         if '"plan"' in line
     ]
     kept = load_newest(run)[0]
-    assert kept.meta["plan"]["total_steps"] == plans[0]["total_steps"]
-    assert kept.step == plans[0]["step"]
+    assert kept.meta["plan"]["total_steps"] == plans[-1]["total_steps"]
+    assert kept.step == plans[-1]["step"]
