@@ -72,6 +72,7 @@ REASONS = (
     "finite float32",
     "not a charrnn checkpoint",
     "format",
+    "record of the training is damaged",
 )
 
 
