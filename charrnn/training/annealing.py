@@ -33,7 +33,7 @@ def anneal(
     """
     if settings.patience is not None or settings.schedule == "constant" or place.bad_steps:
         return None
-    looks = place.evaluations_since_progress
+    looks = place.evaluations_since_best
     if not place.best_step or not has_levelled_off(plan, place.step, place.progress_step, looks):
         return None
     share = optim.schedule_share(place.step, plan, settings)

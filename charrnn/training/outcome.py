@@ -63,11 +63,9 @@ class Place:
     elapsed_s: float = 0.0
     best_nats: float = math.inf
     best_step: int = 0
-    evaluations_since_best: int = 0
-    # The last evaluation at which anything improved, the mixture with counting or the network
-    # alone; evaluations since; the network's best.
-    progress_step: int = 0
-    evaluations_since_progress: int = 0
+    # Progress is a better score of the mixture with counting, or of the network alone.
+    evaluations_since_best: int = 0  # since the last progress
+    progress_step: int = 0  # of the last progress
     best_network_nats: float = math.inf
     bad_steps: int = 0  # in a row
     skipped_steps: int = 0
@@ -99,7 +97,6 @@ class Place:
     def be_patient_again(self) -> None:
         """Count evaluations without a better one from here on."""
         self.evaluations_since_best = 0
-        self.evaluations_since_progress = 0
 
     def count_evaluation(self, val: Score, network: Score) -> bool:
         """Take in a score on validation, and the network's own. Returns whether val is the best.
@@ -114,11 +111,9 @@ class Place:
         is_progress = is_best or self.network_nats < self.best_network_nats
         self.best_network_nats = min(self.network_nats, self.best_network_nats)
         self.evaluations_since_best += 1
-        self.evaluations_since_progress += 1
         if is_progress:
             self.progress_step = self.step
             self.evaluations_since_best = 0
-            self.evaluations_since_progress = 0
         if is_best:
             self.best_nats = self.val_nats
             self.best_step = self.step
