@@ -54,6 +54,9 @@ class TextSettings:
         "Unicode normalisation of the corpus, of prompts and of evaluated text",
         choices=("none", "nfc", "nfd"),
     )
+    rare: int | None = setting(
+        None, "Write characters seen fewer times as bytes", auto="none", kind=int, min=0
+    )
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
@@ -387,12 +390,10 @@ def _check_together(settings: Settings) -> None:
             f"or leave them out with {model.cell}"
         )
     if text.unit == "byte":
-        for key in ("encoding", "errors", "newlines", "normalize"):
+        for key in ("encoding", "errors", "newlines", "normalize", "rare"):
             if getattr(text, key) != getattr(TextSettings(), key):
-                raise SettingsError(
-                    f"{flag(key)} is for characters; --unit byte takes bytes as they are: "
-                    "leave it out"
-                )
+                reason = f"{flag(key)} is for characters, and --unit byte takes bytes"
+                raise SettingsError(f"{reason}: leave it out")
     if not is_text_encoding(text.encoding):
         raise SettingsError(
             f"--encoding {one_line(text.encoding)!r} is not a text encoding Python knows"

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
-# 3: a network may have n-grams beside it.
+# 3: a network may have n-grams beside it, and rare characters may be bytes.
 KINDS = {"charrnn-model": 3, "charrnn-checkpoint": 3}
 FORMAT_OF_ALLIES = 3
 MOST_STEPS = 10**12
@@ -82,7 +82,9 @@ class ModelFile:
 
         boundary = self.vocabulary.newline if self.mode == "lines" else None
         levels = levels_of(self.tensors, len(self.vocabulary))
-        return NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
+        ngram = NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
+        ngram.spelling = self.vocabulary.spelling
+        return ngram
 
     @property
     def is_miscounted(self) -> bool:

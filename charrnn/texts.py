@@ -246,7 +246,7 @@ class _LearntText:
         if self.corpus is None:
             return None
         vocabulary = self.corpus.vocabulary
-        ids = vocabulary.lookup(vocabulary.codes(data))
+        ids = vocabulary.spelled(vocabulary.codes(data))
         if not (ids >= 0).all():
             return False
         return self.corpus.contains(ids, whole_line=self.corpus.mode == "lines")

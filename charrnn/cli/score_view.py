@@ -57,6 +57,8 @@ def _character_row(cost: CharacterCost) -> list[str]:
     if cost.rank and cost.guess is not None and cost.guess_code is not None:
         guess = _quoted(cost.guess, cost.guess_code)
         cells += [f"{cost.rank:,}", guess, f"{cost.guess_probability:.2%}"]
+    else:  # bytes have no rank among characters
+        cells += ["", "", ""]
     return cells
 
 

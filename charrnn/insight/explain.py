@@ -253,7 +253,9 @@ def step_of_model(model: ModelFile, text: str | None) -> tuple[str, WorkedStep]:
         x = gates.convolve(model.tensors["conv.weight"], np.pad(view, ((missing, 0), (0, 0))))
     parts = 2 if settings.cell == "lstm" else 1
     step = one_step(settings.cell, w, x, *(part[0, 0] for part in state[:parts]))
-    return "".join(chr(vocabulary.symbols[index]) for index in ids), step
+    if vocabulary.unit == "byte":
+        return "".join(chr(vocabulary.symbols[index]) for index in ids), step
+    return vocabulary.decode(ids), step
 
 
 def _ids_written(model: ModelFile, sampler: Sampler) -> np.ndarray:
@@ -270,7 +272,7 @@ def _ids_of(model: ModelFile, text: str) -> np.ndarray:
     vocabulary = model.vocabulary
     prepared = text if vocabulary.unit == "byte" else prepare(text, model.settings.text)
     codes = vocabulary.codes(prepared)
-    ids = vocabulary.lookup(codes)
+    ids = vocabulary.spelled(codes)
     if not len(ids):
         raise SettingsError("--text is empty; give at least one character")
     is_unknown = ids < 0

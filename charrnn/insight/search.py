@@ -20,6 +20,7 @@ import numpy as np
 from charrnn.insight.cells import PIECE, Activations, pieces
 from charrnn.insight.features import dialect_of, features
 from charrnn.modelfile import ModelFile
+from charrnn.text.spelling import MAX_CODE, REPLACEMENT
 
 LEAST = 20  # characters of each half that differ from the rest: with fewer a score says nothing
 AROUND = 24  # characters shown on each side of a peak
@@ -231,7 +232,9 @@ def balanced_accuracy(
 
 def text_of(model: ModelFile, ids: np.ndarray) -> str:
     """A text with one character for each id, so that a byte is the character of its number."""
-    return "".join(map(chr, np.array(model.vocabulary.symbols)[ids]))
+    codes = np.array(model.vocabulary.symbols)[ids]
+    codes[codes >= MAX_CODE] = REPLACEMENT  # a byte of a rare character
+    return "".join(map(chr, codes))
 
 
 def _is_frequent(values: np.ndarray) -> bool:

@@ -18,6 +18,7 @@ from charrnn.modelfile import ModelFile
 from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import Decoding, distribution, surprise
 from charrnn.scoring.text import Text
+from charrnn.text.spelling import MAX_CODE
 
 SHOWN_CHARS = 1600
 MOST_BYTES = 1_500_000  # of activations, before base64
@@ -118,6 +119,8 @@ def label(name: str, layers: int) -> str:
 def _symbol(model: ModelFile, code: int) -> str:
     if model.vocabulary.unit == "byte" and code >= 0x80:
         return f"\\x{code:02x}"
+    if code >= MAX_CODE:  # a byte of a rare character
+        return f"\\x{code - MAX_CODE:02x}"
     return chr(code)
 
 

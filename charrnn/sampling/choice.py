@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from charrnn.sampling.cache import Cached
     from charrnn.sampling.counted import Counted
     from charrnn.sampling.mixed import Mixed
+    from charrnn.sampling.spelled import Spelled
 
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
@@ -24,11 +25,24 @@ ENGINES = ("auto", "compiled", "numpy")
 
 def choose_steps(
     model: ModelFile, weights: str, engine: str, cache: int
-) -> Counted | Network | Compiled | Cached | Mixed:
+) -> Counted | Network | Compiled | Cached | Mixed | Spelled:
     """Return what takes the steps of a model.
 
     Raises SettingsError for what is not here, or does not fit.
     """
+    steps = _plain_steps(model, weights, engine, cache)
+    spelling = model.vocabulary.spelling
+    if spelling is None:
+        return steps
+    from charrnn.sampling.spelled import Spelled  # most alphabets do without
+
+    return Spelled(steps, spelling)
+
+
+def _plain_steps(
+    model: ModelFile, weights: str, engine: str, cache: int
+) -> Counted | Network | Compiled | Cached | Mixed:
+    """Return the steps of a model's network or counts, with a cache or an ally if it has one."""
     _check_one_of("--weights", weights, WEIGHTS)
     _check_one_of("engine", engine, ENGINES)
     if engine == "compiled" and (model.counts or library() is None):

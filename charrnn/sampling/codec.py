@@ -25,16 +25,16 @@ class Sample:
     # With the prompt, without the newline that ends a line; bytes that are not UTF-8 as U+FFFD
     text: str
     nats: float  # -ln p of `ids` under the model itself, at temperature 1 and unfiltered
-    chars: int  # the characters behind nats: len(ids)
-    # The ids of several samples, and where this one ends in them
-    _ids: tuple[np.ndarray, int] = field(repr=False, compare=False)
+    chars: int  # the characters behind nats
+    # The ids of several samples, and where this one begins and ends in them
+    _ids: tuple[np.ndarray, int, int] = field(repr=False, compare=False)
     _raw: bytes | None = field(default=None, repr=False)
 
     @property
     def ids(self) -> np.ndarray:
-        """(chars,) of what was generated, the newline included."""
-        ids, end = self._ids
-        return ids[end - self.chars : end]
+        """(N,) of what was generated, the newline included: one a character, or one a byte."""
+        ids, begin, end = self._ids
+        return ids[begin:end]
 
     @property
     def data(self) -> bytes:
@@ -78,7 +78,7 @@ class Codec:
     def ids_of_end(self, until: str) -> np.ndarray:
         """Return the ids that end a text. Raises SettingsError for what the model never writes."""
         codes = self.vocabulary.codes(self.prepared(until))
-        ids = self.vocabulary.lookup(codes)
+        ids = self.vocabulary.spelled(codes)
         if (ids < 0).any():
             missing = describe(int(codes[np.argmax(ids < 0)]), self.vocabulary.unit)
             raise SettingsError(
@@ -91,6 +91,8 @@ class Codec:
         whole = self.vocabulary.to_bytes(np.concatenate([prime, finished.ids]))
         if self.vocabulary.unit == "byte":
             yield from self._of_bytes(whole, len(prime), finished)
+        elif self.vocabulary.spelling is not None:
+            yield from self._of_spelled(whole.decode(), prime, finished)
         else:
             yield from self._of_text(whole.decode(), len(prime), finished)
 
@@ -104,8 +106,25 @@ class Codec:
             text = whole[at:end]
             if self.mode == "lines" and text.endswith("\n"):
                 text = text[:-1]
-            yield Sample(number, prompt + text, nats, chars, (finished.ids, end - begin))
+            ids = (finished.ids, at - begin, end - begin)
+            yield Sample(number, prompt + text, nats, chars, ids)
             at = end
+
+    def _of_spelled(self, whole: str, prime: np.ndarray, finished: Finished) -> Iterator[Sample]:
+        """whole: the prompt, then the texts, some characters of which have several ids."""
+        at = self.vocabulary.chars(prime)
+        prompt = whole[:at]
+        begin = 0
+        pairs = zip(finished.lengths, finished.nats, strict=True)
+        for number, (length, nats) in enumerate(pairs, finished.first):
+            end = begin + length
+            chars = self.vocabulary.chars(finished.ids[begin:end])
+            text = whole[at : at + chars]
+            if self.mode == "lines" and text.endswith("\n"):
+                text = text[:-1]
+            yield Sample(number, prompt + text, nats, chars, (finished.ids, begin, end))
+            begin = end
+            at += chars
 
     def _of_bytes(self, whole: bytes, begin: int, finished: Finished) -> Iterator[Sample]:
         """whole: the prompt, which ends at `begin`, then the texts."""
@@ -119,12 +138,13 @@ class Codec:
                 data = data[:-1]
             data = prompt + data
             text = data.decode("utf-8", "replace")
-            yield Sample(number, text, nats, chars, (finished.ids, end - begin), data)
+            ids = (finished.ids, at - begin, end - begin)
+            yield Sample(number, text, nats, chars, ids, data)
             at = end
 
     def as_bytes(self, pieces: Iterable[np.ndarray]) -> Iterator[bytes]:
         """Yield the text of pieces of ids in whole characters; bytes that are not UTF-8 pass."""
-        if self.vocabulary.unit == "char":
+        if self.vocabulary.unit == "char" and self.vocabulary.spelling is None:
             for piece in pieces:
                 if len(piece):
                     yield self.vocabulary.to_bytes(piece)

@@ -139,13 +139,15 @@ class Sampler:
         if not len(ids):
             return 0.0, 0
         if self.mode == "stream":
-            return self.feed(ids)[2], len(ids) - 1
+            first = self.vocabulary.first_length(ids)  # ids of a character that is not predicted
+            nats = self.feed(ids)[2] - (self.feed(ids[:first])[2] if first > 1 else 0.0)
+            return nats, self.vocabulary.chars(ids) - 1
         newline = self._codec.newline
         if ids[-1] != newline:
             ids = np.append(ids, newline)
         lines = np.split(ids, np.flatnonzero(ids == newline)[:-1] + 1)
         nats = sum(self.feed(np.concatenate([[self.start], line]))[2] for line in lines)
-        return nats, len(ids)
+        return nats, self.vocabulary.chars(ids)
 
     # Text
 
@@ -228,6 +230,7 @@ class Sampler:
             until=self._codec.ids_of_end(until),
             seed=checked_seed(seed),
             newline=newline,
+            spelling=self.vocabulary.spelling,
         )
 
     def _split(self, threads: int | None) -> int:
@@ -328,6 +331,7 @@ class Writer:
             until=sampler._codec.ids_of_end(until),
             seed=self.seed,
             newline=newline,
+            spelling=sampler.vocabulary.spelling,
         )
         self._turn += 1
         pieces = sampler._network.write(plan, self._place, threads=sampler._split(threads))

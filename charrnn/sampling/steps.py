@@ -14,6 +14,7 @@ from typing import NamedTuple
 import numpy as np
 
 from charrnn.sampling.decode import WINDOW, Decoding, distribution, draw, surprise, uniforms
+from charrnn.text.spelling import Spelling
 
 # What a model knows of the text so far: arrays (L, B, ...), one column a row.
 State = tuple[np.ndarray, ...]
@@ -47,6 +48,16 @@ class Plan:
     until: np.ndarray
     seed: int
     newline: int  # the id that ends a sample, or -1
+    # Where rare characters are bytes: `length` counts characters, and the last part of a state is
+    # the state of the spelling.
+    spelling: Spelling | None = None
+
+    def completed(self, ids: np.ndarray, state: State) -> np.ndarray:
+        """Return (B,) bool: does a character end with each of ids (B,)? state: before them."""
+        if self.spelling is None:
+            return np.ones(len(ids), bool)
+        is_between: np.ndarray = self.spelling.advance(state[-1][0], ids) == 0
+        return is_between
 
 
 @dataclass
@@ -74,6 +85,7 @@ class Steps(ABC):
     """A model that takes steps."""
 
     engine = "numpy"
+    name: str
     vocabulary_size: int
 
     @abstractmethod
@@ -105,10 +117,11 @@ class Steps(ABC):
         """Yield ids of one text from `place` on, as they are drawn; `place` follows with each."""
         until = plan.until.tolist()
         tail: list[int] = []  # the newest characters, as many as `until` has
-        end = place.position + plan.length
+        chars = 0  # written
         number = np.array([place.number])
-        for begin in range(place.position, end, UNIFORMS):
-            positions = np.arange(begin, min(begin + UNIFORMS, end))
+        while chars < plan.length:
+            count = min(UNIFORMS, plan.length - chars)
+            positions = place.position + np.arange(count)
             for u in uniforms(plan.seed, number, positions):
                 self._read_pending(place)
                 probabilities = distribution(place.logits, plan.decoding, place.recent)
@@ -117,6 +130,7 @@ class Steps(ABC):
                 place.pending = newest
                 place.recent[0, place.position % WINDOW] = newest
                 place.position += 1
+                chars += int(plan.completed(ids, place.state)[0])
                 yield ids
                 if until:
                     tail = [*tail, newest][-len(until) :]
@@ -211,7 +225,7 @@ def write_rows(
         # 2. Draw a character for each row.
         u = uniforms(plan.seed, rows.number, rows.position)
         ids = draw(distribution(rows.logits, plan.decoding, rows.recent), u)
-        rows.append(ids)
+        rows.append(ids, plan)
 
         # 3. Take out the rows that have ended, and yield those that are due.
         is_over = rows.are_over(plan, ids)
@@ -243,7 +257,8 @@ class _Rows:
         self._first_logits = first_logits
         self._first_state = first_state
         self.number = np.zeros(0, np.int64)
-        self.position = np.zeros(0, np.int64)  # characters so far
+        self.position = np.zeros(0, np.int64)  # ids so far
+        self.chars = np.zeros(0, np.int64)  # whole characters so far
         self.nats = np.zeros(0)
         self.written = np.zeros((0, FIRST_ROOM), np.int32)  # (B, T) their ids, and room for more
         self.recent = np.zeros((0, WINDOW), np.int32)
@@ -256,6 +271,7 @@ class _Rows:
         room = self.written.shape[1]
         self.number = np.append(self.number, numbers)
         self.position = np.append(self.position, np.zeros(new, np.int64))
+        self.chars = np.append(self.chars, np.zeros(new, np.int64))
         self.nats = np.append(self.nats, np.zeros(new))
         self.written = np.concatenate([self.written, np.zeros((new, room), np.int32)])
         self.recent = np.concatenate([self.recent, np.full((new, WINDOW), -1, np.int32)])
@@ -265,7 +281,7 @@ class _Rows:
             for part, fresh in zip(self.state, self._first_state, strict=True)
         )
 
-    def append(self, ids: np.ndarray) -> None:
+    def append(self, ids: np.ndarray, plan: Plan) -> None:
         """Write down ids (B,), drawn from the logits."""
         self.nats += surprise(self.logits, ids)
         if self.position.max() == self.written.shape[1]:
@@ -274,10 +290,11 @@ class _Rows:
         self.written[rows, self.position] = ids
         self.recent[rows, self.position % WINDOW] = ids
         self.position += 1
+        self.chars += plan.completed(ids, self.state)
 
     def are_over(self, plan: Plan, ids: np.ndarray) -> np.ndarray:
         """Return (B,) bool: does a row end with its newest id?"""
-        is_over: np.ndarray = (self.position >= plan.length) | (ids == plan.newline)
+        is_over: np.ndarray = (self.chars >= plan.length) | (ids == plan.newline)
         if len(plan.until):
             for row in np.flatnonzero(ids == plan.until[-1]):
                 newest = self.written[row, : self.position[row]][-len(plan.until) :]
@@ -292,6 +309,7 @@ class _Rows:
         """Leave only these rows (B,) bool."""
         self.number = self.number[is_kept]
         self.position = self.position[is_kept]
+        self.chars = self.chars[is_kept]
         self.nats = self.nats[is_kept]
         self.written = self.written[is_kept]
         self.recent = self.recent[is_kept]

@@ -53,6 +53,7 @@ def baselines_of(
 
     train = corpus.split("train")
     unigram = count(train, len(vocabulary), 1, newline)
+    unigram.spelling = vocabulary.spelling
     bits_per_char["unigram"] = score_of(unigram, ids, protocol, window).bits_per_char
     # An n-gram model is no baseline of a counting model. It is needed for the lines that are new.
     if not model.counts or newline is not None:

@@ -19,16 +19,26 @@ from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import CHUNK, lane_batches, most_chars
 from charrnn.text.gate import Ally
+from charrnn.text.spelling import Spelling
 
 
 class CachedScorer:
     """A network that looks back on `length` characters. It knows the protocol "stateful" only."""
 
     def __init__(
-        self, model: CharModel, device: torch.device, length: int, ally: Ally | None = None
+        self,
+        model: CharModel,
+        device: torch.device,
+        length: int,
+        ally: Ally | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
-        """Dropout must be off (model.eval()). ally: what counts beside the network."""
+        """Dropout must be off (model.eval()). ally: what counts beside the network.
+
+        spelling: where rare characters are bytes.
+        """
         self.ally = ally
+        self.spelling = spelling
         self.model = model
         self.device = device
         self.length = length
@@ -37,7 +47,7 @@ class CachedScorer:
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
-        predict = predictor(self.ally, ids, protocol, window)
+        predict = predictor(self.ally, ids, protocol, window, self.spelling)
         width = self.model.num_layers * self.model.hidden_size
         pairs = Pairs(
             np.zeros((self.length, width), np.float32),
@@ -68,4 +78,5 @@ class CachedScorer:
 
 def load_scorer(model_file: ModelFile, device_name: str, length: int) -> CachedScorer:
     """The stored model with a cache. Raises SettingsError for a device that is not there."""
-    return CachedScorer(*load_model(model_file, device_name), length, model_file.ally)
+    model, device = load_model(model_file, device_name)
+    return CachedScorer(model, device, length, model_file.ally, model_file.vocabulary.spelling)

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.sampling.decode import log_probabilities
 from charrnn.scoring.score import Predictions, Score, tallied
+from charrnn.scoring.spelled import spelled_text
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import GramCounter, Orders, best_orders, most_orders, pick_order
 from charrnn.text.ngram import NGram
@@ -33,9 +35,15 @@ class CountingScorer:
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
-        if detailed:
-            yield from self._detailed(ids, protocol, window)
-            return
+        text = spelled_text(self.ngram.spelling, ids)
+        read = self._detailed if detailed else self._quick
+        for predictions in read(ids, protocol, window):
+            if text is not None:
+                predictions = text.counted(predictions, is_stream=protocol != "lines")
+            yield predictions
+
+    def _quick(self, ids: np.ndarray, protocol: str, window: int) -> Iterator[Predictions]:
+        """Yield every predicted id once, in the order of the text."""
         for places, probabilities, _ in placed_contexts(self.ngram, ids, protocol, window):
             yield Predictions(places, -np.log(probabilities))
 
@@ -47,11 +55,16 @@ class CountingScorer:
         steps = Counted(self.ngram)
         state = steps.zero_state(1)
         logits = steps.logits(state)
+        spelling = self.ngram.spelling
+        states = spelling.states(ids) if spelling is not None else None
         rows: list[tuple[float, int, int, float]] = []
         begin = int(boundary is None)
         for place, char in enumerate(ids.tolist()):
             if place >= begin:
                 scores = logits[0]  # (V,)
+                if spelling is not None and states is not None:
+                    masked = spelling.masked(logits, states[place : place + 1])
+                    scores = log_probabilities(masked)[0]
                 guess = int(scores.argmax())
                 rank = 1 + int((scores > scores[char]).sum())
                 rows.append((-scores[char], rank, guess, -scores[guess]))
@@ -117,7 +130,13 @@ def best_ngram(corpus: Corpus) -> NGram:
     Its smoothing is modified Kneser-Ney.
     """
     train = corpus.split("train")
-    return pick_order(train, corpus.split("val"), len(corpus.vocabulary), _boundary(corpus))
+    return pick_order(
+        train,
+        corpus.split("val"),
+        len(corpus.vocabulary),
+        _boundary(corpus),
+        spelling=corpus.vocabulary.spelling,
+    )
 
 
 def counted_for_training(corpus: Corpus) -> Baseline | None:
@@ -131,13 +150,14 @@ def counted_for_training(corpus: Corpus) -> Baseline | None:
         return None
     size = len(corpus.vocabulary)
     boundary = _boundary(corpus)
-    predicted = len(val)
+    predicted = corpus.vocabulary.chars(val)
     if boundary is None:
         val = val[: MAX_VALIDATION_CHARS + 1]
-        predicted = len(val) - 1
+        predicted = corpus.vocabulary.chars(val) - 1
     order = min(TRAINING_ORDERS, most_orders(size))
     grams = GramCounter(size, order, boundary).count(train)
-    nats = Orders(grams, train[:order]).nats(val, "kneser-ney")
+    spelling = corpus.vocabulary.spelling
+    nats = Orders(grams, train[:order]).nats(val, "kneser-ney", spelling)
     best = int(np.argmin(nats))
     return Baseline(best + 1, Score(nats[best], predicted))
 

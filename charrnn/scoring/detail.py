@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn.scoring.score import Predictions, Scorer, Tally
 from charrnn.text.corpus import line_bounds
+from charrnn.text.spelling import MAX_CODE, Spelling
 from charrnn.text.vocabulary import Vocabulary
 
 SHOWN_LINES = 5  # the likeliest, and as many of the least likely
@@ -47,8 +48,49 @@ def characters(
 ) -> Iterator[CharacterCost]:
     """Yield every predicted character in the order of the text, as soon as it is scored."""
     decoded = [vocabulary.decode(np.array([i])) for i in range(len(vocabulary))]
-    for predictions in scorer.predictions(ids, protocol, window=window, detailed=True):
-        yield from _costs(predictions, ids, vocabulary.symbols, decoded)
+    pieces = scorer.predictions(ids, protocol, window=window, detailed=True)
+    costs = (
+        cost
+        for predictions in pieces
+        for cost in _costs(predictions, ids, vocabulary.symbols, decoded)
+    )
+    if vocabulary.spelling is None:
+        yield from costs
+    else:
+        yield from _joined(costs, ids, vocabulary, vocabulary.spelling)
+
+
+def _joined(
+    costs: Iterator[CharacterCost], ids: np.ndarray, vocabulary: Vocabulary, spelling: Spelling
+) -> Iterator[CharacterCost]:
+    """Yield one cost for each character: its bytes' together.
+
+    A character of several bytes has no rank, and neither has one beside the guess of a byte.
+    """
+    numbers = np.cumsum(spelling.is_start[ids]) - 1
+    parts: list[CharacterCost] = []
+    for cost in costs:
+        if parts and spelling.is_start[ids[cost.place]]:
+            yield _whole(parts, numbers, ids, vocabulary)
+            parts = []
+        parts.append(cost)
+    if parts:
+        yield _whole(parts, numbers, ids, vocabulary)
+
+
+def _whole(
+    parts: list[CharacterCost], numbers: np.ndarray, ids: np.ndarray, vocabulary: Vocabulary
+) -> CharacterCost:
+    """The cost of the character whose bytes have these costs."""
+    first = parts[0]
+    place = int(numbers[first.place])
+    if len(parts) == 1 and (first.guess_code is None or first.guess_code < MAX_CODE):
+        return first._replace(place=place)
+    spelled = ids[first.place : first.place + len(parts)]
+    bits = sum(part.bits for part in parts)
+    probability = math.prod(part.probability for part in parts)
+    code = int(vocabulary.codes_of(spelled)[0])
+    return CharacterCost(place, vocabulary.decode(spelled), code, bits, probability)
 
 
 def _costs(

@@ -21,6 +21,7 @@ from charrnn.scoring.mixed import predictor
 from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
 from charrnn.text.gate import Ally
+from charrnn.text.spelling import Spelling
 
 SEGMENT = 64  # characters between two updates
 
@@ -41,13 +42,19 @@ class DynamicScorer:
     """A network that learns as it reads. It knows the protocol "stateful" only."""
 
     def __init__(
-        self, model: CharModel, device: torch.device, rule: Rule, ally: Ally | None = None
+        self,
+        model: CharModel,
+        device: torch.device,
+        rule: Rule,
+        ally: Ally | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
         """The model must have no dropout. Every scoring begins and ends with its stored weights.
 
-        ally: what counts beside the network.
+        ally: what counts beside the network. spelling: where rare characters are bytes.
         """
         self.ally = ally
+        self.spelling = spelling
         self.model = model.train()
         self.device = device
         self.rule = rule
@@ -56,7 +63,7 @@ class DynamicScorer:
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
-        predict = predictor(self.ally, ids, protocol, window)
+        predict = predictor(self.ally, ids, protocol, window, self.spelling)
         weights = list(self.model.parameters())
         stored = [weight.detach().clone() for weight in weights]
         state = self.model.zero_state(1)
@@ -91,4 +98,5 @@ def load_scorer(model_file: ModelFile, device_name: str, lr: float | None) -> Dy
     rule = Rule()
     if lr is not None:
         rule = Rule(lr=lr)
-    return DynamicScorer(*load_model(model_file, device_name), rule, model_file.ally)
+    model, device = load_model(model_file, device_name)
+    return DynamicScorer(model, device, rule, model_file.ally, model_file.vocabulary.spelling)

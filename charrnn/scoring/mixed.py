@@ -15,16 +15,29 @@ import torch.nn.functional as F
 
 from charrnn.scoring.counting import placed_contexts
 from charrnn.scoring.score import Predictions
+from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED
 from charrnn.text.contexts import Contexts
 from charrnn.text.gate import Ally, features_of, shares
+from charrnn.text.spelling import Spelling
 
 # logits (B, T, V), targets (B, T), places (B, T), detailed -> predictions, without padding
 Predict = Callable[[torch.Tensor, torch.Tensor, np.ndarray, bool], Predictions]
 
 
-def predictor(ally: Ally | None, ids: np.ndarray, protocol: str, window: int) -> Predict:
-    """Return what makes predictions of ids (N,) of a network's logits. ally: None: it is alone."""
+def predictor(
+    ally: Ally | None,
+    ids: np.ndarray,
+    protocol: str,
+    window: int,
+    spelling: Spelling | None = None,
+) -> Predict:
+    """Return what makes predictions of ids (N,) of a network's logits. ally: None: it is alone.
+
+    spelling: where rare characters are bytes; such a network has no ally.
+    """
+    if spelling is not None:
+        return Speller(spelling, ids, protocol).predictions_of
     if ally is None:
         return predictions_of
     return Mixer(ally, ids, protocol, window).predictions_of
@@ -46,6 +59,27 @@ def predictions_of(
     return predictions._replace(
         ranks=_numpy(ranks), guesses=_numpy(guesses), guess_nats=_numpy(guess_nats)
     )
+
+
+class Speller:
+    """The predictions of a network where rare characters are bytes.
+
+    What may not follow gets no probability.
+    """
+
+    def __init__(self, spelling: Spelling, ids: np.ndarray, protocol: str) -> None:
+        self._text = SpelledText(spelling, ids)
+        self._is_stream = protocol != "lines"
+
+    def predictions_of(
+        self, logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
+    ) -> Predictions:
+        """Return what the function of this name returns, of whole characters."""
+        logits, targets, places = without_padding(logits, targets, places)
+        allowed = torch.from_numpy(self._text.allowed(places)).to(logits.device)
+        masked = logits.masked_fill(~allowed, -torch.inf)
+        predictions = predictions_of(masked[None], targets[None], places, detailed)
+        return self._text.counted(predictions, is_stream=self._is_stream)
 
 
 class CountedText:

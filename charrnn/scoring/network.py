@@ -20,6 +20,7 @@ from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import LINES, lane_batches, most_chars, window_batches
 from charrnn.text.batches import Batch, LineBatches
 from charrnn.text.gate import Ally
+from charrnn.text.spelling import Spelling
 
 
 def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torch.device]:
@@ -43,7 +44,9 @@ def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torc
 def load_scorer(model_file: ModelFile, device_name: str) -> NetworkScorer:
     """The stored model behind the seam. Raises SettingsError for a device that is not there."""
     model, device = load_model(model_file, device_name)
-    return NetworkScorer(model, device, model_file.vocabulary.newline, model_file.ally)
+    vocabulary = model_file.vocabulary
+    ally = model_file.ally
+    return NetworkScorer(model, device, vocabulary.newline, ally, vocabulary.spelling)
 
 
 class NetworkScorer:
@@ -55,17 +58,19 @@ class NetworkScorer:
         device: torch.device,
         newline: int | None,
         ally: Ally | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
-        """ally: what counts beside the network."""
+        """ally: what counts beside the network. spelling: where rare characters are bytes."""
         self.model = model
         self.device = device
         self.ally = ally
+        self.spelling = spelling
         self._newline = newline
 
     def predictions(
         self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
     ) -> Iterator[Predictions]:
-        predict = predictor(self.ally, ids, protocol, window)
+        predict = predictor(self.ally, ids, protocol, window, self.spelling)
         state = None
         for batch, places in self._placed_batches(ids, protocol, window, detailed):
             with torch.inference_mode():

@@ -212,5 +212,4 @@ def inherited(
 
 def _codes(ids: np.ndarray, vocabulary: Vocabulary) -> Iterator[np.ndarray]:
     """Yield the code points or bytes of ids, PIECE at a time."""
-    symbols = np.array(vocabulary.symbols, np.uint32)
-    return (symbols[ids[at : at + PIECE]] for at in range(0, len(ids), PIECE))
+    return vocabulary.code_pieces(ids, PIECE)

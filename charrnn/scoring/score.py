@@ -48,6 +48,10 @@ class Predictions(NamedTuple):
     ranks: np.ndarray | None = None  # 1: the model's first choice
     guesses: np.ndarray | None = None  # the id of that first choice
     guess_nats: np.ndarray | None = None
+    # Where rare characters are bytes: the number of each one's character in the text, and whether
+    # it is its first byte. None: each is a character, and its place is its number.
+    numbers: np.ndarray | None = None
+    is_first: np.ndarray | None = None
     w: np.ndarray | None = None  # of a mixture: the share of counting
 
 
@@ -91,12 +95,13 @@ class Tally:
     def add(self, predictions: Predictions) -> None:
         """Add each character to the sums of its block or line."""
         if self._ends is None:
-            units = (predictions.places - 1) // BLOCK
+            numbers = predictions.places if predictions.numbers is None else predictions.numbers
+            units = (numbers - 1) // BLOCK
         else:
             units = np.searchsorted(self._ends, predictions.places)
         # Many characters of a piece share a unit: `nats[units] += ...` would add only one of them.
         np.add.at(self.nats, units, predictions.nats)
-        np.add.at(self.chars, units, 1)
+        np.add.at(self.chars, units, 1 if predictions.is_first is None else predictions.is_first)
         if predictions.w is not None:
             self._shares += float(predictions.w.sum())
 

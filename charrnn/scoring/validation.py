@@ -15,10 +15,12 @@ from collections.abc import Iterator
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.score import Score
+from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED, Batch, LineBatches
 from charrnn.text.corpus import Corpus
 
@@ -92,6 +94,10 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
     each 2 CHUNK (1,024) characters and at most LANES.
     """
     batches = validation_batches(corpus, split, most_chars(model))
+    spelling = corpus.vocabulary.spelling
+    if spelling is not None:
+        text = SpelledText(spelling, corpus.split(split))
+        return _spelled_score(model, text, batches, device)
     return score_batches(model, (batch for batch, _ in batches), device)
 
 
@@ -111,6 +117,37 @@ def validation_batches(corpus: Corpus, split: str, most: int) -> Iterator[tuple[
     numbers = lane_batches(np.arange(len(ids)), LANES, most)
     for batch, places in zip(lane_batches(ids, LANES, most), numbers, strict=True):
         yield batch, places.targets.numpy()
+
+
+def _spelled_score(
+    model: CharModel,
+    text: SpelledText,
+    batches: Iterator[tuple[Batch, np.ndarray]],
+    device: torch.device,
+) -> Score:
+    """The score of batches and places of a text whose rare characters are bytes, dropout off.
+
+    What may not follow gets no probability, and whole characters count.
+    """
+    was_training = model.training
+    model.eval()
+    nats = 0.0
+    chars = 0
+    state = None
+    with torch.inference_mode():
+        for batch, places in batches:
+            if batch.fresh or state is None:
+                state = model.zero_state(len(batch.inputs))
+            logits, state = model(batch.inputs.to(device), state)
+            is_counted = (batch.targets != IGNORED).reshape(-1)
+            targets = batch.targets.reshape(-1)[is_counted]
+            allowed = torch.from_numpy(text.allowed(places.reshape(-1)[is_counted.numpy()]))
+            scores = logits.flatten(0, 1)[is_counted.to(device)]
+            scores = scores.masked_fill(~allowed.to(device), -torch.inf)
+            nats += float(F.cross_entropy(scores, targets.to(device), reduction="sum"))
+            chars += int(text.spelling.is_start[targets.numpy()].sum())
+    model.train(was_training)
+    return Score(nats, chars)
 
 
 def validation_chars(corpus: Corpus, split: str) -> int:

@@ -21,12 +21,13 @@ from charrnn.storage import Output
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
 from charrnn.text.mode import choose_mode, notes_of
+from charrnn.text.rare import alphabet, note_of
 from charrnn.text.reading import PIECE_BYTES, Source, find_source, pieces
 from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
-NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode")
+NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode", "rare")
 
 
 @dataclass(frozen=True)
@@ -41,6 +42,7 @@ class Survey:
     reason: str  # of the mode
     notes: tuple[str, ...]  # for the person
     fingerprint: str
+    rare: int = 0  # characters that occur fewer times are written as bytes
 
 
 def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
@@ -58,20 +60,24 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
-    vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
+    vocabulary, rare = alphabet(counts, settings)
     notes = [note] if note else []
     notes += notes_of(censuses, vocabulary)
+    if rare:
+        notes.append(note_of(counts, rare))
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
     for key in NOT_IN_FINGERPRINT:
         del options[key]
+    if vocabulary.spelling is not None:
+        options["rare"] = rare
     digests = {name: census.sha256 for name, census in censuses.items()}
     shuffle_seed = seed if mode == "lines" else 0
     identity = [FORMAT, digests, options, mode, shuffle_seed]
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Survey(
-        source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint
+        source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint, rare
     )
 
 
@@ -101,6 +107,8 @@ def build(
     for census in survey.censuses.values():
         codes = np.flatnonzero(census.counts).astype(np.uint32)
         missing = codes[vocabulary.lookup(codes) < 0]
+        if vocabulary.spelling is not None:  # it has bytes for them
+            missing = missing[:0]
         if len(missing):
             raise VocabularyError(
                 vocabulary.explain_unknown(missing, census.counts[missing], census.shown)
@@ -138,11 +146,23 @@ def _write_stream(
     file: Output, survey: Survey, settings: TextSettings, vocabulary: Vocabulary
 ) -> Bounds:
     """Write the ids of all texts as they stand. Raises CorpusError."""
+    lengths = {name: census.chars for name, census in survey.censuses.items()}
+    bounds = _bounds(allot(lengths, settings, 2, "characters"))
+    # A character may have several ids: the splits begin and end with the same characters.
+    edges = np.array(sorted({edge for span in bounds.values() for edge in span}))
+    places = edges.copy()  # of these characters, in ids
+    position = 0  # characters written
     for name in survey.sources:
         for ids in _encoded(survey, name, settings, vocabulary):
             file.write(ids.data)
-    lengths = {name: census.chars for name, census in survey.censuses.items()}
-    return _bounds(allot(lengths, settings, 2, "characters"))
+            if vocabulary.spelling is None:
+                continue
+            inside = np.flatnonzero(~vocabulary.spelling.is_start[ids])
+            before = inside - np.arange(len(inside))  # characters that begin before each
+            places += np.searchsorted(position + before, edges, side="right")
+            position += len(ids) - len(inside)
+    place_of = dict(zip(edges.tolist(), places.tolist(), strict=True))
+    return {name: (place_of[start], place_of[stop]) for name, (start, stop) in bounds.items()}
 
 
 def _write_lines(
@@ -229,7 +249,7 @@ def _encoded(
     source = survey.sources[name]
     digest = hashlib.sha256()
     for codes in pieces(source, settings, digest):
-        yield vocabulary.lookup(codes).astype(vocabulary.dtype)
+        yield vocabulary.spelled(codes).astype(vocabulary.dtype)
     if digest.hexdigest() != survey.censuses[name].sha256:
         raise CorpusError(
             f"{source.shown} changed while it was read; try again when nothing writes to it"

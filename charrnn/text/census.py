@@ -9,7 +9,8 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
-from charrnn.text.reading import MAX_CODE, Source, pieces
+from charrnn.text.reading import Source, pieces
+from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import NEWLINE, RETURN
 
 _LONGEST = 1024  # line lengths are counted up to here

@@ -10,7 +10,7 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.text.census import Census
-from charrnn.text.reading import MAX_CODE
+from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT, RETURN
 
 RARE = 5  # a character that occurs fewer times is rare

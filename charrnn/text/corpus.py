@@ -50,6 +50,7 @@ from charrnn.values import (
 
 MAX_LINE = 4096  # lines mode learns whole lines
 FORMAT = 1
+WITH_BYTES = 2  # the format of a corpus whose rare characters are bytes
 PIECE_BYTES = 1 << 22  # hashed at a time
 PIECE_IDS = 1 << 18  # checked at a time
 
@@ -90,6 +91,15 @@ class Corpus:
     def ids(self) -> np.ndarray:
         """(N,) of the smallest unsigned type, mapped from the file."""
         return np.frombuffer(self._map, self.dtype)
+
+    @cached_property
+    def ids_per_char(self) -> float:
+        """How many ids a character of the training text has: over 1 where rare ones are bytes."""
+        ids = self.split("train")
+        if self.vocabulary.spelling is None or not len(ids):
+            return 1.0
+        pieces = (ids[at : at + PIECE_IDS] for at in range(0, len(ids), PIECE_IDS))
+        return len(ids) / max(1, sum(map(self.vocabulary.chars, pieces)))
 
     def split(self, name: str) -> np.ndarray:
         """Return the ids of "train", "val" or "test" (possibly none), a view of the file."""
@@ -169,7 +179,7 @@ def store(
 
     # 2. The description.
     about = {
-        "format": FORMAT,
+        "format": WITH_BYTES if vocabulary.spelling is not None else FORMAT,
         "charrnn": __version__,
         "name": name,
         "fingerprint": fingerprint,
@@ -195,7 +205,7 @@ def described(ids: Path) -> dict[str, Any]:
 
     Raises CheckpointError if it is missing, damaged or newer.
     """
-    return read_json(ids.with_suffix(".json"), "a corpus of charrnn", FORMAT)
+    return read_json(ids.with_suffix(".json"), "a corpus of charrnn", WITH_BYTES)
 
 
 def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpus:

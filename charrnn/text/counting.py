@@ -10,7 +10,9 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from charrnn.text.mass import Mass
 from charrnn.text.ngram import UNSEEN, Level, NGram, padded, pieces_of, weigh
+from charrnn.text.spelling import LONGEST, Spelling
 from charrnn.values import MAX_ORDER
 
 LARGE = 8_000_000
@@ -162,10 +164,13 @@ class Orders:
         """Return the model of one order."""
         return NGram(self.levels(order, smoothing), self.vocabulary_size, self.boundary, smoothing)
 
-    def nats(self, ids: np.ndarray, smoothing: str) -> list[float]:
+    def nats(
+        self, ids: np.ndarray, smoothing: str, spelling: Spelling | None = None
+    ) -> list[float]:
         """Return -sum of ln P of ids (N,) for each order 1, 2, ..., longest, in one pass.
 
         In a stream the first character is left out: no context tells of it.
+        spelling: where rare characters are bytes.
         """
         # Below its highest level a model is the longest one: only the tops differ.
         longest = self.model(self.longest, smoothing)
@@ -174,15 +179,23 @@ class Orders:
             for k, (grams, counts) in enumerate(zip(self._grams, self._counts, strict=True))
         ]
         nats = [0.0] * self.longest
-        for start, stop in pieces_of(ids, self.longest, self.boundary):
+        width = self.longest if spelling is None else max(self.longest, LONGEST)
+        for start, stop in pieces_of(ids, width, self.boundary):
             piece, counted = padded(ids[start:stop], self.longest, self.boundary)
             if self.boundary is None:
-                overlap = self.longest - 1 if start else 1
+                first = 1 if spelling is None else spelling.first_length(ids)
+                overlap = width - 1 if start else first
                 counted[:overlap] = False
             probability = np.full(len(piece), 1 / self.vocabulary_size)
+            mass = Mass.uniform(spelling, piece) if spelling is not None else None
             for k, (contexts, place) in enumerate(longest.walk(piece)):
                 known = contexts != UNSEEN
                 scored = tops[k].raised(probability, contexts, place, known)[counted]
+                if mass is not None:
+                    top = mass.raised(self._grams[k], tops[k].gain, tops[k].back, contexts, known)
+                    scored /= top.allowed()[counted]
+                    lower = longest.weights[k]
+                    mass = mass.raised(self._grams[k], lower.gain, lower.back, contexts, known)
                 nats[k] -= float(np.log(scored).sum())
                 probability = longest.weights[k].raised(probability, contexts, place, known)
         return nats
@@ -209,13 +222,16 @@ def pick_order(
     vocabulary_size: int,
     boundary: int | None,
     smoothing: str = "kneser-ney",
+    spelling: Spelling | None = None,
 ) -> NGram:
     """Return the model whose order predicts held_out (N,) best.
 
-    Longer n-grams are counted until they no longer help.
+    Longer n-grams are counted until they no longer help. spelling: where rare characters are bytes.
     """
-    orders, nats = best_orders(ids, held_out, vocabulary_size, boundary, smoothing)
-    return orders.model(int(np.argmin(nats)) + 1, smoothing)
+    orders, nats = best_orders(ids, held_out, vocabulary_size, boundary, smoothing, spelling)
+    ngram = orders.model(int(np.argmin(nats)) + 1, smoothing)
+    ngram.spelling = spelling
+    return ngram
 
 
 def best_orders(
@@ -224,6 +240,7 @@ def best_orders(
     vocabulary_size: int,
     boundary: int | None,
     smoothing: str = "kneser-ney",
+    spelling: Spelling | None = None,
 ) -> tuple[Orders, list[float]]:
     """Return the models of all orders, up to where longer ones no longer help, and their nats.
 
@@ -233,7 +250,7 @@ def best_orders(
     while True:
         top = next_top(top, vocabulary_size, len(ids))
         orders = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top])
-        nats = orders.nats(held_out, smoothing)
+        nats = orders.nats(held_out, smoothing, spelling)
         if not may_grow(int(np.argmin(nats)) + 1, top, vocabulary_size):
             return orders, nats
 

@@ -186,7 +186,10 @@ def at_start(survey: Survey, settings: TextSettings) -> tuple[str, list[str]]:
 
     # 2. Characters.
     noun = "distinct byte" if settings.unit == "byte" else "distinct character"
-    distinct = _many(len(survey.vocabulary), noun)
+    size = len(survey.vocabulary)
+    if survey.rare:  # ... and the symbols of bytes
+        size = int(np.count_nonzero(census.counts))
+    distinct = _many(size, noun)
     rare = len(rare_characters(census))
     if rare:
         distinct += f", {rare:,} of them rare (seen under {RARE} times)"

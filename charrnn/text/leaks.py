@@ -168,9 +168,7 @@ def alike_warnings(corpus: Corpus) -> list[str]:
 
 def _codes(corpus: Corpus, name: str) -> Iterator[np.ndarray]:
     """Yield the code points or bytes of a split, PIECE_IDS at a time."""
-    symbols = np.array(corpus.vocabulary.symbols, np.uint32)
-    ids = corpus.split(name)
-    return (symbols[ids[at : at + PIECE_IDS]] for at in range(0, len(ids), PIECE_IDS))
+    return corpus.vocabulary.code_pieces(corpus.split(name), PIECE_IDS)
 
 
 def _items(source: Source, settings: TextSettings) -> np.ndarray:

@@ -21,6 +21,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from charrnn.text.mass import Mass
+from charrnn.text.spelling import LONGEST, Spelling
 from charrnn.values import MAX_ORDER
 
 UNSEEN = -1
@@ -88,6 +90,8 @@ class NGram:
         self.levels = levels
         self.order = len(levels)
         self.weights = [weigh(levels, k, vocabulary_size, smoothing) for k in range(self.order)]
+        # Where rare characters are bytes, P is of what may follow alone.
+        self.spelling: Spelling | None = None
 
     def probabilities(self, ids: np.ndarray, reach: np.ndarray | None = None) -> np.ndarray:
         """Return P of each of ids (N,) given those before it, float64.
@@ -113,10 +117,11 @@ class NGram:
         A context is a number: 0 is the empty one, then come the n-grams of one character, and so
         on.
         """
-        for start, stop in pieces_of(ids, self.order, self.boundary):
+        width = self.order if self.spelling is None else max(self.order, LONGEST)
+        for start, stop in pieces_of(ids, width, self.boundary):
             overlap = 0
             if self.boundary is None and start:
-                overlap = self.order - 1
+                overlap = width - 1
             piece_reach = None if reach is None else reach[start:stop]
             probability, contexts = self._read(ids[start:stop], piece_reach)
             yield start + overlap, probability[overlap:], contexts[overlap:]
@@ -142,6 +147,7 @@ class NGram:
     def _read(self, ids: np.ndarray, reach: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
         ids, counted = padded(ids, self.order, self.boundary)
         probability = np.full(len(ids), 1 / self.vocabulary_size)
+        mass = Mass.uniform(self.spelling, ids) if self.spelling is not None else None
         longest = np.zeros(len(ids), np.int64)
         below = 0  # the number of the first context of this length
         for k, (contexts, place) in enumerate(self.walk(ids)):
@@ -151,6 +157,12 @@ class NGram:
             probability = self.weights[k].raised(probability, contexts, place, known)
             longest[known] = contexts[known] + below
             below += len(self.levels[k - 1].grams) if k else 1
+            if mass is not None:
+                weights = self.weights[k]
+                grams = self.levels[k].grams
+                mass = mass.raised(grams, weights.gain, weights.back, contexts, known)
+        if mass is not None:
+            probability /= mass.allowed()
         return probability[counted], longest[counted]
 
     def walk(self, ids: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:

@@ -116,20 +116,23 @@ def make_filter(
     Memory: the filter's own.
     """
     newline = int(vocabulary.newline or 0)
+    chunks = (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
     if mode == "lines":
-        chunks = (ids[start : start + CHUNK] for start in range(0, len(ids), CHUNK))
         entries = sum(int((chunk == newline).sum()) for chunk in chunks)
     else:
-        entries = len(ids) - WINDOW + 1
+        entries = sum(map(vocabulary.chars, chunks)) - WINDOW + 1
     size = min(max(1, -(-entries * BITS_PER_ENTRY // 64)), MAX_WORDS)
     novelty_filter = NoveltyFilter(np.zeros(size, np.uint64), mode, fingerprint)
-    symbols = np.array(vocabulary.symbols, np.uint64)
     if mode == "lines":
         for piece in _line_pieces(ids, newline):
-            novelty_filter._add(_line_hashes(symbols[piece], piece == newline))
+            codes = vocabulary.codes_of(piece)
+            novelty_filter._add(_line_hashes(codes, codes == vocabulary.symbols[newline]))
     else:
-        for piece in _stream_pieces(ids):
-            novelty_filter._add(_window_hashes(symbols[piece]))
+        before = np.zeros(0, np.uint32)  # the codes of the piece before that begin a window
+        for codes in vocabulary.code_pieces(ids, CHUNK):
+            piece = np.concatenate([before, codes])
+            novelty_filter._add(_window_hashes(piece))
+            before = piece[-(WINDOW - 1) :]
     return novelty_filter
 
 
@@ -195,12 +198,6 @@ def _about(mode: str, unit: str) -> dict[str, Any]:
         "window": WINDOW,
         "hashes": HASHES,
     }
-
-
-def _stream_pieces(ids: np.ndarray) -> Iterator[np.ndarray]:
-    """Yield pieces of a stream; each window lies whole in one piece."""
-    for start in range(0, max(0, len(ids) - WINDOW + 1), CHUNK):
-        yield ids[start : start + CHUNK + WINDOW - 1]
 
 
 def _line_pieces(ids: np.ndarray, newline: int) -> Iterator[np.ndarray]:

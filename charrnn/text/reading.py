@@ -28,10 +28,10 @@ from charrnn.errors import CorpusError, SettingsError, VocabularyError
 from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
 from charrnn.text.encodings import advice
+from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import Vocabulary
 
 PIECE_BYTES = 1 << 22
-MAX_CODE = 0x110000
 
 
 @dataclass(frozen=True)
@@ -147,7 +147,7 @@ def encode_text(
     Raises VocabularyError.
     """
     prepared = prepare(text, settings)
-    missing = int((vocabulary.lookup(vocabulary.codes(prepared)) < 0).sum())
+    missing = int((vocabulary.spelled(vocabulary.codes(prepared)) < 0).sum())
     return vocabulary.encode(prepared, unknown=unknown, where=where), missing
 
 
@@ -172,8 +172,8 @@ def encode_file(
     first = -1
     position = 0
     for codes in pieces(source, settings):
-        ids = vocabulary.lookup(codes)
-        is_unknown = ids < 0
+        ids = vocabulary.spelled(codes)
+        is_unknown = ids < 0  # with bytes none is: then ids and codes are not as many
         if is_unknown.any():
             counts = np.bincount(codes[is_unknown])
             missing[: len(counts)] += counts

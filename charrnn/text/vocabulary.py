@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import unicodedata
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import VocabularyError
+from charrnn.text.spelling import ASCII, BYTE_SYMBOLS, MAX_CODE, Spelling, bytes_of
 
 NEWLINE = 10
 RETURN = 13
@@ -21,7 +23,8 @@ NAMED = 5  # unknown characters that a message names
 class Vocabulary:
     """The characters a model knows; an id is a place in `symbols`.
 
-    symbols: ascending code points (unit "char") or byte values (unit "byte").
+    symbols: ascending code points (unit "char") or byte values (unit "byte"). Code points may be
+    followed by BYTE_SYMBOLS: then all other characters are written as their bytes (spelling.py).
     """
 
     unit: str
@@ -29,6 +32,16 @@ class Vocabulary:
 
     def __len__(self) -> int:
         return len(self.symbols)
+
+    @cached_property
+    def spelling(self) -> Spelling | None:
+        """How rare characters are written as bytes; None where no character is."""
+        return Spelling(self._symbol_array) if self.symbols[-1] >= MAX_CODE else None
+
+    @property
+    def characters(self) -> int:
+        """The number of characters that are a symbol of their own."""
+        return len(self) if self.spelling is None else self.spelling.first
 
     @property
     def newline(self) -> int | None:
@@ -58,8 +71,36 @@ class Vocabulary:
         return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
 
     def lookup(self, codes: np.ndarray) -> np.ndarray:
-        """Return the ids of codes, -1 where unknown."""
+        """Return the ids of codes, -1 where they are no symbol."""
         return self.table.take(codes, mode="clip")
+
+    def spelled(self, codes: np.ndarray) -> np.ndarray:
+        """Return the ids of codes; rare characters have one for each byte. -1 where unknown."""
+        ids = self.lookup(codes)
+        return ids if self.spelling is None else self.spelling.spelled(ids, codes)
+
+    def codes_of(self, ids: np.ndarray) -> np.ndarray:
+        """Return the codes (uint32) of ids: one for each character."""
+        if self.spelling is None:
+            codes: np.ndarray = self._symbol_array[ids]
+            return codes
+        return self.spelling.codes(ids)
+
+    def code_pieces(self, ids: np.ndarray, size: int) -> Iterator[np.ndarray]:
+        """Yield the codes of ids (N,) in pieces of whole characters, of about `size` ids each."""
+        start = 0
+        while start < len(ids):
+            stop = min(start + size, len(ids))
+            while self.spelling is not None and stop < len(ids):
+                if self.spelling.is_start[ids[stop]]:
+                    break
+                stop += 1
+            yield self.codes_of(ids[start:stop])
+            start = stop
+
+    def chars(self, ids: np.ndarray) -> int:
+        """Return how many characters begin in ids."""
+        return len(ids) if self.spelling is None else int(self.spelling.is_start[ids].sum())
 
     def encode(
         self, text: str | bytes, *, unknown: str = "error", where: str = "the text"
@@ -71,12 +112,14 @@ class Vocabulary:
         error where it does not.
         """
         codes = self.codes(text)
-        ids = self.lookup(codes)
+        ids = self.spelled(codes)
         missing = ids < 0
         if not missing.any():
             return ids
         if unknown == "skip" or (unknown == "replace" and self.substitute is not None):
             return self.replaced(ids, unknown)
+        if self.spelling is not None:  # what has no bytes either, such as a lone surrogate
+            missing = (codes >= 0xD800) & (codes < 0xE000)
         distinct, counts = np.unique(codes[missing], return_counts=True)
         explained = self.explain_unknown(distinct, counts, where, int(np.argmax(missing)))
         raise VocabularyError(f"{explained}; retype it, or pass --unknown skip")
@@ -114,8 +157,16 @@ class Vocabulary:
             f"{len(self)} this model knows: {', '.join(names)}{more}"
         )
 
+    def first_length(self, ids: np.ndarray) -> int:
+        """Return how many ids the first character of a text has."""
+        return 1 if self.spelling is None else self.spelling.first_length(ids)
+
     def to_bytes(self, ids: np.ndarray) -> bytes:
         """Return the UTF-8 of these ids (raw bytes for a byte model)."""
+        if self.spelling is not None:
+            used = np.arange(4) < self.byte_lengths[ids][:, None]
+            spelled: bytes = self._byte_table[ids][used].tobytes()
+            return spelled
         codes = self._symbol_array[ids]
         if self.unit == "byte":
             data: bytes = codes.astype(np.uint8).tobytes()
@@ -126,6 +177,21 @@ class Vocabulary:
     def decode(self, ids: np.ndarray) -> str:
         """Return the text of these ids; bytes that are not UTF-8 become U+FFFD."""
         return self.to_bytes(ids).decode("utf-8", "replace")
+
+    @cached_property
+    def byte_lengths(self) -> np.ndarray:
+        """(V,) how many bytes of UTF-8 each symbol stands for."""
+        lengths = bytes_of(self._symbol_array)
+        return np.where(self._symbol_array >= MAX_CODE, 1, lengths)
+
+    @cached_property
+    def _byte_table(self) -> np.ndarray:
+        """(V, 4) uint8: the bytes of each symbol, from the left."""
+        table = np.zeros((len(self), 4), np.uint8)
+        for index, symbol in enumerate(self.symbols):
+            data = bytes([symbol - MAX_CODE]) if symbol >= MAX_CODE else chr(symbol).encode()
+            table[index, : len(data)] = list(data)
+        return table
 
     @cached_property
     def _symbol_array(self) -> np.ndarray:
@@ -140,21 +206,36 @@ class Vocabulary:
         """Return the vocabulary of a file. Raises ValueError if it could not be one."""
         unit = values["unit"]
         symbols = values["symbols"]
-        limit = 256 if unit == "byte" else 0x110000
-        fits = unit in ("char", "byte") and isinstance(symbols, list) and 0 < len(symbols) <= limit
-        if not fits or not all(type(code) is int and 0 <= code < limit for code in symbols):
+        if unit not in ("char", "byte") or not isinstance(symbols, list):
             raise ValueError("not a vocabulary")
-        if any(later <= earlier for earlier, later in zip(symbols, symbols[1:], strict=False)):
+        if unit == "char" and tuple(symbols[-len(BYTE_SYMBOLS) :]) == BYTE_SYMBOLS:
+            if tuple(symbols[: len(ASCII)]) != ASCII:
+                raise ValueError("vocabulary with bytes, but without ASCII")
+            codes = symbols[: -len(BYTE_SYMBOLS)]
+        else:
+            codes = symbols
+        limit = 256 if unit == "byte" else MAX_CODE
+        fits = 0 < len(codes) <= limit
+        if not fits or not all(type(code) is int and 0 <= code < limit for code in codes):
+            raise ValueError("not a vocabulary")
+        if any(later <= earlier for earlier, later in zip(codes, codes[1:], strict=False)):
             raise ValueError("vocabulary out of order")
-        if unit == "char" and any(0xD800 <= code < 0xE000 for code in symbols):
+        if unit == "char" and any(0xD800 <= code < 0xE000 for code in codes):
             raise ValueError("vocabulary with surrogates")
         return Vocabulary(unit, tuple(symbols))
+
+    @staticmethod
+    def with_bytes(codes: Iterable[int]) -> Vocabulary:
+        """Return the vocabulary of these characters, and of the bytes of all others."""
+        return Vocabulary("char", (*sorted({*ASCII, *codes}), *BYTE_SYMBOLS))
 
 
 def describe(code: int, unit: str = "char") -> str:
     """Name a character in a message: 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE; byte 0x92."""
     if unit == "byte":
         return f"byte 0x{code:02X}"
+    if code >= MAX_CODE:
+        return f"byte 0x{code - MAX_CODE:02X}"
     character = chr(code)
     parts = [f"U+{code:04X}"]
     if character.isprintable() and not unicodedata.combining(character):

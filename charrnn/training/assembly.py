@@ -33,7 +33,7 @@ from charrnn.training.health import Watch
 from charrnn.training.listener import Tensors
 from charrnn.training.memory import Expected
 from charrnn.training.optim import Optimizer
-from charrnn.training.step import Step
+from charrnn.training.step import Step, of_characters
 
 SAMPLE_CHARS = 1 << 15  # of the training text that are scored at the end
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
@@ -174,6 +174,7 @@ def assemble(
 
     # 4. What updates it
     optimizer = optim.make_optimizer(model, training)
+    update = make_step(model, optimizer, settings, corpus.mode, device, say)
     return Parts(
         device=device,
         backend=backend,
@@ -187,7 +188,7 @@ def assemble(
         model=model,
         optimizer=optimizer,
         average=WeightAverage(model, training.ema or 0.0),
-        update=make_step(model, optimizer, settings, corpus.mode, device, say),
+        update=of_characters(update, corpus.ids_per_char),
         watch=Watch(model) if settings.runtime.watch else None,
     )
 

@@ -61,7 +61,7 @@ class CountingTrainer:
         self._boundary = corpus.vocabulary.newline if corpus.mode == "lines" else None
         self._order = order_asked(settings, self._size)
         self._ids = corpus.split("train")
-        val_chars = len(corpus.split("val"))
+        val_chars = corpus.vocabulary.chars(corpus.split("val"))
         self._val_chars = val_chars if self._boundary is not None else val_chars - 1
 
         self._signal: str | None = None
@@ -200,7 +200,8 @@ class CountingTrainer:
                 f"counted; scoring n-grams of up to {counter.order} characters on validation"
             )
         counted = Orders(counter, self._ids[: counter.order])
-        nats = counted.nats(self.corpus.split("val"), smoothing)
+        spelling = self.corpus.vocabulary.spelling
+        nats = counted.nats(self.corpus.split("val"), smoothing, spelling)
         scores = [value / max(1, self._val_chars) for value in nats]
         best = int(np.argmin(scores)) + 1 if is_picked else counted.longest
 

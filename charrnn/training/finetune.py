@@ -131,15 +131,21 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
     for key in REGULARISERS:
         del fixed[key]
     fixed["unit"] = old.settings.text.unit
+    if old.vocabulary.spelling is not None:
+        fixed["rare"] = old.settings.text.rare
     inherited = {key: getattr(old.settings.text, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | inherited), *layers))
-    resolved = dataclasses.asdict(settings.model) | {"unit": settings.text.unit}
+    resolved = dataclasses.asdict(settings.model) | dataclasses.asdict(settings.text)
     for key, value in fixed.items():
         if resolved[key] != value:
             raise SettingsError(
                 f"{origins[key]}: {source} has {flag(key)} {value}, not {resolved[key]}; "
                 "leave that out, or start a new run"
             )
+    if settings.text.rare and old.vocabulary.spelling is None:
+        raise SettingsError(
+            f"{origins['rare']}: {source} knows no bytes of characters; leave that out"
+        )
     frozen_tensors(settings)  # what is no part of a network is told before the text is read
     return settings, origins, old
 
@@ -156,7 +162,9 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
         raise SettingsError(
             f"--init-from {shown} is the run that --overwrite would remove; choose another --run"
         )
-    symbols = sorted({*old.vocabulary.symbols, *survey.vocabulary.symbols})
+    symbols = list(old.vocabulary.symbols)
+    if old.vocabulary.spelling is None:  # else it has bytes for what is new
+        symbols = sorted({*symbols, *survey.vocabulary.symbols})
     vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols))
     frozen = frozen_tensors(settings)
     has_new = len(vocabulary) > len(old.vocabulary)
@@ -172,12 +180,17 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
     filters = OpenedRun(old).filter_files if old.mode == survey.mode else []
 
     # 3. Its weights
-    counts = survey.censuses["train"].counts
-    shares = counts[symbols] / counts.sum() * (1 - training.mix)
+    weights = old.tensors
+    lift: list[tuple[int, float]] = []
+    if has_new:
+        counts = survey.censuses["train"].counts
+        shares = counts[symbols] / counts.sum() * (1 - training.mix)
+        weights = extended(old, vocabulary, counts[list(old.vocabulary.symbols)])
+        lift = lift_to_shares(old, vocabulary, shares)
     return Source(
         vocabulary=vocabulary,
-        weights=extended(old, vocabulary, counts[list(old.vocabulary.symbols)]),
-        lift=lift_to_shares(old, vocabulary, shares),
+        weights=weights,
+        lift=lift,
         note=_note(old, survey, settings, vocabulary),
         text=text,
         filters=tuple(filters),
@@ -307,7 +320,9 @@ def _note(old: ModelFile, survey: Survey, settings: Settings, vocabulary: Vocabu
     """Return what is taken and what has changed, on one line."""
     training = settings.training
     shown = one_line(training.init_from)
-    unused = len(vocabulary) - len(survey.vocabulary)
+    unused = 0
+    if vocabulary.spelling is None:
+        unused = len(vocabulary) - len(survey.vocabulary)
     note = f"starting from {shown}: {_named(old.vocabulary, vocabulary)} added"
     if unused:
         verb = "does" if unused == 1 else "do"

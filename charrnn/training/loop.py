@@ -391,7 +391,7 @@ class Trainer:
             place=place,
             epochs=place.chars / self.parts.batches.chars_per_epoch,
             parameters=self.model.parameter_count(),
-            train_chars_per_s=self.pace.chars_per_s,
+            train_chars_per_s=self.pace.chars_per_s / self.corpus.ids_per_char,
             weights_sha256=weights_sha256(self.weights()),
             device=str(self.parts.device),
             precision=self.parts.precision,

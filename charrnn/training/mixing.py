@@ -46,7 +46,8 @@ class Counting:
         self.theta: np.ndarray | None = None
         self._corpus = corpus
         self._mixed = mixed
-        self._how = how
+        # Where rare characters are bytes, the network stands alone.
+        self._how = "off" if corpus.vocabulary.spelling is not None else how
         self._is_counted = False
         self._baseline: Baseline | None = None
         self._contexts: Contexts | None = None

@@ -87,6 +87,11 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    if survey.rare and old is not None and old.vocabulary.spelling is None:
+        settings = settings.with_values("text", rare=0)  # its characters are symbols, and stay so
+        survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    if survey.rare:
+        settings = settings.with_values("text", rare=survey.rare)
     filled = None
     if is_counting:
         check_flags(origins)

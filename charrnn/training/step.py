@@ -41,7 +41,19 @@ class Stepped(NamedTuple):
 class Step(Protocol):
     """Makes one update: from a batch, the carried state, a learning rate, the step's number."""
 
-    def __call__(self, batch: Batch, state: State, lr: float, step: int) -> Stepped: ...
+    def __call__(self, batch: Batch, state: State, lr: float, step: int, /) -> Stepped: ...
+
+
+def of_characters(step: Step, ids_per_char: float) -> Step:
+    """Return the step with nats of characters, of which some have several ids."""
+    if ids_per_char == 1.0:
+        return step
+
+    def step_of_characters(batch: Batch, state: State, lr: float, number: int) -> Stepped:
+        result = step(batch, state, lr, number)
+        return result._replace(nats_per_char=result.nats_per_char * ids_per_char)
+
+    return step_of_characters
 
 
 class TrainStep:

@@ -30,7 +30,7 @@ def sets_drawn(temperature, val):
     """Sets by temperature of a model whose samples have their temperature in nats a character."""
 
     def draw(t):
-        return [Sample(0, "ab", 2 * t, 2, (np.zeros(2, np.uint8), 2))]
+        return [Sample(0, "ab", 2 * t, 2, (np.zeros(2, np.uint8), 0, 2))]
 
     return copies.at_temperatures(draw, temperature, draw(temperature), val)
 

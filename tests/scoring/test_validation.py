@@ -179,7 +179,7 @@ def test_a_line_longer_than_a_batch_is_read_in_pieces_with_its_state(model, monk
 def test_what_training_sees_of_lines_is_their_score(model, tmp_path):
     class Few:
         mode = "lines"
-        vocabulary = type("Vocabulary", (), {"newline": 0})
+        vocabulary = type("Vocabulary", (), {"newline": 0, "spelling": None})
         split = staticmethod(lambda name: np.array([1, 2, 0, 3, 0]))
 
     assert validation(model, Few, "val", CPU).nats == pytest.approx(

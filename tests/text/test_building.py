@@ -306,3 +306,26 @@ def test_standard_input_becomes_a_corpus_though_it_can_be_read_only_once(tmp_pat
         monkeypatch.setattr("sys.stdin", stdin)
         corpus, _ = build(survey("-", STREAM, 1), STREAM, 1, tmp_path)
     assert "".join(texts(corpus).values()) == "añb" * 8
+
+
+def test_splits_begin_with_the_same_characters_where_rare_ones_are_bytes(tmp_path):
+    text = "Ω界a\nbé😀Ωc" * 7 + "éé"
+    file = tmp_path / "text.txt"
+    file.write_text(text)
+    parts = []
+    for rare in (0, 8):
+        settings = TextSettings(mode="stream", split="0.5,0.3,0.2", rare=rare)
+        surveyed = survey(str(file), settings, 0)
+        corpus, _ = build(surveyed, settings, 0, tmp_path / str(rare))
+        decode = corpus.vocabulary.decode
+        parts.append([decode(corpus.split(name)) for name in ("train", "val", "test")])
+    assert corpus.vocabulary.characters == 128 + 2  # é and Ω
+    assert parts[0] == parts[1]
+    assert "2 of 8 characters occur fewer than 8 times" in surveyed.notes[-1]
+
+
+def test_an_alphabet_without_rare_characters_is_as_it_was(tmp_path):
+    file = tmp_path / "text.txt"
+    file.write_text("Ωab\n" * 30)
+    plain, asked = (survey(str(file), TextSettings(rare=rare), 0) for rare in (None, 30))
+    assert (plain.vocabulary, plain.fingerprint) == (asked.vocabulary, asked.fingerprint)

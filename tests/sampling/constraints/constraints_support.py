@@ -24,7 +24,7 @@ SYMBOLS = tuple(map(ord, "\nabé"))
 def sample(text, index=0, nats=1.0, chars=1):
     raw = text if isinstance(text, bytes) else None
     shown = text if raw is None else raw.decode("utf-8", "replace")
-    return Sample(index, shown, nats, chars, (np.zeros(chars, np.int32), chars), raw)
+    return Sample(index, shown, nats, chars, (np.zeros(chars, np.int32), 0, chars), raw)
 
 
 def texts(samples):

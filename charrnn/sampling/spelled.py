@@ -1,0 +1,76 @@
+"""A model whose rare characters are bytes: what may not follow gets no probability.
+
+The last part of its state says which bytes of a character have been read (text/spelling.py).
+Letters: B rows, N ids, V symbols.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from charrnn.sampling.decode import surprise
+from charrnn.sampling.steps import Finished, Plan, State, Steps, write_rows
+from charrnn.text.spelling import Spelling
+
+if TYPE_CHECKING:
+    from charrnn.sampling.cache import Cached
+    from charrnn.sampling.compiled import Compiled
+    from charrnn.sampling.counted import Counted
+    from charrnn.sampling.mixed import Mixed
+    from charrnn.sampling.network import Network
+
+
+class Spelled(Steps):
+    """The steps of a model, and the state of its spelling: (1, B) int32, the last of its states."""
+
+    def __init__(
+        self, steps: Counted | Network | Compiled | Cached | Mixed, spelling: Spelling
+    ) -> None:
+        self._steps = steps
+        self._spelling = spelling
+        self.engine = steps.engine
+        self.name = steps.name
+        self.vocabulary_size = steps.vocabulary_size
+
+    def zero_state(self, batch: int) -> State:
+        return (*self._steps.zero_state(batch), np.zeros((1, batch), np.int32))
+
+    def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        logits, after = self._steps.step(ids, state[:-1])
+        return self._masked(ids, logits, after, state[-1])
+
+    def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        logits, after = self._steps.write_step(ids, state[:-1])
+        return self._masked(ids, logits, after, state[-1])
+
+    def read(
+        self, ids: np.ndarray, state: State, *, threads: int = 1
+    ) -> tuple[np.ndarray, State, float]:
+        nats = 0.0
+        logits = np.zeros((1, 0))
+        for at in range(len(ids)):
+            newest = ids[at : at + 1]
+            if at:
+                nats += float(surprise(logits, newest)[0])
+            logits, state = self.step(newest, state)
+        return logits, state, nats
+
+    def write_many(
+        self,
+        plan: Plan,
+        begin: tuple[np.ndarray, State],
+        first: int,
+        stop: int,
+        *,
+        threads: int = 1,
+    ) -> Iterator[Finished]:
+        return write_rows(self.write_step, plan, begin, first, stop)
+
+    def _masked(
+        self, ids: np.ndarray, logits: np.ndarray, after: State, states: np.ndarray
+    ) -> tuple[np.ndarray, State]:
+        now = self._spelling.advance(states[0], np.asarray(ids))
+        return self._spelling.masked(logits, now), (*after, now[None])
