@@ -55,7 +55,7 @@ class TextSettings:
         choices=("none", "nfc", "nfd"),
     )
     rare: int | None = setting(
-        None, "Write characters seen fewer times as bytes", auto="none", kind=int, min=0
+        None, "Write characters seen fewer times as bytes; 0: none", kind=int, min=0
     )
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
@@ -391,7 +391,7 @@ def _check_together(settings: Settings) -> None:
         )
     if text.unit == "byte":
         for key in ("encoding", "errors", "newlines", "normalize", "rare"):
-            if getattr(text, key) != getattr(TextSettings(), key):
+            if getattr(text, key) not in (getattr(TextSettings(), key), 0):
                 reason = f"{flag(key)} is for characters, and --unit byte takes bytes"
                 raise SettingsError(f"{reason}: leave it out")
     if not is_text_encoding(text.encoding):

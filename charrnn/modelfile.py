@@ -162,6 +162,8 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
+        if settings.text.rare is None:  # written before rare characters could be bytes
+            settings = settings.with_values("text", rare=0)
         if (
             meta.get("format", FORMAT_OF_ALLIES) < FORMAT_OF_ALLIES
         ):  # its training knew of none, and goes on so
@@ -240,7 +242,9 @@ def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
     try:
         theta = checked_theta(tensors.pop("gate.theta", None))
         levels = unpacked_levels(tensors, size)
-        return Ally(Contexts(NGram(levels, size, boundary, "kneser-ney")), theta)
+        ngram = NGram(levels, size, boundary, "kneser-ney")
+        ngram.spelling = model.vocabulary.spelling
+        return Ally(Contexts(ngram), theta)
     except ValueError:
         shown = one_line(str(model.path))
         raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None

@@ -186,9 +186,11 @@ def _show(
         return
     if json:
         return write_json(rows)
+    edges = model.vocabulary.edges(ids).tolist()
     decode = model.vocabulary.decode
     pieces = [
-        (decode(ids[i : i + 1]), shade) for i, shade in enumerate(shades(name, values).tolist())
+        (decode(ids[begin:end]), shade)
+        for begin, end, shade in zip(edges, edges[1:], shades(name, values).tolist(), strict=False)
     ]
     low, high = extent(name, values)
     colours = f"from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)"
@@ -199,7 +201,7 @@ def _rows(model: ModelFile, text: Trace, values: np.ndarray) -> list[dict[str, A
     """A row for each character: its place and code, the cell's value, its cost and the guesses."""
     symbols = model.vocabulary.symbols
     rows = []
-    for place, char in enumerate(text.ids.tolist()):
+    for place, code in enumerate(text.codes.tolist()):
         value = float(values[place])
         nats = float(text.surprise[place])
         guesses = text.guesses[place].tolist()
@@ -207,13 +209,13 @@ def _rows(model: ModelFile, text: Trace, values: np.ndarray) -> list[dict[str, A
         rows.append(
             {
                 "place": place,
-                "code": symbols[char],
+                "code": code,
                 "activation": value if math.isfinite(value) else None,
                 "bits": nats / math.log(2) if math.isfinite(nats) else None,
                 "guesses": [
                     [symbols[guess], share]
                     for guess, share in zip(guesses, shares, strict=True)
-                    if guess >= 0
+                    if 0 <= guess < model.vocabulary.characters
                 ],
             }
         )

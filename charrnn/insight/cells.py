@@ -56,11 +56,13 @@ class Trace:
     read from the zero state after a newline, and every character is predicted. The first character
     of a stream is not predicted: its surprise is NaN, its guesses are -1, their probabilities 0.
 
-    surprise: nats of each character, given all before it. guesses: the likeliest characters before
-    it was read, the likeliest first; K = 5 or V. activations: "layer0.hidden" and so on, float32.
+    surprise: nats of each character, given all before it. guesses: the ids that were the likeliest
+    before it was read, the likeliest first; K = 5 or V. activations: "layer0.hidden" and so on,
+    float32. Where rare characters are bytes, a character is guessed by its first byte, and the
+    cells have read all of it.
     """
 
-    ids: np.ndarray  # (N,)
+    codes: np.ndarray  # (N,) uint32, the characters
     surprise: np.ndarray  # (N,) float64
     guesses: np.ndarray  # (N, K)
     probabilities: np.ndarray  # (N, K)
@@ -101,7 +103,8 @@ def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
     if len(ids) > most and model.mode == "lines":
         ends = np.flatnonzero(ids == model.vocabulary.newline) + 1
         most = max(int(ends[0]), int(ends[ends <= most].max(initial=0)))
-    return ids[:most]
+    edges = model.vocabulary.edges(ids)
+    return ids[: edges[np.searchsorted(edges, min(most, len(ids)))]]
 
 
 def trace(model: ModelFile, ids: np.ndarray) -> Trace:
@@ -115,7 +118,7 @@ def trace(model: ModelFile, ids: np.ndarray) -> Trace:
     piece = read(model, ids, state)
     # What predicts character i was seen at i - 1.
     seen = np.concatenate([seen_before, piece.seen[:-1]])
-    predicted = _predictions(model, seen, ids[len(ids) - len(seen) :])
+    predicted = _predictions(model, seen, ids)
     nats = predicted.surprise
     guesses = predicted.guesses
     probabilities = predicted.probabilities
@@ -124,23 +127,40 @@ def trace(model: ModelFile, ids: np.ndarray) -> Trace:
         nats = np.concatenate([[np.nan], nats])
         guesses = np.concatenate([np.full((1, most), -1), guesses])
         probabilities = np.concatenate([np.zeros((1, most)), probabilities])
-    return Trace(np.array(ids), nats, guesses, probabilities, piece.activations)
+    return joined(model, ids, Predictions(nats, guesses, probabilities), piece.activations)
+
+
+def joined(
+    model: ModelFile, ids: np.ndarray, predicted: Predictions, activations: Activations
+) -> Trace:
+    """A trace of characters: the bytes of a rare one together. All arguments are by ids (N,)."""
+    edges = model.vocabulary.edges(ids)
+    starts = edges[:-1]
+    return Trace(
+        codes=model.vocabulary.codes_of(ids),
+        surprise=np.add.reduceat(predicted.surprise, starts),
+        guesses=predicted.guesses[starts],
+        probabilities=predicted.probabilities[starts],
+        activations={name: values[edges[1:] - 1] for name, values in activations.items()},
+    )
 
 
 def pieces(
     model: ModelFile, ids: np.ndarray, size: int = PIECE
 ) -> Iterator[tuple[slice, Activations]]:
-    """The places and the activations of a text, `size` characters at a time. The state is carried.
+    """The places and the activations of characters, `size` at a time. The state is carried.
 
     Raises SettingsError for a counting model.
     """
     refuse_counting(model)
     state, _ = begin(model)
-    for start in range(0, len(ids), size):
-        place = slice(start, min(start + size, len(ids)))
-        piece = read(model, ids[place], state)
+    edges = model.vocabulary.edges(ids)
+    for start in range(0, len(edges) - 1, size):
+        stop = min(start + size, len(edges) - 1)
+        piece = read(model, ids[edges[start] : edges[stop]], state)
         state = piece.state
-        yield place, piece.activations
+        ends = edges[start + 1 : stop + 1] - edges[start] - 1
+        yield slice(start, stop), {name: values[ends] for name, values in piece.activations.items()}
 
 
 def begin(model: ModelFile) -> tuple[State, np.ndarray]:
@@ -291,7 +311,11 @@ def refuse_counting(model: ModelFile) -> None:
 
 
 def _predictions(model: ModelFile, seen: np.ndarray, ids: np.ndarray) -> Predictions:
-    """Predict ids (n,) from what the head sees before them, (n, W)."""
+    """Predict the last n of ids (N,) from what the head sees before them, (n, W)."""
+    spelling = model.vocabulary.spelling
+    first = len(ids) - len(seen)
+    states = np.zeros(0, np.int32) if spelling is None else spelling.states(ids)[first:]
+    ids = ids[first:]
     head = _head(model)
     bias = model.tensors["head.bias"]
     most = min(GUESSES, len(bias))
@@ -303,6 +327,8 @@ def _predictions(model: ModelFile, seen: np.ndarray, ids: np.ndarray) -> Predict
         here = slice(start, start + size)
         with np.errstate(over="ignore", invalid="ignore"):
             logits = seen[here] @ head.T + bias
+        if spelling is not None:
+            logits = spelling.masked(logits, states[here])
         nats[here] = surprise(logits, ids[here])
         shares = distribution(logits, Decoding())
         best = np.sort(np.argpartition(-shares, most - 1, axis=1)[:, :most], axis=1)

@@ -20,7 +20,6 @@ import numpy as np
 from charrnn.insight.cells import PIECE, Activations, pieces
 from charrnn.insight.features import dialect_of, features
 from charrnn.modelfile import ModelFile
-from charrnn.text.spelling import MAX_CODE, REPLACEMENT
 
 LEAST = 20  # characters of each half that differ from the rest: with fewer a score says nothing
 AROUND = 24  # characters shown on each side of a peak
@@ -91,9 +90,9 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
     top: how many units of each feature are kept. Raises SettingsError for a counting model.
     """
     # 1. The features that vary enough in both halves.
-    size = min(PIECE, max(1, len(ids) // 2))
-    half = len(ids) // 2 // size * size
     text = text_of(model, ids)
+    size = min(PIECE, max(1, len(text) // 2))
+    half = len(text) // 2 // size * size
     dialect = dialect_of(text)
     offered = features(text, dialect)
     kept = []
@@ -155,7 +154,7 @@ def search(model: ModelFile, ids: np.ndarray, top: int = 1) -> Search:
         rows.append(row)
     rows.sort(key=lambda row: -abs(row[0].score))
     trackers = [tracker for row in rows for tracker in row]
-    return Search(len(ids), len(picks.names), dialect, trackers, left_out)
+    return Search(len(text), len(picks.names), dialect, trackers, left_out)
 
 
 def _pick(reading: Iterator[tuple[slice, Activations]], both: np.ndarray, top: int) -> _Picks:
@@ -231,10 +230,8 @@ def balanced_accuracy(
 
 
 def text_of(model: ModelFile, ids: np.ndarray) -> str:
-    """A text with one character for each id, so that a byte is the character of its number."""
-    codes = np.array(model.vocabulary.symbols)[ids]
-    codes[codes >= MAX_CODE] = REPLACEMENT  # a byte of a rare character
-    return "".join(map(chr, codes))
+    """A text with one character for each place, so that a byte is the character of its number."""
+    return "".join(map(chr, model.vocabulary.codes_of(ids)))
 
 
 def _is_frequent(values: np.ndarray) -> bool:
@@ -245,8 +242,8 @@ def _is_frequent(values: np.ndarray) -> bool:
 
 def _around(model: ModelFile, ids: np.ndarray, place: int) -> tuple[str, str, str]:
     """The text before a character, the character, and the text after it."""
+    edges = model.vocabulary.edges(ids)
+    bounds = np.array([place - AROUND, place, place + 1, place + 1 + AROUND])
+    begin, peak, after, end = edges[np.clip(bounds, 0, len(edges) - 1)].tolist()
     decode = model.vocabulary.decode
-    before = decode(ids[max(0, place - AROUND) : place])
-    peak = decode(ids[place : place + 1])
-    after = decode(ids[place + 1 : place + 1 + AROUND])
-    return before, peak, after
+    return decode(ids[begin:peak]), decode(ids[peak:after]), decode(ids[after:end])

@@ -6,7 +6,7 @@ Knows pointers and shapes. Must not know torch, numpy, files or settings: caller
     level.h, *_level.inc.h    instruction sets: each vector part is compiled once for each LEVEL
     team.h                    threads that compute one thing together
     sampling.c                steps, prompts and samples
-        sampling.h, decoding.h, panels.inc.h, step.inc.h, choice.inc.h
+        sampling.h, decoding.h, following.h, panels.inc.h, step.inc.h, choice.inc.h, mixing.inc.h
     training.c                a layer over a sequence, products, scores
         training.h, packing.inc.h, products.inc.h, recurrence.inc.h, gradients.inc.h, scores.inc.h
 """

@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #endif
 
-#define VERSION 7
+#define VERSION 8
 
 int charrnn_version(void) { return VERSION; }
 

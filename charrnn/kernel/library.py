@@ -13,7 +13,7 @@ from functools import cache
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-VERSION = 7  # of the structures that the kernel is handed; library.c has the same number
+VERSION = 8  # of the structures that the kernel is handed; library.c has the same number
 CELLS = ("rnn", "lstm", "gru", "gru-before")  # in the order of level.h
 LEVELS = ("baseline", "AVX2", "AVX-512")  # instruction sets of x86-64; elsewhere there is one
 
@@ -43,7 +43,7 @@ def _declare(kernel: ctypes.CDLL) -> None:
     """Give the types of the functions that take more than one pointer."""
     pointer = ctypes.c_void_p
     whole = ctypes.c_int64
-    state = [pointer, pointer, pointer, pointer]  # h, c, nodes, logits
+    state = [pointer] * 5  # h, c, nodes, states of the spelling, logits
     nats = pointer
     goes_on = ctypes.c_int
     seconds = ctypes.c_double

@@ -4,8 +4,9 @@
  * padded to UNITS.
  */
 
-#define STEEPEST 30.0  /* of the gate's sum */
-#define LEAST_LN -30.0 /* of what enters it */
+#define STEEPEST 30.0   /* of the gate's sum */
+#define LEAST_LN -30.0  /* of what enters it */
+#define EXCLUDED -1e290 /* scores below are those of what may not follow */
 
 /* sums (V) = P by counting at a node: the children of the node and of all its ends, each weighed by
  * what the longer contexts leave.
@@ -63,6 +64,15 @@ static void NAME(mix)(Work *work, int32_t node, float *logits) {
 
     /* 3. The mixture. */
     NAME(counted)(ally, node, sums, vocabulary);
+    if (work->model->spelling) { /* what may not follow gets nothing here either */
+        double kept = 0;
+        for (int64_t i = 0; i < vocabulary; i++) {
+            sums[i] = scores[i] < EXCLUDED ? 0 : sums[i];
+            kept += sums[i];
+        }
+        for (int64_t i = 0; i < vocabulary; i++)
+            sums[i] /= kept;
+    }
     const double share = (1 - w) / total;
     for (int64_t i = 0; i < vocabulary; i++) {
         const float p = (float)(share * weights[i] + w * sums[i]);
@@ -72,3 +82,4 @@ static void NAME(mix)(Work *work, int32_t node, float *logits) {
 
 #undef STEEPEST
 #undef LEAST_LN
+#undef EXCLUDED

@@ -10,9 +10,10 @@
  *     pass reads it once, in order, and finishes the units while their sums are at hand.
  *   - Many rows share a panel, six at a time, from the first-level cache.
  *
- * The parts: sampling.h has the structures, decoding.h random numbers and filters. sampling.inc.h
- * is the vector part, compiled for each LEVEL: panels.inc.h products, step.inc.h the cells and a
- * step, choice.inc.h the next character, mixing.inc.h the n-grams beside a network.
+ * The parts: sampling.h has the structures, decoding.h random numbers and filters, following.h
+ * what an id leads to beside the network. sampling.inc.h is the vector part, compiled for each
+ * LEVEL: panels.inc.h products, step.inc.h the cells and a step, choice.inc.h the next character,
+ * mixing.inc.h the n-grams beside a network.
  *
  * Nothing is checked here that the callers have checked: shapes, finite weights, ids below V.
  *
@@ -24,6 +25,7 @@
 
 #include "sampling.h"
 #include "decoding.h"
+#include "following.h"
 
 #define LEVEL 0
 #include "sampling.inc.h"
@@ -139,33 +141,11 @@ static void end_work(Work *work) {
     free(work->memory);
 }
 
-/* The node that id leads to: the longest known context that ends with it. */
-static int32_t next_node(const Ally *ally, int32_t node, int32_t id) {
-    if (!ally->full) return 0;
-    /* A context of full length forgets its first character before it takes one more. */
-    if (node >= ally->full) node = ally->node[node].suffix;
-    for (;;) {
-        int32_t low = ally->node[node].first;
-        int32_t high = ally->node[node + 1].first;
-        const int32_t stop = high;
-        while (low < high) {
-            const int32_t middle = low + (high - low) / 2;
-            if (ally->character[middle] < id)
-                low = middle + 1;
-            else
-                high = middle;
-        }
-        if (low < stop && ally->character[low] == id) return low + 1;
-        if (!node) return 0;
-        node = ally->node[node].suffix;
-    }
-}
-
-/* One step of the whole team: ids (active), state h, c, node -> h_next, c, node; logits (active,
- * V') unless null. h, h_next, c (D, R, H'), node (R).
+/* One step of the whole team: ids (active), state h, c, node, spelled -> h_next, c, node, spelled;
+ * logits (active, V') unless null. h, h_next, c (D, R, H'), node, spelled (R).
  */
 static void advance(Work *work, int64_t active, const int32_t *ids, const float *h, float *h_next,
-                    float *c, int32_t *node, float *logits) {
+                    float *c, int32_t *node, int32_t *spelled, float *logits) {
     const Model *m = work->model;
     work->active = active;
     work->ids = ids;
@@ -175,26 +155,32 @@ static void advance(Work *work, int64_t active, const int32_t *ids, const float 
     work->logits = logits;
     meet(&work->place);
     at_level[m->level].step(work, 0);
-    if (!m->ally) return;
+    if (!m->ally && !m->spelling) return;
     for (int64_t row = 0; row < active; row++) {
+        float *scores = logits ? logits + row * padded(m->vocabulary) : 0;
+        if (m->spelling) spelled[row] = next_state(m->spelling, spelled[row], ids[row]);
+        if (m->spelling && scores) forbid(m->spelling, m->vocabulary, spelled[row], scores);
+        if (!m->ally) continue;
         node[row] = next_node(m->ally, node[row], ids[row]);
-        if (logits) at_level[m->level].mix(work, node[row], logits + row * padded(m->vocabulary));
+        if (scores) at_level[m->level].mix(work, node[row], scores);
+        /* The mixture is never smaller than a float can be. */
+        if (m->spelling && scores) forbid(m->spelling, m->vocabulary, spelled[row], scores);
     }
 }
 
 /* ---- one step, and reading ---- */
 
-/* ids (R), state h, c (D, R, H'), node (R) -> the state after them, in place, and logits (R, V').
- * Returns 0, or NO_MEMORY.
+/* ids (R), state h, c (D, R, H'), node, spelled (R) -> the state after them, in place, and logits
+ * (R, V'). Returns 0, or NO_MEMORY.
  */
 int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, float *c,
-                 int32_t *node, float *logits) {
+                 int32_t *node, int32_t *spelled, float *logits) {
     const size_t size = (size_t)(m->depth * rows * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, rows, 1);
     float *h_next = malloc(size + 1); /* (D, R, H') */
     const int has_memory = work && h_next;
     if (has_memory) {
-        advance(work, rows, ids, h, h_next, c, node, logits);
+        advance(work, rows, ids, h, h_next, c, node, spelled, logits);
         memcpy(h, h_next, size);
     }
     free(h_next);
@@ -207,8 +193,8 @@ int charrnn_step(const Model *m, int64_t rows, const int32_t *ids, float *h, flo
  * `logits` predict it. Returns how many were read, at least one, or NO_MEMORY.
  */
 int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, float *c,
-                     int32_t *node, float *logits, double *nats, int goes_on, double seconds,
-                     int64_t threads) {
+                     int32_t *node, int32_t *spelled, float *logits, double *nats, int goes_on,
+                     double seconds, int64_t threads) {
     const size_t size = (size_t)(m->depth * padded(m->hidden_size)) * sizeof(float);
     Work *work = begin_work(m, 1, threads);
     float *h_next = malloc(size + 1); /* (D, 1, H') */
@@ -219,7 +205,8 @@ int64_t charrnn_read(const Model *m, const int32_t *ids, int64_t n, float *h, fl
             *nats += at_level[m->level].surprise(logits, m->vocabulary, ids[count], work->scores,
                                                  work->weights);
         const int is_last = count == n - 1 || now_s() > end;
-        advance(work, 1, ids + count, h, h_next, c, node, nats || is_last ? logits : 0);
+        float *wanted = nats || is_last ? logits : 0;
+        advance(work, 1, ids + count, h, h_next, c, node, spelled, wanted);
         memcpy(h, h_next, size);
         count++;
         if (is_last) break;
@@ -245,9 +232,11 @@ static void begin_sample(const Model *m, Job *job, int64_t row) {
     for (int i = 0; i < WINDOW; i++)
         job->recent[row * WINDOW + i] = -1;
     job->node[row] = (int32_t)job->first_node;
+    job->spelled[row] = (int32_t)job->first_spelled;
     job->index[row] = job->next;
     job->next++;
     job->position[row] = 0;
+    job->chars[row] = 0;
     job->matched[row] = 0;
     job->nats[row] = 0;
 }
@@ -282,8 +271,10 @@ static void move_row(const Model *m, Job *job, int64_t to, int64_t from) {
     memcpy(job->written + to * job->capacity, job->written + from * job->capacity,
            count * sizeof(int32_t));
     job->node[to] = job->node[from];
+    job->spelled[to] = job->spelled[from];
     job->index[to] = job->index[from];
     job->position[to] = job->position[from];
+    job->chars[to] = job->chars[from];
     job->matched[to] = job->matched[from];
     job->nats[to] = job->nats[from];
 }
@@ -300,7 +291,7 @@ static int has_ended(Job *job, int64_t row, int32_t id) {
         if (matched == job->until_length) return 1;
         job->matched[row] = matched;
     }
-    return id == job->newline || job->position[row] >= job->length;
+    return id == job->newline || job->chars[row] >= job->length;
 }
 
 /* Begin samples in free rows. Returns why the job cannot go on, or PAUSED: it can. */
@@ -336,9 +327,13 @@ static void write_characters(Work *work, Job *job, int32_t *ids) {
         int32_t id = at_level[m->level].choose(work, job, logits, recent, u, &job->nats[row]);
         if (id >= m->vocabulary) id = 0; /* cannot be; but what follows trusts it */
         ids[row] = id;
-        recent[position % WINDOW] = id;
         job->written[row * job->capacity + position - job->base] = id;
         job->position[row]++;
+        const Spelling *spelling = m->spelling;
+        if (spelling && next_state(spelling, job->spelled[row], id)) continue;
+        /* The penalty is for frequent characters. */
+        recent[job->chars[row] % WINDOW] = spelling && id >= spelling->first ? -1 : id;
+        job->chars[row]++;
     }
     /* From the end: the row that moves down has been looked at. */
     for (int64_t row = job->active - 1; row >= 0; row--) {
@@ -373,7 +368,8 @@ int charrnn_write(const Model *m, Job *job) {
         if (step % often == 0 && now_s() > end) break;
         write_characters(work, job, ids);
         if (!job->active) continue;
-        advance(work, job->active, ids, job->h, job->h_next, job->c, job->node, job->logits);
+        advance(work, job->active, ids, job->h, job->h_next, job->c, job->node, job->spelled,
+                job->logits);
         float *swap = job->h;
         job->h = job->h_next;
         job->h_next = swap;

@@ -71,6 +71,14 @@ typedef struct {
     double theta[4];          /* of entropy, largest ln P, ln P of `best`, agreement */
 } Ally;
 
+/* How rare characters are written as bytes (text/spelling.py). S states; below 0: may not follow.
+ */
+typedef struct {
+    const int32_t *after; /* (V): the state after an id between characters */
+    const int32_t *table; /* (S, 64): the state after each byte that goes on with a character */
+    int64_t first;        /* the id of byte 0x80; those of all other bytes follow */
+} Spelling;
+
 typedef struct {
     int32_t cell;
     int32_t skip;
@@ -89,6 +97,7 @@ typedef struct {
     Matrix head;              /* (V', width) */
     const Layer *layer;       /* (L) */
     const Ally *ally;         /* null: the network stands alone */
+    const Spelling *spelling; /* null: every id is a character */
 } Model;
 
 /* Rows that write side by side, and the samples that they still have to write. The arrays are the
@@ -119,28 +128,31 @@ typedef struct {
     const float *first_c;      /* (D, H') */
     const float *first_logits; /* (V') */
     int64_t first_node;        /* of the ally */
+    int64_t first_spelled;     /* of the spelling */
 
-    /* rows 0 ... active - 1 write sample index[r], which has position[r] characters */
+    /* rows 0 ... active - 1 write sample index[r], which has position[r] ids */
     int64_t rows;
     int64_t active;
     int64_t *index;    /* (R) */
     int64_t *position; /* (R) */
-    int64_t *matched;  /* (R): characters of `until` just written */
+    int64_t *chars;    /* (R): whole characters */
+    int64_t *matched;  /* (R): ids of `until` just written */
     double *nats;      /* (R) */
     float *h;          /* (D, R, H') */
     float *h_next;     /* (D, R, H') */
     float *c;          /* (D, R, H') */
     float *logits;     /* (R, V') of the next character */
     int32_t *node;     /* (R): where each stands in the ally's graph */
-    int32_t *recent;   /* (R, WINDOW), a ring */
-    int32_t *written;  /* (R, capacity): the characters from `base` on */
+    int32_t *spelled;  /* (R): where each stands in the spelling */
+    int32_t *recent;   /* (R, WINDOW), a ring of characters; -1: none, or one of bytes */
+    int32_t *written;  /* (R, capacity): the ids from `base` on */
     int64_t capacity;
     int64_t base;
 
     /* finished samples */
-    int64_t *record;     /* (max_records, 3): index, number of characters, place in `out` */
+    int64_t *record;     /* (max_records, 3): index, number of ids, place in `out` */
     double *record_nats; /* (max_records) */
-    int32_t *out;        /* (out_capacity): their characters */
+    int32_t *out;        /* (out_capacity): their ids */
     int64_t records;
     int64_t max_records; /* at least R */
     int64_t out_used;

@@ -94,12 +94,15 @@ def viewer(model: ModelFile, text: Text, tracking: list[TrackingCell]) -> Viewer
     arrays = _arrays(trace.activations, tracking)
     is_partial = any(len(array["units"]) < array["of"] for array in arrays)
     note = PART_NOTE if is_partial else ""
+    # Where rare characters are bytes, the text's own ones follow the vocabulary's symbols.
+    known = np.array(model.vocabulary.symbols, np.uint32)
+    symbols = np.append(known, np.setdiff1d(trace.codes, known))
     return {
         "split": text.split,
-        "symbols": [_symbol(model, code) for code in model.vocabulary.symbols],
+        "symbols": [_symbol(model, code) for code in symbols.tolist()],
         "lines": model.mode == "lines",
         "newline": model.vocabulary.newline,
-        "ids": ids.tolist(),
+        "ids": _places(symbols, trace.codes).tolist(),
         "bits": [_bits(nats) for nats in trace.surprise.tolist()],
         "most": trace.guesses.shape[1],
         "guesses": trace.guesses.ravel().tolist(),
@@ -108,6 +111,13 @@ def viewer(model: ModelFile, text: Text, tracking: list[TrackingCell]) -> Viewer
         "found": tracking,
         "note": note,
     }
+
+
+def _places(symbols: np.ndarray, codes: np.ndarray) -> np.ndarray:
+    """Return where each of codes (N,) stands among symbols, which are distinct."""
+    order = np.argsort(symbols)
+    places: np.ndarray = order[np.searchsorted(symbols, codes, sorter=order)]
+    return places
 
 
 def label(name: str, layers: int) -> str:
@@ -201,8 +211,12 @@ def _trace_of_counts(model: ModelFile, ids: np.ndarray) -> cells.Trace:
     probabilities = np.zeros((len(ids), most))
     state = steps.zero_state(1)
     logits = steps.logits(state)
+    spelling = model.vocabulary.spelling
+    states = np.zeros(len(ids), np.int32) if spelling is None else spelling.states(ids)
     for place, char in enumerate(ids.tolist()):
         if place or ngram.boundary is not None:
+            if spelling is not None:
+                logits = spelling.masked(logits, states[place : place + 1])
             shares = distribution(logits, Decoding())[0]
             best = np.argsort(-shares, kind="stable")[:most]
             nats[place] = surprise(logits, np.array([char]))[0]
@@ -211,4 +225,5 @@ def _trace_of_counts(model: ModelFile, ids: np.ndarray) -> cells.Trace:
         if char == ngram.boundary:
             state = steps.zero_state(1)
         logits, state = steps.step(np.array([char]), state)
-    return cells.Trace(ids, nats, guesses, probabilities, {})
+    predicted = cells.Predictions(nats, guesses, probabilities)
+    return cells.joined(model, ids, predicted, {})

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from charrnn.errors import SettingsError
@@ -11,38 +9,20 @@ from charrnn.kernel.library import library
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.network import Network
+from charrnn.sampling.steps import Steps
 from charrnn.terminal import one_line
-
-if TYPE_CHECKING:
-    from charrnn.sampling.cache import Cached
-    from charrnn.sampling.counted import Counted
-    from charrnn.sampling.mixed import Mixed
-    from charrnn.sampling.spelled import Spelled
+from charrnn.text.spelling import Spelling
 
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
 
 
-def choose_steps(
-    model: ModelFile, weights: str, engine: str, cache: int
-) -> Counted | Network | Compiled | Cached | Mixed | Spelled:
+def choose_steps(model: ModelFile, weights: str, engine: str, cache: int) -> Steps | Compiled:
     """Return what takes the steps of a model.
 
     Raises SettingsError for what is not here, or does not fit.
     """
-    steps = _plain_steps(model, weights, engine, cache)
     spelling = model.vocabulary.spelling
-    if spelling is None:
-        return steps
-    from charrnn.sampling.spelled import Spelled  # most alphabets do without
-
-    return Spelled(steps, spelling)
-
-
-def _plain_steps(
-    model: ModelFile, weights: str, engine: str, cache: int
-) -> Counted | Network | Compiled | Cached | Mixed:
-    """Return the steps of a model's network or counts, with a cache or an ally if it has one."""
     _check_one_of("--weights", weights, WEIGHTS)
     _check_one_of("engine", engine, ENGINES)
     if engine == "compiled" and (model.counts or library() is None):
@@ -57,22 +37,32 @@ def _plain_steps(
     if model.counts:
         from charrnn.sampling.counted import Counted  # a network need not wait for it
 
-        return Counted(model.ngram())
+        return _spelled(Counted(model.ngram()), spelling)
     if weights == "auto":
         weights = "float16" if _half_is_fine(model) else "float32"
     plain = Network(model, weights)
     is_compiled = engine != "numpy" and library() is not None
     ally = model.ally
-    if not cache and (ally is None or is_compiled):
-        return Compiled(plain, ally=ally) if is_compiled else plain
-    steps: Network | Cached = plain
+    if is_compiled and not cache:
+        return Compiled(plain, ally=ally, spelling=spelling)
+    network: Steps = plain
     if cache:
-        steps = Cached(Compiled(plain) if is_compiled else plain, cache)
+        network = Cached(Compiled(plain) if is_compiled else plain, cache)
+    steps = _spelled(network, spelling)
     if ally is None:
         return steps
     from charrnn.sampling.mixed import Mixed  # a network alone need not wait for it
 
-    return Mixed(steps, steps.name, ally)
+    return Mixed(steps, network.name, ally)
+
+
+def _spelled(steps: Steps, spelling: Spelling | None) -> Steps:
+    """Return the steps, masked where rare characters are bytes."""
+    if spelling is None:
+        return steps
+    from charrnn.sampling.spelled import Spelled  # most alphabets do without
+
+    return Spelled(steps, spelling)
 
 
 def _half_is_fine(model: ModelFile) -> bool:

@@ -29,11 +29,11 @@ class Compiled(Packed):
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Return logits (B, V) of the character after ids (B,), and the state after them."""
         ids = self._checked_ids(ids, state, len(ids))
-        h, c, nodes = self.packed_state(state)
+        kernel_state = self.packed_state(state)
         logits = np.empty((len(ids), padded(self.vocabulary_size)), np.float32)  # (B, V')
-        arrays = map(address_of, (ids, h, c, nodes, logits))
+        arrays = map(address_of, (ids, *kernel_state, logits))
         self.checked(self.library.charrnn_step(self.address, len(ids), *arrays))
-        return logits[:, : self.vocabulary_size], self.plain_state(h, c, nodes)
+        return logits[:, : self.vocabulary_size], self.plain_state(kernel_state)
 
     def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         """Take a step with characters that the model itself has written."""
@@ -47,7 +47,7 @@ class Compiled(Packed):
         Returns logits (1, V), the state after them, and the nats of all ids but the first.
         """
         ids = self._checked_ids(ids, state, 1)
-        h, c, nodes = self.packed_state(state)
+        kernel_state = self.packed_state(state)
         logits = np.empty((1, padded(self.vocabulary_size)), np.float32)  # (1, V')
         nats = ctypes.c_double()
         pace = Pace(threads)
@@ -60,9 +60,7 @@ class Compiled(Packed):
                     self.address,
                     address_of(ids[at:]),
                     len(ids) - at,
-                    address_of(h),
-                    address_of(c),
-                    address_of(nodes),
+                    *map(address_of, kernel_state),
                     address_of(logits),
                     ctypes.addressof(nats),
                     at > 0,  # what came before the pause predicts the first id after it
@@ -72,10 +70,13 @@ class Compiled(Packed):
             )
             pace.took(now, count, time.perf_counter() - began)
             at += count
-        return logits[:, : self.vocabulary_size], self.plain_state(h, c, nodes), nats.value
+        return logits[:, : self.vocabulary_size], self.plain_state(kernel_state), nats.value
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Yield one text's ids from `place` on, in pieces of about 30 ms; `place` follows."""
+        """Yield one text's ids from `place` on, in pieces of about 30 ms; `place` follows.
+
+        Where rare characters are bytes, a piece has whole characters.
+        """
         if plan.length == 0:
             return
         if place.pending >= 0:
@@ -88,6 +89,7 @@ class Compiled(Packed):
         capacity = rows.job.capacity
         rows.job.capacity = min(FIRST_CHARS, capacity)
         result = None
+        held = np.zeros(0, np.int32)  # ids that the caller has not
         while result != DONE:
             begin = int(rows.position[0])
             rows.job.base = begin
@@ -102,9 +104,13 @@ class Compiled(Packed):
                 written = rows.out[: rows.job.out_used]
             else:
                 written = rows.written[0, :count]
+            held = np.concatenate([held, written])
+            if rows.is_inside and result != DONE:
+                continue
             rows.leave_at(place)  # before the caller has the piece, who may stop here
-            if len(written):
-                yield written.copy()
+            if len(held):
+                yield held
+            held = held[:0]
 
     def write_many(
         self,

@@ -350,6 +350,7 @@ class Writer:
         """Draw from another seed from here on. Raises SettingsError."""
         self.seed = checked_seed(seed)
         self._place.position = 0
+        self._place.chars = 0
         self._turn += 1
 
     @property

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import mmap
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike  # slow to load
 
     from charrnn.text.gate import Ally
+    from charrnn.text.spelling import Spelling
 
 UNITS = 16  # every width is padded to a multiple of this
 PANEL = 64  # outputs side by side in memory: as many sums as hide the latency of one
@@ -76,6 +77,15 @@ class _Model(ctypes.Structure):
         ("head", _Matrix),
         ("layer", ctypes.POINTER(_Layer)),
         ("ally", _pointer),
+        ("spelling", _pointer),
+    ]
+
+
+class _Spelling(ctypes.Structure):
+    _fields_ = [
+        ("after", _pointer),
+        ("table", _pointer),
+        ("first", _int),
     ]
 
 
@@ -100,16 +110,29 @@ NODE = np.dtype(
 )
 
 
+class KernelState(NamedTuple):
+    """A state as the kernel has it: h, c (D, B, H'); nodes, states of the spelling (B,) int32."""
+
+    h: np.ndarray
+    c: np.ndarray
+    nodes: np.ndarray
+    spelled: np.ndarray
+
+
 class Packed:
     """A network packed for the kernel, and its states. It never changes: threads may share it."""
 
     def __init__(
-        self, network: Network, level: int | None = None, ally: Ally | None = None
+        self,
+        network: Network,
+        level: int | None = None,
+        ally: Ally | None = None,
+        spelling: Spelling | None = None,
     ) -> None:
         """Pack the weights of a network.
 
         level: an instruction set up to the best one of this processor; None: the best one.
-        ally: the n-grams beside it.
+        ally: the n-grams beside it. spelling: where rare characters are bytes.
         Raises OSError if there is no library.
         """
         loaded = library()
@@ -172,6 +195,14 @@ class Packed:
             self._first_node = ally.contexts.start
             self._ally = self._packed_ally(ally)
             self._model.ally = ctypes.addressof(self._ally)
+        self._spelling: _Spelling | None = None
+        if spelling is not None:
+            self._spelling = _Spelling(
+                after=self._keep(spelling.after),
+                table=self._keep(np.ascontiguousarray(spelling.table)),
+                first=spelling.first,
+            )
+            self._model.spelling = ctypes.addressof(self._spelling)
 
     @property
     def address(self) -> int:
@@ -190,23 +221,30 @@ class Packed:
 
     # States: (L, B, H) here, (D, B, H') in the kernel. D is L, or L + 1 with a convolution: the
     # last "layer" of h then holds the ids that it sees, each plus 1. Floats hold them exactly.
-    # With an ally the nodes follow, (1, B) here and (B,) in the kernel.
+    # Where rare characters are bytes the states of the spelling follow, and then the nodes of an
+    # ally: (1, B) here and (B,) in the kernel.
 
     def zero_state(self, batch: int) -> State:
         """Return the state before any character: see network.zero_state.
 
-        With an ally the nodes (1, B) follow.
+        The states of the spelling (1, B) and the nodes (1, B) of an ally follow.
         """
         state = zero_state(self, batch)
-        if self._ally is None:
-            return state
-        return (*state, np.full((1, batch), self._first_node, np.int64))
+        if self._spelling is not None:
+            state = (*state, np.zeros((1, batch), np.int32))
+        if self._ally is not None:
+            state = (*state, np.full((1, batch), self._first_node, np.int64))
+        return state
 
-    def packed_state(self, state: State) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return h and c (D, B, H') and nodes (B,) of a state; what it has not is empty."""
+    def packed_state(self, state: State) -> KernelState:
+        """Return a state as the kernel reads it; what it has not is empty."""
         nodes = np.zeros(0, np.int32)
+        spelled = np.zeros(0, np.int32)
         if self._ally is not None:
             nodes = state[-1][0].astype(np.int32)
+            state = state[:-1]
+        if self._spelling is not None:
+            spelled = state[-1][0].astype(np.int32)
             state = state[:-1]
         state, past = without_past(self, state)
         parts: list[np.ndarray] = []
@@ -218,18 +256,21 @@ class Packed:
             parts[0][-1, :, : self.past_size] = past.T
         if len(parts) == 1:
             parts.append(np.zeros(0, np.float32))
-        return parts[0], parts[1], nodes
+        return KernelState(parts[0], parts[1], nodes, spelled)
 
-    def plain_state(self, h: np.ndarray, c: np.ndarray, nodes: np.ndarray) -> State:
-        """Return the state (L, B, H) of the kernel's h and c (D, B, H') and nodes (B,)."""
-        parts = (h, c) if self.cell == "lstm" else (h,)
+    def plain_state(self, packed: KernelState) -> State:
+        """Return the state (L, B, H) of the kernel's."""
+        h = packed.h
+        parts = (h, packed.c) if self.cell == "lstm" else (h,)
         state: State = tuple(
             part[: self.num_layers, :, : self.hidden_size].copy() for part in parts
         )
         if self.past_size:
             state = (*state, h[-1, :, : self.past_size].T.astype(np.int64))
+        if self._spelling is not None:
+            state = (*state, packed.spelled[None].copy())
         if self._ally is not None:
-            state = (*state, nodes[None].astype(np.int64))
+            state = (*state, packed.nodes[None].astype(np.int64))
         return state
 
     # Packing

@@ -15,7 +15,7 @@ import numpy as np
 
 from charrnn.sampling.decode import WINDOW
 from charrnn.sampling.pace import Pace
-from charrnn.sampling.packed import Packed, address_of, padded
+from charrnn.sampling.packed import KernelState, Packed, address_of, padded
 from charrnn.sampling.steps import MAX_SCORES, MAX_WAITING, Finished, Place, Plan, State
 
 PAUSE_S = 0.03  # how long a call may keep the interpreter waiting
@@ -56,11 +56,13 @@ class _Job(ctypes.Structure):
         ("first_c", _pointer),
         ("first_logits", _pointer),
         ("first_node", _int),
+        ("first_spelled", _int),
         # The rows
         ("rows", _int),
         ("active", _int),
         ("index", _pointer),
         ("position", _pointer),
+        ("chars", _pointer),
         ("matched", _pointer),
         ("nats", _pointer),
         ("h", _pointer),
@@ -68,6 +70,7 @@ class _Job(ctypes.Structure):
         ("c", _pointer),
         ("logits", _pointer),
         ("node", _pointer),
+        ("spelled", _pointer),
         ("recent", _pointer),
         ("written", _pointer),
         ("capacity", _int),
@@ -237,7 +240,7 @@ class Rows:
         scores = padded(network.vocabulary_size)
         wide = np.full((1, scores), -np.inf, np.float32)  # (1, V')
         wide[:, : network.vocabulary_size] = first_logits
-        first_h, first_c, first_nodes = network.packed_state(first_state)
+        first = network.packed_state(first_state)
         shape = (network.depth, rows, padded(network.hidden_size))  # (D, R, H')
         room = ROOM_OF_ONE if rows == 1 else ROOM_OF_MANY
         capacity = min(plan.length, room)
@@ -245,7 +248,9 @@ class Rows:
         if network.cell == "lstm":
             c = np.zeros(shape, np.float32)
 
-        self.position = np.zeros(rows, np.int64)  # characters of each row so far
+        self.position = np.zeros(rows, np.int64)  # ids of each row so far
+        self.chars = np.zeros(rows, np.int64)  # its whole characters
+        self.spelled = np.zeros(rows, np.int32)  # its state of the spelling
         self.written = np.empty((rows, capacity), np.int32)  # their ids
         self.record = np.empty((rows + 4096, 3), np.int64)  # of ended samples: see Waiting
         self.record_nats = np.empty(rows + 4096)
@@ -253,11 +258,12 @@ class Rows:
         self.arrays: dict[str, np.ndarray] = {
             "until": plan.until.astype(np.int32),
             "overlap": overlaps(plan.until),
-            "first_h": first_h,
-            "first_c": first_c,
+            "first_h": first.h,
+            "first_c": first.c,
             "first_logits": wide,
             "index": np.zeros(rows, np.int64),  # which sample a row writes
             "position": self.position,
+            "chars": self.chars,
             "matched": np.zeros(rows, np.int64),  # of `until`
             "nats": np.zeros(rows),
             "h": np.zeros(shape, np.float32),
@@ -265,6 +271,7 @@ class Rows:
             "c": c,
             "logits": np.zeros((rows, scores), np.float32),
             "node": np.zeros(rows, np.int32),
+            "spelled": self.spelled,
             "recent": np.zeros((rows, WINDOW), np.int32),
         }
         self.job = _Job(
@@ -278,7 +285,8 @@ class Rows:
             until_length=len(plan.until),
             newline=plan.newline,
             want_nats=1,
-            first_node=int(first_nodes.sum()),  # of one row, or of none
+            first_node=int(first.nodes.sum()),  # of one row, or of none
+            first_spelled=int(first.spelled.sum()),
             rows=rows,
             max_records=len(self.record),
             capacity=capacity,
@@ -317,22 +325,31 @@ class Rows:
         self._streams = True
         self.job.active = 1
         self.job.last = 1
-        self.job.length += place.position
+        self.job.length += place.chars
         self.position[0] = place.position
+        self.chars[0] = place.chars
         self.arrays["index"][0] = place.number
         self.arrays["recent"][0] = place.recent[0]
         for name in ("h", "c"):
             self.arrays[name].reshape(-1)[:] = self.arrays[f"first_{name}"].reshape(-1)
         self.arrays["logits"][:] = self.arrays["first_logits"]
         self.arrays["node"][:] = self.job.first_node
+        self.spelled[:] = self.job.first_spelled
+
+    @property
+    def is_inside(self) -> bool:
+        """Is row 0 inside a character?"""
+        return bool(self.spelled[0])
 
     def leave_at(self, place: Place) -> None:
         """Let `place` take over where row 0 stands, wherever the caller was stopped."""
         network = self._network
-        place.state = network.plain_state(self.arrays["h"], self.arrays["c"], self.arrays["node"])
+        parts = (self.arrays[name] for name in ("h", "c", "node", "spelled"))
+        place.state = network.plain_state(KernelState(*parts))
         place.logits = self.arrays["logits"][:, : network.vocabulary_size].copy()
         place.recent[0] = self.arrays["recent"][0]
         place.position = int(self.position[0])
+        place.chars = int(self.chars[0])
         if self.job.records:  # the last character was drawn, but not read
             place.pending = int(self.out[self.job.out_used - 1])
 

@@ -1,34 +1,24 @@
 """A model whose rare characters are bytes: what may not follow gets no probability.
 
-The last part of its state says which bytes of a character have been read (text/spelling.py).
+The last part of its state says which bytes of a character have been read (text/spelling.py). The
+compiled kernel does the same by itself (compiled.py), and this is its reference.
 Letters: B rows, N ids, V symbols.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
-
 import numpy as np
 
 from charrnn.sampling.decode import surprise
-from charrnn.sampling.steps import Finished, Plan, State, Steps, write_rows
+from charrnn.sampling.steps import State, Step, Steps
 from charrnn.text.spelling import Spelling
-
-if TYPE_CHECKING:
-    from charrnn.sampling.cache import Cached
-    from charrnn.sampling.compiled import Compiled
-    from charrnn.sampling.counted import Counted
-    from charrnn.sampling.mixed import Mixed
-    from charrnn.sampling.network import Network
 
 
 class Spelled(Steps):
     """The steps of a model, and the state of its spelling: (1, B) int32, the last of its states."""
 
-    def __init__(
-        self, steps: Counted | Network | Compiled | Cached | Mixed, spelling: Spelling
-    ) -> None:
+    def __init__(self, steps: Steps, spelling: Spelling) -> None:
+        """steps: of a network, alone or with a cache, or of counting."""
         self._steps = steps
         self._spelling = spelling
         self.engine = steps.engine
@@ -46,6 +36,15 @@ class Spelled(Steps):
         logits, after = self._steps.write_step(ids, state[:-1])
         return self._masked(ids, logits, after, state[-1])
 
+    def rows(self, state: State) -> tuple[Step, State]:
+        of_rows, first = self._steps.rows(state[:-1])
+
+        def step(ids: np.ndarray, rows: State) -> tuple[np.ndarray, State]:
+            logits, after = of_rows(ids, rows[:-1])
+            return self._masked(ids, logits, after, rows[-1])
+
+        return step, (*first, state[-1])
+
     def read(
         self, ids: np.ndarray, state: State, *, threads: int = 1
     ) -> tuple[np.ndarray, State, float]:
@@ -57,17 +56,6 @@ class Spelled(Steps):
                 nats += float(surprise(logits, newest)[0])
             logits, state = self.step(newest, state)
         return logits, state, nats
-
-    def write_many(
-        self,
-        plan: Plan,
-        begin: tuple[np.ndarray, State],
-        first: int,
-        stop: int,
-        *,
-        threads: int = 1,
-    ) -> Iterator[Finished]:
-        return write_rows(self.write_step, plan, begin, first, stop)
 
     def _masked(
         self, ids: np.ndarray, logits: np.ndarray, after: State, states: np.ndarray

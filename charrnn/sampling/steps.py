@@ -6,6 +6,7 @@ its reference. Letters: B rows, N ids, T characters of a row, V vocabulary, L la
 
 from __future__ import annotations
 
+import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -48,16 +49,16 @@ class Plan:
     until: np.ndarray
     seed: int
     newline: int  # the id that ends a sample, or -1
-    # Where rare characters are bytes: `length` counts characters, and the last part of a state is
-    # the state of the spelling.
+    # Where rare characters are bytes: `length` and the penalty's window count characters.
     spelling: Spelling | None = None
 
-    def completed(self, ids: np.ndarray, state: State) -> np.ndarray:
-        """Return (B,) bool: does a character end with each of ids (B,)? state: before them."""
-        if self.spelling is None:
-            return np.ones(len(ids), bool)
-        is_between: np.ndarray = self.spelling.advance(state[-1][0], ids) == 0
-        return is_between
+    def spelled(self, states: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return the spelling's states (B,) after ids (B,); 0: a character ends there."""
+        return states if self.spelling is None else self.spelling.advance(states, ids)
+
+    def penalised(self, ids: np.ndarray) -> np.ndarray:
+        """Return ids (B,) that end characters as the penalty remembers them: bytes as -1."""
+        return ids if self.spelling is None else np.where(ids < self.spelling.first, ids, -1)
 
 
 @dataclass
@@ -69,16 +70,17 @@ class Place:
 
     state: State  # of one row
     logits: np.ndarray  # (1, V)
-    recent: np.ndarray  # (1, WINDOW) int32: the last ids drawn, -1 for none
+    recent: np.ndarray  # (1, WINDOW) int32: the last characters drawn, -1 for none or for bytes
     number: int = 0  # of the sample
-    position: int = 0  # characters drawn so far
-    pending: int = -1  # the newest character, if it was drawn but not read yet
+    position: int = 0  # ids drawn so far
+    chars: int = 0  # characters drawn so far
+    pending: int = -1  # the newest id, if it was drawn but not read yet
 
     def copy(self) -> Place:
         """Return another place of the same past."""
         state = tuple(part.copy() for part in self.state)
         logits = self.logits.copy()
-        return Place(state, logits, self.recent.copy(), self.number, self.position, self.pending)
+        return dataclasses.replace(self, state=state, logits=logits, recent=self.recent.copy())
 
 
 class Steps(ABC):
@@ -114,26 +116,35 @@ class Steps(ABC):
         return self.step(ids, state)
 
     def write(self, plan: Plan, place: Place, *, threads: int = 1) -> Iterator[np.ndarray]:
-        """Yield ids of one text from `place` on, as they are drawn; `place` follows with each."""
+        """Yield ids of one text from `place` on, a character at a time; `place` follows."""
         until = plan.until.tolist()
-        tail: list[int] = []  # the newest characters, as many as `until` has
-        chars = 0  # written
+        tail: list[int] = []  # the newest ids, as many as `until` has
+        end = place.chars + plan.length
         number = np.array([place.number])
-        while chars < plan.length:
-            count = min(UNIFORMS, plan.length - chars)
-            positions = place.position + np.arange(count)
+        spelled = np.zeros(1, np.int32)
+        character: list[int] = []  # its ids so far
+        while place.chars < end:
+            positions = place.position + np.arange(min(UNIFORMS, end - place.chars))
             for u in uniforms(plan.seed, number, positions):
+                # 1. Draw an id.
                 self._read_pending(place)
                 probabilities = distribution(place.logits, plan.decoding, place.recent)
                 ids = draw(probabilities, np.array([u]))
                 newest = int(ids[0])
                 place.pending = newest
-                place.recent[0, place.position % WINDOW] = newest
                 place.position += 1
-                chars += int(plan.completed(ids, place.state)[0])
-                yield ids
                 if until:
                     tail = [*tail, newest][-len(until) :]
+
+                # 2. Yield a character that ends with it.
+                character.append(newest)
+                spelled = plan.spelled(spelled, ids)
+                if spelled[0]:
+                    continue
+                place.recent[0, place.chars % WINDOW] = plan.penalised(ids)[0]
+                place.chars += 1
+                yield np.array(character)
+                character = []
                 if newest == plan.newline or (until and tail == until):
                     return
 
@@ -259,6 +270,7 @@ class _Rows:
         self.number = np.zeros(0, np.int64)
         self.position = np.zeros(0, np.int64)  # ids so far
         self.chars = np.zeros(0, np.int64)  # whole characters so far
+        self.spelled = np.zeros(0, np.int32)  # the state of the spelling
         self.nats = np.zeros(0)
         self.written = np.zeros((0, FIRST_ROOM), np.int32)  # (B, T) their ids, and room for more
         self.recent = np.zeros((0, WINDOW), np.int32)
@@ -272,6 +284,7 @@ class _Rows:
         self.number = np.append(self.number, numbers)
         self.position = np.append(self.position, np.zeros(new, np.int64))
         self.chars = np.append(self.chars, np.zeros(new, np.int64))
+        self.spelled = np.append(self.spelled, np.zeros(new, np.int32))
         self.nats = np.append(self.nats, np.zeros(new))
         self.written = np.concatenate([self.written, np.zeros((new, room), np.int32)])
         self.recent = np.concatenate([self.recent, np.full((new, WINDOW), -1, np.int32)])
@@ -288,9 +301,11 @@ class _Rows:
             self.written = np.concatenate([self.written, np.zeros_like(self.written)], 1)
         rows = np.arange(len(ids))
         self.written[rows, self.position] = ids
-        self.recent[rows, self.position % WINDOW] = ids
         self.position += 1
-        self.chars += plan.completed(ids, self.state)
+        self.spelled = plan.spelled(self.spelled, ids)
+        ended = np.flatnonzero(self.spelled == 0)
+        self.recent[ended, self.chars[ended] % WINDOW] = plan.penalised(ids[ended])
+        self.chars[ended] += 1
 
     def are_over(self, plan: Plan, ids: np.ndarray) -> np.ndarray:
         """Return (B,) bool: does a row end with its newest id?"""
@@ -310,6 +325,7 @@ class _Rows:
         self.number = self.number[is_kept]
         self.position = self.position[is_kept]
         self.chars = self.chars[is_kept]
+        self.spelled = self.spelled[is_kept]
         self.nats = self.nats[is_kept]
         self.written = self.written[is_kept]
         self.recent = self.recent[is_kept]

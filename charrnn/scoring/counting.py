@@ -174,16 +174,18 @@ def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] 
         return None
     if len(more):
         train = np.concatenate([train, more])
+    vocabulary = corpus.vocabulary
     boundary = _boundary(corpus)
-    predicted = len(val)
+    predicted = vocabulary.chars(val)
     if boundary is None:
         val = val[: MAX_VALIDATION_CHARS + 1]
-        predicted = len(val) - 1
-    orders, nats = best_orders(train, val, len(corpus.vocabulary), boundary)
+        predicted = vocabulary.chars(val) - 1
+    orders, nats = best_orders(train, val, len(vocabulary), boundary, spelling=vocabulary.spelling)
     sizes = np.cumsum(orders.sizes)
     longest = max(1, int((sizes <= MOST_ALLIED).sum()))
     order = int(np.argmin(nats[:longest])) + 1
     ngram = orders.model(order, "kneser-ney")
+    ngram.spelling = vocabulary.spelling
     return Baseline(order, Score(nats[order - 1], predicted)), ngram
 
 

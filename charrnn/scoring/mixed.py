@@ -34,13 +34,14 @@ def predictor(
 ) -> Predict:
     """Return what makes predictions of ids (N,) of a network's logits. ally: None: it is alone.
 
-    spelling: where rare characters are bytes; such a network has no ally.
+    spelling: where rare characters are bytes.
     """
-    if spelling is not None:
-        return Speller(spelling, ids, protocol).predictions_of
-    if ally is None:
-        return predictions_of
-    return Mixer(ally, ids, protocol, window).predictions_of
+    predict: Predict = predictions_of
+    if ally is not None:
+        predict = Mixer(ally, ids, protocol, window).predictions_of
+    if spelling is None:
+        return predict
+    return Speller(spelling, ids, protocol, predict).predictions_of
 
 
 def predictions_of(
@@ -67,18 +68,21 @@ class Speller:
     What may not follow gets no probability.
     """
 
-    def __init__(self, spelling: Spelling, ids: np.ndarray, protocol: str) -> None:
+    def __init__(
+        self, spelling: Spelling, ids: np.ndarray, protocol: str, predict: Predict
+    ) -> None:
+        """predict: of the logits of what may follow."""
         self._text = SpelledText(spelling, ids)
         self._is_stream = protocol != "lines"
+        self._predict = predict
 
     def predictions_of(
         self, logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
     ) -> Predictions:
         """Return what the function of this name returns, of whole characters."""
         logits, targets, places = without_padding(logits, targets, places)
-        allowed = torch.from_numpy(self._text.allowed(places)).to(logits.device)
-        masked = logits.masked_fill(~allowed, -torch.inf)
-        predictions = predictions_of(masked[None], targets[None], places, detailed)
+        logits = masked(logits, self._text, places)
+        predictions = self._predict(logits[None], targets[None], places, detailed)
         return self._text.counted(predictions, is_stream=self._is_stream)
 
 
@@ -141,6 +145,12 @@ def nats_of(w: np.ndarray, ln_network: np.ndarray, ln_counted: np.ndarray) -> np
     """Return -ln ((1 - w) P_network + w P_ngram); all (n,)."""
     nats: np.ndarray = -np.logaddexp(np.log1p(-w) + ln_network, np.log(w) + ln_counted)
     return nats
+
+
+def masked(logits: torch.Tensor, text: SpelledText, places: np.ndarray) -> torch.Tensor:
+    """Return logits (n, V) with -inf for what may not stand at places (n,) of a text."""
+    allowed = torch.from_numpy(text.allowed(places)).to(logits.device)
+    return logits.masked_fill(~allowed, -torch.inf)
 
 
 def without_padding(

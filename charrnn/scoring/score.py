@@ -86,11 +86,12 @@ class Tally:
         self.nats = np.zeros(units)
         self.chars = np.zeros(units, np.int64)
         self._shares = 0.0  # of counting in a mixture, summed
+        self._predictions = 0
 
     @property
     def mean_share(self) -> float:
         """The mean share of counting in the predictions; 0 where none is mixed in."""
-        return self._shares / max(1, int(self.chars.sum()))
+        return self._shares / max(1, self._predictions)
 
     def add(self, predictions: Predictions) -> None:
         """Add each character to the sums of its block or line."""
@@ -104,6 +105,7 @@ class Tally:
         np.add.at(self.chars, units, 1 if predictions.is_first is None else predictions.is_first)
         if predictions.w is not None:
             self._shares += float(predictions.w.sum())
+            self._predictions += len(predictions.w)
 
     def score(self, chosen: np.ndarray | slice = slice(None)) -> Score:
         """The score of the chosen lines or blocks, or of all."""

@@ -60,7 +60,7 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
-    vocabulary, rare = alphabet(counts, settings)
+    vocabulary, rare = alphabet(counts, settings, mode)
     notes = [note] if note else []
     notes += notes_of(censuses, vocabulary)
     if rare:

@@ -95,11 +95,15 @@ class Corpus:
     @cached_property
     def ids_per_char(self) -> float:
         """How many ids a character of the training text has: over 1 where rare ones are bytes."""
-        ids = self.split("train")
-        if self.vocabulary.spelling is None or not len(ids):
-            return 1.0
+        return len(self.split("train")) / max(1, self.chars("train"))
+
+    def chars(self, name: str) -> int:
+        """Return how many characters a split has."""
+        ids = self.split(name)
+        if self.vocabulary.spelling is None:
+            return len(ids)
         pieces = (ids[at : at + PIECE_IDS] for at in range(0, len(ids), PIECE_IDS))
-        return len(ids) / max(1, sum(map(self.vocabulary.chars, pieces)))
+        return sum(map(self.vocabulary.chars, pieces))
 
     def split(self, name: str) -> np.ndarray:
         """Return the ids of "train", "val" or "test" (possibly none), a view of the file."""

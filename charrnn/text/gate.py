@@ -31,6 +31,7 @@ FEATURES = 8
 MOST_WEIGHT = 1e6  # of theta
 STEEPEST = 30.0  # of theta . x: w stays above 1e-13, where rounding of sums begins
 LEAST_LN = -30.0  # of what enters x: a network can give a character no probability at all
+EXCLUDED = -1e290  # a network's ln P below is that of what may not follow
 
 
 @dataclass(frozen=True)
@@ -58,11 +59,18 @@ class Ally:
         return shares(self.theta, features)
 
     def mixed(self, ln_network: np.ndarray, nodes: np.ndarray) -> np.ndarray:
-        """Return ln P (B, V) of the mixture at nodes (B,). ln_network (B, V)."""
+        """Return ln P (B, V) of the mixture at nodes (B,).
+
+        ln_network (B, V): where rare characters are bytes, -inf for what may not follow. Counting
+        then gives it nothing either.
+        """
         w = self.shares(ln_network, nodes)[:, None]
-        mixed: np.ndarray = np.log(
-            (1 - w) * np.exp(ln_network) + w * self.contexts.distributions(nodes)
-        )
+        counted = self.contexts.distributions(nodes)
+        if self.contexts.ngram.spelling is not None:
+            counted[ln_network < EXCLUDED] = 0
+            counted /= counted.sum(1, keepdims=True)
+        with np.errstate(divide="ignore"):
+            mixed: np.ndarray = np.log((1 - w) * np.exp(ln_network) + w * counted)
         return mixed
 
 

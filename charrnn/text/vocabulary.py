@@ -98,6 +98,12 @@ class Vocabulary:
             yield self.codes_of(ids[start:stop])
             start = stop
 
+    def edges(self, ids: np.ndarray) -> np.ndarray:
+        """Return (chars + 1,) where each character of ids (N,) begins, and N."""
+        if self.spelling is None:
+            return np.arange(len(ids) + 1)
+        return np.append(np.flatnonzero(self.spelling.is_start[ids]), len(ids))
+
     def chars(self, ids: np.ndarray) -> int:
         """Return how many characters begin in ids."""
         return len(ids) if self.spelling is None else int(self.spelling.is_start[ids].sum())

@@ -115,6 +115,8 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
                     f"{origins[key]}: this is for a run that starts from another; "
                     "give --init-from RUN too"
                 )
+        if settings.model.cell not in GATES and settings.text.rare is None:
+            settings = settings.with_values("text", rare=0)  # counting is no faster with bytes
         return settings, origins, None
 
     # 2. The earlier model
@@ -131,8 +133,7 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
     for key in REGULARISERS:
         del fixed[key]
     fixed["unit"] = old.settings.text.unit
-    if old.vocabulary.spelling is not None:
-        fixed["rare"] = old.settings.text.rare
+    fixed["rare"] = old.settings.text.rare
     inherited = {key: getattr(old.settings.text, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | inherited), *layers))
     resolved = dataclasses.asdict(settings.model) | dataclasses.asdict(settings.text)
@@ -142,10 +143,6 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
                 f"{origins[key]}: {source} has {flag(key)} {value}, not {resolved[key]}; "
                 "leave that out, or start a new run"
             )
-    if settings.text.rare and old.vocabulary.spelling is None:
-        raise SettingsError(
-            f"{origins['rare']}: {source} knows no bytes of characters; leave that out"
-        )
     frozen_tensors(settings)  # what is no part of a network is told before the text is read
     return settings, origins, old
 

@@ -14,8 +14,9 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_training
 from charrnn.scoring.fitting import cross_fitted, halves
-from charrnn.scoring.mixed import CountedText, Looks, without_padding
+from charrnn.scoring.mixed import CountedText, Looks, masked, without_padding
 from charrnn.scoring.score import Score
+from charrnn.scoring.spelled import spelled_text
 from charrnn.scoring.validation import most_chars, validation, validation_batches
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
@@ -46,8 +47,7 @@ class Counting:
         self.theta: np.ndarray | None = None
         self._corpus = corpus
         self._mixed = mixed
-        # Where rare characters are bytes, the network stands alone.
-        self._how = "off" if corpus.vocabulary.spelling is not None else how
+        self._how = how
         self._is_counted = False
         self._baseline: Baseline | None = None
         self._contexts: Contexts | None = None
@@ -76,14 +76,15 @@ class Counting:
             network = validation(model, self._corpus, "val", device)
             return Reading(network, network, 0.0)
         places, features, ln_network, ln_counted = self._look(model, device)
-        network = Score(-float(ln_network.sum()), len(places))
+        chars = self._corpus.vocabulary.chars(self._corpus.split("val")[places])
+        network = Score(-float(ln_network.sum()), chars)
         if not np.isfinite(features).all() or not np.isfinite(network.nats):
             return Reading(network, network, 0.0)  # it has diverged
         ends = None
         if self._corpus.mode == "lines":
             ends = np.flatnonzero(self._corpus.split("val") == self._corpus.vocabulary.newline)
         fit = cross_fitted(features, ln_network, ln_counted, halves(places, ends))
-        mixture = Score(float(fit.nats.sum()), len(places))
+        mixture = Score(float(fit.nats.sum()), chars)
         if self._how == "auto" and mixture.nats > (1 - LEAST_GAIN) * network.nats:
             return Reading(network, network, 0.0)
         self.theta = fit.theta
@@ -109,6 +110,8 @@ class Counting:
                 logits, state = model(batch.inputs.to(device), state)
                 targets = batch.targets.to(device)
                 logits, targets, places = without_padding(logits, targets, places)
+                if self._spelled is not None:
+                    logits = masked(logits, self._spelled, places)
                 nodes = self._counted.nodes[places]
                 looks = Looks(logits, targets, self._contexts.best[nodes])
                 features = looks.features(self._signs[nodes])
@@ -140,4 +143,5 @@ class Counting:
         self._contexts = Contexts(ngram)
         self._signs = signs_of(self._contexts)
         protocol = "stateful" if is_stream else "lines"
+        self._spelled = spelled_text(self._corpus.vocabulary.spelling, val)
         self._counted = CountedText(self._contexts, val, protocol, 0)

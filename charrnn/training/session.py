@@ -87,11 +87,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    if survey.rare and old is not None and old.vocabulary.spelling is None:
-        settings = settings.with_values("text", rare=0)  # its characters are symbols, and stay so
-        survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    if survey.rare:
-        settings = settings.with_values("text", rare=survey.rare)
+    settings = settings.with_values("text", rare=survey.rare)
     filled = None
     if is_counting:
         check_flags(origins)
@@ -326,7 +322,7 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
 
 
 def _text_line(survey: building.Survey, corpus: Corpus) -> str:
-    sizes = ", ".join(f"{stop - start:,} {name}" for name, (start, stop) in corpus.bounds.items())
+    sizes = ", ".join(f"{corpus.chars(name):,} {name}" for name in corpus.bounds)
     return f"text: {survey.name}, {corpus.mode} ({survey.reason}); characters: {sizes}"
 
 

@@ -7,9 +7,10 @@
 #include "counting.h"
 #include "sampling.h"
 
-int charrnn_step(const Model *, int64_t, const int32_t *, float *, float *, int32_t *, float *);
-int64_t charrnn_read(const Model *, const int32_t *, int64_t, float *, float *, int32_t *, float *,
-                     double *, int, double, int64_t);
+int charrnn_step(const Model *, int64_t, const int32_t *, float *, float *, int32_t *, int32_t *,
+                 float *);
+int64_t charrnn_read(const Model *, const int32_t *, int64_t, float *, float *, int32_t *,
+                     int32_t *, float *, double *, int, double, int64_t);
 int charrnn_write(const Model *, Job *);
 
 enum { V = 17, V_PADDED = 32, E = 3, H = 5, H_PADDED = 16, L = 2, R = 3, LENGTH = 6 };
@@ -20,6 +21,7 @@ static float h_next[L * R * H_PADDED];
 static float c[L * R * H_PADDED];
 static float logits[R * V_PADDED];
 static int32_t node[R];
+static int32_t spelled[R];
 static const int32_t ids[] = {3, 1, 16};
 
 static const Matrix square = {zeros, zeros, H_PADDED, H_PADDED, 64};
@@ -38,15 +40,15 @@ static const Model model = {
     .layer = layers,
 };
 
-static long step(void) { return charrnn_step(&model, R, ids, h, c, node, logits); }
+static long step(void) { return charrnn_step(&model, R, ids, h, c, node, spelled, logits); }
 
 static long read_ids(void) {
     double nats = 0;
-    return charrnn_read(&model, ids, 3, h, c, node, logits, &nats, 0, 1e9, 3);
+    return charrnn_read(&model, ids, 3, h, c, node, spelled, logits, &nats, 0, 1e9, 3);
 }
 
 static long write_rows(int rows, int threads) {
-    static int64_t index[R], position[R], matched[R], record[3 * R];
+    static int64_t index[R], position[R], chars[R], matched[R], record[3 * R];
     static double nats[R], record_nats[R];
     static int32_t recent[R * WINDOW], written[R * LENGTH], out[R * LENGTH];
     Job job = {
@@ -63,10 +65,12 @@ static long write_rows(int rows, int threads) {
         .rows = rows,
         .index = index,
         .position = position,
+        .chars = chars,
         .matched = matched,
         .nats = nats,
         .h = h,
         .node = node,
+        .spelled = spelled,
         .h_next = h_next,
         .c = c,
         .logits = logits,
