@@ -24,6 +24,7 @@ from charrnn.insight.card import (
     Structure,
     ratio,
 )
+from charrnn.insight.recoded import recoded
 from charrnn.insight.structure import dictionary_of, distinct_report, structure_report
 from charrnn.insight.verdicts import doubt_of, warnings_of
 from charrnn.modelfile import ModelFile
@@ -107,8 +108,10 @@ def examine(
     samples = _drawn(sampler, count, length, question.temperature, question.seed)
     say("looking for them in the training text")
     held_split = "test" if len(corpus.split("test")) else "val"
-    held = held_out(corpus, held_split, count, length)
     pieces = [without_newline(sample.ids, corpus) for sample in samples]
+    corpora, pieces = recoded(corpora, pieces)
+    corpus = corpora[0]
+    held = held_out(corpus, held_split, count, length)
 
     # 3. What they share with the training text.
     lines = matches.lines_report(corpora, pieces, held)
@@ -118,7 +121,7 @@ def examine(
     longest = LongestRuns(
         matches.longest_copy(corpora, pieces), matches.longest_copy(corpora, held)
     )
-    ngrams = _ngrams_in(train, pieces, held)
+    ngrams = _ngrams_in([text.split("train") for text in corpora], pieces, held)
     distinct = distinct_report(pieces, held, corpus)
     nearest = matches.nearest_report(corpora, pieces, held)
     before = matches.learnt_before(corpora, run.inherited_filters, run.gaps, pieces, held)

@@ -20,7 +20,9 @@ import torch
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import NETWORK_COUNT, PIECE, THETA, check, keys_of
 from charrnn.sampling.decode import log_probabilities
+from charrnn.scoring.mixed import masked
 from charrnn.scoring.network import load_model
+from charrnn.scoring.spelled import spelled_text
 from charrnn.scoring.validation import lane_batches
 from charrnn.text.vocabulary import Vocabulary
 
@@ -81,6 +83,7 @@ def glances(
     check(length, model_file)
     model, device = load_model(model_file, device_name)
     state = model.zero_state(1)
+    spelled = spelled_text(model_file.vocabulary.spelling, ids)
     # keys (M + 1, K): of the state before ids[base], before ids[base + 1], ...
     base = 0
     keys = np.zeros((1, model.num_layers * model.hidden_size), np.float32)
@@ -89,6 +92,9 @@ def glances(
         with torch.inference_mode():
             inputs = batch.inputs.to(device)
             logits, outputs, state = model.forward_traced(inputs, state)
+        if spelled is not None:
+            following = np.arange(place, place + len(logits[0]))
+            logits = masked(logits[0], spelled, following)[None]
         keys = np.concatenate([keys, keys_of(outputs[:, :, 0].cpu().numpy())])
         for ln_network in log_probabilities(logits[0].cpu().numpy()):
             first = max(0, place - length)

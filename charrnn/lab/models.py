@@ -10,11 +10,13 @@ import numpy as np
 import torch
 
 from charrnn.config import ModelSettings, Settings, TextSettings
+from charrnn.errors import SettingsError
 from charrnn.insight.cells import refuse_counting
 from charrnn.machine import backends
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.scoring.text import text_of_split
+from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
 from charrnn.text.reading import find_source, pieces
 from charrnn.texts import OpenedRun
@@ -30,10 +32,13 @@ LR = 0.005  # learning rate
 def read_run(run: Path) -> tuple[ModelFile, np.ndarray]:
     """Read a network and the ids (N,) of its test text, or else its validation text.
 
-    Raises CheckpointError, CorpusError; SettingsError if the model counts.
+    Raises CheckpointError, CorpusError; SettingsError if the model counts, or has bytes.
     """
     model_file = read_model(run)
     refuse_counting(model_file)
+    if model_file.vocabulary.spelling is not None:
+        shown = one_line(str(run))
+        raise SettingsError(f"{shown} writes rare characters as bytes; train with --rare 0")
     advice = "labs need text held out: train with --split or --val"
     return model_file, text_of_split(OpenedRun(model_file), None, advice=advice).ids
 

@@ -10,6 +10,9 @@ from support import Killed, Watcher
 import charrnn
 from charrnn.errors import SettingsError
 from charrnn.insight.cells import pieces, trace
+from charrnn.insight.copies import Question, examine
+from charrnn.insight.recoded import recoded
+from charrnn.lab.models import read_run
 from charrnn.modelfile import read_model
 from charrnn.report.viewer import viewer
 from charrnn.sampling.engine import Sampler
@@ -107,6 +110,27 @@ def test_the_text_of_a_plain_run_stays_plain_when_it_is_resumed_or_tuned(corpus,
     steps = {"steps": 4, "init_from": str(tmp_path / "plain"), "split": "0.6,0.2,0.2"}
     train(Request(corpus, (("--", steps),), run=tmp_path / "tuned"), Watcher())
     assert read_model(tmp_path / "tuned").vocabulary.spelling is None
+
+
+def test_copies_are_counted_in_characters(run):
+    opened = OpenedRun(read_model(run))
+    (corpus,) = opened.corpora
+    vocabulary = corpus.vocabulary
+    (plain,), (piece,) = recoded([corpus], [vocabulary.encode(NEVER_SEEN)])
+    assert plain.vocabulary.spelling is None
+    assert plain.vocabulary.decode(piece) == NEVER_SEEN
+    for split in ("train", "val", "test"):
+        text = vocabulary.decode(corpus.split(split))
+        assert plain.vocabulary.decode(plain.split(split)) == text
+        assert len(plain.split(split)) == len(text) < len(corpus.split(split))
+    card = examine(opened, Question(2, length=12))
+    assert card.chars == 24
+    assert card.held_out.chars == 24
+
+
+def test_labs_refuse_a_model_whose_symbols_are_no_characters(run):
+    with pytest.raises(SettingsError, match="rare characters as bytes; train with --rare 0"):
+        read_run(run)
 
 
 def test_cells_and_the_page_show_a_character_as_one(run):
