@@ -27,6 +27,7 @@ from charrnn.model.dropout import mask
 from charrnn.model.recurrent import State, folded_bias, run_own, run_torch_as, torch_layer
 
 BACKENDS = ("kernel", "func", "torch")
+CLOSED = -1e30  # a bias of the head that leaves no probability
 IGNORED = -100  # torch's number for a target that counts for nothing; text.batches says the same
 
 
@@ -142,6 +143,23 @@ class CharModel(nn.Module):
             hidden, self.head.weight, self.head.bias, targets.t(), rounds
         )
         return nats, after
+
+    def nats_and_logits(
+        self, ids: Tensor, targets: Tensor, state: State, closed: Tensor, places: Tensor
+    ) -> tuple[Tensor, Tensor, State]:
+        """Return the sum of -ln P(target) as `nats` does, logits (n, V), and the state after ids.
+
+        closed (V,) bool: ids that get no probability in the sum. places (n,): of (B, T), flat,
+        whose logits are returned, with all ids. Not for training.
+        """
+        hidden, after = self._read(ids.t(), state)  # (T, B, W)
+        logits = self._run_head(hidden.transpose(0, 1).flatten(0, 1)[places])
+        if self.backend != "kernel":
+            every = self._run_head(hidden).transpose(0, 1).masked_fill(closed, -torch.inf)
+            return summed_nats(every, targets), logits, after
+        bias = self.head.bias.masked_fill(closed, CLOSED)
+        nats = kernel_scores.summed_nats(hidden, self.head.weight, bias, targets.t())
+        return nats, logits, after
 
     def advance(self, ids: Tensor, state: State) -> State:
         """Return the state after ids (B, T)."""

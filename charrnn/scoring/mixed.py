@@ -149,8 +149,13 @@ def nats_of(w: np.ndarray, ln_network: np.ndarray, ln_counted: np.ndarray) -> np
 
 def masked(logits: torch.Tensor, text: SpelledText, places: np.ndarray) -> torch.Tensor:
     """Return logits (n, V) with -inf for what may not stand at places (n,) of a text."""
-    allowed = torch.from_numpy(text.allowed(places)).to(logits.device)
-    return logits.masked_fill(~allowed, -torch.inf)
+    closed = torch.from_numpy(text.spelling.closed).to(logits.device)
+    states = text.states(places)
+    inside = np.flatnonzero(states)  # few
+    allowed = torch.from_numpy(text.spelling.allowed(states[inside])).to(logits.device)
+    rows = torch.from_numpy(inside).to(logits.device)
+    within = logits[rows].masked_fill(~allowed, -torch.inf)
+    return logits.masked_fill(closed, -torch.inf).index_copy(0, rows, within)
 
 
 def without_padding(

@@ -134,18 +134,32 @@ def _spelled_score(
     nats = 0.0
     chars = 0
     state = None
+    spelling = text.spelling
+    closed = torch.from_numpy(spelling.closed).to(device)
     with torch.inference_mode():
         for batch, places in batches:
             if batch.fresh or state is None:
                 state = model.zero_state(len(batch.inputs))
-            logits, state = model(batch.inputs.to(device), state)
-            is_counted = (batch.targets != IGNORED).reshape(-1)
-            targets = batch.targets.reshape(-1)[is_counted]
-            allowed = torch.from_numpy(text.allowed(places.reshape(-1)[is_counted.numpy()]))
-            scores = logits.flatten(0, 1)[is_counted.to(device)]
-            scores = scores.masked_fill(~allowed.to(device), -torch.inf)
-            nats += float(F.cross_entropy(scores, targets.to(device), reduction="sum"))
-            chars += int(text.spelling.is_start[targets.numpy()].sum())
+            # 1. Between characters: most places, all with the same mask
+            states = text.states(places)  # (B, T)
+            is_counted = (batch.targets != IGNORED).numpy()
+            inside = np.flatnonzero(is_counted & (states > 0))
+            between = batch.targets.masked_fill(torch.from_numpy(states > 0), IGNORED)
+            scored, logits, state = model.nats_and_logits(
+                batch.inputs.to(device),
+                between.to(device),
+                state,
+                closed,
+                torch.from_numpy(inside).to(device),
+            )
+            nats += float(scored)
+            chars += int((between != IGNORED).sum())
+
+            # 2. Inside a character
+            allowed = torch.from_numpy(spelling.allowed(states.reshape(-1)[inside]))
+            targets = batch.targets.reshape(-1)[inside].to(device)
+            masked = logits.masked_fill(~allowed.to(device), -torch.inf)
+            nats += float(F.cross_entropy(masked, targets, reduction="sum"))
     model.train(was_training)
     return Score(nats, chars)
 

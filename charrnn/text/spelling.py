@@ -92,6 +92,12 @@ class Spelling:
         surrogates = min(high, _SURROGATES[1]) - max(low, _SURROGATES[0])
         return high - low - int(last - first) - max(0, surrogates)
 
+    @property
+    def closed(self) -> np.ndarray:
+        """(V,) bool: what may not follow between characters."""
+        closed: np.ndarray = self.after == FORBIDDEN
+        return closed
+
     def advance(self, states: np.ndarray, ids: np.ndarray) -> np.ndarray:
         """Return the states (N,) int32 after ids (N,); 0 after what may not follow."""
         inside = ids - self.first
