@@ -8,6 +8,14 @@ from charrnn.config import TextSettings
 from charrnn.text.spelling import ASCII
 from charrnn.text.vocabulary import Vocabulary
 
+# The default of --rare follows from the counts (docs/decisions.md). A character is a symbol if it
+# occurs so often ...
+LEARNT = 100
+# ... unless rare characters were more of the text than this: their bytes make it longer.
+MOST_SPELLED = 0.1
+# Symbols that bytes must save: an alphabet becomes smaller by this factor, or stays as it is.
+LEAST_SAVED = 1.5
+
 
 def alphabet(counts: np.ndarray, settings: TextSettings, mode: str) -> tuple[Vocabulary, int]:
     """Return the vocabulary of a text, and from how many occurrences on a character is a symbol.
@@ -19,11 +27,29 @@ def alphabet(counts: np.ndarray, settings: TextSettings, mode: str) -> tuple[Voc
     plain = Vocabulary(settings.unit, tuple(codes.tolist()))
     if settings.unit == "byte":
         return plain, 0
-    least = settings.rare or 0
+    least = settings.rare
+    if least is None:
+        least = _suggested(counts[codes[codes >= len(ASCII)]], int(counts.sum()))
     is_rare = (counts[codes] < least) & (codes >= len(ASCII))
     if not is_rare.any():
         return plain, 0
-    return Vocabulary.with_bytes(codes[~is_rare].tolist()), least
+    spelled = Vocabulary.with_bytes(codes[~is_rare].tolist())
+    is_list = mode == "lines"
+    if settings.rare is None and (is_list or len(spelled) * LEAST_SAVED > len(plain)):
+        return plain, 0
+    return spelled, least
+
+
+def _suggested(counts: np.ndarray, total: int) -> int:
+    """Return from how many occurrences on a character is learnt, where nobody said.
+
+    counts (N,): of the characters that may be rare. total: characters of the text.
+    """
+    ascending = np.sort(counts)
+    is_too_much = np.cumsum(ascending) > MOST_SPELLED * total
+    if not is_too_much.any():
+        return LEARNT
+    return min(LEARNT, int(ascending[np.argmax(is_too_much)]))
 
 
 def note_of(counts: np.ndarray, rare: int) -> str:
