@@ -12,6 +12,7 @@ import shutil
 import sys
 import textwrap
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.terminal import say, visible, width_of
@@ -132,6 +133,13 @@ class TrainingProgress:
             self._evaluation = ""
             self._write(head)
             self._write("\n".join(f"  | {line}" for line in lines), indent="  | ")
+
+    def saved(self, step: int, path: Path) -> None:
+        """Show nothing: a checkpoint a minute is no news."""
+
+    def stop_reason(self) -> str:
+        """Ask for no end: who watches stops a training with Ctrl-C."""
+        return ""
 
     def close(self) -> None:
         """Show the newest evaluation, if it was left out, and remove the bar."""

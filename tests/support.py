@@ -64,6 +64,12 @@ class Watcher:
     def sampled(self, step, text):
         self.samples.append(text)
 
+    def saved(self, step, path):
+        pass
+
+    def stop_reason(self):
+        return ""
+
 
 FEW = """
 Ada Alan Alma Ann Anna Bea Ben Bob Cara Carl Clara Dana Dora Edda Edna Elena Ella Emma Eva Finn

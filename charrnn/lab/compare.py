@@ -221,6 +221,13 @@ class _Quiet:
     def sampled(self, *_: Any) -> None:
         """Say nothing: samples are no part of a comparison."""
 
+    def saved(self, *_: Any) -> None:
+        """Say nothing."""
+
+    def stop_reason(self) -> str:
+        """Ask for no end."""
+        return ""
+
 
 def _equalised(
     variants: list[Variant], asked: Asked, progress: Progress

@@ -137,9 +137,10 @@ class CountingTrainer:
         is_best = False
         saved_at = time.perf_counter()
         while not self.is_done:
-            if self._signal:
+            reason = self._signal or self.progress.stop_reason()
+            if reason:
                 self.save()
-                return self.outcome(self._signal)
+                return self.outcome(reason)
             self._count_piece()
             is_best = place.step == self.plan.total_steps and self._finish_pass()
             is_due = self._is_save_due(saved_at)
@@ -277,7 +278,8 @@ class CountingTrainer:
             origins=self._origins,
             surroundings={},
         )
-        self.run.save(place.step, tensors, meta, self.settings.training.keep)
+        path = self.run.save(place.step, tensors, meta, self.settings.training.keep)
+        self.progress.saved(place.step, path)
 
     def _save_best(self) -> None:
         self.corpus.check_size()

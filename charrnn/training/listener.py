@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, Protocol
 
 import numpy as np
@@ -42,4 +43,12 @@ class Progress(Protocol):
 
     def sampled(self, step: int, text: str) -> None:
         """Show what the model writes by now."""
+        ...
+
+    def saved(self, step: int, path: Path) -> None:
+        """Tell of a checkpoint, from which a resume would go on."""
+        ...
+
+    def stop_reason(self) -> str:
+        """Return why the training should save and end after this step; "" while it should not."""
         ...

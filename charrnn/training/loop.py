@@ -124,9 +124,10 @@ class Trainer:
         place = self.place
         is_best = self._begin()
         while not self._is_over:
-            if self._signal:
+            reason = self._signal or self.progress.stop_reason()
+            if reason:
                 self._keep(is_best=False, is_due=True)
-                return self._signal
+                return reason
 
             # 1. Step
             record = self.train_step(self.parts.batches.batch(place.step))
@@ -290,7 +291,8 @@ class Trainer:
         Raises Diverging rather than keep numbers that are not finite.
         """
         self.place.elapsed_s = self.pace.elapsed_s()
-        self.records.save(self.place, self.plan, self.state, self._lift)
+        path = self.records.save(self.place, self.plan, self.state, self._lift)
+        self.progress.saved(self.place.step, path)
 
     def settle(self) -> None:
         """After a resume: write the best weights again if they are the checkpoint's.
@@ -379,10 +381,6 @@ class Trainer:
         bits = record["train_nats_per_char"] / math.log(2)
         self.progress.step(place.step, self.plan.total_steps, int(record["chars"]), bits, left_s)
 
-    def weights(self) -> Tensors:
-        """Return the model's tensors on the CPU."""
-        return self.parts.weights()
-
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""
         place = self.place
@@ -392,7 +390,7 @@ class Trainer:
             epochs=place.chars / self.parts.batches.chars_per_epoch,
             parameters=self.model.parameter_count(),
             train_chars_per_s=self.pace.chars_per_s,
-            weights_sha256=weights_sha256(self.weights()),
+            weights_sha256=weights_sha256(self.parts.weights()),
             device=str(self.parts.device),
             precision=self.parts.precision,
             ngram=self.counting.baseline(),

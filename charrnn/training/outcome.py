@@ -16,6 +16,7 @@ from charrnn.scoring.score import Score
 from charrnn.values import MAX_WHOLE
 
 MOST_NUMBER = 1e300
+STOPPED = "stopped by a callback"
 
 
 @dataclass(frozen=True)
@@ -124,7 +125,7 @@ class Place:
 class Outcome:
     """How a training ended.
 
-    reason: "done", "stopped improving", "already done" or the name of a signal.
+    reason: "done", "stopped improving", "already done", STOPPED or the name of a signal.
     """
 
     reason: str
@@ -199,7 +200,7 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | Non
     Training text and validation are compared as the same weights score them, without dropout.
     """
     # 1. Where the figures mean nothing
-    if reason.startswith("SIG"):
+    if reason.startswith(("SIG", STOPPED)):
         return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"

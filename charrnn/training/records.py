@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from charrnn.config import Settings
@@ -61,7 +62,7 @@ class Records:
 
     def save(
         self, place: Place, plan: Plan, state: State, lift: Sequence[tuple[int, float]]
-    ) -> None:
+    ) -> Path:
         """Write a checkpoint of this very moment. Raises Diverging if a number is not finite."""
         # 1. Tensors
         self.check_texts()
@@ -91,7 +92,7 @@ class Records:
         )
         if lift and not place.step:
             meta["lift"] = lift
-        self._run.save(place.step, tensors, meta, self._settings.training.keep)
+        return self._run.save(place.step, tensors, meta, self._settings.training.keep)
 
     def check_texts(self) -> None:
         """Raise CheckpointError if a text was cut short since it was opened.

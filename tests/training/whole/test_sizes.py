@@ -268,6 +268,8 @@ MEMORY = textwrap.dedent("""
             self.first = self.first or time.perf_counter()
         def evaluated(self, *a): pass
         def sampled(self, *a): pass
+        def saved(self, *a): pass
+        def stop_reason(self): return ''
 
     bare, began, watcher = resident(), time.perf_counter(), Watcher()
     settings = {
