@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn.terminal import say, visible, width_of
 
 if TYPE_CHECKING:
+    from charrnn.config import Settings
     from charrnn.scoring.score import Score
     from charrnn.training.outcome import Recent
 
@@ -134,11 +135,14 @@ class TrainingProgress:
             self._write(head)
             self._write("\n".join(f"  | {line}" for line in lines), indent="  | ")
 
+    def started(self, path: Path, settings: Settings) -> None:
+        """Show nothing: what is trained has been said."""
+
     def saved(self, step: int, path: Path) -> None:
         """Show nothing: a checkpoint a minute is no news."""
 
     def stop_reason(self) -> str:
-        """Ask for no end: who watches stops a training with Ctrl-C."""
+        """Ask for no end: who watches presses Ctrl-C."""
         return ""
 
     def close(self) -> None:

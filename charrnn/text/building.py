@@ -43,7 +43,7 @@ class Survey:
     fingerprint: str
 
 
-def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
+def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Survey:
     """Make the first pass over all texts of a training. Writes nothing. Raises CorpusError."""
     # 1. Read them.
     source, note = find_source(corpus, settings)

@@ -60,12 +60,15 @@ class Source:
                 raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
 
 
-def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str]:
+def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[Source, str]:
     """Return the text that CORPUS names, and a note for the person ("" if there is none).
 
-    corpus: None (the shipped names), "-" (standard input), a file, a directory, or the name of a
-    shipped corpus. Raises CorpusError; SettingsError where standard input is closed.
+    corpus: None (the shipped names), "-" (standard input), a file, a directory, the name of a
+    shipped corpus, or a text that has been found already. Raises CorpusError; SettingsError where
+    standard input is closed.
     """
+    if isinstance(corpus, Source):
+        return corpus, ""
     if corpus == "-":
         if sys.stdin is None:  # the shell's <&-
             raise SettingsError("- reads standard input, but it is closed; name a file")
@@ -262,6 +265,11 @@ def _outside_runs(files: list[Path], root: Path) -> list[Path]:
 
 def _is_hidden(path: Path) -> bool:
     return any(part.startswith(".") for part in path.parts)
+
+
+def typed_source(text: str, name: str) -> Source:
+    """Return a text that stands in memory, under a name for its run."""
+    return Source(name, name, spooled=io.BytesIO(text.encode("utf-8", "surrogatepass")))
 
 
 def _spool(stream: BinaryIO, shown: str, limit: int, name: str) -> Source:

@@ -22,6 +22,7 @@ from charrnn.modelfile import MISCOUNTED, checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor, leaks
 from charrnn.text.corpus import Corpus
+from charrnn.text.reading import Source
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
@@ -44,9 +45,13 @@ SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 @dataclass(frozen=True)
 class Request:
-    """What `charrnn train` was asked: layers of settings (config.resolve) and where to."""
+    """What `charrnn train` was asked: layers of settings (config.resolve) and where to.
 
-    corpus: str | None = None
+    corpus: as building.survey takes it. is_guest: the process is somebody else's, who called
+    charrnn.train: no signal ends it.
+    """
+
+    corpus: str | Source | None = None
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     run: Path | None = None
     resume: bool = False
@@ -54,6 +59,7 @@ class Request:
     allow_corpus_change: bool = False
     runs: Path = Path("runs")
     began: float | None = None  # time.perf_counter() when the person pressed Enter
+    is_guest: bool = False
     verbose: bool = False  # say what it runs on, and what memory it will take
 
 
@@ -171,7 +177,7 @@ def _start(
                 "corpus": survey.name,
             }
         )
-        return path, _fit(trainer)
+        return path, _fit(trainer, path, request)
 
 
 def _named_run(survey: building.Survey, request: Request) -> Path | None:
@@ -283,26 +289,29 @@ def _resume(
         progress.say(f"resuming {shown} at step {step:,}{end}")
         if isinstance(trainer, Trainer):
             _say_surroundings(trainer, request.verbose, progress)
-        return path, _fit(trainer)
+        return path, _fit(trainer, path, request)
 
 
-def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
-    with _signals(trainer):
+def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Outcome:
+    trainer.progress.started(path, trainer.settings)
+    with _signals(trainer, request.is_guest):
         return trainer.fit()
 
 
 @contextlib.contextmanager
-def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
+def _signals(trainer: Trainer | CountingTrainer, is_guest: bool) -> Iterator[None]:
     """Let the first signal finish the step and save, and the second leave at once.
 
     Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay
-    so.
+    so. is_guest: of Ctrl-C alone, and the second one interrupts the caller.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: object) -> None:
+        if is_guest:
+            raise KeyboardInterrupt
         os._exit(128 + number)
 
     def stop(number: int, frame: object) -> None:
@@ -310,7 +319,8 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
             signal.signal(other, leave)
         trainer.stop(signal.Signals(number).name)
 
-    present = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    names = ["SIGINT"] if is_guest else SIGNALS
+    present = [getattr(signal, name) for name in names if hasattr(signal, name)]
     numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
