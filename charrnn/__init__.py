@@ -2,6 +2,9 @@
 
     import charrnn
 
+    run = charrnn.train("names", budget="1m")  # as `charrnn train names --budget 1m`
+    print(run.score.bits_per_char, run.samples(10))
+
     sampler = charrnn.load("runs/names")  # needs numpy, not torch
     for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
         print(sample.text)
@@ -11,7 +14,7 @@ Everything else is the program: `charrnn --help`, or `python -m charrnn --help`.
 """
 
 from importlib import import_module
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 # pyproject.toml reads it here: asking importlib.metadata costs 30 ms at every start.
 __version__ = "0.4.0"
@@ -19,15 +22,47 @@ __version__ = "0.4.0"
 _PUBLIC = {
     "CharrnnError": "charrnn.errors",
     "Decoding": "charrnn.sampling.decode",
+    "Run": "charrnn.api.run",
     "Sampler": "charrnn.sampling.engine",
+    "StopTraining": "charrnn.errors",
     "load": "charrnn.sampling.engine",
+    "load_torch": "charrnn.api.networks",
+    "open_run": "charrnn.api.run",
+    "save_torch": "charrnn.api.networks",
+    "train": "charrnn.api.training",
 }
-__all__ = ["CharrnnError", "Decoding", "Sampler", "__version__", "load"]
+_MODULES = ("callbacks", "errors")
+__all__ = [
+    "CharrnnError",
+    "Decoding",
+    "Run",
+    "Sampler",
+    "StopTraining",
+    "__version__",
+    "callbacks",
+    "errors",
+    "load",
+    "load_torch",
+    "open_run",
+    "save_torch",
+    "train",
+]
+
+if TYPE_CHECKING:  # so that a program that uses these names is checked
+    from charrnn import callbacks, errors
+    from charrnn.api.networks import load_torch, save_torch
+    from charrnn.api.run import Run, open_run
+    from charrnn.api.training import train
+    from charrnn.errors import CharrnnError, StopTraining
+    from charrnn.sampling.decode import Decoding
+    from charrnn.sampling.engine import Sampler, load
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return import_module(f"charrnn.{name}")
     raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
 
 

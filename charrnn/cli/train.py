@@ -219,6 +219,7 @@ def train(
 
     # 3. The training.
     from charrnn.progress import TrainingProgress
+    from charrnn.sampling.preview import preview
     from charrnn.training import session
     from charrnn.training.session import Request
 
@@ -228,7 +229,7 @@ def train(
         corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
     try:
-        path, outcome = session.train(request, progress, _make_samples)
+        path, outcome = session.train(request, progress, preview)
     finally:
         progress.close()
 
@@ -324,21 +325,6 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
     else:
         write_stdout(f"{line}\n".encode("utf-8", "replace") for line in report(findings))
     return 0
-
-
-def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
-    """Write with the network as it is now: five lines, or 300 characters."""
-    from charrnn.modelfile import parse_model
-    from charrnn.sampling.decode import Decoding
-    from charrnn.sampling.engine import Sampler
-
-    sampler = Sampler(parse_model(Path("weights in training"), tensors, meta))
-    is_lines = meta["mode"] == "lines"
-    count = 5 if is_lines else 1
-    length = 60 if is_lines else 300
-    decoding = Decoding(temperature=0.8)
-    samples = sampler.generate(count, decoding=decoding, length=length, seed=meta["step"])
-    return "\n".join(sample.text for sample in samples)
 
 
 def _print_json(path: Path, outcome: Any) -> None:
