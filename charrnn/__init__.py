@@ -9,12 +9,13 @@
     for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
         print(sample.text)
 
-The names below are loaded when they are first used, so that `import charrnn` costs nothing.
+The names below are loaded when they are first used, so that `import charrnn` costs nothing. Type
+checkers find them in __init__.pyi.
 Everything else is the program: `charrnn --help`, or `python -m charrnn --help`.
 """
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 # pyproject.toml reads it here: asking importlib.metadata costs 30 ms at every start.
 __version__ = "0.4.0"
@@ -47,15 +48,6 @@ __all__ = [
     "save_torch",
     "train",
 ]
-
-if TYPE_CHECKING:  # so that a program that uses these names is checked
-    from charrnn import callbacks, errors
-    from charrnn.api.networks import load_torch, save_torch
-    from charrnn.api.run import Run, open_run
-    from charrnn.api.training import train
-    from charrnn.errors import CharrnnError, StopTraining
-    from charrnn.sampling.decode import Decoding
-    from charrnn.sampling.engine import Sampler, load
 
 
 def __getattr__(name: str) -> Any:

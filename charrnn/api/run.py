@@ -7,6 +7,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from charrnn.api.calls import run_training
 from charrnn.api.history import History, read_history
 from charrnn.api.listening import flat
 from charrnn.api.page import run_page
@@ -111,14 +112,25 @@ class Run:
             scored = text_given(opened, path, text, self._model.settings.text, unknown)
         return evaluated(opened, scored, how, baselines, lambda note: None).to_json()
 
-    def resume(self, **longer: Any) -> Run:
-        """Go on with the training, and return the run as it is then.
+    def resume(
+        self, *, callbacks: Iterable[object] = (), progress: str = "auto", **longer: Any
+    ) -> Run:
+        """Go on with the training, exactly where it stopped, and return the run as it is then.
 
-        longer: budget, epochs or steps, and what else charrnn.train takes.
+        longer: budget, epochs or steps, and other settings that may change.
         """
-        from charrnn.api.training import train
-
-        return train(run=self.path, resume=True, **longer)
+        path, notes = run_training(
+            None,
+            self.path,
+            resume=True,
+            overwrite=False,
+            allow_corpus_change=False,
+            callbacks=callbacks,
+            progress=progress,
+            config=None,
+            settings=longer,
+        )
+        return Run(path, notes=notes)
 
     def report(self, path: str | Path | None = None) -> Path:
         """Write one HTML page about the run, and return where. None: report.html in the run."""
