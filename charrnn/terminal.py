@@ -35,6 +35,47 @@ def visible(text: str) -> str:
     )
 
 
+# What stands for a sign of our own tables where an encoding lacks it.
+_PLAIN = {
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "…": "...",
+    "·": ".",
+    "×": "x",
+    "±": "+-",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "␣": "' '",
+    "⏎": "\\n",
+}
+
+
+def writable(text: str, stream: Any) -> str:
+    """Return the text as a stream of any encoding can write it: plain signs, else escapes.
+
+    The stream would write the same escapes, but a table must know how wide they are.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(_written(char, encoding) for char in text)
+    except LookupError:
+        pass
+    return text
+
+
+def _written(char: str, encoding: str) -> str:
+    try:
+        char.encode(encoding)
+    except UnicodeEncodeError:
+        return _PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode("ascii")
+    return char
+
+
 def one_line(text: str) -> str:
     """Return `visible(text)` with newlines and tabs as escapes too, for a value in a message."""
     return visible(text).replace("\n", "\\n").replace("\t", "\\t")

@@ -39,7 +39,8 @@ MAY_IMPORT = {
         "training",
         "insight",
     ),
-    "progress": ("scoring", "training"),
+    "screen": (),
+    "progress": ("screen", "scoring", "training"),
     "tables": (),
     "picture": ("lab",),
 }

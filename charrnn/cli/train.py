@@ -165,7 +165,7 @@ def train(
     ] = False,
     verbose: Annotated[
         bool,
-        switch("--verbose", "-v", help="Say what it runs on and how much memory it will take"),
+        switch("--verbose", "-v", help="Show all about text, network and machine, and every score"),
     ] = False,
     quiet: Annotated[bool, switch("--quiet", "-q", help="Show no progress")] = False,
     json: Annotated[
@@ -235,8 +235,7 @@ def train(
     # 4. What came out.
     signal_code = session.SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
-        for line in _closing_lines(path, outcome, is_stopped=bool(signal_code)):
-            progress.say(line)
+        progress.conclude(*_closing_lines(path, outcome, is_stopped=bool(signal_code)))
     if json:
         try:
             _print_json(path, outcome)
@@ -258,19 +257,21 @@ def _refuse_with_check(given: dict[str, bool]) -> None:
 def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     """Tell a person what the run reached, why it ended, and what to type next."""
     from charrnn.progress import duration
+    from charrnn.scoring.score import Score
 
     shown = shlex.quote(one_line(str(path)))
     place = outcome.place
-    bits = place.best_nats / math.log(2)
     epochs = f"{round(outcome.epochs, 1):g} epochs"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"best {bits:.3f} bits/char at step {place.best_step:,}"
+        f"best {Score(place.best_nats, 1)} at step {place.best_step:,}"
     )
     if outcome.ngram is not None:
-        end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
+        ngram = outcome.ngram.score
+        end += f"; counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
     if place.counting_gain:
-        end += f"; the network alone {place.network_nats / math.log(2):.3f}"
+        alone = place.network_nats
+        end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"
     if is_stopped:
         advice = f"saved. To go on: charrnn train --resume --run {shown}"
     else:

@@ -104,6 +104,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
     model = run.model
     folder = folder_of(model)
     metrics = record.read_metrics(folder / "metrics.jsonl")
+    scored_steps = {evaluation.step for evaluation in metrics.evaluations}
     about = record.read_about(folder / "run.json")
     cards = scores_of(run, say)
     return {
@@ -115,7 +116,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "charts": charts(metrics, model.settings.training.clip, len(model.vocabulary)),
         "remarks": _remarks(metrics),
         "results": results_of(cards),
-        "samples": samples_of(folder / "samples.txt"),
+        "samples": samples_of(folder / "samples.txt", scored_steps),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
         "lookback": lookback_of(run, say),

@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from charrnn.config import TrainingSettings
-from charrnn.training.plan import Plan, corrected_plan, decided_plan
+from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan
 from charrnn.values import seconds
 
 # A plan waits for at least so many steps and seconds; with slow steps for fewer,
@@ -95,6 +95,20 @@ class Pacing:
     def is_over(self, step: int) -> bool:
         """Return whether the plan has no step left."""
         return self.plan.total_steps is not None and step >= self.plan.total_steps
+
+    def is_sample_due(self, step: int, updates: int) -> bool:
+        """Return whether this step ends with samples. updates: since the last evaluation.
+
+        Unless a person chose the steps, samples wait for the next evaluation, and so have a score.
+        """
+        plan = self.plan
+        if self._settings.sample_every is not None:
+            return plan.sample_steps is not None and step % plan.sample_steps == 0
+        evaluation_steps = plan.evaluation_interval(step)
+        if plan.total_steps is None or evaluation_steps is None or step % evaluation_steps:
+            return False
+        samples = TIMES["sample"]
+        return samples * step // plan.total_steps > samples * (step - updates) // plan.total_steps
 
     def decide(self, step: int) -> bool:
         """Turn budget and durations into steps, once enough steps were timed.
