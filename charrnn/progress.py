@@ -8,15 +8,21 @@ from __future__ import annotations
 
 import math
 import os
-import shutil
 import sys
-import textwrap
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from charrnn.scoring.score import Score
-from charrnn.terminal import say, visible, width_of, writable
+from charrnn.terminal import (
+    USUAL_COLUMNS,
+    columns_of,
+    say,
+    visible,
+    width_of,
+    wrapped,
+    writable,
+)
 
 if TYPE_CHECKING:
     from charrnn.screen import Screen
@@ -28,7 +34,6 @@ RATE_S = 0.5  # over which characters a second are counted
 DRAW_S = 0.2  # between two frames on a terminal
 SMOOTHING = 0.98  # of the training score that is shown between evaluations
 SHOWN_EVALUATIONS = 5  # a run, without --verbose
-LEAST_COLUMNS = 20
 MOST_ROW_CHARS = 120  # of samples shown in a row: what lines write, not a piece of a stream
 WHAT_A_BIT_IS = "bits/char: yes-or-no questions to guess a character; fewer is better"
 HEADING = "  it writes: "
@@ -56,7 +61,7 @@ class TrainingProgress:
         self._every = every
         self._is_terminal = sys.stderr.isatty()
         self._screen = _screen() if self._is_terminal else None
-        self._columns = _columns()
+        self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
 
         # Evaluations
         self._evaluation = ""  # a line that waits for the samples of its step
@@ -246,8 +251,12 @@ class TrainingProgress:
         self._line_at = time.perf_counter()
         lines = f"{heading}{text}".split("\n")
         if self._is_terminal:
-            self._columns = _columns()
-            lines = [part for line in lines for part in _wrapped(line, self._columns, indent)]
+            self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
+            lines = [
+                part
+                for line in lines
+                for part in wrapped(line, self._columns, indent, cuts_words=style == SAMPLE)
+            ]
         if self._screen is None:
             say("\n".join(lines))
             return
@@ -258,7 +267,7 @@ class TrainingProgress:
     def _draw(
         self, screen: Screen, step: int, total: int | None, seconds_left: float | None
     ) -> None:
-        self._columns = _columns()
+        self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
         words = [f"step {step:,}", f"{self._rate:,.0f} chars/s"]
         if total is None:
             words.insert(0, "measuring the pace")
@@ -279,12 +288,6 @@ def _screen() -> Screen | None:
     return Screen()
 
 
-def _columns() -> int:
-    if not sys.stderr.isatty():
-        return 80
-    return max(LEAST_COLUMNS, shutil.get_terminal_size().columns)
-
-
 def _row(lines: Sequence[str], columns: int) -> str:
     """Return the first lines in a row, as many as fit."""
     row = ""
@@ -294,22 +297,6 @@ def _row(lines: Sequence[str], columns: int) -> str:
             break
         row = longer
     return row
-
-
-def _wrapped(line: str, columns: int, indent: str) -> list[str]:
-    """Return a line in pieces that are narrower than a terminal, the later ones indented."""
-    width = width_of(line)
-    if width < columns:
-        return [line]
-    chars = (columns - 1) * len(line) // width  # fewer where characters are wide
-    return textwrap.wrap(
-        line,
-        max(LEAST_COLUMNS - 1, chars),
-        subsequent_indent=indent,
-        replace_whitespace=False,
-        drop_whitespace=True,
-        break_on_hyphens=False,
-    )
 
 
 def duration(value_s: float) -> str:

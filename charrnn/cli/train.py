@@ -35,9 +35,10 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, quoted, write_stdout
+from charrnn.terminal import one_line, print_line, quoted, write_lines
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
+CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
 METAVARS_BY_KEY = {
     "val": PATH,
@@ -323,7 +324,7 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
     if json:
         write_json([findings])
     else:
-        write_stdout(f"{line}\n".encode("utf-8", "replace") for line in report(findings))
+        write_lines(report(findings), CHECK_INDENT)
     return 0
 
 
