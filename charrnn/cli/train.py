@@ -16,11 +16,8 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from charrnn import config
 from charrnn import layers as sources
-from charrnn.cli.command import Command, show_help_all
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     DURATION,
@@ -49,19 +46,6 @@ METAVARS_BY_KEY = {
     "save_every": DURATION,
     "sample_every": DURATION,
 }
-# The settings that most people need: --help shows these, and --help-all the rest.
-COMMON = (
-    *("mode", "glob"),
-    *("cell", "hidden_size", "num_layers", "dropout"),
-    *("budget", "epochs", "steps", "batch_size", "seq_length", "lr", "seed", "init_from"),
-    "device",
-)
-
-
-class TrainCommand(Command):
-    """charrnn train, which has more options than a screen has lines."""
-
-    rare = frozenset({"allow_corpus_change", "print_config", "verbose", *config.FIELDS} - {*COMMON})
 
 
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:
@@ -171,15 +155,6 @@ def train(
     quiet: Annotated[bool, switch("--quiet", "-q", help="Show no progress")] = False,
     json: Annotated[
         bool, switch("--json", help="End with one JSON object on standard output")
-    ] = False,
-    help_all: Annotated[
-        bool,
-        typer.Option(
-            "--help-all",
-            help="Show all options, the rare ones too",
-            callback=show_help_all,
-            is_eager=True,
-        ),
     ] = False,
     **chosen: Any,
 ) -> int:
