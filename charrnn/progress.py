@@ -17,6 +17,7 @@ from charrnn.scoring.score import Score
 from charrnn.terminal import (
     USUAL_COLUMNS,
     columns_of,
+    many,
     say,
     visible,
     width_of,
@@ -224,7 +225,7 @@ class TrainingProgress:
             self._total = total
         elif self._total is not None and total is not None and total != self._total:
             self._total = total
-            self._write(f"from here on, {total:,} steps in all", FIGURES)
+            self._write(f"from here on, {many(total, 'step')} in all", FIGURES)
 
     def _head(self, step: int) -> str:
         """Return where a training stands: its step, of how many if that is fixed, and the time.

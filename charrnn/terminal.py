@@ -38,6 +38,11 @@ def visible(text: str) -> str:
     )
 
 
+def many(count: int, noun: str, nouns: str = "") -> str:
+    """Return `1 line`, or `2,383 lines`. nouns: of several, where an s is not enough."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
+
+
 # What stands for a sign of our own tables where an encoding lacks it.
 _PLAIN = {
     "–": "-",

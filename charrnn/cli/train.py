@@ -237,7 +237,8 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
 
     shown = shlex.quote(one_line(str(path)))
     place = outcome.place
-    epochs = f"{round(outcome.epochs, 1):g} epochs"
+    passes = round(outcome.epochs, 1)
+    epochs = "1 epoch" if passes == 1 else f"{passes:g} epochs"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
         f"best {Score(place.best_nats, 1)} at step {place.best_step:,}"

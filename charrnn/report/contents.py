@@ -33,7 +33,7 @@ from charrnn.report.writing import KeptSamples, NoNovelty, Novelty, novelty_of, 
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
@@ -136,8 +136,10 @@ def _summary(model: ModelFile) -> str:
         smoothing = SMOOTHING_NAMES[settings.smoothing]
         kind = f"{model.ngram().order}-gram with {smoothing} smoothing"
         return f"A {kind} that counted {corpus}, read as {mode}."
-    layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
-    network = f"{ARTICLES[settings.cell]} of {layers} with {settings.hidden_size:,} units"
+    layers = many(settings.num_layers or 1, "layer")
+    network = (
+        f"{ARTICLES[settings.cell]} of {layers} with {many(settings.hidden_size or 1, 'unit')}"
+    )
     return f"{network} that learnt {corpus}, read as {mode}."
 
 

@@ -6,6 +6,7 @@ from charrnn.kernel.library import build
 from charrnn.machine import runtime
 from charrnn.machine.backends import words
 from charrnn.machine.malloc import tune_malloc
+from charrnn.terminal import many
 from charrnn.text import building
 from charrnn.text.corpus import Corpus
 from charrnn.training import recipe
@@ -27,15 +28,15 @@ def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> s
     census = survey.censuses["train"]
     is_shipped = survey.sources["train"].shown.endswith("(shipped)")
     if trainer.corpus.mode == "stream":
-        text = f"{_many(census.chars, 'character')} of {census.shown}"
+        text = f"{many(census.chars, 'character')} of {census.shown}"
     elif is_shipped:
-        text = f"{census.lines:,} {survey.name}"
+        text = many(census.lines, survey.name.removesuffix("s"))
     else:
-        text = f"{_many(census.lines, 'line')} of {census.shown}"
+        text = f"{many(census.lines, 'line')} of {census.shown}"
     if isinstance(trainer, CountingTrainer):
         return f"reading {text}; counting n-grams"
     cell = trainer.settings.model.cell.upper()
-    weights = f"{trainer.model.parameter_count():,} weights"
+    weights = many(trainer.model.parameter_count(), "weight")
     return f"reading {text}; {cell}, {weights}; {_length(trainer)}"
 
 
@@ -46,11 +47,7 @@ def _length(trainer: Trainer) -> str:
         return f"about {training.budget}"
     if training.epochs is not None:
         return "1 epoch" if training.epochs == 1 else f"{training.epochs:g} epochs"
-    return _many(training.steps or 0, "step")
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"
+    return many(training.steps or 0, "step")
 
 
 def say_network(trainer: Trainer, filled: recipe.Filled, progress: Progress) -> None:
@@ -63,7 +60,7 @@ def say_network(trainer: Trainer, filled: recipe.Filled, progress: Progress) -> 
     )
     shape = f"{training.batch_size} x {training.seq_length}"
     if trainer.corpus.mode == "lines":
-        shape = _many(training.batch_size or 0, "line")
+        shape = many(training.batch_size or 0, "line")
     progress.say(
         f"training: {parameters:,} parameters; {words(parts.backend, parts.precision)}; "
         f"batches of {shape}, lr {training.lr:.2g}"
