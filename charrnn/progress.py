@@ -36,6 +36,7 @@ DRAW_S = 0.2  # between two frames on a terminal
 SMOOTHING = 0.98  # of the training score that is shown between evaluations
 SHOWN_EVALUATIONS = 5  # a run, without --verbose
 MOST_ROW_CHARS = 120  # of samples shown in a row: what lines write, not a piece of a stream
+MOST_BLOCK_LINES = 5  # of a sample that is a block: the evaluations around it stay on the screen
 WHAT_A_BIT_IS = "bits/char: yes-or-no questions to guess a character; fewer is better"
 HEADING = "  it writes: "
 
@@ -67,6 +68,7 @@ class TrainingProgress:
         # Evaluations
         self._evaluation = ""  # a line that waits for the samples of its step
         self._evaluated_step = -1  # of that line, or of the last one
+        self._shown_step = 0
         self._left_out = ""  # the newest evaluation, if it was no point to show
         self._has_explained = False
 
@@ -165,6 +167,7 @@ class TrainingProgress:
         if self._every or self._is_point(step, total):
             self._evaluation = line
             self._left_out = ""
+            self._shown_step = step
         elif step:
             self._left_out = line
         self._evaluated_step = step
@@ -180,6 +183,7 @@ class TrainingProgress:
         elif self._left_out and not self._evaluation:
             self._evaluation = self._left_out
             self._left_out = ""
+            self._shown_step = step
         self._show_evaluation()
 
         # 2. The samples
@@ -193,8 +197,12 @@ class TrainingProgress:
             self._write(row, SAMPLE, HEADING)
             return
         self._write(HEADING.rstrip(), FIGURES)
-        for line in lines:
+        shown = lines if self._every else lines[:MOST_BLOCK_LINES]
+        for line in shown:
             self._write(f"  | {line}", SAMPLE, indent="  | ")
+        if len(shown) < len(lines):
+            rest = many(len(lines) - len(shown), "line")
+            self._write(f"  ... {rest} more in samples.txt", FIGURES)
 
     def close(self) -> None:
         """Show the newest evaluation, if it was left out, and remove the bar."""
@@ -214,9 +222,8 @@ class TrainingProgress:
             return step > 0 and not self._has_explained
         if step >= total:
             return True
-        # As samples are made: the two belong together.
-        points = SHOWN_EVALUATIONS * step // total
-        return points > SHOWN_EVALUATIONS * max(0, self._evaluated_step) // total
+        # As samples are made (Pacing.is_sample_due): the two belong together.
+        return SHOWN_EVALUATIONS * step // total > SHOWN_EVALUATIONS * self._shown_step // total
 
     def _follow(self, total: int | None) -> None:
         """Note the length of the training, and say so where one that was shown has changed."""

@@ -21,6 +21,7 @@ BINS = 240  # of the curve: more than a bar has columns
 LEAST_BAR = 10  # columns
 MARGIN = 5  # columns left of the bar and of the curve
 GAP = 2  # columns right of them
+FREE = 3  # columns at the right edge: a terminal shows ^C behind the last character
 BAR = "━─"
 ASCII_BAR = "=-"
 LEVELS = "▁▂▃▄▅▆▇█"
@@ -71,7 +72,7 @@ class Screen:
         curve, the longest first. What has no room is left out.
         """
         # 1. What stands on the right
-        room = columns - 1 - MARGIN - LEAST_BAR - GAP
+        room = columns - FREE - MARGIN - LEAST_BAR - GAP
         score = next((form for form in scores if width_of(form) <= room), "")
         right = ""
         for count in range(len(words), 0, -1):
@@ -80,7 +81,7 @@ class Screen:
                 break
         if width_of(right) > room:
             right = ""
-        width = columns - 1 - MARGIN - GAP - max(width_of(right), width_of(score))
+        width = columns - FREE - MARGIN - GAP - max(width_of(right), width_of(score))
 
         # 2. The lines
         filled = int(share * width)

@@ -245,7 +245,7 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     )
     if outcome.ngram is not None:
         ngram = outcome.ngram.score
-        end += f"; counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
+        end += f"\n  counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
     if place.counting_gain:
         alone = place.network_nats
         end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"

@@ -47,6 +47,8 @@ class Pacing:
         self._loop_began_s = 0.0  # elapsed at this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
 
+        self._sample_step: int | None = None  # of the last samples that came with an evaluation
+
         # Steps alone, without evaluations, samples and checkpoints.
         self._step_began = 0.0
         self._step_ends: deque[float] = deque(maxlen=REMEMBERED_STEPS)
@@ -66,6 +68,7 @@ class Pacing:
         if evaluation_s is not None:
             self._evaluation_s = evaluation_s
         self._step_ends.clear()
+        self._sample_step = None
         self._loop_began_s = self.elapsed_s()
         self._last_look = (step, self._loop_began_s)
 
@@ -107,8 +110,15 @@ class Pacing:
         evaluation_steps = plan.evaluation_interval(step)
         if plan.total_steps is None or evaluation_steps is None or step % evaluation_steps:
             return False
+        if self._sample_step is None:
+            self._sample_step = step - updates
         samples = TIMES["sample"]
-        return samples * step // plan.total_steps > samples * (step - updates) // plan.total_steps
+        is_due = (
+            samples * step // plan.total_steps > samples * self._sample_step // plan.total_steps
+        )
+        if is_due:
+            self._sample_step = step
+        return is_due
 
     def decide(self, step: int) -> bool:
         """Turn budget and durations into steps, once enough steps were timed.
