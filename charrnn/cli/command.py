@@ -16,7 +16,7 @@ from charrnn.cli.habits import empty_name, explain_unknown, typed_name, with_two
 from charrnn.cli.options import PATH
 from charrnn.cli.shortlist import short_help
 from charrnn.errors import SettingsError
-from charrnn.terminal import USUAL_COLUMNS, columns_of, forget_stdout
+from charrnn.terminal import USUAL_COLUMNS, columns_of, forget_stdout, print_line
 
 
 class Command(TyperCommand):
@@ -67,7 +67,7 @@ class Command(TyperCommand):
             with _until_the_reader_leaves():
                 super().format_help(ctx, formatter)
         else:
-            formatter.write(short_help(self, ctx, columns_of(sys.stdout) or USUAL_COLUMNS))
+            formatter.write(_short(self, ctx))
 
 
 class Group(TyperGroup):
@@ -77,6 +77,9 @@ class Group(TyperGroup):
         """Read the words behind the program; `help train` is `train --help`."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
+        if not args and not ctx.resilient_parsing:
+            print_line(ctx.get_help())
+            raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
@@ -85,7 +88,7 @@ class Group(TyperGroup):
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
         """Show the help: the commands, each in a line."""
-        formatter.write(short_help(self, ctx, columns_of(sys.stdout) or USUAL_COLUMNS))
+        formatter.write(_short(self, ctx))
 
 
 def _options(command: Any) -> tuple[list[str], list[str]]:
@@ -120,6 +123,10 @@ def _without_full_stops(params: Any) -> Any:
     for param in params:
         param.help = (param.help or "").removesuffix(".")
     return params
+
+
+def _short(command: Any, ctx: Any) -> str:
+    return short_help(command, ctx, columns_of(sys.stdout) or USUAL_COLUMNS)
 
 
 def _help_all() -> TyperOption:

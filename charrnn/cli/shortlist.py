@@ -73,7 +73,7 @@ def short_help(command: Any, ctx: Any, columns: int) -> str:
             for name, text in rows:
                 lines += _lines(name, text, width, columns)
     example = textwrap.wrap(f"Example: {EXAMPLES[path][0]}", columns, break_on_hyphens=False)
-    return "\n".join([*lines, "", *example]) + "\n"
+    return "\n".join([*lines, "", *example])
 
 
 def is_common(command: str, parameter: str) -> bool:
