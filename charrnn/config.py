@@ -34,7 +34,7 @@ class TextSettings:
 
     mode: str = setting(
         "auto",
-        "Read the text as independent short lines or as one stream",
+        "Decide by the text, read independent short lines, or one stream",
         choices=("auto", "lines", "stream"),
     )
     unit: str = setting(

@@ -52,7 +52,8 @@ MAY_IMPORT = {
         "progress",
     ),
     "callbacks": ("api",),
-    "progress": ("scoring", "training"),
+    "screen": (),
+    "progress": ("screen", "scoring", "training"),
     "tables": (),
     "picture": ("lab",),
 }

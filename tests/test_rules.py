@@ -10,7 +10,7 @@ from loaded import loaded_after
 @pytest.mark.parametrize("file", sorted((PACKAGE / "cli").glob("*.py")))
 def test_commands_import_nothing_heavy_at_the_top(file):
     for module in imports_of(file, top_level=True):
-        heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich", "tqdm")
+        heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich")
         assert not heavy and not is_under(module, {f"charrnn.{room}" for room in MAY_IMPORT}), (
             f"{file.name} imports {module}"
         )
@@ -34,11 +34,10 @@ def is_under_any_disk(modules: set[str]) -> bool:
     return bool(modules & {"os", "pathlib", "charrnn.storage"})
 
 
-def test_only_the_screens_know_rich_and_tqdm():
-    known = {"progress.py": {"tqdm"}, "tables.py": {"rich"}}
+def test_only_two_screens_know_rich():
     for path in PACKAGE.rglob("*.py"):
-        imported = {module.split(".")[0] for module in imports_of(path)} & {"rich", "tqdm"}
-        assert imported <= known.get(path.name, set()), path
+        known = {module.split(".")[0] for module in imports_of(path)} & {"rich"}
+        assert not known or path.name in ("screen.py", "tables.py"), path
 
 
 def test_only_picture_knows_matplotlib():

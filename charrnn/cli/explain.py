@@ -16,7 +16,7 @@ from charrnn.cli.options import TEXT, argument, option, switch
 from charrnn.cli.train import setting_option
 from charrnn.config import FIELDS, ModelSettings, Settings, flag, resolve
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, visible, write_stdout
+from charrnn.terminal import one_line, visible, write_lines, write_stdout
 from charrnn.values import nearest
 
 if TYPE_CHECKING:
@@ -143,7 +143,7 @@ def explain(
         *example,
         *_in_numbers(model.cell, step),
     ]
-    write_stdout(f"{line}\n".encode("utf-8", "replace") for line in lines)
+    write_lines(lines)
 
 
 def _cell_and_run(what: str | None, run: Path | None) -> tuple[str | None, Path | None]:

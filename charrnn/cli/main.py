@@ -19,7 +19,7 @@ from charrnn.cli.habits import normalized
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
 from charrnn.cli.sample import sample
-from charrnn.cli.train import TrainCommand, train
+from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
@@ -41,7 +41,7 @@ def _add(name: str, command: Callable[..., Any], kind: type[Command] = Command) 
     app.command(name, cls=kind, epilog=epilogue(name))(command)
 
 
-_add("train", train, TrainCommand)
+_add("train", train)
 _add("sample", sample)
 _add("eval", evaluate)
 _add("report", report)

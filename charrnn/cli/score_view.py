@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import many, one_line, write_stdout
 
 if TYPE_CHECKING:
     from charrnn.scoring.card import DynamicReading, Evaluation, Reading
@@ -44,7 +44,7 @@ def show_characters(costs: Iterator[CharacterCost]) -> None:
     fact = f"{bits_per_char:.4f} bits/char"
     if next(costs, None) is not None:
         fact += "; the text goes on, --json gives all of it"
-    print_facts([(f"{len(shown):,} characters", fact)])
+    print_facts([(many(len(shown), "character"), fact)])
 
 
 def _character_row(cost: CharacterCost) -> list[str]:
@@ -79,7 +79,7 @@ def show_card(path: str, card: Evaluation) -> None:
     from charrnn.tables import print_facts, print_table
 
     protocol = f"windows of {card.window}" if card.window else card.protocol
-    chars = f"{card.figures.chars:,} predicted characters"
+    chars = many(card.figures.chars, "predicted character")
     title = f"{one_line(path)} on {_text(card)}: {chars}, {protocol}"
     print_table(title, ["", "bits/char", "nats/char", "perplexity"], _rows(card))
     print_facts(_facts(card))

@@ -33,7 +33,7 @@ from charrnn.report.writing import KeptSamples, NoNovelty, Novelty, novelty_of, 
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
@@ -104,6 +104,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
     model = run.model
     folder = folder_of(model)
     metrics = record.read_metrics(folder / "metrics.jsonl")
+    scored_steps = {evaluation.step for evaluation in metrics.evaluations}
     about = record.read_about(folder / "run.json")
     cards = scores_of(run, say)
     return {
@@ -115,7 +116,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "charts": charts(metrics, model.settings.training.clip, len(model.vocabulary)),
         "remarks": _remarks(metrics),
         "results": results_of(cards),
-        "samples": samples_of(folder / "samples.txt"),
+        "samples": samples_of(folder / "samples.txt", scored_steps),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
         "lookback": lookback_of(run, say),
@@ -135,8 +136,10 @@ def _summary(model: ModelFile) -> str:
         smoothing = SMOOTHING_NAMES[settings.smoothing]
         kind = f"{model.ngram().order}-gram with {smoothing} smoothing"
         return f"A {kind} that counted {corpus}, read as {mode}."
-    layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
-    network = f"{ARTICLES[settings.cell]} of {layers} with {settings.hidden_size:,} units"
+    layers = many(settings.num_layers or 1, "layer")
+    network = (
+        f"{ARTICLES[settings.cell]} of {layers} with {many(settings.hidden_size or 1, 'unit')}"
+    )
     return f"{network} that learnt {corpus}, read as {mode}."
 
 

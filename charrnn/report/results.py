@@ -18,6 +18,7 @@ from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.evaluation import How, evaluated, scored_alone
 from charrnn.scoring.figures import Gain
 from charrnn.scoring.text import text_of_split
+from charrnn.terminal import many
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 
@@ -66,7 +67,7 @@ def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
     if not model.counts:
         most = int(min(MOST_SCORED, max(LEAST_SCORED, SCORING_WORK / parameters_of(model))))
     text = replace(text, ids=cells.cut(model, whole, most))
-    say(f"scoring {len(text.ids):,} characters of the {split} text")
+    say(f"scoring {many(len(text.ids), 'character')} of the {split} text")
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
         with_baselines = split == "test" or not len(corpus.split("test"))

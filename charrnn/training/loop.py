@@ -103,8 +103,7 @@ class Trainer:
         stays good.
         """
         if (ngram := self.counting.baseline()) is not None:
-            bits = ngram.score.bits_per_char
-            self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({ngram})")
+            self.progress.say(f"to beat: {ngram.score}, by counting ({ngram})")
         while True:
             try:
                 return self.outcome(self._run())
@@ -141,15 +140,16 @@ class Trainer:
 
             # 2. Evaluate
             is_best = False
+            is_sample_due = self.pace.is_sample_due(place.step, place.recent.steps)
             if self._is_due(self.plan.evaluation_interval(place.step)):
                 is_best = self._evaluate()
                 if self.pace.correct(place.step):
                     self.records.log_plan(place.step, self.plan)
-            has_new_plan = is_decided_now or self._anneal()
 
-            # 3. Sample
-            if self._is_due(self.plan.sample_steps) and not place.bad_steps:
+            # 3. Sample: before annealing puts other weights in place of those that were scored.
+            if is_sample_due and not place.bad_steps:
                 self._sample()
+            has_new_plan = is_decided_now or self._anneal()
 
             # 4. Save: last of all, so that a resume from here has nothing of this step left to do.
             # A plan is kept at once: from then on no clock decides anything.

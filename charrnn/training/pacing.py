@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from charrnn.config import TrainingSettings
-from charrnn.training.plan import Plan, corrected_plan, decided_plan
+from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan
 from charrnn.values import seconds
 
 # A plan waits for at least so many steps and seconds; with slow steps for fewer,
@@ -47,6 +47,8 @@ class Pacing:
         self._loop_began_s = 0.0  # elapsed at this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
 
+        self._sample_step: int | None = None  # of the last samples that came with an evaluation
+
         # Steps alone, without evaluations, samples and checkpoints.
         self._step_began = 0.0
         self._step_ends: deque[float] = deque(maxlen=REMEMBERED_STEPS)
@@ -66,6 +68,7 @@ class Pacing:
         if evaluation_s is not None:
             self._evaluation_s = evaluation_s
         self._step_ends.clear()
+        self._sample_step = None
         self._loop_began_s = self.elapsed_s()
         self._last_look = (step, self._loop_began_s)
 
@@ -95,6 +98,27 @@ class Pacing:
     def is_over(self, step: int) -> bool:
         """Return whether the plan has no step left."""
         return self.plan.total_steps is not None and step >= self.plan.total_steps
+
+    def is_sample_due(self, step: int, updates: int) -> bool:
+        """Return whether this step ends with samples. updates: since the last evaluation.
+
+        Unless a person chose the steps, samples wait for the next evaluation, and so have a score.
+        """
+        plan = self.plan
+        if self._settings.sample_every is not None:
+            return plan.sample_steps is not None and step % plan.sample_steps == 0
+        evaluation_steps = plan.evaluation_interval(step)
+        if plan.total_steps is None or evaluation_steps is None or step % evaluation_steps:
+            return False
+        if self._sample_step is None:
+            self._sample_step = step - updates
+        samples = TIMES["sample"]
+        is_due = (
+            samples * step // plan.total_steps > samples * self._sample_step // plan.total_steps
+        )
+        if is_due:
+            self._sample_step = step
+        return is_due
 
     def decide(self, step: int) -> bool:
         """Turn budget and durations into steps, once enough steps were timed.

@@ -37,6 +37,14 @@ def step_record(step: int, epoch: float, result: Stepped, rate: float) -> dict[s
     return record
 
 
+def _heading(place: Place) -> str:
+    """Return the line above samples: their step, and the score of these very weights if known."""
+    score = "not scored"
+    if not place.recent.steps and math.isfinite(place.val_nats):
+        score = f"{place.val_nats / math.log(2):.3f} bits per character"
+    return f"--- step {place.step}, {score} ---"
+
+
 class Records:
     """Writes the files of one training. Numbers that are not finite are never written."""
 
@@ -123,8 +131,7 @@ class Records:
         if self._make_samples is None:
             return None
         text = self._make_samples(weights, self._meta("charrnn-model", step=place.step))
-        bits = place.val_nats / math.log(2)
-        self._run.add_samples(f"--- step {place.step}, {bits:.3f} bits per character ---\n{text}\n")
+        self._run.add_samples(f"{_heading(place)}\n{text}\n")
         return text
 
     def log(self, record: dict[str, Any]) -> None:
