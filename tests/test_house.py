@@ -114,7 +114,17 @@ NO_TORCH = [
     module
     for module in MODULES
     if room_of(module)
-    in (*GROUND, "text", "modelfile", "texts", "sampling", "progress", "tables", "picture")
+    in (
+        *GROUND,
+        "text",
+        "modelfile",
+        "texts",
+        "sampling",
+        "export",
+        "progress",
+        "tables",
+        "picture",
+    )
 ]
 
 
