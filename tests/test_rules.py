@@ -249,6 +249,8 @@ def test_files_stay_comfortable(path):
         ["train", "--print-config"],
         ["export", "--help"],
         ["export"],
+        ["runs", "--help"],
+        ["runs", "--yes"],
     ],
 )
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -47,6 +47,11 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "charrnn export runs/novel --numpy novel.py",
         "charrnn export --onnx novel.onnx --hub novel-model",
     ),
+    "runs": (
+        "charrnn runs",
+        "charrnn runs --json",
+        "charrnn runs --delete novel-2",
+    ),
     "lab": (
         "charrnn lab vanish --plot vanish.png",
         "charrnn lab depth --cell lstm",

@@ -19,6 +19,7 @@ from charrnn.cli.export import export
 from charrnn.cli.habits import normalized
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
+from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import TrainCommand, train
 from charrnn.errors import CharrnnError
@@ -51,6 +52,7 @@ _add("cells", cells)
 _add("explain", explain)
 _add("compare", compare, CompareCommand)
 _add("export", export)
+_add("runs", runs)
 app.add_typer(lab, name="lab")
 
 
