@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import TEXT, Json, option, switch
 from charrnn.errors import SettingsError
@@ -29,6 +30,7 @@ def runs(
             help="Delete the run of this name, after asking; may be repeated",
             metavar=TEXT,
             default="none",
+            completion=run_names,
         ),
     ] = None,
     yes: Annotated[bool, switch("--yes", "-y", help="Delete without asking")] = False,

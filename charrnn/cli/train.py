@@ -21,6 +21,7 @@ import typer
 from charrnn import config
 from charrnn import layers as sources
 from charrnn.cli.command import Command, show_help_all
+from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     DURATION,
@@ -48,6 +49,7 @@ METAVARS_BY_KEY = {
     "save_every": DURATION,
     "sample_every": DURATION,
 }
+COMPLETIONS = {"init_from": run_names}
 # The settings that most people need: --help shows these, and --help-all the rest.
 COMMON = (
     *("mode", "glob"),
@@ -108,6 +110,7 @@ def setting_option(key: str, panel: str, default: str = "") -> Any:
         metavar=METAVARS_BY_KEY.get(key, METAVARS[limits["kind"]]),
         default=default or limits.get("auto", str(item.default)),
         choices=limits.get("choices", ()),
+        completion=COMPLETIONS.get(key),
         panel=panel,
     )
 
