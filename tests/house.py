@@ -39,6 +39,7 @@ MAY_IMPORT = {
         "training",
         "insight",
     ),
+    "export": ("text", "modelfile", "texts", "sampling", "scoring", "training", "insight"),
     "api": (
         "text",
         "model",

@@ -113,7 +113,7 @@ SCREENS = ("screen", "progress", "tables", "picture")
 NO_TORCH = [
     module
     for module in MODULES
-    if room_of(module) in (*GROUND, "text", "modelfile", "texts", "sampling", *SCREENS)
+    if room_of(module) in (*GROUND, "text", "modelfile", "texts", "sampling", "export", *SCREENS)
 ]
 
 

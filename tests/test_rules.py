@@ -47,6 +47,13 @@ def test_only_picture_knows_matplotlib():
         assert not known or path.name == "picture.py", path
 
 
+def test_only_the_graph_knows_onnx():
+    """It is an extra too."""
+    for path in PACKAGE.rglob("*.py"):
+        known = {module.split(".")[0] for module in imports_of(path)} & {"onnx", "onnxruntime"}
+        assert not known or path == PACKAGE / "export/graph.py", path
+
+
 def test_only_storage_changes_a_disk():
     """So that a fault can be planted at every call (tests/fault_matrix).
 
@@ -242,6 +249,10 @@ def test_files_stay_comfortable(path):
         ["train", "--hidden-size", "-3"],
         ["sample", "--temp", "x"],
         ["train", "--print-config"],
+        ["export", "--help"],
+        ["export"],
+        ["runs", "--help"],
+        ["runs", "--yes"],
     ],
 )
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

@@ -15,9 +15,11 @@ from charrnn.cli.compare import CompareCommand, compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.explain import explain
+from charrnn.cli.export import export
 from charrnn.cli.habits import normalized
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
+from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
@@ -49,6 +51,8 @@ _add("cooccur", cooccur)
 _add("cells", cells)
 _add("explain", explain)
 _add("compare", compare, CompareCommand)
+_add("export", export)
+_add("runs", runs)
 app.add_typer(lab, name="lab")
 
 
@@ -138,7 +142,7 @@ def main() -> NoReturn:
 
 
 def _memory_advice() -> str:
-    if {"sample", "eval", "report", "cooccur", "cells", "explain"} & set(sys.argv[1:2]):
+    if {"sample", "eval", "report", "cooccur", "cells", "explain", "export"} & set(sys.argv[1:2]):
         return "ask for less at once, such as fewer or shorter texts"
     return (
         "try a smaller --batch-size, --seq-length or --hidden-size, "

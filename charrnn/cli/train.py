@@ -18,6 +18,7 @@ from typing import Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
+from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     DURATION,
@@ -46,6 +47,7 @@ METAVARS_BY_KEY = {
     "save_every": DURATION,
     "sample_every": DURATION,
 }
+COMPLETIONS = {"init_from": run_names}
 
 
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:
@@ -93,6 +95,7 @@ def setting_option(key: str, panel: str, default: str = "") -> Any:
         metavar=METAVARS_BY_KEY.get(key, METAVARS[limits["kind"]]),
         default=default or limits.get("auto", str(item.default)),
         choices=limits.get("choices", ()),
+        completion=COMPLETIONS.get(key),
         panel=panel,
     )
 
