@@ -292,8 +292,8 @@ def evaluate(
     if file is None and text is None:
         scored = text_of_split(opened, split)
     else:
-        own = dataclasses.asdict(model.settings.text)
-        own["encoding"] = encoding or model.settings.text.encoding
+        own = dataclasses.asdict(model.reading)
+        own["encoding"] = encoding or model.reading.encoding
         own["errors"] = errors or "strict"
         settings, _ = resolve([("--", own)])
         scored = text_given(opened, file, text, settings.text, unknown or "error")

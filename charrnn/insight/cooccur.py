@@ -22,7 +22,7 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.census import take_census
-from charrnn.text.mode import choose_mode
+from charrnn.text.mode import choose_mode, settle_line_ends
 from charrnn.text.reading import Source, find_source, pieces
 from charrnn.text.vocabulary import NEWLINE
 
@@ -70,6 +70,8 @@ def count_text(
     """Count the most frequent symbols of the text that CORPUS names. Raises CorpusError."""
     source, _ = find_source(corpus, settings)
     census = take_census(source, settings)
+    settings, censuses = settle_line_ends(settings, {"train": source}, {"train": census})
+    census = censuses["train"]
     mode = choose_mode(census, settings)[0]
     if words:
         table = count_words(source, settings, top, window, mode)

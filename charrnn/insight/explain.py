@@ -268,7 +268,7 @@ def _ids_written(model: ModelFile, sampler: Sampler) -> np.ndarray:
 def _ids_of(model: ModelFile, text: str) -> np.ndarray:
     """The ids of a text that somebody typed. Raises SettingsError."""
     vocabulary = model.vocabulary
-    prepared = text if vocabulary.unit == "byte" else prepare(text, model.settings.text)
+    prepared = prepare(text, model.reading)
     codes = vocabulary.codes(prepared)
     ids = vocabulary.lookup(codes)
     if not len(ids):

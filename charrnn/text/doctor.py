@@ -94,6 +94,7 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
 
     Memory: some fifty bytes a line. Raises CorpusError.
     """
+    settings = survey.as_read(settings)
     census = survey.censuses["train"]
     source = survey.sources["train"]
 
@@ -138,9 +139,9 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
         distinct=distinct,
         lines=census.lines,
         blank_lines=census.lines - len(lines.hashes),
-        lf=int(census.counts[NEWLINE]) - census.crlf,
+        lf=census.lf,
         crlf=census.crlf,
-        lone_cr=census.carriage_returns - census.crlf,
+        lone_cr=census.lone_cr,
         ends_with_newline=census.last == NEWLINE,
         odd=odd_characters(census, settings.unit),
         nfc_changes=nfc_changes,
@@ -168,6 +169,7 @@ def at_start(survey: Survey, settings: TextSettings) -> tuple[str, list[str]]:
 
     Both come from the census; small texts are read once more for their lines.
     """
+    settings = survey.as_read(settings)
     # 1. Lines that repeat, and lines of --val and --test that are in the training text.
     census = survey.censuses["train"]
     chars = sum(part.chars for part in survey.censuses.values())

@@ -113,7 +113,7 @@ def pieces(
         if settings.unit == "byte":
             if separator:
                 yield np.frombuffer(separator, np.uint8)
-            for data in _raw(stream, shown, digest):
+            for data in _byte_line_ends(_raw(stream, shown, digest), settings):
                 yield np.frombuffer(data, np.uint8)
             continue
         if separator:
@@ -136,7 +136,15 @@ def digest_of(source: Source) -> str:
 
 def prepare(text: str, settings: TextSettings) -> str:
     """Give a prompt or a text to score the line ends and the normalisation of the corpus."""
+    if settings.unit == "byte":
+        data = text.encode("utf-8", "surrogateescape")
+        return prepare_bytes(data, settings).decode("utf-8", "surrogateescape")
     return "".join(_normalized(_line_ends(iter([text]), settings), settings))
+
+
+def prepare_bytes(data: bytes, settings: TextSettings) -> bytes:
+    """Give the bytes of a prompt the line ends of the corpus."""
+    return b"".join(_byte_line_ends(iter([data]), settings))
 
 
 def encode_text(
@@ -339,7 +347,7 @@ def _then_none(raw: Iterator[bytes]) -> Iterator[bytes | None]:
 
 def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
     """Yield the texts with CR and CRLF turned into LF, where the settings say so."""
-    if settings.newlines == "keep":
+    if settings.newlines != "lf":
         yield from texts
         return
     # The decoder holds a CR back until it sees what follows.
@@ -347,6 +355,17 @@ def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
     for text in texts:
         yield translator.decode(text)
     yield translator.decode("", final=True)
+
+
+def _byte_line_ends(raw: Iterator[bytes], settings: TextSettings) -> Iterator[bytes]:
+    """Yield the bytes with CR and CRLF turned into LF, where the settings say so."""
+    if settings.newlines != "lf":
+        yield from raw
+        return
+    texts = (data.decode("latin-1") for data in raw)
+    for text in _line_ends(texts, settings):
+        if text:
+            yield text.encode("latin-1")
 
 
 def _normalized(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -126,7 +127,8 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    survey = building.survey(text, settings.text, seed) if text is not None else None
+    reading = dataclasses.replace(settings.text, newlines=model.open_reading.newlines)
+    survey = building.survey(text, reading, seed) if text is not None else None
     shown_text = one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:

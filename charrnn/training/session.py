@@ -87,6 +87,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    settings = settings.with_values("text", newlines=survey.newlines)
     filled = None
     if is_counting:
         check_flags(origins)
