@@ -47,9 +47,7 @@ class TextSettings:
         choices=("strict", "replace"),
     )
     newlines: str = setting(
-        "auto",
-        "Keep line ends, or turn CRLF and CR into LF; auto does in lines mode",
-        choices=("auto", "keep", "lf"),
+        "auto", "Keep CRLF and CR, or read LF (auto: in lines mode)", choices=("auto", "keep", "lf")
     )
     normalize: str = setting(
         "none",

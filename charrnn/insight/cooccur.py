@@ -23,7 +23,8 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.census import take_census
 from charrnn.text.mode import choose_mode, settle_line_ends
-from charrnn.text.reading import Source, find_source, pieces
+from charrnn.text.reading import pieces
+from charrnn.text.sources import Source, find_source
 from charrnn.text.vocabulary import NEWLINE
 
 # A run of letters, digits, marks and underscores, with apostrophes inside ("don't"). Every other

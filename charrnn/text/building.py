@@ -21,7 +21,8 @@ from charrnn.storage import Output
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
-from charrnn.text.reading import PIECE_BYTES, Source, find_source, pieces
+from charrnn.text.reading import PIECE_BYTES, pieces
+from charrnn.text.sources import Source, find_source
 from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 

@@ -9,10 +9,13 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
-from charrnn.text.reading import MAX_CODE, Source, pieces
+from charrnn.text.encodings import without_mark
+from charrnn.text.reading import MAX_CODE, pieces
+from charrnn.text.sources import Source
 from charrnn.text.vocabulary import NEWLINE, RETURN
 
 _LONGEST = 1024  # line lengths are counted up to here
+HEAD = 4096  # codes that tell whether a text is one of two or four bytes a character
 _LONG = 64  # characters of a line that is not short
 
 
@@ -28,6 +31,7 @@ class Census:
     lone_cr: int = 0  # carriage returns without a newline behind them
     lines: int = 0  # newlines, and a last line without one
     last: int = 0  # the last code
+    wide: str = ""  # "utf-16-le" where every other byte is zero, as in such a text
     line_lengths: np.ndarray = field(default_factory=lambda: np.zeros(_LONGEST + 1, np.int64))
     indented: int = 0  # lines that begin with a space or a tab
     sha256: str = ""
@@ -70,6 +74,8 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     previous = NEWLINE  # the last code of the piece before
     for codes in pieces(source, settings, digest):
         # 1. Characters.
+        if not census.chars:
+            census.wide = without_mark(codes[:HEAD].astype(np.uint8).tobytes())
         counts = np.bincount(codes)
         census.counts[: len(counts)] += counts
         census.chars += len(codes)

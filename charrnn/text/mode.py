@@ -8,7 +8,7 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.text.census import Census, take_census
-from charrnn.text.reading import Source
+from charrnn.text.sources import Source
 from charrnn.text.vocabulary import RETURN, Vocabulary
 
 AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
@@ -106,5 +106,8 @@ def _notes_of_controls(census: Census) -> list[str]:
     nuls = int(census.counts[0])
     if nuls:
         noun = "NUL character" if nuls == 1 else "NUL characters"
-        notes.append(f"{census.shown} has {nuls:,} {noun}, kept; is it a text?")
+        advice = "is it a text?"
+        if census.wide:
+            advice = f"they stand as in {census.wide}: --encoding {census.wide}"
+        notes.append(f"{census.shown} has {nuls:,} {noun}, kept; {advice}")
     return notes
