@@ -56,12 +56,13 @@ class Codec:
         if not text:
             return text
         from charrnn.text.reading import prepare, prepare_bytes  # only prompts need them
+        from charrnn.text.words import in_known_form
 
         if self.vocabulary.unit == "byte" and isinstance(text, bytes):
             return prepare_bytes(text, self.settings)
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return prepare(text, self.settings)
+        return in_known_form(prepare(text, self.settings), self.vocabulary)[0]
 
     def ids_of_prompt(self, text: str, unknown: str) -> np.ndarray:
         """Return the ids of a prompt.

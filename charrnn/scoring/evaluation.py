@@ -44,6 +44,7 @@ from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text, whole_lines
 from charrnn.text.ngram import NGram
+from charrnn.text.words import respelt_note
 from charrnn.texts import OpenedRun
 
 if TYPE_CHECKING:
@@ -235,6 +236,8 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
             "the gate between network and counting was fitted on this text; "
             "training showed a score of gates that were not"
         )
+    if text.respelt:
+        card.notes.append(respelt_note(text.respelt))
     if model.is_miscounted:
         card.notes.append(MISCOUNTED)
     return card, tally

@@ -99,10 +99,11 @@ def advice(stream: BinaryIO, encoding: str) -> str:
         return "--encoding latin-1 or --errors replace"
     first = likely[0]
     shown = beginning(stream, first.name)
-    text = f"--encoding {first.name} ({first.writers}), as which all of it decodes: {shown}"
-    if len(likely) > 1:
-        text += f"; or {', '.join(other.name for other in likely[1:3])}"
-    return text
+    others = [*(other.name for other in likely[1:3]), "--errors replace"]
+    return (
+        f"--encoding {first.name} ({first.writers}), as which all of it decodes: {shown}; "
+        f"or {', '.join(others)}"
+    )
 
 
 def likelier(stream: BinaryIO, encoding: str) -> str:

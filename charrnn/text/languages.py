@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from functools import cache
 
+from charrnn.text.words import is_mark
+
 # The letters beyond ASCII that each language writes, in lower case.
 ALPHABETS = {
     "French": "àâæçèéêëîïôùûüÿœ",
@@ -97,7 +99,7 @@ def likeness(text: str, east_asian: str = "") -> float:
         return 1.0
     points = [_points(text, place, east_asian) for place in beyond]
     letters = [text[place].lower() for place in beyond if text[place].isalpha()]
-    letters += [text[place] for place in beyond if _is_mark(text[place])]
+    letters += [text[place] for place in beyond if is_mark(text[place])]
     return sum(points) / len(points) * _share_of_a_language("".join(letters))
 
 
@@ -119,8 +121,8 @@ def _points(text: str, place: int, east_asian: str) -> float:
         if is_inside:
             return 1.0 if char in INSIDE_WORDS else 0.2
         return 0.9
-    if _is_mark(char):
-        return 1.0 if before.isalpha() or _is_mark(before) else 0.0
+    if is_mark(char):
+        return 1.0 if before.isalpha() or is_mark(before) else 0.0
     if not char.isalpha() or before.isdigit() or after.isdigit():
         return 0.0
     # A word is of one script, and no small letter stands before a large one.
@@ -133,7 +135,7 @@ def _points(text: str, place: int, east_asian: str) -> float:
         return 0.2
     if char.islower() and after.isupper():
         return 0.5
-    if not before.isalpha() and not after.isalpha() and not _is_mark(after):
+    if not before.isalpha() and not after.isalpha() and not is_mark(after):
         return 0.8
     return 1.0 if not char.isupper() or not before.isupper() else 0.9
 
@@ -181,10 +183,6 @@ def _lead(char: str, encoding: str) -> int:
     """Return the first byte of a character of two bytes in an encoding, 0 where it has none."""
     data = char.encode(encoding, "ignore")
     return data[0] if len(data) == 2 else 0
-
-
-def _is_mark(char: str) -> bool:
-    return unicodedata.category(char)[0] == "M"
 
 
 def _is_wide(char: str) -> bool:

@@ -13,7 +13,7 @@ import shlex
 import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.words import codes_in_known_form, in_known_form
 
 PIECE_BYTES = 1 << 22
 MAX_CODE = 0x110000
@@ -80,22 +81,31 @@ def prepare_bytes(data: bytes, settings: TextSettings) -> bytes:
     return b"".join(_byte_line_ends(iter([data]), settings))
 
 
+class Encoded(NamedTuple):
+    """The ids (N,) of a text that a model did not learn from.
+
+    unknown: characters that were left out or replaced. respelt: characters in another Unicode form
+    than in the text, because the model knows that one.
+    """
+
+    ids: np.ndarray
+    unknown: int
+    respelt: int
+
+
 def encode_text(
     text: str, settings: TextSettings, vocabulary: Vocabulary, unknown: str, where: str
-) -> tuple[np.ndarray, int]:
-    """Return the ids of a typed text, and how many characters were left out or replaced.
-
-    Raises VocabularyError.
-    """
-    prepared = prepare(text, settings)
+) -> Encoded:
+    """Return the ids of a typed text. Raises VocabularyError."""
+    prepared, respelt = in_known_form(prepare(text, settings), vocabulary)
     missing = int((vocabulary.lookup(vocabulary.codes(prepared)) < 0).sum())
-    return vocabulary.encode(prepared, unknown=unknown, where=where), missing
+    return Encoded(vocabulary.encode(prepared, unknown=unknown, where=where), missing, respelt)
 
 
 def encode_file(
     path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str
-) -> tuple[np.ndarray, int]:
-    """Return the ids of a file, and how many of its characters were left out or replaced.
+) -> Encoded:
+    """Return the ids of a file.
 
     The ids have the vocabulary's smallest type: about one byte a character. "-" is standard input.
     Raises CorpusError and VocabularyError.
@@ -112,7 +122,9 @@ def encode_file(
     missing = np.zeros(MAX_CODE, np.int64)  # by code
     first = -1
     position = 0
-    for codes in pieces(source, settings):
+    respelt = 0
+    for codes, count in codes_in_known_form(pieces(source, settings), vocabulary):
+        respelt += count
         ids = vocabulary.lookup(codes)
         is_unknown = ids < 0
         if is_unknown.any():
@@ -132,7 +144,7 @@ def encode_file(
         explained = vocabulary.explain_unknown(distinct, missing[distinct], source.shown, first)
         raise VocabularyError(f"{explained}; pass --unknown skip")
     ids = np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
-    return ids, int(missing.sum())
+    return Encoded(ids, int(missing.sum()), respelt)
 
 
 def _raw(stream: BinaryIO, shown: str, digest: hashlib._Hash | None) -> Iterator[bytes]:

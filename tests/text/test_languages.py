@@ -185,7 +185,8 @@ def test_what_no_encoding_reads_as_a_language_is_offered_none():
 def test_advice_comes_with_a_piece_of_the_text():
     data = ("床前明月光\n" * 20).encode("gb18030")
     assert advice(io.BytesIO(data), "utf-8") == (
-        "--encoding gb18030 (Chinese, simplified), as which all of it decodes: 床前明月光"
+        "--encoding gb18030 (Chinese, simplified), as which all of it decodes: 床前明月光; "
+        "or --errors replace"
     )
 
 
