@@ -9,6 +9,7 @@ import zipfile
 from typing import BinaryIO
 
 HEAD_BYTES = 512
+LEAST_BYTES = 25  # no such file with something in it is smaller
 MOST_ZIP_BYTES = 1 << 30  # of a zip archive whose list of files is looked at
 
 PIPED = "unpack it on the way: {command} {file} | charrnn train -"
@@ -71,16 +72,19 @@ def not_a_text(stream: BinaryIO, shown: str, *, is_file: bool) -> str:
     """
     stream.seek(0)
     head = stream.read(HEAD_BYTES)
+    if len(head) < LEAST_BYTES:
+        stream.seek(0)
+        return ""
     kind = ""
     remedy = ""
-    if head.startswith(b"PK\x03\x04"):
+    if head.startswith(b"PK\x03\x04") and b"\0" in head:
         kind, remedy = _zipped(stream, head)
     elif head[2:8] == b"\0" * 6 and head[8:10] == b'{"':
         kind, remedy = "a model (safetensors)", "to write with it: charrnn sample {file}"
-    for place, signature, name, what_to_do in SIGNATURES:
-        # Four letters in the middle of a text are no signature.
-        is_binary = place not in (4, 8) or not head[:64].isascii() or b"\0" in head[:64]
-        if is_binary and head[place : place + len(signature)] == signature:
+    # A few letters are no signature of what is text all the way; a PDF may be.
+    is_binary = not head.isascii() or b"\0" in head or b" obj" in head
+    for place, signature, name, what_to_do in SIGNATURES if is_binary else ():
+        if head[place : place + len(signature)] == signature:
             kind, remedy = name, what_to_do
             break
     stream.seek(0)

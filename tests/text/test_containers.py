@@ -58,10 +58,14 @@ FILES = {
     ),
     "docx": (zipped("word/document.xml"), "is a Word document", "plain text"),
     "broken zip": (zipped("a.txt")[:40], "is a zip archive", "unzip"),
-    "pdf": (b"%PDF-1.7\n1 0 obj\n", "is a PDF document", "pdftotext FILE text.txt"),
-    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR", "is a PNG picture", "another file"),
-    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF", "is a JPEG picture", "another file"),
-    "model": (b"\x40\0\0\0\0\0\0\0" + b'{"a":{}}', "is a model", "charrnn sample FILE"),
+    "pdf": (
+        b"%PDF-1.7\n1 0 obj\n<< /Type /Catalog >>\n",
+        "is a PDF document",
+        "pdftotext FILE text.txt",
+    ),
+    "png": (b"\x89PNG\r\n\x1a\n\0\0\0\rIHDR" + bytes(20), "is a PNG picture", "another file"),
+    "jpeg": (b"\xff\xd8\xff\xe0\0\x10JFIF" + bytes(20), "is a JPEG picture", "another file"),
+    "model": (b"\x40\0\0\0\0\0\0\0" + b'{"a":{}}' + bytes(20), "is a model", "charrnn sample FILE"),
 }
 
 
