@@ -304,7 +304,7 @@ def evaluate(
         if json:
             write_json(cost._asdict() for cost in costs)
         else:
-            show_characters(costs)
+            show_characters(costs, model.vocabulary.unit)
         return
     if rank:
         lines = lines_of(model, scored, how)
