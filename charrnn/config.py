@@ -47,7 +47,7 @@ class TextSettings:
         choices=("strict", "replace"),
     )
     newlines: str = setting(
-        "keep", "Keep line ends, or turn CRLF and CR into LF", choices=("keep", "lf")
+        "auto", "Keep CRLF and CR, or read LF (auto: in lines mode)", choices=("auto", "keep", "lf")
     )
     normalize: str = setting(
         "none",
@@ -387,7 +387,7 @@ def _check_together(settings: Settings) -> None:
             f"or leave them out with {model.cell}"
         )
     if text.unit == "byte":
-        for key in ("encoding", "errors", "newlines", "normalize"):
+        for key in ("encoding", "errors", "normalize"):
             if getattr(text, key) != getattr(TextSettings(), key):
                 raise SettingsError(
                     f"{flag(key)} is for characters; --unit byte takes bytes as they are: "

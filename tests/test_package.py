@@ -13,7 +13,7 @@ from support import COMPILER
 
 from charrnn.layers import shipped, shipped_names
 from charrnn.text.census import take_census
-from charrnn.text.reading import find_source
+from charrnn.text.sources import find_source
 
 ROOT = Path(__file__).parent.parent
 

@@ -16,7 +16,7 @@ from charrnn.errors import CorpusError, SettingsError
 from charrnn.machine.runtime import as_found
 from charrnn.sampling.preview import preview
 from charrnn.terminal import one_line
-from charrnn.text.reading import Source, typed_source
+from charrnn.text.sources import Source, typed_source
 from charrnn.training import session
 from charrnn.training.listener import Progress, Silent
 from charrnn.training.session import Request

@@ -49,7 +49,8 @@ class Network(CharModel):
     def encode(self, text: str) -> list[int]:
         """Return the ids of a text. Raises VocabularyError for characters it does not know."""
         file = self.file
-        ids, _ = encode_text(text, file.settings.text, file.vocabulary, "error", "text")
+        reading = file.open_reading
+        ids, *_ = encode_text(text, reading, file.vocabulary, "error", "text")
         return [int(index) for index in ids]
 
     def decode(self, ids: list[int]) -> str:

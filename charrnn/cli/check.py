@@ -20,6 +20,7 @@ def report(findings: Findings) -> Iterator[str]:
     """
     rows = [
         ("text", _text(findings)),
+        *([("some lines", _beginning(findings))] if findings["beginning"] else ()),
         ("characters", _characters(findings)),
         ("rare", _rare(findings)),
         ("odd", _odd(findings)),
@@ -46,6 +47,10 @@ def _text(findings: Findings) -> str:
     if findings["byte_order_mark"]:
         text += f", {findings['byte_order_mark']} byte order mark"
     return text
+
+
+def _beginning(findings: Findings) -> str:
+    return ", ".join(f"'{line}'" for line in findings["beginning"])
 
 
 def _characters(findings: Findings) -> str:

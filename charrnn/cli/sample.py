@@ -15,7 +15,7 @@ import typer
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
-from charrnn.cli.prompt import check_utf8, read_prime
+from charrnn.cli.prompt import as_meant, begin_of, check_utf8
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.terminal import many, one_line, say, write_stdout
 
@@ -290,7 +290,8 @@ def sample(
         raise SettingsError(
             "--interactive and --prime-file - both read standard input; name a file"
         )
-    begin = read_prime(prime_file, is_lines) if prime_file else prime or ""
+    begin = begin_of(prime, prime_file, model)
+    until = as_meant("--until", until, model)
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
     if model.is_miscounted:

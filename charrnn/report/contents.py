@@ -35,6 +35,7 @@ from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
 from charrnn.terminal import many, one_line
 from charrnn.text.ngram import SMOOTHING_NAMES
+from charrnn.text.vocabulary import noun_of
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import verdict, weights_sha256
@@ -113,7 +114,9 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "summary": _summary(model),
         "status": _status(folder, model, metrics),
         "key": _key_figures(model, metrics, cards),
-        "charts": charts(metrics, model.settings.training.clip, len(model.vocabulary)),
+        "charts": charts(
+            metrics, model.settings.training.clip, len(model.vocabulary), noun_of(model.vocabulary)
+        ),
         "remarks": _remarks(metrics),
         "results": results_of(cards),
         "samples": samples_of(folder / "samples.txt", scored_steps),
@@ -183,7 +186,7 @@ def _key_figures(
     figures: list[KeyFigure] = [
         {
             "value": f"{card.figures.bits_per_char:.3f}",
-            "name": f"bits per character, {split_name(card)}",
+            "name": f"bits per {card.figures.noun}, {split_name(card)}",
         }
         for card in cards
     ]
@@ -191,7 +194,9 @@ def _key_figures(
         figures.append({"value": f"{parameters_of(model):,}", "name": "parameters"})
     chars = float(np.nansum(metrics.steps["chars"]))
     if chars:
-        figures.append({"value": f"{chars:,.0f}", "name": "characters read in training"})
+        figures.append(
+            {"value": f"{chars:,.0f}", "name": f"{noun_of(model.vocabulary)}s read in training"}
+        )
     elapsed = metrics.steps["elapsed_s"]
     elapsed = elapsed[np.isfinite(elapsed)]
     if len(elapsed):

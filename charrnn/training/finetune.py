@@ -131,7 +131,7 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
     for key in REGULARISERS:
         del fixed[key]
     fixed["unit"] = old.settings.text.unit
-    inherited = {key: getattr(old.settings.text, key) for key in INHERITED}
+    inherited = {key: getattr(old.open_reading, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | inherited), *layers))
     resolved = dataclasses.asdict(settings.model) | {"unit": settings.text.unit}
     for key, value in fixed.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,7 +16,7 @@ from charrnn.modelfile import checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.corpus import Corpus, open_corpus
-from charrnn.text.reading import Source
+from charrnn.text.sources import Source
 from charrnn.training.checkpoint import Checkpoint, load_newest
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
@@ -127,7 +128,8 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    survey = building.survey(text, settings.text, seed) if text is not None else None
+    reading = dataclasses.replace(settings.text, newlines=model.open_reading.newlines)
+    survey = building.survey(text, reading, seed) if text is not None else None
     shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:

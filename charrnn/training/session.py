@@ -19,7 +19,7 @@ from charrnn.machine.backends import candidates, training_rate
 from charrnn.modelfile import MISCOUNTED, checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor, leaks
-from charrnn.text.reading import Source
+from charrnn.text.sources import Source
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.announcement import say_network, say_surroundings, start_line, text_line
 from charrnn.training.checkpoint import RunDirectory
@@ -90,6 +90,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    settings = settings.with_values("text", newlines=survey.newlines)
     filled = None
     if is_counting:
         check_flags(origins)
