@@ -259,7 +259,7 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     """Tell a person what the run reached, why it ended, and what to type next."""
     from charrnn.progress import duration
 
-    shown = shlex.quote(one_line(str(path)))
+    shown = shlex.quote(one_line(_as_operand(path)))
     place = outcome.place
     bits = place.best_nats / math.log(2)
     epochs = f"{round(outcome.epochs, 1):g} epochs"
@@ -271,11 +271,15 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
         end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
     if place.counting_gain:
         end += f"; the network alone {place.network_nats / math.log(2):.3f}"
+    lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
     if is_stopped:
-        advice = f"saved. To go on: charrnn train --resume --run {shown}"
-    else:
-        advice = f"now: charrnn sample {shown}"
-    return [end, outcome.verdict, advice]
+        lines.append(f"to go on: charrnn train --resume --run {shown}")
+    return lines
+
+
+def _as_operand(path: Path) -> str:
+    """Return a path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _layers(

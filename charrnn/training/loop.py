@@ -18,7 +18,7 @@ from charrnn.errors import SettingsError
 from charrnn.scoring.score import Score
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
-from charrnn.training import annealing, memory, optim, recovery
+from charrnn.training import annealing, best, memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.listener import MakeSamples, Progress, Tensors
@@ -29,6 +29,7 @@ from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
 from charrnn.training.step import some_emptied
+from charrnn.training.stopping import Kept, keep_learnt
 
 NEVER = -1  # a step that no sample or judgement was made at
 
@@ -79,6 +80,7 @@ class Trainer:
         self.pace = Pacing(settings.training, plan, work, began)
 
         self._signal: str | None = None
+        self._stopped: Kept | None = None
         self._sampled_at = NEVER
         self._judged_at = NEVER
         self._is_fresh = checkpoint is None
@@ -126,6 +128,7 @@ class Trainer:
         while not self._is_over:
             if self._signal:
                 self._keep(is_best=False, is_due=True)
+                self._stopped = keep_learnt(place, self.records, self.pace.chars_per_s)
                 return self._signal
 
             # 1. Step
@@ -187,6 +190,7 @@ class Trainer:
         if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)
+        best.put_back(self.run.path, self.place.best_step)
         has_annealed = self.plan.annealed_from is not None
         return "stopped improving" if has_annealed or self._is_out_of_patience else "done"
 
@@ -240,7 +244,7 @@ class Trainer:
         place = self.place
         with self.parts.average.in_place():
             reading = self.counting.evaluate(self.model, self.parts.device)
-        self._judge(reading.network)
+        recovery.judge(place, self.corpus, reading.network, self.parts)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
         is_best = place.count_evaluation(reading.val, reading.network)
@@ -279,10 +283,13 @@ class Trainer:
         """
         if is_best or (is_due and not self.place.bad_steps):
             if self._judged_at != self.place.step:
-                self._judge(None)
+                recovery.judge(self.place, self.corpus, None, self.parts)
             self.save()
+        place = self.place
         if is_best:
-            self.records.save_best(self.place)
+            self.records.save_best(place)
+        elif is_due and place.step > place.began_step and not (place.has_learnt or place.bad_steps):
+            self.records.save_unscored(place)  # better than the untrained network
 
     def save(self) -> None:
         """Write a checkpoint of this very moment.
@@ -335,19 +342,6 @@ class Trainer:
         self.records.log(way.record)
         self.save()
 
-    def _judge(self, val: Score | None) -> None:
-        """Raise Diverging if the weights are ruined.
-
-        val: their validation score, if it was measured.
-        """
-        recovery.judge(
-            self.place,
-            len(self.corpus.vocabulary),
-            val,
-            lambda: self.parts.score_learnt(self.place.step),
-            lambda: self.parts.score_validation(self.corpus),
-        )
-
     def _too_large(self) -> str:
         """Say what did not fit: a step (the model is in the mode for it) or an evaluation."""
         shape = None
@@ -386,9 +380,10 @@ class Trainer:
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""
         place = self.place
+        stopped = self._stopped or Kept(place, "")
         return Outcome(
             reason=reason,
-            place=place,
+            place=stopped.place.kept,
             epochs=place.chars / self.parts.batches.chars_per_epoch,
             parameters=self.model.parameter_count(),
             train_chars_per_s=self.pace.chars_per_s,
@@ -396,5 +391,5 @@ class Trainer:
             device=str(self.parts.device),
             precision=self.parts.precision,
             ngram=self.counting.baseline(),
-            verdict=verdict(place, reason, self.settings, self.counting.baseline()),
+            verdict=stopped.note or verdict(place, reason, self.settings, self.counting.baseline()),
         )

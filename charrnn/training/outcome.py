@@ -63,6 +63,7 @@ class Place:
     elapsed_s: float = 0.0
     best_nats: float = math.inf
     best_step: int = 0
+    began_step: int = 0  # of the text: 0, or where another one took its place
     # Progress is a better score of the mixture with counting, or of the network alone.
     evaluations_since_best: int = 0  # since the last progress
     progress_step: int = 0  # of the last progress
@@ -76,6 +77,21 @@ class Place:
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     learnt_nats: float = math.nan  # at the end: on some of the training text, without dropout
     recent: Recent = field(default_factory=Recent)
+
+    @property
+    def has_learnt(self) -> bool:
+        """Whether weights that learnt from this text were the best; at its start none have."""
+        return self.best_step > self.began_step
+
+    @property
+    def kept(self) -> Place:
+        """This place with the score and step of the model that is kept.
+
+        Where nothing that was learnt scored better than the start, the last weights are.
+        """
+        if self.has_learnt or self.step == self.began_step or self.bad_steps:
+            return self
+        return dataclasses.replace(self, best_nats=self.val_nats, best_step=self.step)
 
     @property
     def counting_gain(self) -> float:
@@ -203,8 +219,11 @@ def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | Non
         return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
-    if place.best_step == 0:
-        return "nothing was learnt: no better than at the start; try another --lr, or more text"
+    if not place.has_learnt:
+        return (
+            "validation never got better than at the start: the last weights are kept; "
+            "try another --lr, or more text"
+        )
 
     # 2. Overfitting: it went on after its best, or knows the training text far better.
     learnt_nats = place.learnt_nats
