@@ -263,9 +263,10 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     place = outcome.place
     bits = place.best_nats / math.log(2)
     epochs = f"{round(outcome.epochs, 1):g} epochs"
+    kept = "last" if outcome.keeps_last else "best"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"best {bits:.3f} bits/char at step {place.best_step:,}"
+        f"{kept} {bits:.3f} bits/char at step {place.best_step:,}"
     )
     if outcome.ngram is not None:
         end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"

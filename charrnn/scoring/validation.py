@@ -30,6 +30,19 @@ CHUNK = 512  # characters of one stream fed at once
 LINES = 256  # at most, in a batch
 MAX_SCORES = 1 << 23  # logits held at once: 32 MB
 
+# Of fewer lines, or characters of a stream, a score is noise: one name can be like the others or
+# not. No training goes by it.
+FEWEST_LINES = 10
+FEWEST_CHARS = 200
+
+
+def is_noise(corpus: Corpus) -> bool:
+    """Return whether the validation text is too short to tell the better of two models."""
+    ids = corpus.split("val")
+    if corpus.mode == "lines":
+        return int((ids == corpus.vocabulary.newline).sum()) < FEWEST_LINES
+    return len(ids) < FEWEST_CHARS
+
 
 def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.device) -> Score:
     """The score of these batches in order, dropout off.

@@ -9,6 +9,7 @@ from charrnn.text.census import Census
 from charrnn.text.vocabulary import Vocabulary
 
 AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
+FEWEST_LINES = 8  # that stand alone: a list of names, not the lines of a note
 LARGE_VOCABULARY = 20_000
 
 
@@ -27,7 +28,7 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
 
 def _objection_to_lines(census: Census) -> str:
     """Return why the lines of a text do not stand alone; "" if they do."""
-    if census.lines < 20:
+    if census.lines < FEWEST_LINES:
         verb = "line is" if census.lines == 1 else "lines are"
         return f"{census.lines} {verb} too few to stand alone"
     if census.blank_share >= 0.01:

@@ -16,20 +16,21 @@ import torch
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.scoring.score import Score
+from charrnn.scoring.validation import is_noise
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
 from charrnn.training import annealing, best, memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.ending import Kept, keep_learnt, outcome_of
 from charrnn.training.listener import MakeSamples, Progress, Tensors
 from charrnn.training.mixing import Counting
-from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
-from charrnn.training.pacing import Pacing
+from charrnn.training.outcome import Outcome, Place, Recent
+from charrnn.training.pacing import MOST_PASSES, Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
 from charrnn.training.step import some_emptied
-from charrnn.training.stopping import Kept, keep_learnt
 
 NEVER = -1  # a step that no sample or judgement was made at
 
@@ -67,6 +68,8 @@ class Trainer:
 
         backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
         self.parts = assemble(settings, corpus, mixed, progress.say, weights, backend)
+        # Whoever sets a patience goes by validation all the same.
+        self._keeps_last = is_noise(corpus) and settings.training.patience is None
         self.counting = Counting(corpus, mixed, settings.training.counting)
         self.records = Records(
             run, settings, corpus, mixed, self.parts, self.counting, origins or {}, make_samples
@@ -77,7 +80,8 @@ class Trainer:
 
         work = self.parts.evaluation_steps
         plan = first_plan(settings.training, self.parts.batches.steps_per_epoch, work)
-        self.pace = Pacing(settings.training, plan, work, began)
+        most = MOST_PASSES * self.parts.batches.steps_per_epoch if self._keeps_last else None
+        self.pace = Pacing(settings.training, plan, work, began, most)
 
         self._signal: str | None = None
         self._stopped: Kept | None = None
@@ -128,7 +132,9 @@ class Trainer:
         while not self._is_over:
             if self._signal:
                 self._keep(is_best=False, is_due=True)
-                self._stopped = keep_learnt(place, self.records, self.pace.chars_per_s)
+                self._stopped = keep_learnt(
+                    place, self.records, self.pace.chars_per_s, keeps_last=self._keeps_last
+                )
                 return self._signal
 
             # 1. Step
@@ -247,7 +253,7 @@ class Trainer:
         recovery.judge(place, self.corpus, reading.network, self.parts)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
-        is_best = place.count_evaluation(reading.val, reading.network)
+        is_best = place.count_evaluation(reading.val, reading.network, keeps_last=self._keeps_last)
 
         self.records.log_evaluation(place, reading, is_best)
         val = reading.val
@@ -263,6 +269,8 @@ class Trainer:
 
         Returns whether the plan changed.
         """
+        if self._keeps_last:
+            return False
         way = annealing.anneal(self.plan, self.place, self.settings.training, self.run, self.parts)
         if way is not None:
             self.pace.plan = way.plan
@@ -379,17 +387,7 @@ class Trainer:
 
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""
-        place = self.place
-        stopped = self._stopped or Kept(place, "")
-        return Outcome(
-            reason=reason,
-            place=stopped.place.kept,
-            epochs=place.chars / self.parts.batches.chars_per_epoch,
-            parameters=self.model.parameter_count(),
-            train_chars_per_s=self.pace.chars_per_s,
-            weights_sha256=weights_sha256(self.weights()),
-            device=str(self.parts.device),
-            precision=self.parts.precision,
-            ngram=self.counting.baseline(),
-            verdict=stopped.note or verdict(place, reason, self.settings, self.counting.baseline()),
+        kept = self._stopped or Kept(self.place, "")
+        return outcome_of(
+            reason, kept, self.settings, self.records, self.pace, keeps_last=self._keeps_last
         )

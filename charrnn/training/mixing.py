@@ -16,7 +16,7 @@ from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_trai
 from charrnn.scoring.fitting import cross_fitted, halves
 from charrnn.scoring.mixed import CountedText, Looks, without_padding
 from charrnn.scoring.score import Score
-from charrnn.scoring.validation import validation, validation_batches
+from charrnn.scoring.validation import is_noise, validation, validation_batches
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
 from charrnn.text.corpus import Corpus
@@ -42,11 +42,11 @@ class Counting:
     """The n-grams of a training's text. theta: the gate of the newest evaluation, or None."""
 
     def __init__(self, corpus: Corpus, mixed: Corpus | None, how: str) -> None:
-        """how: "auto", "on" or "off" (--counting)."""
+        """how: "auto", "on" or "off" (--counting). auto is off where a gate would fit noise."""
         self.theta: np.ndarray | None = None
         self._corpus = corpus
         self._mixed = mixed
-        self._how = how
+        self._how = "off" if how == "auto" and is_noise(corpus) else how
         self._is_counted = False
         self._baseline: Baseline | None = None
         self._contexts: Contexts | None = None

@@ -14,7 +14,7 @@ from charrnn.scoring import validation
 from charrnn.training.best import BEST_FILE
 from charrnn.training.session import Request, train
 
-pytestmark = pytest.mark.fault("F9 signals")
+pytestmark = [pytest.mark.fault("F9 signals"), pytest.mark.usefixtures("decisive")]
 
 # Between two evaluations it gets better; it overfits later, and returns to its best weights.
 TURNING = {"patience": None, "lr": 0.3, "dropout": 0.0, "eval_every": "5", "steps": 60, "ema": 0.9}
@@ -138,7 +138,7 @@ def test_a_second_signal_does_not_wait_for_the_validation(
     def leave(code):
         raise SystemExit(code)
 
-    def slow(*arguments):
+    def slow(*arguments, **named):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("it goes on")
 

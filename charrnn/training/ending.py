@@ -1,4 +1,4 @@
-"""What is kept of a training that is stopped before its end: weights that have learnt.
+"""How a training ends: what is kept of one that is stopped, and the outcome.
 
 Nothing here enters the checkpoint, which is written before: the resumed training is as exact as if
 it had never been stopped. The best model is set aside until the resumed training has a better one.
@@ -11,9 +11,11 @@ import math
 import time
 from typing import NamedTuple
 
+from charrnn.config import Settings
 from charrnn.errors import StorageError
 from charrnn.scoring.validation import validation_chars
-from charrnn.training.outcome import Place
+from charrnn.training.outcome import Outcome, Place, verdict, weights_sha256
+from charrnn.training.pacing import Pacing
 from charrnn.training.records import Records
 
 LONGEST_S = 2.0  # of the validation text is read, about: whoever stops wants to go
@@ -29,11 +31,14 @@ class Kept(NamedTuple):
     note: str
 
 
-def keep_learnt(place: Place, records: Records, chars_per_s: float) -> Kept:
+def keep_learnt(
+    place: Place, records: Records, chars_per_s: float, *, keeps_last: bool = False
+) -> Kept:
     """Validate the weights as they are, and keep them as the run's model if they are the best.
 
     They also are where nothing but the untrained network was scored before. On a part of the
     validation text a score is no measure against the whole: then the best model stays.
+    keeps_last: so do they where validation is noise.
     chars_per_s: of training; a batch of validation takes a fraction of a second.
     """
     parts = records.parts
@@ -50,7 +55,8 @@ def keep_learnt(place: Place, records: Records, chars_per_s: float) -> Kept:
 
     whole_chars = validation_chars(records.corpus, "val")
     is_whole = val.chars >= whole_chars
-    is_kept = not place.has_learnt or (is_whole and nats < place.best_nats)
+    is_better = is_whole and nats < place.best_nats
+    is_kept = keeps_last or is_better or not place.has_learnt
     record = {
         "event": "stop",
         "step": place.step,
@@ -78,3 +84,31 @@ def keep_learnt(place: Place, records: Records, chars_per_s: float) -> Kept:
     if not is_whole:
         note = f"validated on {val.chars:,} of {whole_chars:,} characters"
     return Kept(kept, note)
+
+
+def outcome_of(
+    reason: str,
+    kept: Kept,
+    settings: Settings,
+    records: Records,
+    pace: Pacing,
+    *,
+    keeps_last: bool,
+) -> Outcome:
+    """Say where a training stands, and what that means."""
+    place = kept.place
+    parts = records.parts
+    ngram = records.counting.baseline()
+    return Outcome(
+        reason=reason,
+        place=place.kept,
+        epochs=place.chars / parts.batches.chars_per_epoch,
+        parameters=parts.model.parameter_count(),
+        train_chars_per_s=pace.chars_per_s,
+        weights_sha256=weights_sha256(parts.weights()),
+        device=str(parts.device),
+        precision=parts.precision,
+        ngram=ngram,
+        verdict=kept.note or verdict(place, reason, settings, ngram, is_noise=keeps_last),
+        keeps_last=keeps_last or not place.has_learnt,
+    )
