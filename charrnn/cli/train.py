@@ -239,13 +239,14 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     from charrnn.progress import duration
     from charrnn.scoring.score import Score
 
-    shown = shlex.quote(one_line(str(path)))
+    shown = shlex.quote(one_line(_as_operand(path)))
     place = outcome.place
     passes = round(outcome.epochs, 1)
     epochs = "1 epoch" if passes == 1 else f"{passes:g} epochs"
+    kept = "last" if outcome.keeps_last else "best"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"best {Score(place.best_nats, 1)} at step {place.best_step:,}"
+        f"{kept} {Score(place.best_nats, 1)} at step {place.best_step:,}"
     )
     if outcome.ngram is not None:
         ngram = outcome.ngram.score
@@ -253,11 +254,15 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     if place.counting_gain:
         alone = place.network_nats
         end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"
+    lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
     if is_stopped:
-        advice = f"saved. To go on: charrnn train --resume --run {shown}"
-    else:
-        advice = f"now: charrnn sample {shown}"
-    return [end, outcome.verdict, advice]
+        lines.append(f"to go on: charrnn train --resume --run {shown}")
+    return lines
+
+
+def _as_operand(path: Path) -> str:
+    """Return a path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _layers(

@@ -12,6 +12,7 @@ from charrnn.text.sources import Source
 from charrnn.text.vocabulary import RETURN, Vocabulary
 
 AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
+FEWEST_LINES = 8  # that stand alone: a list of names, not the lines of a note
 LARGE_VOCABULARY = 20_000
 
 
@@ -55,7 +56,7 @@ def settle_line_ends(
 
 def _objection_to_lines(census: Census) -> str:
     """Return why the lines of a text do not stand alone; "" if they do."""
-    if census.lines < 20:
+    if census.lines < FEWEST_LINES:
         verb = "line is" if census.lines == 1 else "lines are"
         return f"{census.lines} {verb} too few to stand alone"
     if census.blank_share >= 0.01:

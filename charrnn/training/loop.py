@@ -16,15 +16,17 @@ import torch
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.scoring.score import Score
+from charrnn.scoring.validation import is_noise
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
-from charrnn.training import annealing, memory, optim, recovery
+from charrnn.training import annealing, best, memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.ending import Kept, keep_learnt, outcome_of
 from charrnn.training.listener import MakeSamples, Progress, Tensors
 from charrnn.training.mixing import Counting
-from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
-from charrnn.training.pacing import Pacing
+from charrnn.training.outcome import Outcome, Place, Recent
+from charrnn.training.pacing import MOST_PASSES, Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
@@ -66,6 +68,8 @@ class Trainer:
 
         backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
         self.parts = assemble(settings, corpus, mixed, progress.say, weights, backend)
+        # Whoever sets a patience goes by validation all the same.
+        self._keeps_last = is_noise(corpus) and settings.training.patience is None
         self.counting = Counting(corpus, mixed, settings.training.counting)
         self.records = Records(
             run, settings, corpus, mixed, self.parts, self.counting, origins or {}, make_samples
@@ -76,9 +80,11 @@ class Trainer:
 
         work = self.parts.evaluation_steps
         plan = first_plan(settings.training, self.parts.batches.steps_per_epoch, work)
-        self.pace = Pacing(settings.training, plan, work, began)
+        most = MOST_PASSES * self.parts.batches.steps_per_epoch if self._keeps_last else None
+        self.pace = Pacing(settings.training, plan, work, began, most)
 
         self._signal: str | None = None
+        self._stopped: Kept | None = None
         self._sampled_at = NEVER
         self._judged_at = NEVER
         self._is_fresh = checkpoint is None
@@ -126,6 +132,9 @@ class Trainer:
             reason = self._signal or self.progress.stop_reason()
             if reason:
                 self._keep(is_best=False, is_due=True)
+                self._stopped = keep_learnt(
+                    place, self.records, self.pace.chars_per_s, keeps_last=self._keeps_last
+                )
                 return reason
 
             # 1. Step
@@ -188,6 +197,7 @@ class Trainer:
         if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)
+        best.put_back(self.run.path, self.place.best_step)
         has_annealed = self.plan.annealed_from is not None
         return "stopped improving" if has_annealed or self._is_out_of_patience else "done"
 
@@ -241,10 +251,10 @@ class Trainer:
         place = self.place
         with self.parts.average.in_place():
             reading = self.counting.evaluate(self.model, self.parts.device)
-        self._judge(reading.network)
+        recovery.judge(place, self.corpus, reading.network, self.parts)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
-        is_best = place.count_evaluation(reading.val, reading.network)
+        is_best = place.count_evaluation(reading.val, reading.network, keeps_last=self._keeps_last)
 
         self.records.log_evaluation(place, reading, is_best)
         val = reading.val
@@ -260,6 +270,8 @@ class Trainer:
 
         Returns whether the plan changed.
         """
+        if self._keeps_last:
+            return False
         way = annealing.anneal(self.plan, self.place, self.settings.training, self.run, self.parts)
         if way is not None:
             self.pace.plan = way.plan
@@ -280,10 +292,13 @@ class Trainer:
         """
         if is_best or (is_due and not self.place.bad_steps):
             if self._judged_at != self.place.step:
-                self._judge(None)
+                recovery.judge(self.place, self.corpus, None, self.parts)
             self.save()
+        place = self.place
         if is_best:
-            self.records.save_best(self.place)
+            self.records.save_best(place)
+        elif is_due and place.step > place.began_step and not (place.has_learnt or place.bad_steps):
+            self.records.save_unscored(place)  # better than the untrained network
 
     def save(self) -> None:
         """Write a checkpoint of this very moment.
@@ -337,19 +352,6 @@ class Trainer:
         self.records.log(way.record)
         self.save()
 
-    def _judge(self, val: Score | None) -> None:
-        """Raise Diverging if the weights are ruined.
-
-        val: their validation score, if it was measured.
-        """
-        recovery.judge(
-            self.place,
-            len(self.corpus.vocabulary),
-            val,
-            lambda: self.parts.score_learnt(self.place.step),
-            lambda: self.parts.score_validation(self.corpus),
-        )
-
     def _too_large(self) -> str:
         """Say what did not fit: a step (the model is in the mode for it) or an evaluation."""
         shape = None
@@ -383,16 +385,7 @@ class Trainer:
 
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""
-        place = self.place
-        return Outcome(
-            reason=reason,
-            place=place,
-            epochs=place.chars / self.parts.batches.chars_per_epoch,
-            parameters=self.model.parameter_count(),
-            train_chars_per_s=self.pace.chars_per_s,
-            weights_sha256=weights_sha256(self.parts.weights()),
-            device=str(self.parts.device),
-            precision=self.parts.precision,
-            ngram=self.counting.baseline(),
-            verdict=verdict(place, reason, self.settings, self.counting.baseline()),
+        kept = self._stopped or Kept(self.place, "")
+        return outcome_of(
+            reason, kept, self.settings, self.records, self.pace, keeps_last=self._keeps_last
         )

@@ -183,7 +183,7 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
             Place(best_nats=4.5, val_nats=4.5, train_nats=4.3, step=100),
             "done",
             2.0,
-            "nothing was learnt",
+            "never got better than at the start",
         ),
         (
             Place(best_nats=1.5, val_nats=1.5, train_nats=1.3, best_step=99),
