@@ -54,6 +54,9 @@ class Watcher:
     def say(self, text):
         self.said.append(text)
 
+    def started(self, path, settings):
+        pass
+
     def step(self, step, total, chars, bits_per_char, seconds_left):
         if step == self.kill_at:
             raise Killed

@@ -352,10 +352,8 @@ def sample(
         return
     say_chosen(run, model)
     if top_k > len(model.vocabulary):
-        say(
-            f"--top-k {top_k}: this model knows {many(len(model.vocabulary), 'character')}, "
-            "so all are kept"
-        )
+        size = many(len(model.vocabulary), "character")
+        say(f"--top-k {top_k}: this model knows {size}, so all are kept")
     if seed is None and temp > 0:
         say(f"seed {true_seed} (--seed {true_seed} writes this again)")
 

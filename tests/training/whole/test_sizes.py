@@ -269,6 +269,7 @@ MEMORY = textwrap.dedent("""
         def evaluated(self, *a): pass
         def sampled(self, *a): pass
         def saved(self, *a): pass
+        def started(self, *a): pass
         def stop_reason(self): return ''
 
     bare, began, watcher = resident(), time.perf_counter(), Watcher()
