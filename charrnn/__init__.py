@@ -2,11 +2,15 @@
 
     import charrnn
 
+    run = charrnn.train("names", budget="1m")  # as `charrnn train names --budget 1m`
+    print(run.score.bits_per_char, run.samples(10))
+
     sampler = charrnn.load("runs/names")  # needs numpy, not torch
     for sample in sampler.generate(10, decoding=charrnn.Decoding(temperature=0.8), seed=1):
         print(sample.text)
 
-The names below are loaded when they are first used, so that `import charrnn` costs nothing.
+The names below are loaded when they are first used, so that `import charrnn` costs nothing. Type
+checkers find them in __init__.pyi.
 Everything else is the program: `charrnn --help`, or `python -m charrnn --help`.
 """
 
@@ -19,15 +23,38 @@ __version__ = "0.4.0"
 _PUBLIC = {
     "CharrnnError": "charrnn.errors",
     "Decoding": "charrnn.sampling.decode",
+    "Run": "charrnn.api.run",
     "Sampler": "charrnn.sampling.engine",
+    "StopTraining": "charrnn.errors",
     "load": "charrnn.sampling.engine",
+    "load_torch": "charrnn.api.networks",
+    "open_run": "charrnn.api.run",
+    "save_torch": "charrnn.api.networks",
+    "train": "charrnn.api.training",
 }
-__all__ = ["CharrnnError", "Decoding", "Sampler", "__version__", "load"]
+_MODULES = ("callbacks", "errors")
+__all__ = [
+    "CharrnnError",
+    "Decoding",
+    "Run",
+    "Sampler",
+    "StopTraining",
+    "__version__",
+    "callbacks",
+    "errors",
+    "load",
+    "load_torch",
+    "open_run",
+    "save_torch",
+    "train",
+]
 
 
 def __getattr__(name: str) -> Any:
     if name in _PUBLIC:
         return getattr(import_module(_PUBLIC[name]), name)
+    if name in _MODULES:
+        return import_module(f"charrnn.{name}")
     raise AttributeError(f"module 'charrnn' has no attribute {name!r}")
 
 

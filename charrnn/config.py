@@ -34,7 +34,7 @@ class TextSettings:
 
     mode: str = setting(
         "auto",
-        "Read the text as independent short lines or as one stream",
+        "Decide by the text, read independent short lines, or one stream",
         choices=("auto", "lines", "stream"),
     )
     unit: str = setting(
@@ -47,7 +47,7 @@ class TextSettings:
         choices=("strict", "replace"),
     )
     newlines: str = setting(
-        "keep", "Keep line ends, or turn CRLF and CR into LF", choices=("keep", "lf")
+        "auto", "Keep CRLF and CR, or read LF (auto: in lines mode)", choices=("auto", "keep", "lf")
     )
     normalize: str = setting(
         "none",
@@ -390,9 +390,9 @@ def _check_together(settings: Settings) -> None:
             f"or leave them out with {model.cell}"
         )
     if text.unit == "byte":
-        for key in ("encoding", "errors", "newlines", "normalize", "rare"):
+        for key in ("encoding", "errors", "normalize", "rare"):
             if getattr(text, key) not in (getattr(TextSettings(), key), 0):
-                reason = f"{flag(key)} is for characters, and --unit byte takes bytes"
+                reason = f"{flag(key)} is for characters; --unit byte takes bytes as they are"
                 raise SettingsError(f"{reason}: leave it out")
     if not is_text_encoding(text.encoding):
         raise SettingsError(

@@ -47,3 +47,11 @@ class StorageError(CharrnnError):
     """A file cannot be written, or a run is in use by another process."""
 
     exit_code = 5
+
+
+class CallbackError(CharrnnError):
+    """A callback of charrnn.train failed; the training was saved first."""
+
+
+class StopTraining(Exception):
+    """Raised by a callback to end a training: it saves after its step, and returns."""

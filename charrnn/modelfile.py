@@ -12,19 +12,19 @@ import dataclasses
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from charrnn import __version__
-from charrnn.config import ModelSettings, Settings, settings_from_dict
+from charrnn.config import ModelSettings, Settings, TextSettings, settings_from_dict
 from charrnn.errors import CheckpointError, DamagedError, MissingError, SettingsError
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import RETURN, Vocabulary
 from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
 
 if TYPE_CHECKING:
@@ -99,6 +99,28 @@ class ModelFile:
         assert newline is not None  # _check_start
         size = len(self.vocabulary)
         return are_line_ends_miscounted(levels_of(self.tensors, size), size, newline)
+
+    @cached_property
+    def reading(self) -> TextSettings:
+        """How a text is read for it.
+
+        A carriage return ends a line where it has learnt lines and has not met one.
+        """
+        text = self.settings.text
+        if self.mode == "lines" and RETURN not in self.vocabulary.symbols:
+            return dataclasses.replace(text, newlines="lf")
+        return text
+
+    @property
+    def open_reading(self) -> TextSettings:
+        """How another text is read that it is to learn.
+
+        Its line ends are open where the model has met no carriage return.
+        """
+        text = self.settings.text
+        if text.newlines == "keep" and RETURN not in self.vocabulary.symbols:
+            return dataclasses.replace(text, newlines="auto")
+        return text
 
     @property
     def step(self) -> int | None:

@@ -5,13 +5,21 @@ Text that a model made is escaped in here; no markup is read from it.
 
 from __future__ import annotations
 
-import shutil
 import sys
 import textwrap
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from charrnn.errors import StorageError
-from charrnn.terminal import forget_stdout, one_line, print_line, visible, width_of
+from charrnn.terminal import (
+    LEAST_COLUMNS,
+    columns_of,
+    forget_stdout,
+    one_line,
+    print_line,
+    visible,
+    width_of,
+    writable,
+)
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -20,7 +28,6 @@ NOT_A_TERMINAL_COLUMNS = 100
 COLUMN_GAP = 2
 BLUE = (110, 150, 255)
 GREEN = (70, 200, 90)
-LEAST_COLUMNS = 20
 
 
 def print_table(
@@ -34,10 +41,8 @@ def print_table(
     from rich.table import Table
     from rich.text import Text
 
-    available = NOT_A_TERMINAL_COLUMNS
-    if _stdout().isatty():
-        available = shutil.get_terminal_size().columns
-    shown = [[visible(cell) for cell in row] for row in [columns, *rows]]
+    available = columns_of(_stdout()) or NOT_A_TERMINAL_COLUMNS
+    shown = [[_shown(cell) for cell in row] for row in [columns, *rows]]
     widths = _column_widths(shown, available, excerpts)
     table = Table(box=None, pad_edge=False)
     for index, width in enumerate(widths):
@@ -46,7 +51,8 @@ def print_table(
     for row in shown[1:]:
         table.add_row(*(Text(cell) for cell in row))
     total = sum(widths) + COLUMN_GAP * (len(widths) - 1)
-    _console(width=max(available, total)).print(Text(visible(title)), table)
+    _print_title(title)
+    _console(width=max(available, total)).print(table)
 
 
 def _column_widths(rows: list[list[str]], available: int, excerpts: str | None) -> list[int]:
@@ -74,12 +80,10 @@ def _column_widths(rows: list[list[str]], available: int, excerpts: str | None) 
 def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None:
     """Print a square table, as many columns of it as fit a line."""
     from rich.cells import cell_len
-    from rich.console import Console
 
     # 1. How many columns fit?
-    labels = [visible(label) for label in labels]
-    out = _stdout()
-    width = Console(file=out).width if out.isatty() else NOT_A_TERMINAL_COLUMNS
+    labels = [_shown(label) for label in labels]
+    width = columns_of(_stdout()) or NOT_A_TERMINAL_COLUMNS
     left = width - max(map(cell_len, labels), default=0)
     columns = 0
     for index, label in enumerate(labels):
@@ -102,12 +106,10 @@ def print_matrix(title: str, labels: list[str], values: list[list[int]]) -> None
 def print_facts(facts: list[tuple[str, str]]) -> None:
     """Print lines of a word and what it stands for; long ones go on under themselves."""
     width = max((len(word) for word, _ in facts), default=0) + 2
-    columns = NOT_A_TERMINAL_COLUMNS
-    if _stdout().isatty():
-        columns = shutil.get_terminal_size().columns
+    columns = columns_of(_stdout()) or NOT_A_TERMINAL_COLUMNS
     for word, text in facts:
-        margin = visible(word)
-        for line in textwrap.wrap(visible(text), max(LEAST_COLUMNS, columns - width)) or [""]:
+        margin = _shown(word)
+        for line in textwrap.wrap(_shown(text), max(LEAST_COLUMNS, columns - width)) or [""]:
             print_line(f"{margin:{width}}{line}".rstrip())
             margin = ""
 
@@ -115,19 +117,19 @@ def print_facts(facts: list[tuple[str, str]]) -> None:
 def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
     """Print a text, each piece on a colour for its value: blue for -1, white for 0, green for 1.
 
-    Where there are no colours (no terminal, NO_COLOR) a digit from 0 for -1 to 9 for 1 stands
-    under each character.
+    Where there are fewer than 256 colours (no terminal, NO_COLOR, TERM=xterm), a digit from 0 for
+    -1 to 9 for 1 stands under each character.
     """
     from rich.cells import cell_len
     from rich.text import Text
 
-    # 1. Lines of coloured text, and of digits
+    # 1. Lines of coloured text, and of digits. With 16 colours all shades are one or two greys.
     console = _console(soft_wrap=True)
-    has_colours = console.color_system is not None and not console.no_color
+    has_colours = console.color_system in ("256", "truecolor") and not console.no_color
     texts = [Text()]
     digits = [""]
     for piece, value in pieces:
-        shown = "    " if piece == "\t" else one_line(piece)
+        shown = "    " if piece == "\t" else writable(one_line(piece), console.file)
         style = f"rgb(0,0,0) on {_shade(value)}" if has_colours else ""
         digit = str(min(9, int(5 * (value + 1))))
         texts[-1].append(shown, style)
@@ -139,11 +141,21 @@ def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
         texts.pop()
 
     # 2. Print them.
-    console.print(Text(visible(title)))
+    _print_title(title)
     for text, line_digits in zip(texts, digits, strict=False):
         console.print(text)
         if not has_colours:
             console.print(line_digits)
+
+
+def _shown(text: str) -> str:
+    """Return a text as stdout can show it, so that its width is known."""
+    return writable(visible(text), _stdout())
+
+
+def _print_title(title: str) -> None:
+    for line in _shown(title).split("\n"):
+        print_line(line)
 
 
 def _console(**options: Any) -> Console:

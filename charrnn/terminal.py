@@ -14,9 +14,10 @@ import json
 import os
 import re
 import sys
+import textwrap
 import unicodedata
 from collections.abc import Iterable
-from typing import Any
+from typing import Any, TextIO
 
 from charrnn.errors import StorageError
 
@@ -25,6 +26,8 @@ from charrnn.errors import StorageError
 _UNSAFE = re.compile(
     "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
 )
+LEAST_COLUMNS = 20  # of a terminal: a narrower one wraps by itself
+USUAL_COLUMNS = 80
 _NOT_ASCII = re.compile("[^\x00-\x7f]")
 
 
@@ -33,6 +36,54 @@ def visible(text: str) -> str:
     return _UNSAFE.sub(
         lambda match: match[0].encode("unicode_escape", "surrogatepass").decode("ascii"), text
     )
+
+
+def many(count: int, noun: str, nouns: str = "") -> str:
+    """Return `1 line`, or `2,383 lines`. nouns: of several, where an s is not enough."""
+    return f"{count:,} {noun}" if count == 1 else f"{count:,} {nouns or noun + 's'}"
+
+
+# What stands for a sign of our own tables where an encoding lacks it.
+_PLAIN = {
+    "–": "-",
+    "—": "-",
+    "−": "-",
+    "…": "...",
+    "·": ".",
+    "×": "x",
+    "±": "+-",
+    "→": "->",
+    "≥": ">=",
+    "≤": "<=",
+    "≈": "~",
+    "␣": "' '",
+    "⏎": "\\n",
+    "∘": "*",
+    "σ": "sigma",
+}
+
+
+def writable(text: str, stream: Any) -> str:
+    """Return the text as a stream of any encoding can write it: plain signs, else escapes.
+
+    The stream would write the same escapes, but a table must know how wide they are.
+    """
+    encoding = getattr(stream, "encoding", None) or "utf-8"
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(_written(char, encoding) for char in text)
+    except LookupError:
+        pass
+    return text
+
+
+def _written(char: str, encoding: str) -> str:
+    try:
+        char.encode(encoding)
+    except UnicodeEncodeError:
+        return _PLAIN.get(char) or char.encode("ascii", "backslashreplace").decode("ascii")
+    return char
 
 
 def one_line(text: str) -> str:
@@ -112,9 +163,54 @@ class _Optional(io.RawIOBase):
 
 
 def say(text: str) -> None:
-    """Print a message for people on standard error, with unsafe characters as escapes."""
+    """Print a message for people on standard error, with unsafe characters as escapes.
+
+    On a terminal a long one goes on below itself: no word is cut at the edge.
+    """
     if sys.stderr is not None:  # print() would choose standard output
-        print(visible(text), file=sys.stderr, flush=True)
+        print(fitted(visible(text), sys.stderr), file=sys.stderr, flush=True)
+
+
+def columns_of(stream: TextIO | None) -> int | None:
+    """Return the columns of a terminal; None for a stream that is no terminal."""
+    if stream is None or not stream.isatty():
+        return None
+    columns = os.environ.get("COLUMNS", "")
+    if columns.isdecimal() and int(columns):
+        return max(LEAST_COLUMNS, int(columns))
+    try:
+        return max(LEAST_COLUMNS, os.get_terminal_size(stream.fileno()).columns)
+    except (OSError, ValueError):  # a stream of a test, or a terminal that does not say
+        return USUAL_COLUMNS
+
+
+def fitted(text: str, stream: TextIO | None, indent: str = "  ") -> str:
+    """Return lines that are no wider than the stream's terminal, if it is one.
+
+    What does not fit a line goes on under `indent`. A path that is wider than a terminal stays
+    whole, so that it can be copied.
+    """
+    columns = columns_of(stream)
+    if columns is None:
+        return text
+    lines = text.split("\n")
+    return "\n".join(part for line in lines for part in wrapped(line, columns + 1, indent))
+
+
+def wrapped(line: str, columns: int, indent: str, *, cuts_words: bool = False) -> list[str]:
+    """Return a line in pieces that are narrower than so many columns, the later ones indented."""
+    width = width_of(line)
+    if width < columns:
+        return [line]
+    chars = (columns - 1) * len(line) // width  # fewer where characters are wide
+    return textwrap.wrap(
+        line,
+        max(LEAST_COLUMNS - 1, chars),
+        subsequent_indent=indent,
+        replace_whitespace=False,
+        break_long_words=cuts_words,
+        break_on_hyphens=False,
+    )
 
 
 def write_stdout(pieces: Iterable[bytes], *, raw: bool = False, is_json: bool = False) -> None:
@@ -164,11 +260,20 @@ def _json_escape(match: re.Match[str]) -> str:
 
 
 def print_line(text: str) -> None:
-    """Print a line for people on stdout; nothing once the reader has left (| head)."""
+    """Print a line for people on stdout, fitted to its terminal.
+
+    Prints nothing once the reader has left (| head).
+    """
     try:
-        print(text, flush=True)
+        print(fitted(writable(text, sys.stdout), sys.stdout), flush=True)
     except BrokenPipeError:
         forget_stdout()
+
+
+def write_lines(lines: Iterable[str], indent: str = "  ") -> None:
+    """Write lines for people on stdout, in characters that it has, fitted to its terminal."""
+    shown = (fitted(writable(line, sys.stdout), sys.stdout, indent) for line in lines)
+    write_stdout(f"{line}\n".encode("utf-8", "replace") for line in shown)
 
 
 def forget_stdout() -> None:

@@ -25,8 +25,8 @@ INTRODUCTION = """\
 
 Written by `python docs/options.py` from the commands themselves: change those, not this page.
 
-`--help` or `-h` after a command shows the same for that command.
-`charrnn train --help` shows what most people need, and `charrnn train --help-all` all options.
+`--help` or `-h` after a command shows what most people need of it, in one screen.
+`--help-all` shows all its options, as this page does.
 
 ## Settings
 
@@ -85,7 +85,7 @@ def _command(path: str, command: Any, context: Any) -> str:
     lines += ["```", *EXAMPLES[path], "```", ""]
     panels: dict[str, list[Any]] = {}
     for param in command.params:
-        if not getattr(param, "hidden", False):
+        if not getattr(param, "hidden", False) and param.name != "help_all":
             panels.setdefault(_panel(param), []).append(param)
     for panel, params in panels.items():
         if len(panels) > 1:

@@ -1,9 +1,10 @@
-"""Draw real terminal sessions for README.md: run commands, keep what stays on the screen.
+"""Draw real terminal sessions for README.md and docs: run commands, keep what is on the screen.
 
-    python docs/session.py            # both pictures and the block of text
+    python docs/session.py            # both pictures and the blocks of text
     python docs/session.py session    # docs/pictures/session.svg: train, then sample
     python docs/session.py cells      # docs/pictures/cells.svg: a text coloured by one unit
     python docs/session.py readme     # what `make names` prints, into README.md
+    python docs/session.py guide      # a training half way, and its log file, into docs/guide.md
 
 Commands run in a pseudo terminal of 80 columns, in a temporary directory. The cells are those of a
 network trained for some four minutes on Python's own C headers (Debian: python3-dev).
@@ -11,6 +12,7 @@ network trained for some four minutes on Python's own C headers (Debian: python3
 
 from __future__ import annotations
 
+import codecs
 import io
 import json
 import os
@@ -37,7 +39,8 @@ NETWORK = (
     "--batch-size 8 --seq-length 256 --threads 2"
 )
 PASSAGE = 10  # lines of a text coloured by one unit
-README_MARK = "<!-- made by: python docs/session.py readme -->\n"
+MARK = "<!-- made by: python docs/session.py {} -->\n"
+HALF_WAY = re.compile(r" [67]\d% ━")  # what a bar shows then
 
 # A program's escape sequence: its parameters, and the letter that says what it does.
 ESCAPE = re.compile(r"\x1b\[([0-9;?]*)([A-Za-z])|\x1b[()][A-Z0-9]")
@@ -146,6 +149,9 @@ class Screen:
         elif letter == "K":
             start = self.column if number == 0 else 0
             del self.lines[self.row][start:]
+        elif letter == "J":  # erase what is below
+            del self.lines[self.row][self.column :]
+            del self.lines[self.row + 1 :]
         elif letter == "A":
             self._move(self.row - max(1, number), self.column)
         elif letter == "B":
@@ -171,15 +177,20 @@ def environment() -> dict[str, str]:
     return kept | changes
 
 
-def run(command: str, folder: Path) -> list[Text]:
-    """Run `charrnn ...` in a pseudo terminal; return the command and what stays on the screen."""
+def run(command: str, folder: Path, until: re.Pattern[str] | None = None) -> list[Text]:
+    """Run `charrnn ...` in a pseudo terminal; return the command and what stays on the screen.
+
+    until: or what is on the screen once a line of it matches.
+    """
     arguments = [sys.executable, "-m", *command.split()]
     ours, theirs = pty.openpty()
     process = subprocess.Popen(  # noqa: S603 (our own commands)
         arguments, cwd=folder, env=environment(), stdin=theirs, stdout=theirs, stderr=theirs
     )
     os.close(theirs)
-    output = bytearray()
+    screen = Screen()
+    decoder = codecs.getincrementaldecoder("utf-8")("replace")
+    frozen: list[Text] = []
     while True:
         try:
             piece = os.read(ours, 65536)
@@ -187,15 +198,15 @@ def run(command: str, folder: Path) -> list[Text]:
             break
         if not piece:
             break
-        output += piece
+        screen.feed(decoder.decode(piece))
+        if until and not frozen and any(until.match(line.plain) for line in screen.text()):
+            frozen = screen.text()
     os.close(ours)
-    text = output.decode("utf-8", "replace")
     if process.wait() != 0:
+        text = "\n".join(line.plain for line in screen.text())
         raise SystemExit(f"{command}: exit code {process.returncode}\n{text}")
-    screen = Screen()
-    screen.feed(text)
     prompt = Text.assemble(("$ ", "bold green"), (command, "bold"))
-    return [prompt, *screen.text()]
+    return [prompt, *(frozen or screen.text())]
 
 
 def shortened(lines: list[Text], most: int = MOST_LINES) -> list[Text]:
@@ -267,15 +278,43 @@ def write_readme(folder: Path) -> None:
         "charrnn sample runs/make-names --count 10",
     ]
     lines = [line for command in commands for line in run(command, folder)]
-    block = "\n".join(line.plain.rstrip() for line in shortened(lines))
-    readme = ROOT / "README.md"
-    before, after = readme.read_text(encoding="utf-8").split(README_MARK)
+    write_block(ROOT / "README.md", "readme", shortened(lines))
+
+
+def write_guide(folder: Path) -> None:
+    """Put a training half way and the log of another one into docs/guide.md."""
+    guide = ROOT / "docs" / "guide.md"
+    write_block(guide, "guide", run("charrnn train names --budget 40s", folder, HALF_WAY))
+    command = "charrnn train names --config names 2> log.txt"
+    (folder / "log").mkdir()
+    log = subprocess.run(  # noqa: S603 (our own commands)
+        [sys.executable, "-m", *command.split()[:-2]],
+        cwd=folder / "log",
+        env=environment(),
+        stderr=subprocess.PIPE,
+        text=True,
+        check=True,
+    )
+    lines = [f"$ {command}", "$ cat log.txt", *log.stderr.splitlines()]
+    write_block(guide, "guide  # log", [Text(line) for line in lines])
+
+
+def write_block(page: Path, name: str, lines: list[Text]) -> None:
+    """Put lines into the block of a page that stands after the mark of this name."""
+    block = "\n".join(line.plain.rstrip() for line in lines)
+    mark = MARK.format(name)
+    before, after = page.read_text(encoding="utf-8").split(mark)
     rest = after.split("\n```\n", 1)[1]
-    readme.write_text(f"{before}{README_MARK}```\n{block}\n```\n{rest}", encoding="utf-8")
-    print(f"README.md: {len(lines)} lines of `make names`")
+    page.write_text(f"{before}{mark}```\n{block}\n```\n{rest}", encoding="utf-8")
+    print(f"{page.relative_to(ROOT)}: {len(lines)} lines of {name}")
 
 
-TARGETS = {"session": draw_session, "cells": draw_cells, "readme": write_readme}
+TARGETS = {
+    "session": draw_session,
+    "cells": draw_cells,
+    "readme": write_readme,
+    "guide": write_guide,
+}
 
 
 def main() -> None:

@@ -121,7 +121,10 @@ class Quiet:
     def sampled(self, step, text):
         pass
 
-    step = evaluated = lambda self, *rest: None
+    started = step = evaluated = saved = lambda self, *rest: None
+
+    def stop_reason(self):
+        return ""
 
 
 class Model:

@@ -54,6 +54,9 @@ class Watcher:
     def say(self, text):
         self.said.append(text)
 
+    def started(self, path, settings):
+        pass
+
     def step(self, step, total, chars, bits_per_char, seconds_left):
         if step == self.kill_at:
             raise Killed
@@ -63,6 +66,12 @@ class Watcher:
 
     def sampled(self, step, text):
         self.samples.append(text)
+
+    def saved(self, step, path):
+        pass
+
+    def stop_reason(self):
+        return ""
 
 
 FEW = """

@@ -109,12 +109,11 @@ def test_a_circle_is_found(arrows, circle):
     assert circle_of({name: frozenset(others) for name, others in arrows.items()}) == circle
 
 
-SCREENS = ("progress", "tables", "picture")
+SCREENS = ("screen", "progress", "tables", "picture")
 NO_TORCH = [
     module
     for module in MODULES
-    if room_of(module)
-    in (*GROUND, "text", "modelfile", "texts", "sampling", "progress", "tables", "picture")
+    if room_of(module) in (*GROUND, "text", "modelfile", "texts", "sampling", "export", *SCREENS)
 ]
 
 

@@ -10,7 +10,7 @@ from loaded import loaded_after
 @pytest.mark.parametrize("file", sorted((PACKAGE / "cli").glob("*.py")))
 def test_commands_import_nothing_heavy_at_the_top(file):
     for module in imports_of(file, top_level=True):
-        heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich", "tqdm")
+        heavy = module.split(".")[0] in ("torch", "numpy", "safetensors", "rich")
         assert not heavy and not is_under(module, {f"charrnn.{room}" for room in MAY_IMPORT}), (
             f"{file.name} imports {module}"
         )
@@ -34,11 +34,10 @@ def is_under_any_disk(modules: set[str]) -> bool:
     return bool(modules & {"os", "pathlib", "charrnn.storage"})
 
 
-def test_only_the_screens_know_rich_and_tqdm():
-    known = {"progress.py": {"tqdm"}, "tables.py": {"rich"}}
+def test_only_two_screens_know_rich():
     for path in PACKAGE.rglob("*.py"):
-        imported = {module.split(".")[0] for module in imports_of(path)} & {"rich", "tqdm"}
-        assert imported <= known.get(path.name, set()), path
+        known = {module.split(".")[0] for module in imports_of(path)} & {"rich"}
+        assert not known or path.name in ("screen.py", "tables.py"), path
 
 
 def test_only_picture_knows_matplotlib():
@@ -46,6 +45,13 @@ def test_only_picture_knows_matplotlib():
     for path in PACKAGE.rglob("*.py"):
         known = {module.split(".")[0] for module in imports_of(path)} & {"matplotlib", "PIL"}
         assert not known or path.name == "picture.py", path
+
+
+def test_only_the_graph_knows_onnx():
+    """It is an extra too."""
+    for path in PACKAGE.rglob("*.py"):
+        known = {module.split(".")[0] for module in imports_of(path)} & {"onnx", "onnxruntime"}
+        assert not known or path == PACKAGE / "export/graph.py", path
 
 
 def test_only_storage_changes_a_disk():
@@ -114,7 +120,10 @@ RUNS_CODE = {
     "cloudpickle",
     "joblib",
     "yaml",
-    "pandas",
+    "pandas.eval",
+    "pandas.io",
+    "pandas.read_hdf",
+    "pandas.read_pickle",
     "torch.load",
     "torch.save",
     "torch.jit",
@@ -240,6 +249,10 @@ def test_files_stay_comfortable(path):
         ["train", "--hidden-size", "-3"],
         ["sample", "--temp", "x"],
         ["train", "--print-config"],
+        ["export", "--help"],
+        ["export"],
+        ["runs", "--help"],
+        ["runs", "--yes"],
     ],
 )
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):

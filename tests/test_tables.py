@@ -1,10 +1,11 @@
 """Tables for people: no figure or name is cut, however narrow the terminal is."""
 
+import io
 import re
 
 import pytest
 
-from charrnn.tables import print_table
+from charrnn.tables import print_facts, print_matrix, print_shaded, print_table
 
 COLUMNS = ["which of them", "unit", "score", "an excerpt"]
 ROWS = [
@@ -38,3 +39,59 @@ def test_an_excerpt_is_split_before_a_text(capsys, monkeypatch):
     lines = shown(capsys, monkeypatch, 70)
     assert any(line.startswith("position in the line") for line in lines)
     assert not any("Argentina" in line and "Shanel" in line for line in lines)
+
+
+# Outputs that are not UTF-8, and terminals of few colours
+
+
+class Output(io.TextIOWrapper):
+    """A standard output of some encoding."""
+
+    def __init__(self, encoding, is_terminal=False):
+        super().__init__(io.BytesIO(), encoding, errors="strict", write_through=True)
+        self._is_terminal = is_terminal
+
+    def isatty(self):
+        return self._is_terminal
+
+    @property
+    def lines(self):
+        return self.buffer.getvalue().decode(self.encoding).splitlines()
+
+
+@pytest.mark.parametrize(
+    ("encoding", "sign", "dash"), [("ascii", r"\u0436", "-"), ("cp1252", r"\u0436", "–")]
+)
+def test_a_table_has_escapes_of_known_width_and_plain_signs(monkeypatch, encoding, sign, dash):
+    output = Output(encoding)
+    monkeypatch.setattr("sys.stdout", output)
+    print_matrix("ж · a title", ["ж", "␣"], [[6, 7], [7, 4]])
+    print_facts([("see", "ж – of the ж")])
+    title, heading, first, second, fact = output.lines
+    assert sign in title
+    assert heading.split() == [sign, "'", "'"] and first.split() == [sign, "6", "7"]
+    assert {len(line) for line in (heading, first, second)} == {len(heading)}
+    assert fact == f"see  {sign} {dash} of the {sign}"
+
+
+@pytest.mark.parametrize(
+    ("terminal", "has_digits"), [("xterm", True), ("dumb", True), ("xterm-256color", False)]
+)
+def test_digits_stand_for_shades_where_there_are_few_colours(monkeypatch, terminal, has_digits):
+    output = Output("utf-8", is_terminal=True)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    monkeypatch.delenv("COLORTERM", raising=False)
+    monkeypatch.setenv("TERM", terminal)
+    print_shaded("a title", [("a", -1.0), ("b", 0.0), ("c", 1.0)])
+    assert ("059" in output.lines) == has_digits
+
+
+def test_a_title_and_facts_go_on_below_themselves_on_a_narrow_terminal(monkeypatch):
+    output = Output("utf-8", is_terminal=True)
+    monkeypatch.setattr("sys.stdout", output)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setenv("TERM", "dumb")
+    print_table("a title of quite some length " * 3, ["", "score"], [["a row", "1.0"]])
+    print_facts([("see", "a sentence of quite some length " * 3)])
+    assert max(map(len, output.lines)) <= 40

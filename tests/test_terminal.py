@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import StorageError
-from charrnn.terminal import one_line, visible, write_stdout
+from charrnn.terminal import fitted, one_line, visible, writable, write_stdout
 
 
 class Stdout:
@@ -168,3 +168,37 @@ def test_a_closed_standard_output_is_a_storage_error():
     words = ["sh", "-c", 'exec "$0" -c "$1" >&-', sys.executable, code]
     done = subprocess.run(words, stderr=subprocess.PIPE, timeout=60)
     assert (done.returncode, done.stderr) == (5, b"")
+
+
+# Lines for people
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_no_word_of_a_message_is_cut_at_the_edge_of_a_terminal(monkeypatch, columns):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    text = "charrnn: " + "a message of quite some length; " * 8
+    lines = fitted(text, Terminal()).splitlines()
+    assert len(lines) > 2 and all(len(line) <= columns for line in lines)
+    assert " ".join("".join(f"{line} " for line in lines).split()) == text.strip()
+
+
+def test_a_message_is_one_line_in_a_log():
+    text = "a message of quite some length; " * 8
+    assert fitted(text, io.StringIO()) == text
+
+
+def test_a_path_that_is_wider_than_a_terminal_stays_whole(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    path = "/a/" + "directory/" * 6
+    assert path in fitted(f"writing {path} now", Terminal()).splitlines()[1]
+
+
+def test_characters_that_an_encoding_lacks_are_plain_signs_or_escapes():
+    for encoding, expected in (("ascii", "a\\u0436-..."), ("utf-8", "aж–…"), ("x-none", "aж–…")):
+        stream = Stdout(encoding=encoding)
+        assert writable("aж–…", stream) == expected

@@ -15,7 +15,7 @@ from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import INTEGER, TEXT, WHAT, Csv, Json, Run, option
 from charrnn.cli.result_view import check_outputs
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, print_line, say, write_stdout
+from charrnn.terminal import many, one_line, print_line, say, write_stdout
 
 if TYPE_CHECKING:
     import numpy as np
@@ -108,7 +108,7 @@ def _search(
 
     model = run.model
     ids = held_out(run, chars)
-    say(f"reading {len(ids):,} characters of held-out text")
+    say(f"reading {many(len(ids), 'character')} of held-out text")
     result = search(model, ids, top)
     rows = [tracker._asdict() for tracker in result.trackers]
     # No text in what a spreadsheet may open.
@@ -131,10 +131,10 @@ def _search(
 def _print_search(run_name: str, result: Search) -> None:
     from charrnn.tables import print_facts, print_table
 
-    chars = f"{result.chars:,} characters"
+    chars = many(result.chars, "character")
     if result.trackers:
         print_table(
-            f"{run_name}: {result.units:,} units over {chars} of held-out text",
+            f"{run_name}: {many(result.units, 'unit')} over {chars} of held-out text",
             ["feature", "cell", "score", "accuracy", "by luck", EXCERPTS],
             [row_of(tracker) for tracker in result.trackers],
             excerpts=EXCERPTS,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 
 MOST = 8  # characters named; --json names all
 LINE_ENDS = (("lf", "LF"), ("crlf", "CRLF"), ("lone_cr", "CR"))
@@ -20,6 +20,7 @@ def report(findings: Findings) -> Iterator[str]:
     """
     rows = [
         ("text", _text(findings)),
+        *([("some lines", _beginning(findings))] if findings["beginning"] else ()),
         ("characters", _characters(findings)),
         ("rare", _rare(findings)),
         ("odd", _odd(findings)),
@@ -42,10 +43,14 @@ def report(findings: Findings) -> Iterator[str]:
 
 
 def _text(findings: Findings) -> str:
-    text = f"{findings['shown']}: {_many(findings['size_bytes'], 'byte')}, {findings['encoding']}"
+    text = f"{findings['shown']}: {many(findings['size_bytes'], 'byte')}, {findings['encoding']}"
     if findings["byte_order_mark"]:
         text += f", {findings['byte_order_mark']} byte order mark"
     return text
+
+
+def _beginning(findings: Findings) -> str:
+    return ", ".join(f"'{line}'" for line in findings["beginning"])
 
 
 def _characters(findings: Findings) -> str:
@@ -99,7 +104,7 @@ def _lines(findings: Findings) -> str:
         facts.append(f"{findings['trailing_spaces']:,} {verb} in spaces")
     if findings["long_lines"]:
         facts.append(f"{findings['long_lines']:,} of over 1,000")
-    facts.append(f"the longest has {_many(findings['longest_line'], 'character')}")
+    facts.append(f"the longest has {many(findings['longest_line'], 'character')}")
     if not findings["ends_with_newline"]:
         facts[-1] += "; the last has no newline"
     return ", ".join(facts)
@@ -110,7 +115,7 @@ def _repeated(findings: Findings) -> str:
     if not count:
         return "no lines"
     lines = findings["lines"] - findings["blank_lines"]
-    text = f"{count:,} of {_many(lines, 'line')} ({count / lines:.0%})"
+    text = f"{count:,} of {many(lines, 'line')} ({count / lines:.0%})"
     if findings["used_once"]:
         text += " (used once: lines are made distinct before the split)"
     examples = [f"'{line['text']}' x{line['count']:,}" for line in findings["repeated"]]
@@ -121,7 +126,7 @@ def _leak(leak: Findings) -> str:
     size = f" of {leak['least']} characters or more" if leak["least"] > 1 else ""
     verb = "is" if leak["known"] == 1 else "are"
     text = (
-        f"{leak['known']:,} of {_many(leak['lines'], 'line')}{size} of {leak['where']} "
+        f"{leak['known']:,} of {many(leak['lines'], 'line')}{size} of {leak['where']} "
         f"{verb} in the training text"
     )
     examples = [f"'{line}'" for line in leak["examples"][:2]]
@@ -140,7 +145,7 @@ def _network(findings: Findings) -> str:
     per_char = f"{share:,.0f}" if share >= 10 else f"{share:.2g}"
     return (
         f"{findings['network']}: {findings['parameters']:,} parameters, {per_char} for each of "
-        f"{_many(findings['train_chars'], 'character')}; "
+        f"{many(findings['train_chars'], 'character')}; "
         f"about {findings['expected_memory_bytes'] / 1e6:,.0f} MB beyond the program"
     )
 
@@ -151,10 +156,6 @@ def _counting(findings: Findings) -> str:
         order = "order picked by validation"
     return (
         f"n-grams, {findings['smoothing']}, {order}; "
-        f"{_many(findings['vocabulary'], 'different character')} allow orders "
+        f"{many(findings['vocabulary'], 'different character')} allow orders "
         f"up to {findings['longest_order']}"
     )
-
-
-def _many(count: int, noun: str) -> str:
-    return f"{count:,} {noun}" if count == 1 else f"{count:,} {noun}s"

@@ -1,33 +1,32 @@
-"""How a command shows its help: examples at the end, rare options behind --help-all."""
+"""How a command shows its help: one screen, and everything with --help-all."""
 
 from __future__ import annotations
 
 import contextlib
 import copy
+import sys
 from collections.abc import Iterator
-from typing import Any, ClassVar
+from typing import Any
 
 import typer
-from typer.core import TyperArgument, TyperCommand, TyperGroup
+from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import empty_name, explain_unknown, typed_name, with_two_dashes
 from charrnn.cli.options import PATH
+from charrnn.cli.shortlist import short_help
 from charrnn.errors import SettingsError
-from charrnn.terminal import forget_stdout
+from charrnn.terminal import USUAL_COLUMNS, columns_of, forget_stdout, print_line
 
 
 class Command(TyperCommand):
-    """A command in the style of this program.
+    """A command in the style of this program."""
 
-    Subclasses name the options that --help leaves out.
-    """
-
-    rare: ClassVar[frozenset[str]] = frozenset()  # names of parameters, as in hidden_size
-    shows_rare = False
+    shows_all = False
 
     def __init__(self, *args: Any, **more: Any) -> None:
         super().__init__(*args, **more)
+        self.params.append(_help_all())
         # Typer keeps the line ends of all paragraphs but the first.
         paragraphs = (self.help or "").split("\n\n")
         self.help = "\n\n".join(" ".join(text.split()) for text in paragraphs)
@@ -63,17 +62,12 @@ class Command(TyperCommand):
         return _without_full_stops(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show the help. The rare options are hidden only now, so that the shell completes them."""
-        shown = [param for param in self.params if not getattr(param, "hidden", False)]
-        hidden_now = [param for param in shown if param.name in self.rare and not self.shows_rare]
-        for param in hidden_now:
-            param.hidden = True  # type: ignore[attr-defined]
-        try:
+        """Show the short help, or everything."""
+        if self.shows_all:
             with _until_the_reader_leaves():
                 super().format_help(ctx, formatter)
-        finally:
-            for param in hidden_now:
-                param.hidden = False  # type: ignore[attr-defined]
+        else:
+            formatter.write(_short(self, ctx))
 
 
 class Group(TyperGroup):
@@ -83,6 +77,9 @@ class Group(TyperGroup):
         """Read the words behind the program; `help train` is `train --help`."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
+        if not args and not ctx.resilient_parsing:
+            print_line(ctx.get_help())
+            raise typer.Exit(2)
         return super().parse_args(ctx, args)
 
     def get_params(self, ctx: Any) -> Any:
@@ -90,9 +87,8 @@ class Group(TyperGroup):
         return _without_full_stops(super().get_params(ctx))
 
     def format_help(self, ctx: Any, formatter: Any) -> None:
-        """Show the help."""
-        with _until_the_reader_leaves():
-            super().format_help(ctx, formatter)
+        """Show the help: the commands, each in a line."""
+        formatter.write(_short(self, ctx))
 
 
 def _options(command: Any) -> tuple[list[str], list[str]]:
@@ -129,10 +125,25 @@ def _without_full_stops(params: Any) -> Any:
     return params
 
 
-def show_help_all(ctx: typer.Context, is_wanted: bool) -> None:
-    """Print the help with the rare options, and leave: the callback of --help-all."""
-    if is_wanted and isinstance(ctx.command, Command):
-        ctx.command.shows_rare = True
+def _short(command: Any, ctx: Any) -> str:
+    return short_help(command, ctx, columns_of(sys.stdout) or USUAL_COLUMNS)
+
+
+def _help_all() -> TyperOption:
+    return TyperOption(
+        param_decls=["--help-all"],
+        is_flag=True,
+        is_eager=True,
+        expose_value=False,
+        help="Show all options and their whole texts",
+        callback=_show_help_all,
+    )
+
+
+def _show_help_all(ctx: Any, param: Any, is_wanted: bool) -> None:
+    """Print the whole help and leave."""
+    if is_wanted:
+        ctx.command.shows_all = True
         typer.echo(ctx.get_help())
         raise typer.Exit
 

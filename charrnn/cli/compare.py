@@ -28,7 +28,7 @@ from charrnn.cli.result_view import check_outputs, note, show
 from charrnn.config import FIELDS, dotted
 from charrnn.errors import SettingsError
 from charrnn.layers import environment_layer, set_layer, toml_layer
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 
 
 class CompareCommand(Command):
@@ -152,9 +152,10 @@ def compare(
         plan, folder = prepare(request, run, Path("runs"), progress)
         for variant, parameters in zip(plan.variants, plan.parameters, strict=True):
             units = variant.settings.model.hidden_size
-            note(quiet, f"{variant.name}: {units} units, {parameters:,} parameters")
+            sizes = f"{many(units or 0, 'unit')}, {many(parameters, 'parameter')}"
+            note(quiet, f"{variant.name}: {sizes}")
         equal_words = f", equal {plan.equal}" if plan.equal else ""
-        note(quiet, f"{len(plan.variants) * seeds} trainings in {folder}{equal_words}")
+        note(quiet, f"{many(len(plan.variants) * seeds, 'training')} in {folder}{equal_words}")
         failed = train_all(plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say)
     except Stopped as signal:
         note(quiet, "stopped; what was trained is saved. The same command goes on")

@@ -292,8 +292,8 @@ def evaluate(
     if file is None and text is None:
         scored = text_of_split(opened, split)
     else:
-        own = dataclasses.asdict(model.settings.text)
-        own["encoding"] = encoding or model.settings.text.encoding
+        own = dataclasses.asdict(model.reading)
+        own["encoding"] = encoding or model.reading.encoding
         own["errors"] = errors or "strict"
         settings, _ = resolve([("--", own)])
         scored = text_given(opened, file, text, settings.text, unknown or "error")
@@ -304,7 +304,7 @@ def evaluate(
         if json:
             write_json(cost._asdict() for cost in costs)
         else:
-            show_characters(costs)
+            show_characters(costs, model.vocabulary.unit)
         return
     if rank:
         lines = lines_of(model, scored, how)

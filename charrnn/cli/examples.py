@@ -43,6 +43,15 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "charrnn compare novel.txt --vary cell=lstm,gru --set training.steps=2000",
         "charrnn compare names --vary dropout=0,0.3 --plot dropout.png",
     ),
+    "export": (
+        "charrnn export runs/novel --numpy novel.py",
+        "charrnn export --onnx novel.onnx --hub novel-model",
+    ),
+    "runs": (
+        "charrnn runs",
+        "charrnn runs --json",
+        "charrnn runs --delete novel-2",
+    ),
     "lab": (
         "charrnn lab vanish --plot vanish.png",
         "charrnn lab depth --cell lstm",

@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+from charrnn.cli.completion import cell_and_run_names, run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import TEXT, argument, option, switch
 from charrnn.cli.train import setting_option
 from charrnn.config import FIELDS, ModelSettings, Settings, flag, resolve
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, visible, write_stdout
+from charrnn.terminal import one_line, visible, write_lines, write_stdout
 from charrnn.values import nearest
 
 if TYPE_CHECKING:
@@ -35,11 +36,21 @@ FOR_NAMES = "as train chooses for names"
 def explain(
     what: Annotated[
         str | None,
-        argument("CELL", f"{', '.join(CELLS)}; or a run, whose cell is explained", "gru"),
+        argument(
+            "CELL",
+            f"{', '.join(CELLS)}; or a run, whose cell is explained",
+            "gru",
+            cell_and_run_names,
+        ),
     ] = None,
     run: Annotated[
         Path | None,
-        argument("RUN", "A run directory, a model or a checkpoint: its sizes and weights", "none"),
+        argument(
+            "RUN",
+            "A run directory, a model or a checkpoint: its sizes and weights",
+            "none",
+            run_names,
+        ),
     ] = None,
     hidden_size: Annotated[str | None, setting_option("hidden_size", SIZES, FOR_NAMES)] = None,
     num_layers: Annotated[str | None, setting_option("num_layers", SIZES, FOR_NAMES)] = None,
@@ -143,7 +154,7 @@ def explain(
         *example,
         *_in_numbers(model.cell, step),
     ]
-    write_stdout(f"{line}\n".encode("utf-8", "replace") for line in lines)
+    write_lines(lines)
 
 
 def _cell_and_run(what: str | None, run: Path | None) -> tuple[str | None, Path | None]:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from charrnn.cli.json_lines import write_json
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 
 if TYPE_CHECKING:
     import numpy as np
@@ -76,7 +76,7 @@ def _print(characters: Sequence[CharacterSeen], goes_on: bool) -> None:
     fact += f"it has {share:.1%} of the probability"
     if goes_on:
         fact += "; the text goes on, --json gives all of it"
-    print_facts([(f"{count:,} characters", fact), *FACTS])
+    print_facts([(many(count, "character"), fact), *FACTS])
 
 
 def _row(seen: CharacterSeen) -> list[str]:

@@ -15,11 +15,13 @@ from charrnn.cli.compare import CompareCommand, compare
 from charrnn.cli.cooccur import cooccur
 from charrnn.cli.eval import evaluate
 from charrnn.cli.explain import explain
+from charrnn.cli.export import export
 from charrnn.cli.habits import normalized
 from charrnn.cli.lab import lab
 from charrnn.cli.report import report
+from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
-from charrnn.cli.train import TrainCommand, train
+from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
@@ -41,7 +43,7 @@ def _add(name: str, command: Callable[..., Any], kind: type[Command] = Command) 
     app.command(name, cls=kind, epilog=epilogue(name))(command)
 
 
-_add("train", train, TrainCommand)
+_add("train", train)
 _add("sample", sample)
 _add("eval", evaluate)
 _add("report", report)
@@ -49,6 +51,8 @@ _add("cooccur", cooccur)
 _add("cells", cells)
 _add("explain", explain)
 _add("compare", compare, CompareCommand)
+_add("export", export)
+_add("runs", runs)
 app.add_typer(lab, name="lab")
 
 
@@ -138,7 +142,7 @@ def main() -> NoReturn:
 
 
 def _memory_advice() -> str:
-    if {"sample", "eval", "report", "cooccur", "cells", "explain"} & set(sys.argv[1:2]):
+    if {"sample", "eval", "report", "cooccur", "cells", "explain", "export"} & set(sys.argv[1:2]):
         return "ask for less at once, such as fewer or shorter texts"
     return (
         "try a smaller --batch-size, --seq-length or --hidden-size, "

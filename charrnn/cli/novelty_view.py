@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.terminal import one_line, print_line, say
+from charrnn.terminal import many, one_line, print_line, say
 
 if TYPE_CHECKING:
     from charrnn.insight.card import Comparison, Entropy, Examination
@@ -59,9 +59,10 @@ def show(run: str, card: Examination) -> None:
 
     split = f"{card.held_out.split} text"
     title = (
-        f"{run}: {card.samples:,} samples, {card.chars:,} characters, "
+        f"{run}: {many(card.samples, 'sample')}, {many(card.chars, 'character')}, "
         f"temperature {card.temperature:g}, seed {card.seed}; "
-        f"beside {card.held_out.pieces:,} pieces of the {split}, {card.held_out.chars:,} characters"
+        f"beside {many(card.held_out.pieces, 'piece')} of the {split}, "
+        f"{many(card.held_out.chars, 'character')}"
     )
     print_table(title, ["", "samples", split], _shares(card))
     for line in texts_of(card):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from charrnn.cli.completion import completer, corpus_names, run_names
+
+Completion = Callable[[], list[str]]
 # What an option takes, as its help names it.
 INTEGER = "INTEGER"
 FLOAT = "FLOAT"
@@ -37,14 +40,22 @@ def option(
     default: str,
     choices: Iterable[str] = (),
     panel: str | None = None,
+    completion: Completion | None = None,
 ) -> Any:
-    """Declare an option that takes a value. default: as the help shows it."""
+    """Declare an option that takes a value. default: as the help shows it.
+
+    completion: the words that the shell completes; None: the choices, if there are some.
+    """
+    choices = tuple(choices)
+    if completion is None and choices:
+        completion = completer(choices)
     return typer.Option(
         *names,
         help=described(help, choices, default),
         metavar=metavar,
         rich_help_panel=panel,
         show_default=False,
+        autocompletion=completion,
     )
 
 
@@ -55,10 +66,13 @@ def switch(*names: str, help: str, panel: str | None = None, default: str = "") 
     )
 
 
-def argument(metavar: str, help: str, default: str) -> Any:
-    """Declare a word that stands without an option's name."""
+def argument(metavar: str, help: str, default: str, completion: Completion) -> Any:
+    """Declare a word that stands without an option's name. completion: of the shell."""
     return typer.Argument(
-        metavar=metavar, help=described(help, default=default), show_default=False
+        metavar=metavar,
+        help=described(help, default=default),
+        show_default=False,
+        autocompletion=completion,
     )
 
 
@@ -69,15 +83,20 @@ Corpus = Annotated[
         "A text file, a directory, - for standard input, or a corpus that comes with charrnn: "
         "names, surnames",
         "names",
+        corpus_names,
     ),
 ]
 Run = Annotated[
     Path | None,
-    argument("RUN", "A run directory, a model or a checkpoint", "the newest under runs/"),
+    argument(
+        "RUN", "A run directory, a model or a checkpoint", "the newest under runs/", run_names
+    ),
 ]
 LabRun = Annotated[
     Path | None,
-    argument("RUN", "A run directory, a model or a checkpoint", "small built-in networks"),
+    argument(
+        "RUN", "A run directory, a model or a checkpoint", "small built-in networks", run_names
+    ),
 ]
 ConfigFile = option(
     "--config",

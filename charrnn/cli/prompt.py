@@ -4,11 +4,59 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line
+from charrnn.terminal import one_line, say
+
+if TYPE_CHECKING:
+    from charrnn.modelfile import ModelFile
 
 MAX_PRIME_BYTES = 16 << 20
+ESCAPES = {"\\n": ("\n", "a newline"), "\\t": ("\t", "a tab")}
+
+
+def begin_of(prime: str | None, prime_file: Path | None, model: ModelFile) -> str:
+    """Return the prompt of --prime or of --prime-file, as it was meant. Raises SettingsError."""
+    if prime_file is None:
+        return as_meant("--prime", prime or "", model)
+    text = read_prime(prime_file, model.mode == "lines")
+    return as_meant("--prime-file", text, model, is_typed=False)
+
+
+def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -> str:
+    """Return a text for a model as it was meant, and say where it differs from what was given.
+
+    A \\n that a shell passes on as two characters is a newline where the model knows no backslash.
+    name: of the option. is_typed: the text stands on the command line.
+    """
+    if is_typed:
+        text = _unescaped(name, text, model)
+    if text.isascii():
+        return text
+    from charrnn.text.reading import prepare
+    from charrnn.text.words import in_known_form, respelt_note
+
+    _, count = in_known_form(prepare(text, model.reading), model.vocabulary)
+    if count:
+        say(f"note: {name}: {respelt_note(count)}")
+    return text
+
+
+def _unescaped(name: str, text: str, model: ModelFile) -> str:
+    """Return a text with \\n and \\t as newlines and tabs, where a backslash says nothing else."""
+    for escape, (char, meaning) in ESCAPES.items():
+        if escape not in text or ord(char) not in model.vocabulary.symbols:
+            continue
+        if ord("\\") in model.vocabulary.symbols:
+            say(
+                f"note: {name}: {escape} is read as two characters, which this model knows; "
+                f"for {meaning} write $'{escape}' in the shell"
+            )
+        else:
+            text = text.replace(escape, char)
+            say(f"note: {name}: {escape} is read as {meaning}")
+    return text
 
 
 def read_prime(path: Path, is_lines: bool) -> str:

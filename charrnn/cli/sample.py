@@ -15,9 +15,9 @@ import typer
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
-from charrnn.cli.prompt import check_utf8, read_prime
+from charrnn.cli.prompt import as_meant, begin_of, check_utf8
 from charrnn.errors import CheckpointError, SettingsError
-from charrnn.terminal import one_line, say, write_stdout
+from charrnn.terminal import many, one_line, say, write_stdout
 
 TEXTS = "Text"
 RANDOMNESS = "Randomness"
@@ -290,7 +290,8 @@ def sample(
         raise SettingsError(
             "--interactive and --prime-file - both read standard input; name a file"
         )
-    begin = read_prime(prime_file, is_lines) if prime_file else prime or ""
+    begin = begin_of(prime, prime_file, model)
+    until = as_meant("--until", until, model)
     if cache > 0 and not interactive:
         cache = min(cache, len(begin.encode()) + 1)  # nothing else is given to read
     if model.is_miscounted:
@@ -351,9 +352,8 @@ def sample(
         return
     say_chosen(run, model)
     if top_k > len(model.vocabulary):
-        say(
-            f"--top-k {top_k}: this model knows {len(model.vocabulary)} characters, so all are kept"
-        )
+        size = many(len(model.vocabulary), "character")
+        say(f"--top-k {top_k}: this model knows {size}, so all are kept")
     if seed is None and temp > 0:
         say(f"seed {true_seed} (--seed {true_seed} writes this again)")
 
@@ -391,9 +391,9 @@ def sample(
         advice = "loosen them or raise --tries"
         if temp == 0:
             advice = "--temp 0 always writes the same text"
-        counts = f"found {tally.kept:,} of {wanted:,} in {tally.tried:,} tries"
+        counts = f"found {tally.kept:,} of {wanted:,} in {many(tally.tried, 'try', 'tries')}"
         raise SettingsError(f"{counts}: {tally.reasons()}; {advice}")
     if tally.refused and not json:
-        say(f"kept {tally.kept:,} of {tally.tried:,} tries: {tally.reasons()}")
+        say(f"kept {tally.kept:,} of {many(tally.tried, 'try', 'tries')}: {tally.reasons()}")
     if verdicts:
         say(f"{verdicts[True]} of {verdicts.total()} are not in the training text")

@@ -7,7 +7,7 @@ import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
-from charrnn.terminal import one_line, write_stdout
+from charrnn.terminal import many, one_line, write_stdout
 
 if TYPE_CHECKING:
     from charrnn.scoring.card import DynamicReading, Evaluation, Reading
@@ -30,21 +30,22 @@ def _ranking(lines: Iterable[RankedLine]) -> Iterator[bytes]:
 # Each character
 
 
-def show_characters(costs: Iterator[CharacterCost]) -> None:
-    """Print the first characters of a text as a table, and their mean."""
+def show_characters(costs: Iterator[CharacterCost], unit: str) -> None:
+    """Print the first characters of a text as a table, and their mean. unit: "char" or "byte"."""
     from charrnn.tables import print_facts, print_table
 
     shown = list(itertools.islice(costs, SHOWN_CHARS))
     print_table(
         "What each character cost, given those before it",
-        ["place", "char", "bits", "probability", "rank", "guess", "probability"],
+        ["place", unit, "bits", "probability", "rank", "guess", "probability"],
         [_character_row(cost) for cost in shown],
     )
     bits_per_char = sum(cost.bits for cost in shown) / len(shown)
-    fact = f"{bits_per_char:.4f} bits/char"
+    fact = f"{bits_per_char:.4f} bits/{unit}"
     if next(costs, None) is not None:
         fact += "; the text goes on, --json gives all of it"
-    print_facts([(f"{len(shown):,} characters", fact)])
+    noun = "byte" if unit == "byte" else "character"
+    print_facts([(many(len(shown), noun), fact)])
 
 
 def _character_row(cost: CharacterCost) -> list[str]:
@@ -81,9 +82,10 @@ def show_card(path: str, card: Evaluation) -> None:
     from charrnn.tables import print_facts, print_table
 
     protocol = f"windows of {card.window}" if card.window else card.protocol
-    chars = f"{card.figures.chars:,} predicted characters"
+    unit = card.figures.unit
+    chars = many(card.figures.chars, f"predicted {card.figures.noun}")
     title = f"{one_line(path)} on {_text(card)}: {chars}, {protocol}"
-    print_table(title, ["", "bits/char", "nats/char", "perplexity"], _rows(card))
+    print_table(title, ["", f"bits/{unit}", f"nats/{unit}", "perplexity"], _rows(card))
     print_facts(_facts(card))
     for lines, heading in (
         (card.likeliest, "likeliest lines"),
@@ -91,7 +93,7 @@ def show_card(path: str, card: Evaluation) -> None:
     ):
         if lines:
             short = [line._replace(text=_cut(line.text)) for line in lines]
-            write_stdout([f"{heading}, bits/char\n".encode(), *_ranking(short)], raw=True)
+            write_stdout([f"{heading}, bits/{unit}\n".encode(), *_ranking(short)], raw=True)
 
 
 def _text(card: Evaluation) -> str:
@@ -154,21 +156,26 @@ def _row(name: str, bits: float) -> list[str]:
 def _facts(card: Evaluation) -> list[tuple[str, str]]:
     """What must stand beside the figure for somebody else to quote it."""
     figures = card.figures
+    unit = figures.unit
     facts = [("bytes", f"{figures.bits_per_byte:.4f} bits/byte")]
+    if unit == "byte":
+        facts = []
+        if figures.bits_per_utf8_char is not None:
+            facts.append(("characters", f"{figures.bits_per_utf8_char:.4f} bits/char, as UTF-8"))
     if figures.interval is not None:
         low, high = figures.interval.bits_per_char
         resampled = figures.interval.resampled
-        facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/char: bootstrap over {resampled}"))
+        facts.append(("95 %", f"{low:.4f} to {high:.4f} bits/{unit}: bootstrap over {resampled}"))
     order = card.ngram.order if card.ngram is not None else None
     if card.experts is not None:
         share = card.experts.mean_share
         facts.append(("mixture", f"{share:.0%} counting, {1 - share:.0%} network, on average"))
     if card.gain_over_ngram is not None:
-        facts.append(("counting", _against_counting(card.gain_over_ngram, order)))
+        facts.append(("counting", _against_counting(card.gain_over_ngram, order, unit)))
     if card.cache is not None:
-        facts.append(("cache", _gain(card.cache, order)))
+        facts.append(("cache", _gain(card.cache, order, unit)))
     if card.dynamic is not None:
-        facts.append(("learning on", _gain(card.dynamic, order, _rule(card.dynamic))))
+        facts.append(("learning on", _gain(card.dynamic, order, unit, _rule(card.dynamic))))
     facts.append(("data", f"{one_line(card.data.name)}, sha256 {card.data.sha256[:16]}"))
     if card.split_rule:
         facts.append(("split", one_line(card.split_rule)))
@@ -182,21 +189,21 @@ def _rule(dynamic: DynamicReading) -> str:
     return f": SGD, lr {dynamic.lr:g}, every {dynamic.segment} characters"
 
 
-def _gain(reading: Reading, order: int | None, rule: str = "") -> str:
+def _gain(reading: Reading, order: int | None, unit: str, rule: str = "") -> str:
     """What another way to read the text gains, over the plain way and over the n-gram."""
     gained = reading.gain_nats_per_char
     verb = "gains" if gained >= 0 else "loses"
-    text = f"{verb} {abs(gained):.4f} nats/char{rule}"
+    text = f"{verb} {abs(gained):.4f} nats/{unit}{rule}"
     if reading.gain_over_ngram is not None:
-        text += f"; {_against_counting(reading.gain_over_ngram, order)}"
+        text += f"; {_against_counting(reading.gain_over_ngram, order, unit)}"
     return text
 
 
-def _against_counting(gain: Gain, order: int | None) -> str:
+def _against_counting(gain: Gain, order: int | None, unit: str) -> str:
     """Whether a figure is better than the n-gram's, and whether that is more than chance."""
     bits = gain.bits_per_char
     verdict = "better" if bits > 0 else "worse"
-    text = f"{abs(bits):.4f} bits/char {verdict} than the {order}-gram"
+    text = f"{abs(bits):.4f} bits/{unit} {verdict} than the {order}-gram"
     if gain.interval is None:
         return text
     low, high = gain.interval.bits_per_char

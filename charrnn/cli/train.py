@@ -16,11 +16,9 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
-
 from charrnn import config
 from charrnn import layers as sources
-from charrnn.cli.command import Command, show_help_all
+from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     DURATION,
@@ -35,9 +33,10 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, quoted, write_stdout
+from charrnn.terminal import one_line, print_line, quoted, write_lines
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
+CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
 METAVARS_BY_KEY = {
     "val": PATH,
@@ -48,19 +47,7 @@ METAVARS_BY_KEY = {
     "save_every": DURATION,
     "sample_every": DURATION,
 }
-# The settings that most people need: --help shows these, and --help-all the rest.
-COMMON = (
-    *("mode", "glob"),
-    *("cell", "hidden_size", "num_layers", "dropout"),
-    *("budget", "epochs", "steps", "batch_size", "seq_length", "lr", "seed", "init_from"),
-    "device",
-)
-
-
-class TrainCommand(Command):
-    """charrnn train, which has more options than a screen has lines."""
-
-    rare = frozenset({"allow_corpus_change", "print_config", "verbose", *config.FIELDS} - {*COMMON})
+COMPLETIONS = {"init_from": run_names}
 
 
 def with_settings(command: Callable[..., int]) -> Callable[..., int]:
@@ -108,6 +95,7 @@ def setting_option(key: str, panel: str, default: str = "") -> Any:
         metavar=METAVARS_BY_KEY.get(key, METAVARS[limits["kind"]]),
         default=default or limits.get("auto", str(item.default)),
         choices=limits.get("choices", ()),
+        completion=COMPLETIONS.get(key),
         panel=panel,
     )
 
@@ -165,20 +153,11 @@ def train(
     ] = False,
     verbose: Annotated[
         bool,
-        switch("--verbose", "-v", help="Say what it runs on and how much memory it will take"),
+        switch("--verbose", "-v", help="Show all about text, network and machine, and every score"),
     ] = False,
     quiet: Annotated[bool, switch("--quiet", "-q", help="Show no progress")] = False,
     json: Annotated[
         bool, switch("--json", help="End with one JSON object on standard output")
-    ] = False,
-    help_all: Annotated[
-        bool,
-        typer.Option(
-            "--help-all",
-            help="Show all options, the rare ones too",
-            callback=show_help_all,
-            is_eager=True,
-        ),
     ] = False,
     **chosen: Any,
 ) -> int:
@@ -219,6 +198,7 @@ def train(
 
     # 3. The training.
     from charrnn.progress import TrainingProgress
+    from charrnn.sampling.preview import preview
     from charrnn.training import session
     from charrnn.training.session import Request
 
@@ -228,15 +208,14 @@ def train(
         corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
     try:
-        path, outcome = session.train(request, progress, _make_samples)
+        path, outcome = session.train(request, progress, preview)
     finally:
         progress.close()
 
     # 4. What came out.
     signal_code = session.SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
-        for line in _closing_lines(path, outcome, is_stopped=bool(signal_code)):
-            progress.say(line)
+        progress.conclude(*_closing_lines(path, outcome, is_stopped=bool(signal_code)))
     if json:
         try:
             _print_json(path, outcome)
@@ -258,24 +237,32 @@ def _refuse_with_check(given: dict[str, bool]) -> None:
 def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     """Tell a person what the run reached, why it ended, and what to type next."""
     from charrnn.progress import duration
+    from charrnn.scoring.score import Score
 
-    shown = shlex.quote(one_line(str(path)))
+    shown = shlex.quote(one_line(_as_operand(path)))
     place = outcome.place
-    bits = place.best_nats / math.log(2)
-    epochs = f"{round(outcome.epochs, 1):g} epochs"
+    passes = round(outcome.epochs, 1)
+    epochs = "1 epoch" if passes == 1 else f"{passes:g} epochs"
+    kept = "last" if outcome.keeps_last else "best"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"best {bits:.3f} bits/char at step {place.best_step:,}"
+        f"{kept} {Score(place.best_nats, 1)} at step {place.best_step:,}"
     )
     if outcome.ngram is not None:
-        end += f"; counting {outcome.ngram.score.bits_per_char:.3f}"
+        ngram = outcome.ngram.score
+        end += f"\n  counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
     if place.counting_gain:
-        end += f"; the network alone {place.network_nats / math.log(2):.3f}"
+        alone = place.network_nats
+        end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"
+    lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
     if is_stopped:
-        advice = f"saved. To go on: charrnn train --resume --run {shown}"
-    else:
-        advice = f"now: charrnn sample {shown}"
-    return [end, outcome.verdict, advice]
+        lines.append(f"to go on: charrnn train --resume --run {shown}")
+    return lines
+
+
+def _as_operand(path: Path) -> str:
+    """Return a path that no command takes for an option."""
+    return f"./{path}" if str(path).startswith("-") else str(path)
 
 
 def _layers(
@@ -322,23 +309,8 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
     if json:
         write_json([findings])
     else:
-        write_stdout(f"{line}\n".encode("utf-8", "replace") for line in report(findings))
+        write_lines(report(findings), CHECK_INDENT)
     return 0
-
-
-def _make_samples(tensors: Any, meta: dict[str, Any]) -> str:
-    """Write with the network as it is now: five lines, or 300 characters."""
-    from charrnn.modelfile import parse_model
-    from charrnn.sampling.decode import Decoding
-    from charrnn.sampling.engine import Sampler
-
-    sampler = Sampler(parse_model(Path("weights in training"), tensors, meta))
-    is_lines = meta["mode"] == "lines"
-    count = 5 if is_lines else 1
-    length = 60 if is_lines else 300
-    decoding = Decoding(temperature=0.8)
-    samples = sampler.generate(count, decoding=decoding, length=length, seed=meta["step"])
-    return "\n".join(sample.text for sample in samples)
 
 
 def _print_json(path: Path, outcome: Any) -> None:

@@ -10,7 +10,6 @@ crosses a line's end. Models and runs are not known here.
 
 from __future__ import annotations
 
-import re
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Iterator
@@ -22,13 +21,12 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.census import take_census
-from charrnn.text.mode import choose_mode
-from charrnn.text.reading import Source, find_source, pieces
+from charrnn.text.mode import choose_mode, settle_line_ends
+from charrnn.text.reading import pieces
+from charrnn.text.sources import Source, find_source
 from charrnn.text.vocabulary import NEWLINE
+from charrnn.text.words import word_pattern
 
-# A run of letters, digits, marks and underscores, with apostrophes inside ("don't"). Every other
-# sign stands alone.
-WORD = re.compile(r"\w+(?:['’]\w+)*|[^\w\s]|\n")
 MOST_WORDS = 2_000_000  # counted at once; the rare ones are forgotten when there are more
 CHUNK = 1 << 18  # symbols counted at a time
 _SIGNS = {" ": "␣", "\n": "⏎", "\r": "␍", "\t": "⇥"}
@@ -70,6 +68,8 @@ def count_text(
     """Count the most frequent symbols of the text that CORPUS names. Raises CorpusError."""
     source, _ = find_source(corpus, settings)
     census = take_census(source, settings)
+    settings, censuses = settle_line_ends(settings, {"train": source}, {"train": census})
+    census = censuses["train"]
     mode = choose_mode(census, settings)[0]
     if words:
         table = count_words(source, settings, top, window, mode)
@@ -193,6 +193,7 @@ def _words(source: Source, settings: TextSettings) -> Iterator[list[str]]:
 
     None is cut where a piece ends, except for one of millions of characters.
     """
+    pattern = word_pattern()
     held = ""
     for codes in pieces(source, settings):
         text = held + codes.astype("<u4").tobytes().decode("utf-32-le")
@@ -202,6 +203,6 @@ def _words(source: Source, settings: TextSettings) -> Iterator[list[str]]:
             continue
         if cut < 0:
             cut = len(text)
-        yield WORD.findall(text, 0, cut)
+        yield pattern.findall(text, 0, cut)
         held = text[cut:]
-    yield WORD.findall(held)
+    yield pattern.findall(held)

@@ -31,6 +31,7 @@ from charrnn.modelfile import ModelFile
 from charrnn.sampling.codec import Sample
 from charrnn.sampling.decode import Decoding, checked_seed
 from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sampler
+from charrnn.terminal import many
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import shares_found
 from charrnn.texts import OpenedRun
@@ -103,7 +104,7 @@ def examine(
 
     # 2. The samples, and as much held-out text.
     most = "at most " if is_lines else ""
-    say(f"drawing {_samples(count)} of {most}{length:,} characters")
+    say(f"drawing {many(count, 'sample')} of {most}{many(length, 'character')}")
     sampler = Sampler(model)
     samples = _drawn(sampler, count, length, question.temperature, question.seed)
     say("looking for them in the training text")
@@ -129,7 +130,7 @@ def examine(
     # 4. What they are like at other temperatures.
     few, short = other_size(count, length, is_lines)
     say(
-        f"drawing {_samples(few)} of at most {short:,} characters "
+        f"drawing {many(few, 'sample')} of at most {many(short, 'character')} "
         f"at each of {len(TEMPERATURES)} or more temperatures"
     )
     val_nats = model.val_nats_per_char
@@ -215,10 +216,6 @@ def without_newline(ids: np.ndarray, corpus: Corpus) -> np.ndarray:
     if corpus.mode == "lines" and len(ids) and ids[-1] == corpus.vocabulary.newline:
         return ids[:-1]
     return ids
-
-
-def _samples(count: int) -> str:
-    return "1 sample" if count == 1 else f"{count:,} samples"
 
 
 # What is compared

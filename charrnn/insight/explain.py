@@ -25,6 +25,7 @@ from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.terminal import one_line
 from charrnn.text.reading import prepare
+from charrnn.text.words import in_known_form
 
 SHOWN_UNITS = 2
 GREEDY_CHARS = 5  # characters that the model writes for an example, if nobody gives one
@@ -270,7 +271,7 @@ def _ids_written(model: ModelFile, sampler: Sampler) -> np.ndarray:
 def _ids_of(model: ModelFile, text: str) -> np.ndarray:
     """The ids of a text that somebody typed. Raises SettingsError."""
     vocabulary = model.vocabulary
-    prepared = text if vocabulary.unit == "byte" else prepare(text, model.settings.text)
+    prepared, _ = in_known_form(prepare(text, model.reading), vocabulary)
     codes = vocabulary.codes(prepared)
     ids = vocabulary.spelled(codes)
     if not len(ids):

@@ -15,6 +15,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.text.words import is_mark
+
 TAB = 8
 DIALECTS = ("text", "c", "tex")
 # At least this share of all lines must look like it. C's relatives (Java, CSS) pass for C.
@@ -98,7 +100,7 @@ def dialect_of(text: str) -> str:
 
 def _of_any_text(text: str) -> list[Feature]:
     is_newline = np.array([char == "\n" for char in text], bool)
-    is_word = np.array([char.isalnum() or char == "_" for char in text], bool)
+    is_word = np.array([char.isalnum() or char == "_" or is_mark(char) for char in text], bool)
     is_start = is_word & ~np.concatenate([[False], is_word])[:-1]
     indents = indentation(text)
     return [

@@ -15,6 +15,7 @@ import numpy as np
 from charrnn.insight.card import Comparison, Distinct, PartOf, Structure, ratio
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import distinct
+from charrnn.text.words import letters_pattern
 
 BRACKETS = ("()", "[]", "{}", "“”", "«»")
 DISTINCT = (1, 2, 3, 4, 5)  # lengths of n-grams
@@ -23,7 +24,6 @@ LEAST = 20  # a structure that real pieces show less often is left out: its shar
 _ENVIRONMENT = re.compile(r"\\(begin|end)\{([^{}\n]*)\}")
 # First signs of a line that begins no function: inside one, in a comment, of LaTeX.
 _NO_FUNCTION = ("", " ", "\t", "}", "#", "/", "*", "\\", "%")
-_WORD = re.compile(r"[^\W\d_]+")
 
 
 @dataclass
@@ -231,7 +231,7 @@ def dictionary_of(chunks: Iterable[bytes]) -> set[str]:
 
 def words_of(text: str) -> Iterator[str]:
     """The words of a text, which are runs of letters, in lower case."""
-    return (match[0].lower() for match in _WORD.finditer(text))
+    return (match[0].lower() for match in letters_pattern().finditer(text))
 
 
 def _brackets(piece: str) -> Iterator[tuple[str, bool]]:

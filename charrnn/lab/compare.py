@@ -37,7 +37,7 @@ from charrnn.strictjson import parsed
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
-from charrnn.training.listener import Progress
+from charrnn.training.listener import Progress, Silent
 from charrnn.training.naming import numbered, run_name
 from charrnn.training.session import SIGNALS, Request, train
 from charrnn.values import MAX_WHOLE, Check, is_list_of, is_text, is_whole, seconds, wrong_field
@@ -190,7 +190,7 @@ def train_all(
     return failed
 
 
-class _Quiet:
+class _Quiet(Silent):
     """The progress of a training inside a comparison: its bar, and each warning once."""
 
     def __init__(self, progress: Progress, repeated: set[str]) -> None:
@@ -214,12 +214,6 @@ class _Quiet:
     ) -> None:
         """Move the bar."""
         self._progress.step(step, total, chars, bits_per_char, seconds_left)
-
-    def evaluated(self, *_: Any) -> None:
-        """Say nothing: the comparison has a line for the whole training."""
-
-    def sampled(self, *_: Any) -> None:
-        """Say nothing: samples are no part of a comparison."""
 
 
 def _equalised(

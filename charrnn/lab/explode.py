@@ -25,15 +25,14 @@ from charrnn.lab.gradients import spectral_radius
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.machine.backends import expected_backend
 from charrnn.model.charmodel import CharModel
-from charrnn.scoring.score import Score
 from charrnn.storage import make_directories, write_atomically
 from charrnn.text import building
 from charrnn.text.batches import Batch, StreamBatches
 from charrnn.text.corpus import Corpus
 from charrnn.training.checkpoint import RunDirectory
+from charrnn.training.listener import Silent
 from charrnn.training.loop import Trainer
 from charrnn.training.optim import FlatOptimizer, clip_by_norm
-from charrnn.training.outcome import Recent
 from charrnn.training.step import TrainStep
 
 SENTENCE = "a cell that forgets slowly will quote me exactly, by heart. "
@@ -294,7 +293,7 @@ def _about(run: Exploded) -> str:
     )
 
 
-class _Warnings:
+class _Warnings(Silent):
     """A training.listener.Progress that passes on nothing but warnings."""
 
     def __init__(self, name: str, say: Say) -> None:
@@ -305,21 +304,6 @@ class _Warnings:
         """Pass on a warning, under the name of the training."""
         if text.startswith("warning: "):
             self._say(f"{self._name}: {text.removeprefix('warning: ')}")
-
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None: ...
-
-    def evaluated(
-        self, step: int, total: int | None, recent: Recent, val: Score, best: bool
-    ) -> None: ...
-
-    def sampled(self, step: int, text: str) -> None: ...
 
 
 def training_panels(runs: Iterable[Exploded]) -> tuple[Panel, ...]:

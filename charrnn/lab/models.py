@@ -18,7 +18,8 @@ from charrnn.modelfile import ModelFile, read_model
 from charrnn.scoring.text import text_of_split
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
-from charrnn.text.reading import find_source, pieces
+from charrnn.text.reading import pieces
+from charrnn.text.sources import find_source
 from charrnn.texts import OpenedRun
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import platform
 import re
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +72,43 @@ def prepare(runtime: RuntimeSettings) -> torch.device:
     return device
 
 
+class _Flags:
+    """What `prepare` sets for the whole process, as it was before the first of its users."""
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.users = 0
+        self.threads = 1
+        self.matmul = "highest"
+        self.tf32 = True
+
+
+_flags = _Flags()
+
+
+@contextlib.contextmanager
+def as_found() -> Iterator[None]:
+    """Leave torch's threads and flags as they were before the block.
+
+    Where several threads are in such blocks at once, the last one out restores them.
+    """
+    with _flags.lock:
+        _flags.users += 1
+        if _flags.users == 1:
+            _flags.threads = torch.get_num_threads()
+            _flags.matmul = torch.get_float32_matmul_precision()
+            _flags.tf32 = torch.backends.cudnn.allow_tf32
+    try:
+        yield
+    finally:
+        with _flags.lock:
+            _flags.users -= 1
+            if not _flags.users:
+                torch.set_num_threads(_flags.threads)
+                torch.set_float32_matmul_precision(_flags.matmul)
+                torch.backends.cudnn.allow_tf32 = _flags.tf32
+
+
 def _lacking(precision: str, device: torch.device) -> str:
     """Say what torch needs for a precision and this device lacks. Empty: nothing."""
     if precision in ("auto", "float32"):
@@ -117,11 +156,12 @@ def _bfloat16_fault(device: torch.device) -> str:
     return ""
 
 
-def seed_step(seed: int, step: int, piece: int = 0) -> None:
-    """Seed dropout for one step: a step draws the same after any resume, and no generator is saved.
+def step_seed(seed: int, step: int, piece: int = 0) -> int:
+    """Return the seed of a step's dropout: it draws the same after any resume.
 
-    piece: the number of a piece, where a window is computed in several. SplitMix64's finaliser
-    (Steele et al. 2014) spreads (seed, step, piece) over the 32 bits that torch's generator takes.
+    So no generator is saved. piece: the number of a piece, where a window is computed in several.
+    SplitMix64's finaliser (Steele et al. 2014) spreads (seed, step, piece) over the 32 bits that
+    torch's generator takes.
     """
     mask = (1 << 64) - 1
     z = (
@@ -132,13 +172,7 @@ def seed_step(seed: int, step: int, piece: int = 0) -> None:
     ) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask
     z = ((z ^ (z >> 27)) * 0x94D049BB133111EB) & mask
-    step_seed = (z ^ (z >> 31)) >> 32
-    # Not torch.manual_seed: it formats the stack for each kind of device that is missing, 0.2 ms.
-    torch.default_generator.manual_seed(step_seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(step_seed)
-    if torch.backends.mps.is_available():
-        torch.mps.manual_seed(step_seed)
+    return (z ^ (z >> 31)) >> 32
 
 
 def surroundings(device: torch.device, backend: str, precision: str) -> dict[str, Any]:

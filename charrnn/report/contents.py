@@ -33,8 +33,9 @@ from charrnn.report.writing import KeptSamples, NoNovelty, Novelty, novelty_of, 
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 from charrnn.text.ngram import SMOOTHING_NAMES
+from charrnn.text.vocabulary import noun_of
 from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import verdict, weights_sha256
@@ -104,6 +105,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
     model = run.model
     folder = folder_of(model)
     metrics = record.read_metrics(folder / "metrics.jsonl")
+    scored_steps = {evaluation.step for evaluation in metrics.evaluations}
     about = record.read_about(folder / "run.json")
     cards = scores_of(run, say)
     return {
@@ -112,10 +114,12 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "summary": _summary(model),
         "status": _status(folder, model, metrics),
         "key": _key_figures(model, metrics, cards),
-        "charts": charts(metrics, model.settings.training.clip, len(model.vocabulary)),
+        "charts": charts(
+            metrics, model.settings.training.clip, len(model.vocabulary), noun_of(model.vocabulary)
+        ),
         "remarks": _remarks(metrics),
         "results": results_of(cards),
-        "samples": samples_of(folder / "samples.txt"),
+        "samples": samples_of(folder / "samples.txt", scored_steps),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
         "lookback": lookback_of(run, say),
@@ -135,8 +139,10 @@ def _summary(model: ModelFile) -> str:
         smoothing = SMOOTHING_NAMES[settings.smoothing]
         kind = f"{model.ngram().order}-gram with {smoothing} smoothing"
         return f"A {kind} that counted {corpus}, read as {mode}."
-    layers = "1 layer" if settings.num_layers == 1 else f"{settings.num_layers} layers"
-    network = f"{ARTICLES[settings.cell]} of {layers} with {settings.hidden_size:,} units"
+    layers = many(settings.num_layers or 1, "layer")
+    network = (
+        f"{ARTICLES[settings.cell]} of {layers} with {many(settings.hidden_size or 1, 'unit')}"
+    )
     return f"{network} that learnt {corpus}, read as {mode}."
 
 
@@ -180,7 +186,7 @@ def _key_figures(
     figures: list[KeyFigure] = [
         {
             "value": f"{card.figures.bits_per_char:.3f}",
-            "name": f"bits per character, {split_name(card)}",
+            "name": f"bits per {card.figures.noun}, {split_name(card)}",
         }
         for card in cards
     ]
@@ -188,7 +194,9 @@ def _key_figures(
         figures.append({"value": f"{parameters_of(model):,}", "name": "parameters"})
     chars = float(np.nansum(metrics.steps["chars"]))
     if chars:
-        figures.append({"value": f"{chars:,.0f}", "name": "characters read in training"})
+        figures.append(
+            {"value": f"{chars:,.0f}", "name": f"{noun_of(model.vocabulary)}s read in training"}
+        )
     elapsed = metrics.steps["elapsed_s"]
     elapsed = elapsed[np.isfinite(elapsed)]
     if len(elapsed):

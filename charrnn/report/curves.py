@@ -62,14 +62,17 @@ class Chart(TypedDict):
     least: NotRequired[float]
 
 
-def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[Chart]:
+def charts(
+    metrics: Metrics, clip: float, vocabulary_size: int, noun: str = "character"
+) -> list[Chart]:
     """The charts for which the run has data, the most telling first.
 
     clip: the largest norm of a gradient; 0: they are not clipped.
+    noun: what the model predicts, a character or a byte.
     """
     if metrics.orders:
-        return [_orders(metrics.orders, vocabulary_size)]
-    some = [_loss(metrics, vocabulary_size)]
+        return [_orders(metrics.orders, vocabulary_size, noun)]
+    some = [_loss(metrics, vocabulary_size, noun)]
     if np.isfinite(metrics.steps["lr"]).any():
         some.append(_rate(metrics))
     norms = metrics.steps["grad_norm"]
@@ -80,7 +83,7 @@ def charts(metrics: Metrics, clip: float, vocabulary_size: int) -> list[Chart]:
     return [chart for chart in some if any(series["x"] for series in chart["series"])]
 
 
-def _loss(metrics: Metrics, vocabulary_size: int) -> Chart:
+def _loss(metrics: Metrics, vocabulary_size: int, noun: str) -> Chart:
     evaluations = metrics.evaluations
     steps = [float(evaluation.step) for evaluation in evaluations]
     bits = [evaluation.val_nats * BITS for evaluation in evaluations]
@@ -116,7 +119,7 @@ def _loss(metrics: Metrics, vocabulary_size: int) -> Chart:
         "id": "loss",
         "group": "steps",
         "title": "Loss",
-        "unit": "bits per character",
+        "unit": f"bits per {noun}",
         "digits": 3,
         "across": "step",
         "log": False,
@@ -220,7 +223,7 @@ def _clipped(metrics: Metrics, clip: float) -> Chart:
     }
 
 
-def _orders(nats: list[float], vocabulary_size: int) -> Chart:
+def _orders(nats: list[float], vocabulary_size: int, noun: str) -> Chart:
     """The loss by the length of the n-grams: counting has no steps to speak of."""
     bits = [value * BITS for value in nats]
     best = int(np.argmin(bits))
@@ -234,9 +237,9 @@ def _orders(nats: list[float], vocabulary_size: int) -> Chart:
         "id": "orders",
         "group": "orders",
         "title": "Loss by length of the n-grams",
-        "unit": "bits per character",
+        "unit": f"bits per {noun}",
         "digits": 3,
-        "across": "characters of an n-gram",
+        "across": f"{noun}s of an n-gram",
         "log": False,
         "tall": True,
         "series": [validation],

@@ -12,6 +12,7 @@ from charrnn.modelfile import ModelFile
 from charrnn.report.results import SPLIT_NAMES, Say, parameters_of
 from charrnn.report.viewer import TrackingCell, Viewer, label, viewer
 from charrnn.scoring.text import text_of_split
+from charrnn.terminal import many
 from charrnn.texts import OpenedRun
 
 SEARCHED = 20_000  # characters
@@ -35,7 +36,7 @@ def cells_of(run: OpenedRun, say: Say) -> Viewer | None:
         return view
     most = int(min(SEARCHED, max(LEAST_SEARCHED, SEARCH_WORK / parameters_of(model))))
     ids = cells.cut(model, text.ids, most)
-    say(f"looking for cells in {len(ids):,} characters of the {text.split} text")
+    say(f"looking for cells in {many(len(ids), 'character')} of the {text.split} text")
     result = search(model, ids)
     trackers = [tracker for tracker in result.trackers if tracker.beats_luck]
     view = viewer(model, text, [_tracking_cell(tracker, model) for tracker in trackers])

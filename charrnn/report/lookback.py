@@ -20,7 +20,8 @@ from charrnn.insight.lookback import (
 from charrnn.report.results import SPLIT_NAMES, Say
 from charrnn.sampling.cache import check
 from charrnn.scoring.text import text_of_split
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
+from charrnn.text.vocabulary import noun_of
 from charrnn.texts import OpenedRun
 
 READ_CHARS = 2000  # also what the cache remembers
@@ -51,7 +52,7 @@ def lookback_of(run: OpenedRun, say: Say) -> Lookback | None:
         text = text_of_split(run, None)
         ids = text.ids[:READ_CHARS]
         check(READ_CHARS, model)
-        say(f"looking back over {len(ids):,} characters of the {text.split} text")
+        say(f"looking back over {many(len(ids), 'character')} of the {text.split} text")
         seen = list(glances(model, ids, READ_CHARS, "cpu"))
     except (CorpusError, SettingsError):
         return None
@@ -75,7 +76,7 @@ def lookback_of(run: OpenedRun, say: Say) -> Lookback | None:
             "The figures above are the network's alone. A cache compares its state with those of "
             f"the last {READ_CHARS:,} characters, and expects what followed where they were alike. "
             f"On the first {len(ids):,} characters of the {SPLIT_NAMES[str(text.split)]} it {verb} "
-            f"{abs(bits):.3f} bits per character."
+            f"{abs(bits):.3f} bits per {noun_of(run.model.vocabulary)}."
         ),
         "rows": characters,
         **picture,

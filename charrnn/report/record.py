@@ -6,6 +6,7 @@ be read is left out and counted. How it will look is not known here.
 
 from __future__ import annotations
 
+import math
 import re
 from array import array
 from collections.abc import Collection, Iterator
@@ -27,7 +28,10 @@ MAX_SAMPLES_BYTES = 64 << 20
 MAX_SAMPLE_BYTES = 16 << 10
 MAX_ABOUT_BYTES = 4 << 20
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
-_HEADING = re.compile(rb"--- step (\d{1,15}), (-?\d{1,9}\.\d{3}|nan|inf) bits per character ---\n?")
+_HEADING = re.compile(
+    rb"--- step (\d{1,15}), "
+    rb"(?:(-?\d{1,9}\.\d{3}|nan|inf) bits per character|not scored) ---\n?"
+)
 # What is shown of run.json.
 ABOUT = {
     "command": is_list_of(is_text(), 10_000),
@@ -163,7 +167,8 @@ def read_samples(path: Path, places: Collection[int] | None = None) -> list[Samp
 
 def _sample(heading: re.Match[bytes], text: bytearray) -> Sample:
     written = text.decode("utf-8", "replace").removesuffix("\n")
-    return Sample(int(heading[1]), float(heading[2]), written)
+    bits_per_char = float(heading[2] or math.nan)
+    return Sample(int(heading[1]), bits_per_char, written)
 
 
 def _sample_pieces(path: Path) -> Iterator[tuple[re.Match[bytes] | None, bytes]]:

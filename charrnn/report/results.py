@@ -16,8 +16,9 @@ from charrnn.modelfile import ModelFile
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.evaluation import How, evaluated, scored_alone
-from charrnn.scoring.figures import Gain
+from charrnn.scoring.figures import Figures, Gain
 from charrnn.scoring.text import text_of_split
+from charrnn.terminal import many
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
 
@@ -66,7 +67,7 @@ def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
     if not model.counts:
         most = int(min(MOST_SCORED, max(LEAST_SCORED, SCORING_WORK / parameters_of(model))))
     text = replace(text, ids=cells.cut(model, whole, most))
-    say(f"scoring {len(text.ids):,} characters of the {split} text")
+    say(f"scoring {many(len(text.ids), 'character')} of the {split} text")
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
         with_baselines = split == "test" or not len(corpus.split("test"))
@@ -133,13 +134,23 @@ def _bits_of(card: Evaluation) -> dict[str, float]:
 def _sentence(card: Evaluation) -> str:
     """How sure the figure is."""
     figures = card.figures
-    parts = [f"{split_name(card).capitalize()}: {figures.bits_per_char:.3f} bits per character"]
+    bits = f"{figures.bits_per_char:.3f} bits per {figures.noun}"
+    parts = [f"{split_name(card).capitalize()}: {bits}"]
     if figures.interval is not None:
         low, high = figures.interval.bits_per_char
         parts.append(f"95 % of resampled texts between {low:.3f} and {high:.3f}")
     if card.gain_over_ngram is not None:
         parts.append(_gain(card.gain_over_ngram))
     return ", ".join(parts) + "."
+
+
+def _in_the_other_unit(figures: Figures) -> str:
+    """The bits per byte of a model of characters, or the other way round."""
+    if figures.unit == "char":
+        return f"{figures.bits_per_byte:.4f} bits per byte"
+    if figures.bits_per_utf8_char is None:
+        return "no UTF-8"
+    return f"{figures.bits_per_utf8_char:.4f} bits per character, as UTF-8"
 
 
 def _gain(gain: Gain) -> str:
@@ -157,10 +168,10 @@ def _facts(card: Evaluation) -> list[list[str]]:
     facts = [
         [
             "figures",
-            f"{figures.nats_per_char:.4f} nats per character, "
-            f"perplexity {figures.perplexity:.3f}, {figures.bits_per_byte:.4f} bits per byte",
+            f"{figures.nats_per_char:.4f} nats per {figures.noun}, "
+            f"perplexity {figures.perplexity:.3f}, {_in_the_other_unit(figures)}",
         ],
-        ["protocol", f"{card.protocol}, {figures.chars:,} predicted characters"],
+        ["protocol", f"{card.protocol}, {figures.chars:,} predicted {figures.noun}s"],
         ["text", f"{card.data.name}, {card.split} split: {card.split_rule}"],
         ["SHA-256 of it", card.data.sha256],
     ]

@@ -5,7 +5,9 @@ It asks `insight` for a small look at samples. It draws nothing.
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import TypedDict
 
@@ -84,8 +86,12 @@ class NoNovelty(TypedDict):
     how: str
 
 
-def samples_of(path: Path) -> KeptSamples:
-    """The first sample, the last and some between, each cut short."""
+def samples_of(path: Path, scored_steps: Collection[int]) -> KeptSamples:
+    """Return the first sample, the last and some between, each cut short.
+
+    scored_steps: those with an evaluation. An older charrnn wrote the newest score, of whatever
+    weights, above samples of other steps: it is left out.
+    """
     why = ""
     if record.are_samples_too_large(path):
         most = record.MAX_SAMPLES_BYTES >> 20
@@ -97,7 +103,11 @@ def samples_of(path: Path) -> KeptSamples:
         "why": why,
         "kept": kept,
         "shown": [
-            {"step": sample.step, "bits": sample.bits_per_char, "text": _cut(sample.text)}
+            {
+                "step": sample.step,
+                "bits": sample.bits_per_char if sample.step in scored_steps else math.nan,
+                "text": _cut(sample.text),
+            }
             for sample in samples
         ],
     }

@@ -52,14 +52,17 @@ class Codec:
     newline: int  # the id that ends a line; -1 for a stream
 
     def prepared(self, text: str | bytes) -> str | bytes:
-        """Return a text with the corpus's line ends and normalisation; bytes stay as they are."""
-        if self.vocabulary.unit == "byte" or not text:
+        """Return a text with the corpus's line ends and normalisation."""
+        if not text:
             return text
-        from charrnn.text.reading import prepare  # only prompts need it
+        from charrnn.text.reading import prepare, prepare_bytes  # only prompts need them
+        from charrnn.text.words import in_known_form
 
+        if self.vocabulary.unit == "byte" and isinstance(text, bytes):
+            return prepare_bytes(text, self.settings)
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return prepare(text, self.settings)
+        return in_known_form(prepare(text, self.settings), self.vocabulary)[0]
 
     def ids_of_prompt(self, text: str, unknown: str) -> np.ndarray:
         """Return the ids of a prompt.

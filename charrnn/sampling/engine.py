@@ -65,7 +65,7 @@ class Sampler:
         self.start = model.start
         self._made_of = (model, weights, engine, cache)
         newline = int(model.vocabulary.newline or 0) if model.mode == "lines" else -1
-        self._codec = Codec(model.vocabulary, model.settings.text, model.mode, newline)
+        self._codec = Codec(model.vocabulary, model.reading, model.mode, newline)
         self._network = choose_steps(model, weights, engine, cache)
 
     @classmethod

@@ -64,7 +64,7 @@ def baselines_of(
         baselines.counted = counted
 
     bits_per_char |= compressed(train, ids, vocabulary, model.mode)
-    train_bytes, _ = measured(train, vocabulary, "lines")
+    train_bytes = measured(train, vocabulary, "lines").size_bytes
     reach = reach_note(train_bytes)
     if reach:
         baselines.notes.append(reach)

@@ -44,6 +44,7 @@ from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text, whole_lines
 from charrnn.text.ngram import NGram
+from charrnn.text.words import respelt_note
 from charrnn.texts import OpenedRun
 
 if TYPE_CHECKING:
@@ -212,7 +213,7 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     experts = None
     if model.ally is not None:
         experts = _experts(model, text.ids, protocol, how, tally)
-    size_bytes, sha256 = measured(text.ids, model.vocabulary, model.mode)
+    size = measured(text.ids, model.vocabulary, model.mode)
     rule = window = None
     if text.split:
         rule = split_rule(model.settings, model.mode, text.split)
@@ -224,10 +225,10 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         file=text.file,
         protocol=protocol,
         window=window,
-        figures=figures(tally, size_bytes, model.mode),
+        figures=figures(tally, size, model.mode, model.vocabulary.unit),
         model=_description(model),
         unknown=text.unknown,
-        data=_source(text, sha256),
+        data=_source(text, size.sha256),
         experts=experts,
     )
     if experts is not None and text.split == "val":
@@ -235,6 +236,8 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
             "the gate between network and counting was fitted on this text; "
             "training showed a score of gates that were not"
         )
+    if text.respelt:
+        card.notes.append(respelt_note(text.respelt))
     if model.is_miscounted:
         card.notes.append(MISCOUNTED)
     return card, tally
@@ -336,10 +339,11 @@ def _reading(
 ) -> tuple[Figures, float, Gain | None]:
     """The figures of another scorer of a stream, its gain over the plain one and over counting."""
     tally = tallied(scorer, ids, "stateful", None)
-    size_bytes, _ = measured(ids, model.vocabulary, "stream")
+    size = measured(ids, model.vocabulary, "stream")
     gained = plain.score().nats_per_char - tally.score().nats_per_char
     over_counting = gain(tally, counted) if counted is not None else None
-    return figures(tally, size_bytes, "stream"), gained, over_counting
+    scored = figures(tally, size, "stream", model.vocabulary.unit)
+    return scored, gained, over_counting
 
 
 # Each character, each line

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import codecs
 import hashlib
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -19,6 +21,7 @@ from charrnn.text.vocabulary import Vocabulary
 
 PIECE = 1 << 18  # characters at a time
 Range = tuple[float, float]  # low, high
+_CONTINUATION = bytes(range(0x80, 0xC0))  # bytes of UTF-8 that begin no character
 
 
 @dataclass(frozen=True)
@@ -44,7 +47,12 @@ class Interval:
 
 @dataclass(frozen=True)
 class Figures:
-    """All the figures of one scoring. interval: None for a text that is too short to have one."""
+    """All the figures of one scoring. interval: None for a text that is too short to have one.
+
+    unit: what the model predicts, "char" or "byte"; of bytes, `chars` counts bytes, and figures
+    per char are per byte. bits_per_utf8_char: per character all the same; None where the bytes are
+    no UTF-8.
+    """
 
     nats_per_char: float
     bits_per_char: float
@@ -52,6 +60,13 @@ class Figures:
     chars: int
     bits_per_byte: float
     interval: Interval | None
+    unit: str = "char"
+    bits_per_utf8_char: float | None = None
+
+    @property
+    def noun(self) -> str:
+        """What the model predicts, in a word."""
+        return "byte" if self.unit == "byte" else "character"
 
 
 @dataclass(frozen=True)
@@ -79,12 +94,24 @@ class Gain:
         return low <= 0 <= high
 
 
-def figures(tally: Tally, size_bytes: int, mode: str) -> Figures:
-    """The figures of a scoring. size_bytes: of the predicted characters, as UTF-8."""
+class Measured(NamedTuple):
+    """A text as UTF-8: the bytes and characters that are predicted, the SHA-256 of all of it.
+
+    utf8_chars: None where bytes are no UTF-8.
+    """
+
+    size_bytes: int
+    sha256: str
+    utf8_chars: int | None
+
+
+def figures(tally: Tally, size: Measured, mode: str, unit: str) -> Figures:
+    """The figures of a scoring. size: of the text. unit: "char" or "byte"."""
     score = tally.score()
+    bits = score.nats / math.log(2)
     bits_per_byte = math.nan
-    if size_bytes:
-        bits_per_byte = score.nats / math.log(2) / size_bytes
+    if size.size_bytes:
+        bits_per_byte = bits / size.size_bytes
     interval = None
     bounds = bootstrap.interval(tally.nats, tally.chars)
     if bounds is not None:
@@ -104,6 +131,8 @@ def figures(tally: Tally, size_bytes: int, mode: str) -> Figures:
         chars=score.chars,
         bits_per_byte=bits_per_byte,
         interval=interval,
+        unit=unit,
+        bits_per_utf8_char=bits / size.utf8_chars if size.utf8_chars else None,
     )
 
 
@@ -128,20 +157,33 @@ def _in_bits(nats: Range) -> Range:
     return low / math.log(2), high / math.log(2)
 
 
-def measured(ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> tuple[int, str]:
-    """The bytes of the predicted characters, and the SHA-256 of the whole text as UTF-8.
+def measured(ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> Measured:
+    """The size and the digest of a text as UTF-8.
 
     All characters but the first of a stream are predicted.
     """
     digest = hashlib.sha256()
     size_bytes = 0
+    utf8_chars = 0
+    decoder: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")()
     for start in range(0, len(ids), PIECE):
         data = vocabulary.to_bytes(ids[start : start + PIECE])
         digest.update(data)
         size_bytes += len(data)
+        codes = np.frombuffer(data, np.uint8)
+        utf8_chars += int(np.count_nonzero(codes & 0xC0 != 0x80))
+        if decoder is not None:
+            # A part of a text may begin and end within a character.
+            within = len(data[:3]) - len(data[:3].lstrip(_CONTINUATION))
+            try:
+                decoder.decode(data if start else data[within:])
+            except UnicodeDecodeError:
+                decoder = None
     if mode == "stream":
-        size_bytes -= len(vocabulary.to_bytes(ids[:1]))
-    return size_bytes, digest.hexdigest()
+        first = vocabulary.to_bytes(ids[:1])
+        size_bytes -= len(first)
+        utf8_chars -= first[:1] not in _CONTINUATION
+    return Measured(size_bytes, digest.hexdigest(), utf8_chars if decoder is not None else None)
 
 
 def split_rule(settings: Settings, mode: str, split: str) -> str:

@@ -27,6 +27,10 @@ class Score:
     def __add__(self, other: Score) -> Score:
         return Score(self.nats + other.nats, self.chars + other.chars)
 
+    def __str__(self) -> str:
+        """Return the score for a person: `2.165 bits/char (1.501 nats)`."""
+        return f"{self.bits_per_char:.3f} bits/char ({self.nats_per_char:.3f} nats)"
+
     @property
     def nats_per_char(self) -> float:
         return self.nats / self.chars if self.chars else math.nan

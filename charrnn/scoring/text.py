@@ -21,6 +21,7 @@ class Text:
     split: which part of the run's own text it is, if it is one.
     corpus: the run's own text, if it is at hand.
     unknown: characters that were left out or replaced because the model does not know them.
+    respelt: characters in another Unicode form than they were given in, which the model knows.
     """
 
     ids: np.ndarray
@@ -28,6 +29,7 @@ class Text:
     file: str | None
     corpus: Corpus | None
     unknown: int = 0
+    respelt: int = 0
 
 
 def text_of_split(
@@ -54,9 +56,10 @@ def text_given(
     """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
     vocabulary = run.model.vocabulary
     if file is not None:
-        ids, missing = encode_file(file, settings, vocabulary, unknown)
+        encoded = encode_file(file, settings, vocabulary, unknown)
     else:
-        ids, missing = encode_text(text or "", settings, vocabulary, unknown, "--text")
+        encoded = encode_text(text or "", settings, vocabulary, unknown, "--text")
+    ids, missing, respelt = encoded
     if run.model.mode == "lines":
         ids = whole_lines(ids, int(vocabulary.newline or 0))
     if len(ids) < 2:
@@ -64,12 +67,12 @@ def text_given(
             "nothing to score: a stream needs two characters that the model knows, lines need one"
         )
     if file is None:
-        return Text(ids, None, None, None, missing)
+        return Text(ids, None, None, None, missing, respelt)
     try:
         corpus = text_of_split(run, "train").corpus
     except (CheckpointError, CorpusError):
         corpus = None  # a model that travels alone has only its own figure
-    return Text(ids, None, str(file), corpus, missing)
+    return Text(ids, None, str(file), corpus, missing, respelt)
 
 
 def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:

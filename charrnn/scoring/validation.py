@@ -11,6 +11,7 @@ Shapes: N characters of a text, B rows of a batch.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -30,6 +31,19 @@ LANES = 32
 CHUNK = 512  # characters of one stream fed at once
 LINES = 256  # at most, in a batch
 MAX_SCORES = 1 << 23  # logits held at once: 32 MB
+
+# Of fewer lines, or characters of a stream, a score is noise: one name can be like the others or
+# not. No training goes by it.
+FEWEST_LINES = 10
+FEWEST_CHARS = 200
+
+
+def is_noise(corpus: Corpus) -> bool:
+    """Return whether the validation text is too short to tell the better of two models."""
+    ids = corpus.split("val")
+    if corpus.mode == "lines":
+        return int((ids == corpus.vocabulary.newline).sum()) < FEWEST_LINES
+    return len(ids) < FEWEST_CHARS
 
 
 def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.device) -> Score:
@@ -87,13 +101,21 @@ def window_batches(ids: np.ndarray, window: int, most: int = LANES * CHUNK) -> I
         yield _batch(ids[full * window :][None], fresh=True)
 
 
-def validation(model: CharModel, corpus: Corpus, split: str, device: torch.device) -> Score:
+def validation(
+    model: CharModel,
+    corpus: Corpus,
+    split: str,
+    device: torch.device,
+    deadline: float | None = None,
+    most: int | None = None,
+) -> Score:
     """The score that training looks at.
 
     Lines are scored whole. Of a stream, at most MAX_VALIDATION_CHARS are scored, in one lane for
     each 2 CHUNK (1,024) characters and at most LANES.
+    deadline, most: as for validation_batches.
     """
-    batches = validation_batches(corpus, split, most_chars(model))
+    batches = validation_batches(corpus, split, model, deadline, most)
     spelling = corpus.vocabulary.spelling
     if spelling is not None:
         text = SpelledText(spelling, corpus.split(split))
@@ -101,12 +123,33 @@ def validation(model: CharModel, corpus: Corpus, split: str, device: torch.devic
     return score_batches(model, (batch for batch, _ in batches), device)
 
 
-def validation_batches(corpus: Corpus, split: str, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Yield what `validation` looks at, and for each batch the place of every target (B, T)."""
+def validation_batches(
+    corpus: Corpus,
+    split: str,
+    model: CharModel,
+    deadline: float | None = None,
+    most: int | None = None,
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield what `validation` looks at, and for each batch the place of every target (B, T).
+
+    deadline: time.perf_counter() after which no batch begins but the first.
+    most: characters of a batch, at most.
+    """
+    chars = min(most_chars(model), most or MAX_SCORES)
+    for index, batch in enumerate(_all_batches(corpus, split, chars, deadline is None)):
+        if index and deadline is not None and time.perf_counter() > deadline:
+            return
+        yield batch
+
+
+def _all_batches(
+    corpus: Corpus, split: str, most: int, by_length: bool
+) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield all batches, each of at most `most` characters. by_length: short lines first."""
     ids = corpus.split(split)
     if corpus.mode == "lines":
         lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
-        for chosen in lines.in_order(most):
+        for chosen in lines.in_order(most, by_length=by_length):
             batch = lines.collate(chosen)
             yield batch, lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
         return

@@ -20,9 +20,10 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
-from charrnn.text.mode import choose_mode, notes_of
+from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
 from charrnn.text.rare import alphabet, note_of
-from charrnn.text.reading import PIECE_BYTES, Source, find_source, pieces
+from charrnn.text.reading import PIECE_BYTES, pieces
+from charrnn.text.sources import Source, find_source
 from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
@@ -42,10 +43,15 @@ class Survey:
     reason: str  # of the mode
     notes: tuple[str, ...]  # for the person
     fingerprint: str
+    newlines: str  # "keep" or "lf": what --newlines auto means for this text
     rare: int = 0  # characters that occur fewer times are written as bytes
 
+    def as_read(self, settings: TextSettings) -> TextSettings:
+        """Return the settings that the texts are read with."""
+        return dataclasses.replace(settings, newlines=self.newlines, rare=self.rare)
 
-def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
+
+def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Survey:
     """Make the first pass over all texts of a training. Writes nothing. Raises CorpusError."""
     # 1. Read them.
     source, note = find_source(corpus, settings)
@@ -55,7 +61,9 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
             sources[name], _ = find_source(path, settings)
     censuses = {name: take_census(part, settings) for name, part in sources.items()}
 
-    # 2. Decide on mode and alphabet.
+    # 2. Decide on line ends, mode and alphabet.
+    if settings.newlines == "auto":
+        settings, censuses = settle_line_ends(settings, sources, censuses)
     mode, reason = choose_mode(censuses["train"], settings)
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
     if mode == "lines" and not counts[NEWLINE]:
@@ -77,7 +85,16 @@ def survey(corpus: str | None, settings: TextSettings, seed: int) -> Survey:
     identity = [FORMAT, digests, options, mode, shuffle_seed]
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Survey(
-        source.name, sources, censuses, vocabulary, mode, reason, tuple(notes), fingerprint, rare
+        source.name,
+        sources,
+        censuses,
+        vocabulary,
+        mode,
+        reason,
+        tuple(notes),
+        fingerprint,
+        settings.newlines,
+        rare,
     )
 
 
@@ -103,6 +120,7 @@ def build(
     vocabulary: the one to use instead of the text's own (a resumed run's).
     Raises CorpusError, StorageError, VocabularyError.
     """
+    settings = survey.as_read(settings)
     vocabulary = vocabulary or survey.vocabulary
     for census in survey.censuses.values():
         codes = np.flatnonzero(census.counts).astype(np.uint32)

@@ -9,11 +9,14 @@ import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
-from charrnn.text.reading import Source, pieces
+from charrnn.text.encodings import without_mark
+from charrnn.text.reading import pieces
+from charrnn.text.sources import Source
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import NEWLINE, RETURN
 
 _LONGEST = 1024  # line lengths are counted up to here
+HEAD = 4096  # codes that tell whether a text is one of two or four bytes a character
 _LONG = 64  # characters of a line that is not short
 
 
@@ -24,13 +27,26 @@ class Census:
     shown: str  # the text's name in messages
     counts: np.ndarray = field(default_factory=lambda: np.zeros(MAX_CODE, np.int64))  # by code
     chars: int = 0
-    carriage_returns: int = 0
-    crlf: int = 0  # carriage returns that stand before a newline
+    lf: int = 0  # newlines without a carriage return before them
+    crlf: int = 0
+    lone_cr: int = 0  # carriage returns without a newline behind them
     lines: int = 0  # newlines, and a last line without one
     last: int = 0  # the last code
+    wide: str = ""  # "utf-16-le" where every other byte is zero, as in such a text
     line_lengths: np.ndarray = field(default_factory=lambda: np.zeros(_LONGEST + 1, np.int64))
     indented: int = 0  # lines that begin with a space or a tab
     sha256: str = ""
+
+    @property
+    def carriage_returns(self) -> int:
+        """The carriage returns of the text as it was written."""
+        return self.crlf + self.lone_cr
+
+    def keep_line_ends_of(self, other: Census) -> None:
+        """Take the line ends from a census of the same text before they were translated."""
+        self.lf = other.lf
+        self.crlf = other.crlf
+        self.lone_cr = other.lone_cr
 
     @property
     def blank_share(self) -> float:
@@ -59,6 +75,8 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     previous = NEWLINE  # the last code of the piece before
     for codes in pieces(source, settings, digest):
         # 1. Characters.
+        if not census.chars:
+            census.wide = without_mark(codes[:HEAD].astype(np.uint8).tobytes())
         counts = np.bincount(codes)
         census.counts[: len(counts)] += counts
         census.chars += len(codes)
@@ -93,7 +111,8 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     if open_line:
         census.lines += 1
         census.line_lengths[min(open_line, _LONGEST)] += 1
-    census.carriage_returns = int(census.counts[RETURN])
+    census.lf = int(census.counts[NEWLINE]) - census.crlf
+    census.lone_cr = int(census.counts[RETURN]) - census.crlf
     census.last = previous
     census.sha256 = digest.hexdigest()
     if census.chars == 0:

@@ -45,9 +45,9 @@ def encoding_of(census: Census, settings: TextSettings) -> str:
 def line_ends_of(census: Census) -> str:
     """Name the line ends of a text: LF, CRLF, CR, or how many of each."""
     counts = {
-        "LF": int(census.counts[NEWLINE]) - census.crlf,
+        "LF": census.lf,
         "CRLF": census.crlf,
-        "CR": census.carriage_returns - census.crlf,
+        "CR": census.lone_cr,
     }
     present = {name: count for name, count in counts.items() if count}
     if not present:

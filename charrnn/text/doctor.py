@@ -25,7 +25,7 @@ from charrnn.text.characters import (
     rare_characters,
 )
 from charrnn.text.corpus import MAX_LINE
-from charrnn.text.encodings import decodes
+from charrnn.text.encodings import beginning, decodes, likelier
 from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
@@ -35,6 +35,8 @@ from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
 LONG_LINE = 1024
 START_CHARS = 8_000_000  # up to here the start of a training counts repeated lines: 0.1 s
 START_LEAK_CHARS = 32_000_000  # and looks for lines of --val and --test in the training text
+SHOWN_FROM = 1 << 16  # characters of which some lines are shown
+EXAMPLE_LINES = 3
 BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "UTF-8"),
     (b"\xff\xfe", "UTF-16 LE"),
@@ -70,6 +72,7 @@ class Findings:
     crlf: int
     lone_cr: int
     ends_with_newline: bool
+    beginning: tuple[str, ...]  # lines that show how it decodes, their beginnings
     odd: tuple[Symbol, ...]  # controls, bidi marks, invisible characters, U+FFFD
     nfc_changes: int | None  # characters that NFC removes or replaces; None: bytes, or normalised
     nfc_distinct: int
@@ -94,6 +97,7 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
 
     Memory: some fifty bytes a line. Raises CorpusError.
     """
+    settings = survey.as_read(settings)
     census = survey.censuses["train"]
     source = survey.sources["train"]
 
@@ -138,10 +142,11 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
         distinct=distinct,
         lines=census.lines,
         blank_lines=census.lines - len(lines.hashes),
-        lf=int(census.counts[NEWLINE]) - census.crlf,
+        lf=census.lf,
         crlf=census.crlf,
-        lone_cr=census.carriage_returns - census.crlf,
+        lone_cr=census.lone_cr,
         ends_with_newline=census.last == NEWLINE,
+        beginning=_beginning(survey, settings),
         odd=odd_characters(census, settings.unit),
         nfc_changes=nfc_changes,
         nfc_distinct=nfc_distinct,
@@ -168,6 +173,7 @@ def at_start(survey: Survey, settings: TextSettings) -> tuple[str, list[str]]:
 
     Both come from the census; small texts are read once more for their lines.
     """
+    settings = survey.as_read(settings)
     # 1. Lines that repeat, and lines of --val and --test that are in the training text.
     census = survey.censuses["train"]
     chars = sum(part.chars for part in survey.censuses.values())
@@ -219,6 +225,17 @@ def _watched(texts: Iterator[np.ndarray], nfc: NfcChanges | None) -> Iterator[np
         if nfc:
             nfc.add(codes)
         yield codes
+
+
+def _beginning(survey: Survey, settings: TextSettings) -> tuple[str, ...]:
+    """Return the beginnings of three lines, of those that are not ASCII if there are some."""
+    if settings.unit == "byte":
+        return ()
+    codes = next(pieces(survey.sources["train"], settings))[:SHOWN_FROM]
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = sorted(dict.fromkeys(lines), key=str.isascii)
+    return tuple(line[: linehash.SHOWN] for line in lines[:EXAMPLE_LINES])
 
 
 def _heading_chars(survey: Survey, settings: TextSettings) -> int:
@@ -288,14 +305,16 @@ def _wrong_encoding(survey: Survey, settings: TextSettings, findings: Findings) 
     counts = survey.censuses["train"].counts
     if settings.unit == "byte":
         return
-    if counts[0] > 0.2 * findings.chars:
-        yield "every other character or so is NUL; try --encoding utf-16-le or utf-16-be"
     if settings.encoding.lower() in ("utf-8", "utf8") or not counts[128:].any():
         return
     if _all_decode(survey, "utf-8"):
         yield "all of it is UTF-8 as well, which is hardly chance; --encoding utf-8"
     elif counts[0x80:0xA0].any() and _all_decode(survey, "cp1252"):
         yield "control characters U+0080 to U+009F are printable ones in --encoding cp1252"
+    else:
+        for shown, _, stream in survey.sources["train"].open():
+            if better := likelier(stream, settings.encoding):
+                yield f"{shown} reads more like --encoding {better}: {beginning(stream, better)}"
 
 
 def _all_decode(survey: Survey, encoding: str) -> bool:

@@ -16,7 +16,8 @@ from charrnn.config import TextSettings
 from charrnn.text import folding, linehash
 from charrnn.text.building import Survey, training_part
 from charrnn.text.corpus import Corpus
-from charrnn.text.reading import Source, pieces
+from charrnn.text.reading import pieces
+from charrnn.text.sources import Source
 from charrnn.text.splits import SPLITS
 
 EXAMPLES = 5  # lines shown

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from charrnn.config import TextSettings
-from charrnn.text.census import Census
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.census import Census, take_census
+from charrnn.text.sources import Source
+from charrnn.text.vocabulary import RETURN, Vocabulary
 
 AUTO_LINES_BYTES = 32 << 20  # lines are held in memory while they are deduplicated and shuffled
+FEWEST_LINES = 8  # that stand alone: a list of names, not the lines of a note
 LARGE_VOCABULARY = 20_000
 
 
@@ -25,9 +29,34 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     )
 
 
+def settle_line_ends(
+    settings: TextSettings, sources: dict[str, Source], censuses: dict[str, Census]
+) -> tuple[TextSettings, dict[str, Census]]:
+    """Decide if a carriage return ends a line (newlines "lf") or is a character ("keep").
+
+    It ends one where lines stand alone. Returns the settings and the censuses of what is read so.
+    """
+    kept = dataclasses.replace(settings, newlines="keep")
+    if settings.mode == "stream" or not any(part.carriage_returns for part in censuses.values()):
+        return kept, censuses
+    # UTF-16 read as bytes has lines of its own: a carriage return is half a character there.
+    if settings.unit == "byte" and any(census.counts[0] for census in censuses.values()):
+        return kept, censuses
+    ended = dataclasses.replace(settings, newlines="lf")
+    if not censuses["train"].lone_cr and choose_mode(censuses["train"], kept)[0] != "lines":
+        return kept, censuses
+    retaken = {}
+    for name, source in sources.items():
+        retaken[name] = take_census(source, ended)
+        retaken[name].keep_line_ends_of(censuses[name])
+    if choose_mode(retaken["train"], ended)[0] != "lines":
+        return kept, censuses
+    return ended, retaken
+
+
 def _objection_to_lines(census: Census) -> str:
     """Return why the lines of a text do not stand alone; "" if they do."""
-    if census.lines < 20:
+    if census.lines < FEWEST_LINES:
         verb = "line is" if census.lines == 1 else "lines are"
         return f"{census.lines} {verb} too few to stand alone"
     if census.blank_share >= 0.01:
@@ -69,7 +98,7 @@ def notes_of(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
 def _notes_of_controls(census: Census) -> list[str]:
     """Return notes on the carriage returns and NULs of a text."""
     notes: list[str] = []
-    if census.carriage_returns:
+    if census.counts[RETURN]:
         noun = "carriage return" if census.carriage_returns == 1 else "carriage returns"
         notes.append(
             f"{census.shown} has {census.carriage_returns:,} {noun}, kept; "
@@ -78,5 +107,8 @@ def _notes_of_controls(census: Census) -> list[str]:
     nuls = int(census.counts[0])
     if nuls:
         noun = "NUL character" if nuls == 1 else "NUL characters"
-        notes.append(f"{census.shown} has {nuls:,} {noun}, kept; is it a text?")
+        advice = "is it a text?"
+        if census.wide:
+            advice = f"they stand as in {census.wide}: --encoding {census.wide}"
+        notes.append(f"{census.shown} has {nuls:,} {noun}, kept; {advice}")
     return notes

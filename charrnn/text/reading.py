@@ -7,96 +7,27 @@ from __future__ import annotations
 
 import codecs
 import contextlib
-import difflib
 import hashlib
 import io
-import os
 import shlex
-import stat
-import sys
-import tempfile
 import unicodedata
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO, Literal
+from typing import BinaryIO, Literal, NamedTuple
 
 import numpy as np
 
 from charrnn.config import TextSettings
-from charrnn.errors import CorpusError, SettingsError, VocabularyError
-from charrnn.layers import shipped, shipped_names
+from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
-from charrnn.text.encodings import advice
+from charrnn.text.containers import not_a_text
+from charrnn.text.encodings import advice, decodes
+from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.words import codes_in_known_form, in_known_form
 
 PIECE_BYTES = 1 << 22
-
-
-@dataclass(frozen=True)
-class Source:
-    """Where a text comes from: a file, a directory's files in name order, or a spooled stream."""
-
-    name: str  # of the corpus, and so of the run
-    shown: str  # in messages
-    paths: tuple[Path, ...] = ()
-    spooled: BinaryIO | None = None
-    separators: tuple[str, ...] = ()  # one before each file of a directory, to show the joints
-
-    def open(self) -> Iterator[tuple[str, bytes, BinaryIO]]:
-        """Yield the shown name, the separator and the opened stream of each part."""
-        if self.spooled is not None:
-            self.spooled.seek(0)
-            yield self.shown, b"", self.spooled
-            return
-        for index, path in enumerate(self.paths):
-            shown = one_line(str(path))
-            separator = self.separators[index].encode() if self.separators else b""
-            try:
-                with open(path, "rb") as file:
-                    yield shown, separator, file
-            except OSError as error:
-                raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
-
-
-def find_source(corpus: str | None, settings: TextSettings) -> tuple[Source, str]:
-    """Return the text that CORPUS names, and a note for the person ("" if there is none).
-
-    corpus: None (the shipped names), "-" (standard input), a file, a directory, or the name of a
-    shipped corpus. Raises CorpusError; SettingsError where standard input is closed.
-    """
-    if corpus == "-":
-        if sys.stdin is None:  # the shell's <&-
-            raise SettingsError("- reads standard input, but it is closed; name a file")
-        return _spool(sys.stdin.buffer, "standard input", settings.max_bytes, "stdin"), ""
-    if corpus is None:
-        return _shipped_source(Path("names"), None)
-    path = Path(corpus)
-    shown = one_line(str(path))
-    try:
-        mode = os.stat(path).st_mode
-    except (FileNotFoundError, NotADirectoryError):
-        mode = 0
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise CorpusError(f"cannot read {shown}: {reason}") from None
-    if not mode:
-        return _shipped_source(path, corpus)
-    if stat.S_ISDIR(mode):
-        if is_run(path):
-            raise CorpusError(
-                f"{shown} is a run, and no text; to go on with it: "
-                f"charrnn train --resume --run {shlex.quote(shown)}"
-            )
-        return _directory(path, settings.glob), ""
-    if not stat.S_ISREG(mode):
-        try:
-            with open(path, "rb") as stream:
-                return _spool(stream, shown, settings.max_bytes, path.stem), ""
-        except OSError as error:  # a socket, or no permission
-            raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
-    return Source(path.stem, shown, (path,)), ""
 
 
 def pieces(
@@ -113,12 +44,15 @@ def pieces(
         if settings.unit == "byte":
             if separator:
                 yield np.frombuffer(separator, np.uint8)
-            for data in _raw(stream, shown, digest):
+            for data in _byte_line_ends(_raw(stream, shown, digest), settings):
                 yield np.frombuffer(data, np.uint8)
             continue
+        if kind := not_a_text(stream, shown, is_file=bool(source.paths)):
+            more = "; --glob '*.txt' leaves it out" if source.separators else ""
+            raise CorpusError(f"{kind}{more}")
         if separator:
             yield _codes(separator.decode(), shown)
-        texts = _decoded(_raw(stream, shown, digest), shown, settings, stream)
+        texts = _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
         for text in _normalized(_line_ends(texts, settings), settings):
             if text:
                 yield _codes(text, shown)
@@ -136,25 +70,42 @@ def digest_of(source: Source) -> str:
 
 def prepare(text: str, settings: TextSettings) -> str:
     """Give a prompt or a text to score the line ends and the normalisation of the corpus."""
+    if settings.unit == "byte":
+        data = text.encode("utf-8", "surrogateescape")
+        return prepare_bytes(data, settings).decode("utf-8", "surrogateescape")
     return "".join(_normalized(_line_ends(iter([text]), settings), settings))
+
+
+def prepare_bytes(data: bytes, settings: TextSettings) -> bytes:
+    """Give the bytes of a prompt the line ends of the corpus."""
+    return b"".join(_byte_line_ends(iter([data]), settings))
+
+
+class Encoded(NamedTuple):
+    """The ids (N,) of a text that a model did not learn from.
+
+    unknown: characters that were left out or replaced. respelt: characters in another Unicode form
+    than in the text, because the model knows that one.
+    """
+
+    ids: np.ndarray
+    unknown: int
+    respelt: int
 
 
 def encode_text(
     text: str, settings: TextSettings, vocabulary: Vocabulary, unknown: str, where: str
-) -> tuple[np.ndarray, int]:
-    """Return the ids of a typed text, and how many characters were left out or replaced.
-
-    Raises VocabularyError.
-    """
-    prepared = prepare(text, settings)
+) -> Encoded:
+    """Return the ids of a typed text. Raises VocabularyError."""
+    prepared, respelt = in_known_form(prepare(text, settings), vocabulary)
     missing = int((vocabulary.spelled(vocabulary.codes(prepared)) < 0).sum())
-    return vocabulary.encode(prepared, unknown=unknown, where=where), missing
+    return Encoded(vocabulary.encode(prepared, unknown=unknown, where=where), missing, respelt)
 
 
 def encode_file(
     path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str
-) -> tuple[np.ndarray, int]:
-    """Return the ids of a file, and how many of its characters were left out or replaced.
+) -> Encoded:
+    """Return the ids of a file.
 
     The ids have the vocabulary's smallest type: about one byte a character. "-" is standard input.
     Raises CorpusError and VocabularyError.
@@ -162,7 +113,7 @@ def encode_file(
     # 1. Find the text. A path that is not there is never taken for a shipped corpus of that name.
     with contextlib.suppress(OSError):  # find_source reports it
         if str(path) != "-" and not path.exists():
-            raise CorpusError(_missing(path).partition("; corpora that come")[0])
+            raise CorpusError(missing_file(path).partition("; corpora that come")[0])
     source, _ = find_source(str(path), settings)
 
     # 2. Look up its codes; count unknown ones, and note where the first stands.
@@ -171,7 +122,9 @@ def encode_file(
     missing = np.zeros(MAX_CODE, np.int64)  # by code
     first = -1
     position = 0
-    for codes in pieces(source, settings):
+    respelt = 0
+    for codes, count in codes_in_known_form(pieces(source, settings), vocabulary):
+        respelt += count
         ids = vocabulary.spelled(codes)
         is_unknown = ids < 0  # with bytes none is: then ids and codes are not as many
         if is_unknown.any():
@@ -191,95 +144,7 @@ def encode_file(
         explained = vocabulary.explain_unknown(distinct, missing[distinct], source.shown, first)
         raise VocabularyError(f"{explained}; pass --unknown skip")
     ids = np.concatenate(parts) if parts else np.zeros(0, vocabulary.dtype)
-    return ids, int(missing.sum())
-
-
-def _shipped_source(path: Path, corpus: str | None) -> tuple[Source, str]:
-    """Return the shipped corpus that a missing path names, and a note. Raises CorpusError."""
-    stem = path.name.removesuffix(".txt")
-    file = shipped("corpora", f"{stem}.txt")
-    if file is None or (path.parent != Path(".") and path.suffix != ".txt"):
-        raise CorpusError(_missing(path))
-    note = ""
-    if corpus not in (None, stem):
-        note = f"no file {one_line(str(path))} here: training on the {stem} that come with charrnn"
-    return Source(stem, f"{stem} (shipped)", (file,)), note
-
-
-def _missing(path: Path) -> str:
-    """Say that a file is missing, with the names most like it."""
-    near: list[str] = []
-    with contextlib.suppress(OSError):
-        names = [entry.name for entry in path.parent.iterdir()]
-        near = difflib.get_close_matches(path.name, names[:10_000], 3, 0.6)
-    hint = f"; near it: {', '.join(map(one_line, near))}" if near else ""
-    known = ", ".join(shipped_names("corpora"))
-    return f"no file {one_line(str(path))}{hint}; corpora that come with charrnn: {known}"
-
-
-def _directory(path: Path, pattern: str) -> Source:
-    """Return the files of a directory that match a pattern, hidden ones left out."""
-    shown = one_line(str(path))
-    try:
-        matches = (item for item in path.glob(pattern) if item.is_file())
-        visible = sorted(item for item in matches if not _is_hidden(item.relative_to(path)))
-    except (ValueError, NotImplementedError, OSError) as error:
-        raise CorpusError(f"--glob {one_line(pattern)!r}: {error}") from None
-    files = _outside_runs(visible, path)
-    if not files:
-        raise CorpusError(
-            f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it"
-        )
-    headings: list[str] = []
-    for file in files:
-        name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
-        headings.append(f"==> {name} <==\n")
-    separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
-    return Source(
-        path.resolve().name or "corpus",
-        f"{shown} ({len(files)} files)",
-        tuple(files),
-        separators=tuple(separators),
-    )
-
-
-def is_run(folder: Path) -> bool:
-    """Return whether a directory is a run of charrnn: what it wrote is no text to learn."""
-    return (folder / "checkpoints").is_dir() and (folder / "corpus").is_dir()
-
-
-def _outside_runs(files: list[Path], root: Path) -> list[Path]:
-    """Return the files that lie in no run below root: samples.txt is no text of a person."""
-    runs: dict[Path, bool] = {root: False}
-
-    def in_run(folder: Path) -> bool:
-        if folder not in runs:
-            runs[folder] = is_run(folder) or in_run(folder.parent)
-        return runs[folder]
-
-    return [file for file in files if not in_run(file.parent)]
-
-
-def _is_hidden(path: Path) -> bool:
-    return any(part.startswith(".") for part in path.parts)
-
-
-def _spool(stream: BinaryIO, shown: str, limit: int, name: str) -> Source:
-    """Put a stream that can be read only once in a temporary file."""
-    spooled = tempfile.TemporaryFile()
-    size = 0
-    try:
-        while data := stream.read(PIECE_BYTES):
-            size += len(data)
-            if size > limit:
-                raise CorpusError(
-                    f"{shown} has more than {limit:,} bytes; save it to a file, "
-                    "or raise --max-bytes"
-                )
-            spooled.write(data)
-    except OSError as error:
-        raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
-    return Source(name, shown, spooled=spooled)
+    return Encoded(ids, int(missing.sum()), respelt)
 
 
 def _raw(stream: BinaryIO, shown: str, digest: hashlib._Hash | None) -> Iterator[bytes]:
@@ -294,7 +159,7 @@ def _raw(stream: BinaryIO, shown: str, digest: hashlib._Hash | None) -> Iterator
 
 
 def _decoded(
-    raw: Iterator[bytes], shown: str, settings: TextSettings, stream: BinaryIO
+    raw: Iterator[bytes], source: Source, shown: str, settings: TextSettings, stream: BinaryIO
 ) -> Iterator[str]:
     """Yield decoded text. One byte order mark at the very start is dropped, later ones are kept.
 
@@ -316,7 +181,7 @@ def _decoded(
             byte = error.object[error.start]
             raise CorpusError(
                 f"{shown}: byte 0x{byte:02x} at offset {offset}, line {line}, "
-                f"is not {settings.encoding}; pass {advice(stream, settings.encoding)}"
+                f"is not {settings.encoding}; {_advice(source, shown, settings, stream)}"
             ) from None
         except (UnicodeError, ValueError) as error:
             raise CorpusError(
@@ -332,6 +197,37 @@ def _decoded(
         yield text
 
 
+def _advice(source: Source, shown: str, settings: TextSettings, stream: BinaryIO) -> str:
+    """Say what to do with a file that does not decode."""
+    likely = advice(stream, settings.encoding)
+    encoding = likely.removeprefix("--encoding ").split(" ")[0].rstrip(",:")
+    if not likely.startswith("--encoding ") or encoding == "latin-1":
+        return f"pass {likely}"
+    if source.separators:
+        wrong = [path for path in source.paths if not _decodes(path, settings.encoding)]
+        if any(not _is_ascii(path) for path in source.paths if path not in wrong):
+            convert = f"iconv -f {encoding} -t {settings.encoding}"
+            return (
+                f"{len(wrong):,} of the {len(source.paths):,} files are not; convert this one: "
+                f"{convert} {shlex.quote(shown)}; it seems to be {likely.partition(' ')[2]}"
+            )
+        return f"pass {likely}"
+    if source.paths:
+        check = f"charrnn train {shlex.quote(shown)} --check --encoding {encoding}"
+        return f"pass {likely}; to look first: {check}"
+    return f"pass {likely}"
+
+
+def _decodes(path: Path, encoding: str) -> bool:
+    with contextlib.suppress(OSError), open(path, "rb") as file:
+        return decodes(file, encoding)
+    return False
+
+
+def _is_ascii(path: Path) -> bool:
+    return _decodes(path, "ascii")
+
+
 def _then_none(raw: Iterator[bytes]) -> Iterator[bytes | None]:
     yield from raw
     yield None
@@ -339,7 +235,7 @@ def _then_none(raw: Iterator[bytes]) -> Iterator[bytes | None]:
 
 def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
     """Yield the texts with CR and CRLF turned into LF, where the settings say so."""
-    if settings.newlines == "keep":
+    if settings.newlines != "lf":
         yield from texts
         return
     # The decoder holds a CR back until it sees what follows.
@@ -347,6 +243,17 @@ def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
     for text in texts:
         yield translator.decode(text)
     yield translator.decode("", final=True)
+
+
+def _byte_line_ends(raw: Iterator[bytes], settings: TextSettings) -> Iterator[bytes]:
+    """Yield the bytes with CR and CRLF turned into LF, where the settings say so."""
+    if settings.newlines != "lf":
+        yield from raw
+        return
+    texts = (data.decode("latin-1") for data in raw)
+    for text in _line_ends(texts, settings):
+        if text:
+            yield text.encode("latin-1")
 
 
 def _normalized(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:

@@ -42,6 +42,7 @@ def divided(total: int, own: Collection[str], settings: TextSettings) -> dict[st
 def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
     """Return how many characters or lines each split gets.
 
+    Of a few lines each split gets one at least, which training goes without.
     lengths: of the corpus ("train"), and of files of their own ("val", "test").
     Raises CorpusError when a split would get fewer than `least`; `unit` is for its message.
     """
@@ -55,11 +56,19 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
             raise CorpusError(
                 f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}"
             )
+    wanted_splits = [name for name in SPLITS if name == "train" or wanted[name] > 0]
+    fewest = len(wanted_splits)
+    if least == 1 and total >= fewest:
+        for name in wanted_splits:
+            if not counts[name]:
+                counts[name] = 1
+                counts["train"] -= 1
     for name in SPLITS:
         if (name == "train" or wanted[name] > 0) and counts[name] < least:
             share = min(value for value in wanted.values() if value > 0)
+            minimum = fewest if least == 1 else math.ceil(least / share)
             raise CorpusError(
                 f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; "
-                f"with --split {settings.split} it needs at least {math.ceil(least / share):,}"
+                f"with --split {settings.split} it needs at least {minimum:,}"
             )
     return counts

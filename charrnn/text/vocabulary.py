@@ -236,6 +236,11 @@ class Vocabulary:
         return Vocabulary("char", (*sorted({*ASCII, *codes}), *BYTE_SYMBOLS))
 
 
+def noun_of(vocabulary: Vocabulary) -> str:
+    """What a model with this vocabulary predicts, in a word."""
+    return "byte" if vocabulary.unit == "byte" else "character"
+
+
 def describe(code: int, unit: str = "char") -> str:
     """Name a character in a message: 'é' U+00E9 LATIN SMALL LETTER E WITH ACUTE; byte 0x92."""
     if unit == "byte":

@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from charrnn.config import TrainingSettings
-from charrnn.modelfile import MODEL_FILE, read_model
 from charrnn.training import optim
 from charrnn.training.assembly import Parts, to_torch
+from charrnn.training.best import best_model
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.outcome import Place
 from charrnn.training.plan import Plan, has_levelled_off
@@ -51,8 +51,8 @@ def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
     """
     if place.best_step < place.progress_step / 2:
         return False
-    model = read_model(run.path / MODEL_FILE)
-    if model.meta.get("step") != place.best_step:
+    model = best_model(run.path, place.best_step)
+    if model is None:
         return False
     tensors = to_torch({name: value.copy() for name, value in model.tensors.items()})
     parts.model.load_tensors(tensors)

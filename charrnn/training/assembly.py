@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -34,6 +35,9 @@ from charrnn.training.listener import Tensors
 from charrnn.training.memory import Expected
 from charrnn.training.optim import Optimizer
 from charrnn.training.step import Step, of_characters
+
+# Weights are drawn from torch's generator, which all threads share and find as it was.
+_initializing = threading.Lock()
 
 SAMPLE_CHARS = 1 << 15  # of the training text that are scored at the end
 FORWARD_SHARE = 1 / 3  # of a step's work: what scoring a character costs beside learning from one
@@ -162,9 +166,10 @@ def assemble(
     memory.check_memory(expected, settings, shape, device)
 
     # 3. Network
-    torch.manual_seed(training.seed)
     precision = backends.precision_of(settings.runtime, backend)
-    model = CharModel(settings.model, size, backend, precision)
+    with _initializing, torch.random.fork_rng(devices=[]):
+        torch.manual_seed(training.seed)
+        model = CharModel(settings.model, size, backend, precision)
     if weights is not None:
         model.load_tensors(to_torch(weights))
     frozen = frozen_tensors(settings)

@@ -46,6 +46,7 @@ from charrnn.storage import (
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.texts import STEM
+from charrnn.training import best
 from charrnn.training.lock import take_lock
 from charrnn.training.outcome import place_from_dict
 from charrnn.training.plan import plan_from_dict
@@ -66,7 +67,7 @@ from charrnn.values import (
 OURS = (MODEL_FILE, "metrics.jsonl", "samples.txt", "run.json")
 REPORT = "report.html"  # written by `charrnn report`, which takes no lock
 CORPUS = tuple(STEM + ending for ending in (".ids", ".json", ".novel"))
-CHECKPOINTS = ("step-*.safetensors",)
+CHECKPOINTS = ("step-*.safetensors", best.BEST_FILE)
 
 MOST_BYTES = 1 << 62
 MOST_LIFT = 100  # nats
@@ -220,6 +221,7 @@ class RunDirectory:
         try:
             for name in (*OURS, REPORT):
                 disk.remove(self.path / name)
+            best.forget(self.path)
             texts = [file for name in CORPUS for file in self.corpus.glob(name)]
             for file in [*checkpoint_files(self.checkpoints), *texts]:
                 if file.stem not in keep_corpora:
@@ -250,6 +252,15 @@ class RunDirectory:
 
     def save_best(self, tensors: dict[str, np.ndarray], meta: dict[str, Any]) -> None:
         """Write the run's model. Raises StorageError."""
+        write_tensors(self.path / MODEL_FILE, tensors, meta)
+        best.forget(self.path)
+
+    def save_stopped(
+        self, tensors: dict[str, np.ndarray], meta: dict[str, Any], best_step: int | None
+    ) -> None:
+        """Write the run's model, and set the one of best_step aside. Raises StorageError."""
+        if best_step is not None:
+            best.set_aside(self.path, best_step)
         write_tensors(self.path / MODEL_FILE, tensors, meta)
 
     def log(self, record: dict[str, Any]) -> None:

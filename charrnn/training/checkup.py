@@ -17,8 +17,10 @@ from charrnn.config import Settings
 from charrnn.layout import expected_shapes
 from charrnn.machine import backends, runtime
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
+from charrnn.scoring.validation import FEWEST_CHARS, FEWEST_LINES
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
+from charrnn.text.splits import divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.counting_flags import check_flags, order_asked
 from charrnn.training.naming import fresh_run
@@ -77,6 +79,8 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
             val_chars = survey.censuses["val"].chars
         line_chars = findings.longest_line + 1 if survey.mode == "lines" else None
         planned |= _training(filled.settings, len(vocabulary), line_chars, val_chars, device)
+        if advice := _too_few(survey, settings, findings):
+            findings = dataclasses.replace(findings, advice=(*findings.advice, advice))
 
     result = dataclasses.asdict(findings)
     result |= {
@@ -87,6 +91,30 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         "cell": settings.model.cell,
     }
     return result | dict.fromkeys((*NETWORK, *COUNTING)) | planned
+
+
+def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findings) -> str:
+    """Return what to mind where the validation text is too short to go by; "" where it is not."""
+    count = findings.chars
+    fewest = FEWEST_CHARS
+    noun = "characters"
+    if survey.mode == "lines":
+        count = findings.lines - findings.blank_lines
+        if findings.used_once:
+            count -= findings.repeated_lines
+        fewest = FEWEST_LINES
+        noun = "lines"
+    held = max(1, divided(count, set(survey.censuses) - {"train"}, settings.text)["val"])
+    if "val" in survey.censuses:
+        val = survey.censuses["val"]
+        held = val.lines if survey.mode == "lines" else val.chars
+    if held >= fewest or settings.training.patience is not None:
+        return ""
+    return (
+        f"{count:,} {noun} leave {held:,} to validate on, which decides nothing: the last weights "
+        "are kept, and copy much of the text; sample --novel leaves copies out, "
+        "--cell ngram counts instead"
+    )
 
 
 def _training(

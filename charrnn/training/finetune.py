@@ -134,7 +134,7 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         del fixed[key]
     fixed["unit"] = old.settings.text.unit
     fixed["rare"] = old.settings.text.rare
-    inherited = {key: getattr(old.settings.text, key) for key in INHERITED}
+    inherited = {key: getattr(old.open_reading, key) for key in INHERITED}
     settings, origins = resolve(((source, fixed | inherited), *layers))
     resolved = dataclasses.asdict(settings.model) | dataclasses.asdict(settings.text)
     for key, value in fixed.items():

@@ -16,13 +16,12 @@ from typing import Any, Protocol
 import torch
 
 from charrnn.config import Settings
-from charrnn.machine import runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer, TorchOptimizer
-from charrnn.training.step import Step, Stepped, TrainStep, pinned
+from charrnn.training.step import Step, Stepped, TrainStep, drawing, pinned
 
 WARM_UP = 3  # runs before the recording, in which libraries choose their algorithms and allocate
 
@@ -112,9 +111,9 @@ class GraphedStep:
         if batch.inputs.shape != self._inputs.shape or not self._record():
             return self._one_by_one(batch, state, lr, step)
         self._fill(batch, state, lr)
-        if self._model.is_random:  # a replay reads the seed that its generator has by then
-            runtime.seed_step(self._seed, step)
-        self._graph.replay()
+        # A replay reads the seed that its generator has by then.
+        with drawing(self._model, self._seed, step):
+            self._graph.replay()
         for parameter, gradient in self._gradients:  # a step one by one may have put others there
             parameter.grad = gradient
         nats_per_char, norm = self._figures.tolist()

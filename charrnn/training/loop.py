@@ -16,15 +16,17 @@ import torch
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.scoring.score import Score
+from charrnn.scoring.validation import is_noise
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
-from charrnn.training import annealing, memory, optim, recovery
+from charrnn.training import annealing, best, memory, optim, recovery
 from charrnn.training.assembly import assemble
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
+from charrnn.training.ending import Kept, keep_learnt, outcome_of
 from charrnn.training.listener import MakeSamples, Progress, Tensors
 from charrnn.training.mixing import Counting
-from charrnn.training.outcome import Outcome, Place, Recent, verdict, weights_sha256
-from charrnn.training.pacing import Pacing
+from charrnn.training.outcome import Outcome, Place, Recent
+from charrnn.training.pacing import MOST_PASSES, Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
@@ -66,6 +68,8 @@ class Trainer:
 
         backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
         self.parts = assemble(settings, corpus, mixed, progress.say, weights, backend)
+        # Whoever sets a patience goes by validation all the same.
+        self._keeps_last = is_noise(corpus) and settings.training.patience is None
         self.counting = Counting(corpus, mixed, settings.training.counting)
         self.records = Records(
             run, settings, corpus, mixed, self.parts, self.counting, origins or {}, make_samples
@@ -76,9 +80,11 @@ class Trainer:
 
         work = self.parts.evaluation_steps
         plan = first_plan(settings.training, self.parts.batches.steps_per_epoch, work)
-        self.pace = Pacing(settings.training, plan, work, began)
+        most = MOST_PASSES * self.parts.batches.steps_per_epoch if self._keeps_last else None
+        self.pace = Pacing(settings.training, plan, work, began, most)
 
         self._signal: str | None = None
+        self._stopped: Kept | None = None
         self._sampled_at = NEVER
         self._judged_at = NEVER
         self._is_fresh = checkpoint is None
@@ -103,8 +109,7 @@ class Trainer:
         stays good.
         """
         if (ngram := self.counting.baseline()) is not None:
-            bits = ngram.score.bits_per_char
-            self.progress.say(f"to beat: {bits:.3f} bits/char, by counting ({ngram})")
+            self.progress.say(f"to beat: {ngram.score}, by counting ({ngram})")
         while True:
             try:
                 return self.outcome(self._run())
@@ -124,9 +129,13 @@ class Trainer:
         place = self.place
         is_best = self._begin()
         while not self._is_over:
-            if self._signal:
+            reason = self._signal or self.progress.stop_reason()
+            if reason:
                 self._keep(is_best=False, is_due=True)
-                return self._signal
+                self._stopped = keep_learnt(
+                    place, self.records, self.pace.chars_per_s, keeps_last=self._keeps_last
+                )
+                return reason
 
             # 1. Step
             record = self.train_step(self.parts.batches.batch(place.step))
@@ -140,15 +149,16 @@ class Trainer:
 
             # 2. Evaluate
             is_best = False
+            is_sample_due = self.pace.is_sample_due(place.step, place.recent.steps)
             if self._is_due(self.plan.evaluation_interval(place.step)):
                 is_best = self._evaluate()
                 if self.pace.correct(place.step):
                     self.records.log_plan(place.step, self.plan)
-            has_new_plan = is_decided_now or self._anneal()
 
-            # 3. Sample
-            if self._is_due(self.plan.sample_steps) and not place.bad_steps:
+            # 3. Sample: before annealing puts other weights in place of those that were scored.
+            if is_sample_due and not place.bad_steps:
                 self._sample()
+            has_new_plan = is_decided_now or self._anneal()
 
             # 4. Save: last of all, so that a resume from here has nothing of this step left to do.
             # A plan is kept at once: from then on no clock decides anything.
@@ -187,6 +197,7 @@ class Trainer:
         if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)
+        best.put_back(self.run.path, self.place.best_step)
         has_annealed = self.plan.annealed_from is not None
         return "stopped improving" if has_annealed or self._is_out_of_patience else "done"
 
@@ -240,10 +251,10 @@ class Trainer:
         place = self.place
         with self.parts.average.in_place():
             reading = self.counting.evaluate(self.model, self.parts.device)
-        self._judge(reading.network)
+        recovery.judge(place, self.corpus, reading.network, self.parts)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step
-        is_best = place.count_evaluation(reading.val, reading.network)
+        is_best = place.count_evaluation(reading.val, reading.network, keeps_last=self._keeps_last)
 
         self.records.log_evaluation(place, reading, is_best)
         val = reading.val
@@ -259,6 +270,8 @@ class Trainer:
 
         Returns whether the plan changed.
         """
+        if self._keeps_last:
+            return False
         way = annealing.anneal(self.plan, self.place, self.settings.training, self.run, self.parts)
         if way is not None:
             self.pace.plan = way.plan
@@ -279,10 +292,13 @@ class Trainer:
         """
         if is_best or (is_due and not self.place.bad_steps):
             if self._judged_at != self.place.step:
-                self._judge(None)
+                recovery.judge(self.place, self.corpus, None, self.parts)
             self.save()
+        place = self.place
         if is_best:
-            self.records.save_best(self.place)
+            self.records.save_best(place)
+        elif is_due and place.step > place.began_step and not (place.has_learnt or place.bad_steps):
+            self.records.save_unscored(place)  # better than the untrained network
 
     def save(self) -> None:
         """Write a checkpoint of this very moment.
@@ -290,7 +306,8 @@ class Trainer:
         Raises Diverging rather than keep numbers that are not finite.
         """
         self.place.elapsed_s = self.pace.elapsed_s()
-        self.records.save(self.place, self.plan, self.state, self._lift)
+        path = self.records.save(self.place, self.plan, self.state, self._lift)
+        self.progress.saved(self.place.step, path)
 
     def settle(self) -> None:
         """After a resume: write the best weights again if they are the checkpoint's.
@@ -335,19 +352,6 @@ class Trainer:
         self.records.log(way.record)
         self.save()
 
-    def _judge(self, val: Score | None) -> None:
-        """Raise Diverging if the weights are ruined.
-
-        val: their validation score, if it was measured.
-        """
-        recovery.judge(
-            self.place,
-            len(self.corpus.vocabulary),
-            val,
-            lambda: self.parts.score_learnt(self.place.step),
-            lambda: self.parts.score_validation(self.corpus),
-        )
-
     def _too_large(self) -> str:
         """Say what did not fit: a step (the model is in the mode for it) or an evaluation."""
         shape = None
@@ -379,22 +383,9 @@ class Trainer:
         bits = record["train_nats_per_char"] / math.log(2)
         self.progress.step(place.step, self.plan.total_steps, int(record["chars"]), bits, left_s)
 
-    def weights(self) -> Tensors:
-        """Return the model's tensors on the CPU."""
-        return self.parts.weights()
-
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""
-        place = self.place
-        return Outcome(
-            reason=reason,
-            place=place,
-            epochs=place.chars / self.parts.batches.chars_per_epoch,
-            parameters=self.model.parameter_count(),
-            train_chars_per_s=self.pace.chars_per_s / self.corpus.ids_per_char,
-            weights_sha256=weights_sha256(self.weights()),
-            device=str(self.parts.device),
-            precision=self.parts.precision,
-            ngram=self.counting.baseline(),
-            verdict=verdict(place, reason, self.settings, self.counting.baseline()),
+        kept = self._stopped or Kept(self.place, "")
+        return outcome_of(
+            reason, kept, self.settings, self.records, self.pace, keeps_last=self._keeps_last
         )

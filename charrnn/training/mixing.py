@@ -17,7 +17,7 @@ from charrnn.scoring.fitting import cross_fitted, halves
 from charrnn.scoring.mixed import CountedText, Looks, masked, without_padding
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import spelled_text
-from charrnn.scoring.validation import most_chars, validation, validation_batches
+from charrnn.scoring.validation import is_noise, validation, validation_batches
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
 from charrnn.text.corpus import Corpus
@@ -43,11 +43,11 @@ class Counting:
     """The n-grams of a training's text. theta: the gate of the newest evaluation, or None."""
 
     def __init__(self, corpus: Corpus, mixed: Corpus | None, how: str) -> None:
-        """how: "auto", "on" or "off" (--counting)."""
+        """how: "auto", "on" or "off" (--counting). auto is off where a gate would fit noise."""
         self.theta: np.ndarray | None = None
         self._corpus = corpus
         self._mixed = mixed
-        self._how = how
+        self._how = "off" if how == "auto" and is_noise(corpus) else how
         self._is_counted = False
         self._baseline: Baseline | None = None
         self._contexts: Contexts | None = None
@@ -65,17 +65,24 @@ class Counting:
         self._count()
         return self._packed | {"gate.theta": self.theta}
 
-    def evaluate(self, model: CharModel, device: torch.device) -> Reading:
+    def evaluate(
+        self,
+        model: CharModel,
+        device: torch.device,
+        deadline: float | None = None,
+        most: int | None = None,
+    ) -> Reading:
         """Fit the gate to the network as it is, and return what both reach on the validation text.
 
         Where there is nothing to mix, that is the network's score.
+        deadline, most: as for validation_batches.
         """
         self._count()
         self.theta = None
         if self._contexts is None:
-            network = validation(model, self._corpus, "val", device)
+            network = validation(model, self._corpus, "val", device, deadline, most)
             return Reading(network, network, 0.0)
-        places, features, ln_network, ln_counted = self._look(model, device)
+        places, features, ln_network, ln_counted = self._look(model, device, deadline, most)
         chars = self._corpus.vocabulary.chars(self._corpus.split("val")[places])
         network = Score(-float(ln_network.sum()), chars)
         if not np.isfinite(features).all() or not np.isfinite(network.nats):
@@ -91,7 +98,7 @@ class Counting:
         return Reading(mixture, network, float(fit.w.mean()))
 
     def _look(
-        self, model: CharModel, device: torch.device
+        self, model: CharModel, device: torch.device, deadline: float | None, most: int | None
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Read the validation text with the network.
 
@@ -104,7 +111,8 @@ class Counting:
         state = None
         columns: list[tuple[np.ndarray, ...]] = []
         with torch.inference_mode():
-            for batch, places in validation_batches(self._corpus, "val", most_chars(model)):
+            batches = validation_batches(self._corpus, "val", model, deadline, most)
+            for batch, places in batches:
                 if batch.fresh or state is None:
                     state = model.zero_state(len(batch.inputs))
                 logits, state = model(batch.inputs.to(device), state)

@@ -16,7 +16,8 @@ from charrnn.modelfile import MODEL_FILE, checkpoint_files, last_write_ns, newes
 from charrnn.storage import claim_directory, storage_error
 from charrnn.terminal import one_line
 from charrnn.text.corpus import described
-from charrnn.text.reading import digest_of, find_source, is_run
+from charrnn.text.reading import digest_of
+from charrnn.text.sources import Source, find_source, is_run
 
 MOST_NAME_CHARS = 80
 
@@ -94,7 +95,7 @@ def _digests(folder: Path) -> list[Any]:
     return digests
 
 
-def run_to_resume(corpus: str | None, settings: TextSettings, runs: Path) -> Path:
+def run_to_resume(corpus: str | Source | None, settings: TextSettings, runs: Path) -> Path:
     """Return the newest run of a text, as it is named on the command line; None: of all.
 
     A run belongs to a text that has the same bytes. Where there is none, one whose text had this
@@ -103,6 +104,12 @@ def run_to_resume(corpus: str | None, settings: TextSettings, runs: Path) -> Pat
     """
     if corpus is None:
         return newest_run(runs)
+    if isinstance(corpus, Source):
+        if same := runs_of_text(digest_of(corpus), runs):
+            return same[-1]
+        raise CheckpointError(
+            f"no run of this text under {runs}/ to resume; train it without resume"
+        )
     path = Path(corpus)
     name = "stdin" if corpus == "-" else path.resolve().name
     if path.is_dir() and is_run(path):

@@ -16,6 +16,7 @@ from charrnn.scoring.score import Score
 from charrnn.values import MAX_WHOLE
 
 MOST_NUMBER = 1e300
+STOPPED = "stopped by a callback"
 
 
 @dataclass(frozen=True)
@@ -63,6 +64,7 @@ class Place:
     elapsed_s: float = 0.0
     best_nats: float = math.inf
     best_step: int = 0
+    began_step: int = 0  # of the text: 0, or where another one took its place
     # Progress is a better score of the mixture with counting, or of the network alone.
     evaluations_since_best: int = 0  # since the last progress
     progress_step: int = 0  # of the last progress
@@ -76,6 +78,21 @@ class Place:
     train_nats: float = math.nan  # over the steps since the evaluation before the last
     learnt_nats: float = math.nan  # at the end: on some of the training text, without dropout
     recent: Recent = field(default_factory=Recent)
+
+    @property
+    def has_learnt(self) -> bool:
+        """Whether weights that learnt from this text were the best; at its start none have."""
+        return self.best_step > self.began_step
+
+    @property
+    def kept(self) -> Place:
+        """This place with the score and step of the model that is kept.
+
+        Where nothing that was learnt scored better than the start, the last weights are.
+        """
+        if self.has_learnt or self.step == self.began_step or self.bad_steps:
+            return self
+        return dataclasses.replace(self, best_nats=self.val_nats, best_step=self.step)
 
     @property
     def counting_gain(self) -> float:
@@ -98,16 +115,17 @@ class Place:
         """Count evaluations without a better one from here on."""
         self.evaluations_since_best = 0
 
-    def count_evaluation(self, val: Score, network: Score) -> bool:
+    def count_evaluation(self, val: Score, network: Score, *, keeps_last: bool = False) -> bool:
         """Take in a score on validation, and the network's own. Returns whether val is the best.
 
         A network that gets better still learns, even while counting hides it: no patience is lost.
+        keeps_last: the newest weights always count as the best.
         """
         self.val_nats = val.nats_per_char
         self.network_nats = network.nats_per_char
         if self.recent.steps:
             self.train_nats = self.recent.score.nats_per_char
-        is_best = math.isfinite(self.val_nats) and self.val_nats < self.best_nats
+        is_best = math.isfinite(self.val_nats) and (keeps_last or self.val_nats < self.best_nats)
         is_progress = is_best or self.network_nats < self.best_network_nats
         self.best_network_nats = min(self.network_nats, self.best_network_nats)
         self.evaluations_since_best += 1
@@ -124,7 +142,7 @@ class Place:
 class Outcome:
     """How a training ended.
 
-    reason: "done", "stopped improving", "already done" or the name of a signal.
+    reason: "done", "stopped improving", "already done", STOPPED or the name of a signal.
     """
 
     reason: str
@@ -137,6 +155,7 @@ class Outcome:
     precision: str | None  # of matrix products; counting has none
     ngram: Baseline | None
     verdict: str
+    keeps_last: bool = False  # the model is the last one, whatever validation said
 
 
 def place_to_dict(place: Place) -> dict[str, Any]:
@@ -193,18 +212,34 @@ MUCH_DROPOUT = 0.3  # less of it helped where the training text scored no better
 STILL_BETTER = 0.9  # of the steps: a best evaluation after them says that more would help
 
 
-def verdict(place: Place, reason: str, settings: Settings, ngram: Baseline | None) -> str:
+def verdict(
+    place: Place,
+    reason: str,
+    settings: Settings,
+    ngram: Baseline | None,
+    *,
+    is_noise: bool = False,
+) -> str:
     """Return one line that interprets the end: what the figures mean and what to try next.
 
     Training text and validation are compared as the same weights score them, without dropout.
+    is_noise: the validation text is too short to mean anything.
     """
     # 1. Where the figures mean nothing
-    if reason.startswith("SIG"):
+    if reason.startswith(("SIG", STOPPED)):
         return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
-    if place.best_step == 0:
-        return "nothing was learnt: no better than at the start; try another --lr, or more text"
+    if is_noise:
+        return (
+            "too little text to judge by: the last weights are kept, and copy much of it; "
+            "sample --novel leaves copies out, train --cell ngram counts instead"
+        )
+    if not place.has_learnt:
+        return (
+            "validation never got better than at the start: the last weights are kept; "
+            "try another --lr, or more text"
+        )
 
     # 2. Overfitting: it went on after its best, or knows the training text far better.
     learnt_nats = place.learnt_nats

@@ -184,10 +184,12 @@ def decided_plan(
     left_s: float,
     evaluation_s: float = 0.0,
     evaluation_steps: float = 0.0,
+    most_steps: int | None = None,
 ) -> Plan:
     """Decide everything at this step.
 
     step_s, evaluation_s: what a step and an evaluation take. left_s: of the budget.
+    most_steps: that the budget becomes.
     How often to evaluate follows from evaluation_steps, a count of characters: machines that differ
     decide alike.
     """
@@ -204,6 +206,8 @@ def decided_plan(
         between = max(1.0, plan.eval_steps or steps_between("eval", longest))
         between = min(between, plan.evaluation_interval(longest // 2) or between)
         total = step + max(1, round((left_s - evaluation_s) / (step_s + evaluation_s / between)))
+        if most_steps is not None:
+            total = max(step + 1, min(total, most_steps))
         plan = plan.with_length(step, total, keep_rate=True)
     for name in TIMES:
         if getattr(plan, f"{name}_steps") is None:
@@ -211,19 +215,25 @@ def decided_plan(
     return plan
 
 
-def corrected_plan(plan: Plan, step: int, step_s: float, left_s: float) -> Plan | None:
+def corrected_plan(
+    plan: Plan, step: int, step_s: float, left_s: float, most_steps: int | None = None
+) -> Plan | None:
     """Return a plan of another length, if at this speed the budget would be missed; else None.
 
-    Missed is: by more than a fifth of what is left.
+    Missed is: by more than a fifth of what is left. most_steps: that the budget becomes.
     """
     if plan.total_steps is None:
         return None
     needed_s = (plan.total_steps - step) * step_s
-    if plan.annealed_from is not None and needed_s <= left_s:
+    is_short = plan.annealed_from is not None or plan.total_steps == most_steps
+    if is_short and needed_s <= left_s:
         return None  # it ends before its budget, and is meant to
     if needed_s == 0 or (left_s > 0 and 1 / 1.2 <= needed_s / left_s <= 1.2):
         return None
-    return plan.with_length(step, step + max(0, round(left_s / step_s)), keep_rate=True)
+    total = step + max(0, round(left_s / step_s))
+    if most_steps is not None:
+        total = min(total, most_steps)
+    return plan.with_length(step, total, keep_rate=True)
 
 
 def has_levelled_off(plan: Plan, step: int, best_step: int, looks: int) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from charrnn.config import Settings
@@ -36,6 +37,14 @@ def step_record(step: int, epoch: float, result: Stepped, rate: float) -> dict[s
     return record
 
 
+def _heading(place: Place) -> str:
+    """Return the line above samples: their step, and the score of these very weights if known."""
+    score = "not scored"
+    if not place.recent.steps and math.isfinite(place.val_nats):
+        score = f"{place.val_nats / math.log(2):.3f} bits per character"
+    return f"--- step {place.step}, {score} ---"
+
+
 class Records:
     """Writes the files of one training. Numbers that are not finite are never written."""
 
@@ -52,20 +61,20 @@ class Records:
     ) -> None:
         self._run = run
         self._settings = settings
-        self._corpus = corpus
+        self.corpus = corpus
         self._mixed = mixed
-        self._parts = parts
-        self._counting = counting
+        self.parts = parts
+        self.counting = counting
         self._origins = origins
         self._make_samples = make_samples
 
     def save(
         self, place: Place, plan: Plan, state: State, lift: Sequence[tuple[int, float]]
-    ) -> None:
+    ) -> Path:
         """Write a checkpoint of this very moment. Raises Diverging if a number is not finite."""
         # 1. Tensors
         self.check_texts()
-        parts = self._parts
+        parts = self.parts
         groups = {
             "model": parts.model.tensors(),
             "optimizer": parts.optimizer.tensors(),
@@ -77,7 +86,7 @@ class Records:
             for name, value in to_numpy(group).items():
                 tensors[f"{prefix}.{name}"] = value
         recovery.check_finite(tensors)
-        tensors |= {f"model.{name}": part for name, part in self._counting.tensors().items()}
+        tensors |= {f"model.{name}": part for name, part in self.counting.tensors().items()}
 
         # 2. Everything else
         meta = self._meta(
@@ -91,39 +100,54 @@ class Records:
         )
         if lift and not place.step:
             meta["lift"] = lift
-        self._run.save(place.step, tensors, meta, self._settings.training.keep)
+        return self._run.save(place.step, tensors, meta, self._settings.training.keep)
 
     def check_texts(self) -> None:
         """Raise CheckpointError if a text was cut short since it was opened.
 
         Then nothing more is saved.
         """
-        self._corpus.check_size()
+        self.corpus.check_size()
         if self._mixed is not None:
             self._mixed.check_size()
 
     def save_best(self, place: Place) -> None:
         """Write the weights, or their mean, as the run's model."""
+        self._run.save_best(*self._model(place, place.best_nats))
+
+    def save_unscored(self, place: Place) -> None:
+        """Write them as the run's model although no validation has shown what they are worth."""
+        nats = place.val_nats if not place.recent.steps else None
+        self._run.save_best(*self._model(place, nats))
+
+    def save_stopped(self, place: Place, best_step: int | None) -> None:
+        """Write them as the run's model, and set the best one aside, if there is one."""
+        self._run.save_stopped(*self._model(place, place.best_nats), best_step)
+
+    def _model(self, place: Place, nats: float | None) -> tuple[Tensors, dict[str, Any]]:
+        """Return copies of the weights, or of their mean, and the metadata of a model."""
         self.check_texts()
-        meta = self._meta("charrnn-model", step=place.step, val_nats_per_char=place.best_nats)
-        with self._parts.average.in_place():
-            self._run.save_best(self._parts.weights() | self._counting.tensors(), meta)
+        if nats is not None and not math.isfinite(nats):
+            nats = None
+        meta = self._meta("charrnn-model", step=place.step, val_nats_per_char=nats)
+        with self.parts.average.in_place():
+            weights = {name: value.copy() for name, value in self.parts.weights().items()}
+        return weights | self.counting.tensors(), meta
 
     def sample(self, place: Place) -> str | None:
         """Write what the model writes by now, if somebody makes samples, and return it.
 
         Raises Diverging if a weight is not finite.
         """
-        with self._parts.average.in_place():
-            weights = self._parts.weights()
+        with self.parts.average.in_place():
+            weights = self.parts.weights()
             recovery.check_finite(weights)
             weights = {name: value.copy() for name, value in weights.items()}
-        weights |= self._counting.tensors()
+        weights |= self.counting.tensors()
         if self._make_samples is None:
             return None
         text = self._make_samples(weights, self._meta("charrnn-model", step=place.step))
-        bits = place.val_nats / math.log(2)
-        self._run.add_samples(f"--- step {place.step}, {bits:.3f} bits per character ---\n{text}\n")
+        self._run.add_samples(f"{_heading(place)}\n{text}\n")
         return text
 
     def log(self, record: dict[str, Any]) -> None:
@@ -134,7 +158,7 @@ class Records:
         """Write a line of metrics for an evaluation."""
         recent = place.recent
         val = reading.val
-        ngram = self._counting.baseline()
+        ngram = self.counting.baseline()
         record = {
             "event": "eval",
             "step": place.step,
@@ -158,4 +182,4 @@ class Records:
     def _meta(self, kind: str, **more: Any) -> dict[str, Any]:
         if self._mixed is not None:
             more = {"mixed": self._mixed.fingerprint} | more
-        return run_meta(kind, self._settings, self._corpus, **more)
+        return run_meta(kind, self._settings, self.corpus, **more)

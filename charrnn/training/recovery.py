@@ -7,7 +7,7 @@ does not help.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,6 +18,7 @@ from charrnn.errors import CheckpointError, DivergedError
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.training.assembly import Parts
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, load_newest
 from charrnn.training.outcome import Place
 
@@ -52,30 +53,24 @@ def has_jumped(nats: float, before: float) -> bool:
     return not math.isfinite(nats) or nats > JUMP * max(before, LEAST_NATS)
 
 
-def judge(
-    place: Place,
-    vocabulary_size: int,
-    val: Score | None,
-    score_learnt: Callable[[], Score],
-    score_validation: Callable[[], Score],
-) -> None:
+def judge(place: Place, corpus: Corpus, val: Score | None, parts: Parts) -> None:
     """Raise Diverging if the weights are much worse on what they just learnt and on validation.
 
     Only both together are a divergence: a network that learns a text by heart is worse on
     validation alone, and a batch may be unlike the rest.
-    val: the validation score of these weights, without counting, if it was measured.
-    score_learnt, score_validation: measure the two; called only where the answer depends on it.
+    val: the validation score of these weights, without counting, if it was measured. What was not
+    is measured only where the answer depends on it.
     """
     if val is not None and not has_jumped(val.nats_per_char, place.network_nats):
         return
     if val is None or math.isfinite(val.nats_per_char):
         before = place.train_nats
         if not math.isfinite(before):
-            before = math.log(vocabulary_size)
-        if not has_jumped(score_learnt().nats_per_char, before):
+            before = math.log(len(corpus.vocabulary))
+        if not has_jumped(parts.score_learnt(place.step).nats_per_char, before):
             return
     if val is None:
-        val = score_validation()
+        val = parts.score_validation(corpus)
     if has_jumped(val.nats_per_char, place.network_nats):
         raise Diverging(
             f"validation went from {place.network_nats:.3g} to {val.nats_per_char:.3g} nats/char"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -15,6 +16,7 @@ from charrnn.modelfile import checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.sources import Source
 from charrnn.training.checkpoint import Checkpoint, load_newest
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
@@ -111,7 +113,7 @@ def _shown(value: Any) -> str:
 def same_corpus(
     checkpoint: Checkpoint,
     settings: Settings,
-    text: str | None,
+    text: str | Source | None,
     folder: Path,
     progress: Progress,
     *,
@@ -126,8 +128,9 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    survey = building.survey(text, settings.text, seed) if text is not None else None
-    shown_text = one_line(text or "")
+    reading = dataclasses.replace(settings.text, newlines=model.open_reading.newlines)
+    survey = building.survey(text, reading, seed) if text is not None else None
+    shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:
             raise CorpusError(

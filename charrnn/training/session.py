@@ -14,15 +14,14 @@ from typing import Any
 
 from charrnn.config import resolve
 from charrnn.errors import SettingsError
-from charrnn.kernel.library import build
 from charrnn.machine import runtime
-from charrnn.machine.backends import candidates, training_rate, words
-from charrnn.machine.malloc import tune_malloc
+from charrnn.machine.backends import candidates, training_rate
 from charrnn.modelfile import MISCOUNTED, checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building, doctor, leaks
-from charrnn.text.corpus import Corpus
+from charrnn.text.sources import Source
 from charrnn.training import finetune, recipe, resuming
+from charrnn.training.announcement import say_network, say_surroundings, start_line, text_line
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.counting_flags import check_flags
@@ -38,15 +37,18 @@ from charrnn.training.naming import (
 )
 from charrnn.training.outcome import Outcome
 
-LARGE_BYTES = 1_000_000_000  # of activations, said unasked
 SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
 
 
 @dataclass(frozen=True)
 class Request:
-    """What `charrnn train` was asked: layers of settings (config.resolve) and where to."""
+    """What `charrnn train` was asked: layers of settings (config.resolve) and where to.
 
-    corpus: str | None = None
+    corpus: as building.survey takes it. is_guest: the process is somebody else's, who called
+    charrnn.train: no signal ends it.
+    """
+
+    corpus: str | Source | None = None
     layers: tuple[tuple[str, Mapping[str, Any]], ...] = ()
     run: Path | None = None
     resume: bool = False
@@ -54,6 +56,7 @@ class Request:
     allow_corpus_change: bool = False
     runs: Path = Path("runs")
     began: float | None = None  # time.perf_counter() when the person pressed Enter
+    is_guest: bool = False
     verbose: bool = False  # say what it runs on, and what memory it will take
 
 
@@ -87,7 +90,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    settings = settings.with_values("text", rare=survey.rare)
+    settings = settings.with_values("text", newlines=survey.newlines, rare=survey.rare)
     filled = None
     if is_counting:
         check_flags(origins)
@@ -106,7 +109,7 @@ def _start(
     vocabulary = source.vocabulary if source is not None else survey.vocabulary
     with _run_directory(survey, request) as run:
         path = run.path
-        _say_directory(path, survey, request, progress)
+        is_said = _say_directory(path, survey, request, progress)
         check_new(path, request.overwrite)  # again, now that nobody else can be writing there
 
         # 4. The text as ids, and what to mind about it
@@ -152,14 +155,19 @@ def _start(
                 mixed=mixed,
                 lift=source.lift if source is not None else (),
             )
-        progress.say(f"corpus: {about_text}")
-        progress.say(_text_line(survey, corpus))
-        if isinstance(trainer, CountingTrainer):
-            progress.say(trainer.describe())
-        else:
-            assert filled is not None
-            _say_network(trainer, filled, request.verbose, progress)
-            _say_surroundings(trainer, request.verbose, progress)
+        start = start_line(survey, trainer)
+        if not is_said:
+            start += f"; into {one_line(str(path))}"
+        progress.say(start)
+        if request.verbose:
+            progress.say(f"corpus: {about_text}")
+            progress.say(text_line(survey, corpus))
+            if isinstance(trainer, CountingTrainer):
+                progress.say(trainer.describe())
+        if isinstance(trainer, Trainer):
+            if filled is not None and request.verbose:
+                say_network(trainer, filled, progress)
+            say_surroundings(trainer, request.verbose, progress)
 
         # 6. Only now is an earlier run removed: whatever is wrong with the request has been said.
         run.clear(keep_corpora=texts)
@@ -172,7 +180,7 @@ def _start(
                 "corpus": survey.name,
             }
         )
-        return path, _fit(trainer)
+        return path, _fit(trainer, path, request)
 
 
 def _named_run(survey: building.Survey, request: Request) -> Path | None:
@@ -196,18 +204,24 @@ def _run_directory(survey: building.Survey, request: Request) -> RunDirectory:
 
 def _say_directory(
     path: Path, survey: building.Survey, request: Request, progress: Progress
-) -> None:
-    """Say which directory is written, where that is not the plain one, and what is lost there."""
+) -> bool:
+    """Say which directory is written, where that is not the plain one, and what is lost there.
+
+    Returns whether anything was said.
+    """
     shown = one_line(str(path))
     usual = request.runs / run_name(survey.name)
     if checkpoint_files(path / "checkpoints"):
         progress.say(f"writing {shown}: the run that was there is replaced")
-    elif request.run is None and path != usual:
+        return True
+    if request.run is None and path != usual:
         is_same = usual in runs_of_text(survey.censuses["train"].sha256, request.runs)
         reason = "of another text"
         if is_same:
             reason = f"of this text too; to go on with it: charrnn train --resume --run {usual}"
         progress.say(f"writing {shown}; {one_line(str(usual))} is {reason}")
+        return True
+    return False
 
 
 def _resume(
@@ -283,27 +297,30 @@ def _resume(
         end = f" of {total:,}" if total else ""
         progress.say(f"resuming {shown} at step {step:,}{end}")
         if isinstance(trainer, Trainer):
-            _say_surroundings(trainer, request.verbose, progress)
-        return path, _fit(trainer)
+            say_surroundings(trainer, request.verbose, progress)
+        return path, _fit(trainer, path, request)
 
 
-def _fit(trainer: Trainer | CountingTrainer) -> Outcome:
-    with _signals(trainer):
+def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Outcome:
+    trainer.progress.started(path, trainer.settings)
+    with _signals(trainer, request.is_guest):
         return trainer.fit()
 
 
 @contextlib.contextmanager
-def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
+def _signals(trainer: Trainer | CountingTrainer, is_guest: bool) -> Iterator[None]:
     """Let the first signal finish the step and save, and the second leave at once.
 
     Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay
-    so.
+    so. is_guest: of Ctrl-C alone, and the second one interrupts the caller.
     """
     if threading.current_thread() is not threading.main_thread():
         yield
         return
 
     def leave(number: int, frame: object) -> None:
+        if is_guest:
+            raise KeyboardInterrupt
         os._exit(128 + number)
 
     def stop(number: int, frame: object) -> None:
@@ -311,7 +328,8 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
             signal.signal(other, leave)
         trainer.stop(signal.Signals(number).name)
 
-    present = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
+    names = ["SIGINT"] if is_guest else SIGNALS
+    present = [getattr(signal, name) for name in names if hasattr(signal, name)]
     numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, stop) for number in numbers}
     try:
@@ -319,58 +337,3 @@ def _signals(trainer: Trainer | CountingTrainer) -> Iterator[None]:
     finally:
         for number, handler in handlers.items():
             signal.signal(number, handler)
-
-
-def _text_line(survey: building.Survey, corpus: Corpus) -> str:
-    sizes = ", ".join(f"{corpus.chars(name):,} {name}" for name in corpus.bounds)
-    return f"text: {survey.name}, {corpus.mode} ({survey.reason}); characters: {sizes}"
-
-
-def _say_network(
-    trainer: Trainer, filled: recipe.Filled, is_verbose: bool, progress: Progress
-) -> None:
-    """Say what is trained, why, and for how long; if asked, also with which cells and how."""
-    training = trainer.settings.training
-    parts = trainer.parts
-    if training.budget is not None:
-        length = training.budget
-    elif training.epochs is not None:
-        length = f"{training.epochs:g} epochs"
-    else:
-        length = f"{training.steps:,} steps"
-    parameters = trainer.model.parameter_count()
-    progress.say(f"network: {filled.network} ({filled.reason}); {length} on {parts.device}")
-    if is_verbose:
-        shape = f"{training.batch_size} x {training.seq_length}"
-        if trainer.corpus.mode == "lines":
-            shape = f"{training.batch_size} lines"
-        progress.say(
-            f"training: {parameters:,} parameters; {words(parts.backend, parts.precision)}; "
-            f"batches of {shape}, lr {training.lr:.2g}"
-        )
-
-
-def _say_surroundings(trainer: Trainer, is_verbose: bool, progress: Progress) -> None:
-    """Say what a training runs on and its memory, if asked; large activations unasked."""
-    parts = trainer.parts
-    memory = parts.expected_memory
-    piece = trainer.settings.training.checkpoint_every_chars
-    activations = f"activations {memory.activations / 1e6:,.0f} MB"
-    if piece:
-        activations += f", recomputed in pieces of {piece:,} characters"
-    if is_verbose:
-        here = runtime.surroundings(parts.device, parts.backend, parts.precision)
-        progress.say(
-            f"torch {here['torch']} on {here['device']}, {here['cpu']}, {here['precision']}; "
-            f"threads: {here['threads']}"
-        )
-        progress.say(
-            f"cells: {here['backend']} ({parts.why_backend}); kernel: {build() or 'none'}; "
-            f"malloc: {tune_malloc()}"
-        )
-        progress.say(
-            f"memory expected: weights and gradients {memory.weights / 1e6:,.1f} MB, "
-            f"optimiser {memory.optimizer / 1e6:,.1f} MB, {activations}"
-        )
-    elif memory.activations > LARGE_BYTES:
-        progress.say(f"memory expected: {activations}")

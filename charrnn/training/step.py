@@ -7,6 +7,7 @@ Shapes: B rows of a batch, T characters, L layers, H hidden units.
 from __future__ import annotations
 
 import math
+from contextlib import AbstractContextManager, nullcontext
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -14,8 +15,9 @@ import torch
 from torch import Tensor
 
 from charrnn.config import Settings
-from charrnn.machine import runtime
+from charrnn.machine.runtime import step_seed
 from charrnn.model.charmodel import CharModel
+from charrnn.model.dropout import seeded
 from charrnn.model.recurrent import State
 from charrnn.text.batches import IGNORED, Batch
 from charrnn.training.optim import Optimizer
@@ -105,8 +107,8 @@ class TrainStep:
         states = [state]
         with torch.no_grad():
             for k, (piece, _) in enumerate(pieces[:-1]):
-                self._seed_dropout(step, k)
-                states.append(self.model.advance(piece, states[-1]))
+                with drawing(self.model, self._seed, step, k):
+                    states.append(self.model.advance(piece, states[-1]))
 
         # 2. Backward, from the last piece to the first. d_state: gradient of the state
         # behind a piece.
@@ -160,12 +162,15 @@ class TrainStep:
 
         Drawn again, the dropout is the same.
         """
-        self._seed_dropout(step, piece)
-        return self.model.nats(ids, targets, state)
+        with drawing(self.model, self._seed, step, piece):
+            return self.model.nats(ids, targets, state)
 
-    def _seed_dropout(self, step: int, piece: int) -> None:
-        if self.model.is_random:
-            runtime.seed_step(self._seed, step, piece)
+
+def drawing(model: CharModel, seed: int, step: int, piece: int = 0) -> AbstractContextManager[None]:
+    """Return the block in which a piece of a step draws what to leave out."""
+    if not model.is_random:
+        return nullcontext()
+    return seeded(step_seed(seed, step, piece))
 
 
 def some_emptied(state: State, lanes: int, share: float, seed: int, step: int) -> State:

@@ -11,7 +11,7 @@ from charrnn.cli.compare import assignments_of
 from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import ALIASES
 from charrnn.cli.main import app
-from charrnn.cli.train import COMMON, TrainCommand
+from charrnn.cli.shortlist import COMMON, is_common, short_help
 
 PROGRAM = typer.main.get_command(app)
 LAB = PROGRAM.commands["lab"]
@@ -124,16 +124,12 @@ def help_of(tmp_path_factory):
 
 
 def options_in(text):
-    return set(re.findall(r"^│ (--[a-z-]+)", text, re.MULTILINE))
+    return set(re.findall(r"^(?:│ |  )(--[a-z-]+)", text, re.MULTILINE))
 
 
-def test_train_help_shows_what_most_people_need_and_help_all_the_rest(help_of):
-    short = options_in(help_of("train", "--help"))
-    assert 20 <= len(short) <= 26
-    assert {config.flag(key) for key in COMMON} | {"--help-all"} <= short
+def test_help_all_of_train_shows_every_option(help_of):
     everything = options_in(help_of("train", "--help-all"))
-    rare = {config.flag(key) for key in TrainCommand.rare}
-    assert short | rare == everything and not short & rare
+    assert everything >= {param.opts[0] for param in COMMANDS["train"].params if is_option(param)}
     assert everything >= {config.flag(key) for key in config.FIELDS}
 
 
@@ -143,9 +139,45 @@ def test_rare_options_are_completed_by_the_shell_and_still_work(charrnn):
     assert "patience = 9  # --patience" in done.stdout
 
 
-@pytest.mark.parametrize("words", [[], ["sample"], ["compare"], ["lab", "vanish"]])
-def test_help_fits_80_columns_and_ends_with_examples(help_of, words):
-    text = help_of(*words, "--help")
+def short_help_of(name, columns):
+    path = name.split()
+    command = PROGRAM
+    context = PROGRAM.make_context("charrnn", [], resilient_parsing=True)
+    for word in path:
+        command = command.commands[word]
+        context = command.make_context(word, [], parent=context, resilient_parsing=True)
+    return short_help(command, context, columns)
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_help_shows_what_most_people_need(name):
+    shown = options_in(short_help_of(name, 80))
+    params = [param for param in COMMANDS[name].params if not getattr(param, "hidden", False)]
+    assert shown == {
+        param.opts[0] for param in params if is_option(param) and is_common(name, param.name)
+    }
+    assert {param.name for param in params} >= {*COMMON.get(name, ())}
+
+
+@pytest.mark.parametrize("name", ["", "lab", *COMMANDS])
+def test_the_help_of_a_command_is_one_screen_with_an_example_at_its_foot(name):
+    lines = short_help_of(name, 80).splitlines()
+    assert len(lines) <= 22  # of 24: the line with the command, and the prompt below
+    assert max(map(len, lines)) <= 80
+    assert lines[-1] == f"Example: {EXAMPLES[name][0]}"
+    assert not any(sign in "\n".join(lines) for sign in ("\x1b", "<", "\\", "none)"))
+
+
+@pytest.mark.parametrize("name", ["", *COMMANDS])
+def test_a_help_on_a_narrow_terminal_is_cut_nowhere(name):
+    text = short_help_of(name, 40)
+    assert max(map(len, text.splitlines())) <= 40
+    assert options_in(text) == options_in(short_help_of(name, 80))
+
+
+@pytest.mark.parametrize("words", [["sample"], ["lab", "vanish"]])
+def test_help_all_fits_80_columns_and_ends_with_examples(help_of, words):
+    text = help_of(*words, "--help-all")
     assert max(map(len, text.splitlines())) <= 80
     assert "\x1b" not in text and "<" not in text and "\\" not in text
     *_, end = text.partition("Examples:")
@@ -155,14 +187,16 @@ def test_help_fits_80_columns_and_ends_with_examples(help_of, words):
 
 
 def test_choices_are_shown_and_not_taken_for_markup(help_of):
-    assert "[auto|float32|float16]" in help_of("sample", "--help")
+    assert "[stateful|windowed]" in short_help_of("eval", 80)
+    assert "[auto|float32|float16]" in help_of("sample", "--help-all")
 
 
 # Options that were
 
 
-def test_sample_hides_its_device_and_refuses_what_is_no_processor(charrnn, help_of):
-    assert "--device" not in options_in(help_of("sample", "--help"))
+def test_sample_hides_its_device_and_refuses_what_is_no_processor(charrnn):
+    [param] = [param for param in COMMANDS["sample"].params if param.name == "device"]
+    assert param.hidden
     done = charrnn("sample", "--device", "cuda")
     assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     assert "sampling runs on the processor" in done.stderr

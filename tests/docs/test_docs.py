@@ -43,7 +43,8 @@ def commands_of(text):
 
 def parse(command):
     """Parse a command without running it. Raises what the program would complain of."""
-    words = shlex.split(command.replace("\\|", "|"), comments=True)[1:]
+    typed = re.sub(r" 2> \S+$", "", command)  # the shell's
+    words = shlex.split(typed.replace("\\|", "|"), comments=True)[1:]
     group = typer.main.get_command(app)
     if words[:1] in (["--version"], ["--help"], ["--install-completion"]):
         return

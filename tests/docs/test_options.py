@@ -39,7 +39,7 @@ def test_every_option_of_a_command_stands_in_its_section(name):
     text = section(name)
     command = COMMANDS[name]
     hidden = {name for param in command.params if param.hidden for name in param.opts}
-    options = {name for name in names_of(command) if name.startswith("-")} - hidden
+    options = {name for name in names_of(command) if name.startswith("-")} - hidden - {"--help-all"}
     assert [option for option in sorted(options) if f"`{option}`" not in text] == []
     metavars = [param.metavar for param in command.params if param.param_type_name == "argument"]
     assert [metavar for metavar in metavars if f"- `{metavar}`: " not in text] == []

@@ -51,7 +51,7 @@ REFUSED = {  # a text: what is said of it, to whom (all, if nobody is named)
     ),
     "two lines, asked for as lines": (
         b"Ada\nBob\n",
-        "needs at least 20",
+        "needs at least 3",
         ("train", "init", "count"),
     ),
     "bytes that are not UTF-8": (

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from charrnn.config import TextSettings
 from charrnn.text import reading
 from charrnn.text.census import take_census
-from charrnn.text.reading import Source
+from charrnn.text.sources import Source
 
 PLAIN = TextSettings()
 

@@ -16,7 +16,7 @@ from charrnn.config import TextSettings
 from charrnn.text import characters, doctor, linehash, reading
 from charrnn.text.building import build, survey
 from charrnn.text.census import take_census
-from charrnn.text.reading import Source
+from charrnn.text.sources import Source
 from charrnn.text.splits import SPLITS
 
 STREAM = TextSettings(mode="stream")

@@ -7,7 +7,7 @@ from support import FEW, Watcher
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.text.reading import find_source
+from charrnn.text.sources import find_source
 from charrnn.training.naming import run_to_resume
 from charrnn.training.session import Request, train
 

@@ -4,13 +4,14 @@ import re
 
 import pytest
 
-from charrnn.progress import TrainingProgress
+from charrnn.progress import WHAT_A_BIT_IS, TrainingProgress
 from charrnn.scoring.score import Score
 from charrnn.training.outcome import Recent
 
 NAMES = "Thera\nGorry\nAllis\nMickis\nJona"
 TOTAL = 4380
 EVERY = 219
+ESCAPE = re.compile("\x1b\\[[0-9;?]*[A-Za-z]")
 
 
 def watch_a_training(progress):
@@ -23,20 +24,28 @@ def watch_a_training(progress):
     progress.close()
 
 
-def test_evaluations_and_samples_are_shown_after_each_fifth_in_a_line(capsys):
+def steps_in(lines):
+    matches = [re.match(r"step ([\d,]+)", line) for line in lines]
+    return [int(match[1].replace(",", "")) for match in matches if match]
+
+
+def test_evaluations_are_shown_after_each_fifth_with_samples_below(capsys):
     watch_a_training(TrainingProgress())
     lines = capsys.readouterr().err.splitlines()
-    steps = [int(re.match(r"step ([\d,]+)", line)[1].replace(",", "")) for line in lines]
-    assert steps == [876, 1752, 2628, 3504, 4380]
-    assert all("Thera, Gorry" in line and len(line) < 80 for line in lines)
+    assert steps_in(lines) == [876, 1752, 2628, 3504, 4380]
+    assert lines.pop(0) == WHAT_A_BIT_IS
+    for evaluation, samples in zip(lines[::2], lines[1::2], strict=True):
+        assert "val 2.741 bits/char (1.900 nats), train 2.885 (2.000)" in evaluation
+        assert samples == "  it writes: Thera, Gorry, Allis, Mickis, Jona"
+    assert all(len(line) < 80 for line in lines)
 
 
 def test_every_evaluation_and_sample_is_shown_whole_when_asked(capsys):
     watch_a_training(TrainingProgress(every=True))
     lines = capsys.readouterr().err.splitlines()
-    assert sum(line.startswith("step ") for line in lines) == 21
+    assert len(steps_in(lines)) == 21
     assert sum(line.startswith("  | ") for line in lines) == 25
-    assert "grad norm" in lines[-6]
+    assert "grad norm" in lines[-7]
 
 
 def test_a_quiet_training_shows_notes_alone(capsys):
@@ -44,27 +53,37 @@ def test_a_quiet_training_shows_notes_alone(capsys):
     progress.say("text: names")
     progress.say("note: a note")
     watch_a_training(progress)
+    progress.conclude("done", "a good fit", "now: charrnn sample")
     assert capsys.readouterr().err == "note: a note\n"
 
 
-def test_samples_of_a_stream_are_a_block(capsys):
+def test_samples_of_a_stream_are_a_block_with_a_heading(capsys):
     progress = TrainingProgress()
     progress.evaluated(10, 10, Recent(), Score(1.9, 1), best=True)
     progress.sampled(10, "One line of a play,\nand another of it.\n" * 8)
-    assert capsys.readouterr().err.count("\n  | ") == 16
+    text = capsys.readouterr().err
+    assert "(1.900 nats)\n  it writes:\n  | One line of a play" in text
+    assert text.count("\n  | ") == 5
+    assert text.endswith("  ... 11 lines more in samples.txt\n")
 
 
-@pytest.mark.parametrize("char", ["a", "\u6f22"])
-def test_no_line_is_wider_than_the_terminal(capsys, monkeypatch, char):
-    monkeypatch.setattr("sys.stderr.isatty", lambda: True)
-    monkeypatch.setenv("COLUMNS", "80")
+def test_samples_of_other_weights_stand_under_no_score(capsys):
     progress = TrainingProgress()
-    progress.say("note: " + " ".join([char * 7] * 40))
-    progress.sampled(1, char * 300)
-    lines = capsys.readouterr().err.splitlines()
-    width = 1 if char == "a" else 2
-    assert len(lines) > 4
-    assert all(len(line) + (width - 1) * line.count(char) < 80 for line in lines)
+    progress.evaluated(10, 100, Recent(), Score(1.9, 1), best=True)
+    progress.sampled(12, "One line of a play,\nand another of it.\n" * 8)
+    [line] = [line for line in capsys.readouterr().err.splitlines() if "step" in line]
+    assert re.fullmatch(r"step 12 of 100  \d+s  not scored", line)
+
+
+def test_samples_bring_out_an_evaluation_that_was_left_out(capsys):
+    progress = TrainingProgress()
+    progress.evaluated(30, 100, Recent(), Score(1.9, 1), best=True)
+    progress.evaluated(35, 100, Recent(), Score(1.9, 1), best=True)
+    progress.sampled(35, NAMES)
+    assert steps_in(capsys.readouterr().err.splitlines()) == [30, 35]
+
+
+# Lengths
 
 
 def evaluations_at(steps, totals, progress):
@@ -74,15 +93,14 @@ def evaluations_at(steps, totals, progress):
 
 
 def shown_steps(capsys):
-    lines = capsys.readouterr().err.splitlines()
-    return [int(re.match(r"step ([\d,]+)", line)[1].replace(",", "")) for line in lines]
+    return steps_in(capsys.readouterr().err.splitlines())
 
 
-def test_a_plan_that_grows_and_shrinks_shows_no_point_twice(capsys):
+def test_a_plan_that_grows_and_shrinks_shows_each_fifth(capsys):
     steps = list(range(10, 101, 10))
     totals = [100, 100, 100, 100, 100, 130, 130, 100, 100, 100]
     evaluations_at(steps, totals, TrainingProgress())
-    assert shown_steps(capsys) == [20, 40, 80, 100]
+    assert shown_steps(capsys) == [20, 40, 60, 80, 100]
 
 
 @pytest.mark.parametrize("total", [None, 100])
@@ -96,6 +114,129 @@ def test_a_run_that_stops_early_shows_its_last_evaluation(capsys):
     assert shown_steps(capsys) == [110]
 
 
-def test_a_block_of_samples_names_its_step(capsys):
-    TrainingProgress().sampled(8, "One line of a play,\nand another of it.\n" * 8)
-    assert capsys.readouterr().err.startswith("step 8\n  | One line")
+def test_a_budget_shows_no_number_of_steps_that_could_change(capsys):
+    evaluations_at([0, 30, 70], [None, 50, 73], TrainingProgress())
+    text = capsys.readouterr().err
+    assert shown_steps(capsys) == [] and " of " not in text and "steps in all" not in text
+
+
+def test_a_length_that_was_shown_and_changes_is_said(capsys):
+    evaluations_at([0, 2000, 2383], [2383, 2383, 1791], TrainingProgress())
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[1].startswith("step 2,000 of 2,383  ")
+    assert lines[2] == "from here on, 1,791 steps in all"
+
+
+# A terminal
+
+
+@pytest.fixture
+def terminal(capsys, monkeypatch):
+    """terminal(columns, **environment) -> what a training writes there, and its progress."""
+
+    def on(columns=80, **environment):
+        monkeypatch.setattr("sys.stderr.isatty", lambda: True)
+        for name in ("NO_COLOR", "FORCE_COLOR", "COLORTERM", "JPY_PARENT_PID", "PAGER"):
+            monkeypatch.delenv(name, raising=False)
+        changes = {"COLUMNS": str(columns), "TERM": "xterm-256color"} | environment
+        for name, value in changes.items():
+            monkeypatch.setenv(name, value)
+        return TrainingProgress(), lambda: capsys.readouterr().err
+
+    return on
+
+
+def learn(progress, steps=40, total=40, monkeypatch=None):
+    for step in range(1, steps + 1):
+        progress._drawn_at = 0.0  # every step is a frame
+        progress.step(step, total, 100, 5.0 - step / 10, 61.0)
+
+
+@pytest.mark.parametrize("char", ["a", "\u6f22"])
+def test_no_line_is_wider_than_the_terminal(terminal, char):
+    progress, written = terminal()
+    progress.say("note: " + " ".join([char * 7] * 40))
+    progress.sampled(1, char * 300)
+    lines = ESCAPE.sub("", written()).splitlines()
+    width = 1 if char == "a" else 2
+    assert len(lines) > 4
+    assert all(len(line) + (width - 1) * line.count(char) < 80 for line in lines)
+
+
+@pytest.mark.parametrize("columns", [20, 40, 80, 200])
+def test_the_bar_and_its_curve_fit_the_terminal(terminal, columns):
+    progress, written = terminal(columns)
+    learn(progress, 30)
+    *_, bar, curve = ESCAPE.sub("", written()).replace("\r", "\n").splitlines()
+    assert bar.startswith(" 75% ━") and curve.startswith("loss █")
+    assert max(len(bar), len(curve)) <= columns - 3  # room for ^C
+    if columns >= 80:
+        assert "1m01s left  step 30" in bar and "nats)" in curve
+
+
+def test_the_curve_grows_with_the_bar_and_falls_with_the_loss(terminal):
+    progress, _ = terminal()
+    learn(progress, 20)
+    assert progress._screen.curve(0.5, 40) == progress._screen.curve(0.5, 40)[:21]
+    half = progress._screen.curve(0.5, 40)
+    assert len(half) == 21 and half[0] == "█" and half[-1] == "▁"
+    assert list(half) == sorted(half, reverse=True)
+
+
+def test_what_is_drawn_is_removed_before_a_line_that_stays(terminal):
+    progress, written = terminal()
+    learn(progress)
+    progress.conclude("done", "a good fit", "now: charrnn sample")
+    assert "\r\x1b[1A\x1b[J" in written()
+
+
+def test_frames_are_bounded_in_rate(terminal):
+    progress, written = terminal()
+    for step in range(2000):
+        progress.step(step, 2000, 100, 3.0, 1.0)
+    assert written().count("loss") <= 3
+
+
+@pytest.mark.parametrize(
+    ("environment", "colour"),
+    [
+        ({"TERM": "xterm-256color"}, True),
+        ({"TERM": "xterm"}, True),
+        ({"TERM": "xterm-256color", "NO_COLOR": "1"}, False),
+    ],
+)
+def test_samples_are_bright_and_figures_dim_in_any_number_of_colours(terminal, environment, colour):
+    progress, written = terminal(**environment)
+    learn(progress)
+    progress.evaluated(40, 40, Recent(), Score(1.9, 1), best=True)
+    progress.sampled(40, NAMES)
+    text = written()
+    assert "\x1b[1mThera" in text and "\x1b[2mstep 40 of 40" in text
+    assert ("\x1b[36m" in text) == colour
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"TERM": "dumb"},
+        {"JPY_PARENT_PID": "7"},
+        {"TERM": "xterm-color", "PAGER": "cat", "GIT_PAGER": "cat"},
+    ],
+)
+def test_a_terminal_that_keeps_every_frame_gets_plain_lines(terminal, environment):
+    progress, written = terminal(**environment)
+    learn(progress)
+    progress.evaluated(40, 40, Recent(), Score(1.9, 1), best=True)
+    progress.sampled(40, NAMES)
+    text = written()
+    assert "\x1b" not in text and "\r" not in text
+    assert text.count("\n") == 3
+
+
+def test_a_log_of_a_long_training_gets_rarer_lines(capsys, monkeypatch):
+    clock = iter(range(0, 10**6, 2))
+    monkeypatch.setattr("charrnn.progress.time.perf_counter", lambda: float(next(clock)))
+    progress = TrainingProgress()
+    for step in range(1, 1801):  # an hour, of two seconds a step
+        progress.step(step, None, 100, 3.0, None)
+    assert 30 <= len(capsys.readouterr().err.splitlines()) <= 60

@@ -117,13 +117,14 @@ def test_a_piece_drops_the_same_when_it_is_computed_again(drops):
     again = CharModel(settings(**drops).model, 7, "func")
     state = tuple(torch.randn_like(part) * 0.5 for part in again.zero_state(3))
     text, nats = torch.randint(7, (3, 11)), 0.0
-    from charrnn.machine.runtime import seed_step
+    from charrnn.machine.runtime import step_seed
     from charrnn.model.charmodel import summed_nats
+    from charrnn.model.dropout import seeded
 
     for k, start in enumerate((0, 4, 8)):
         stop = min(start + 4, 10)
-        seed_step(settings().training.seed, 4, k)
-        logits, state = again(text[:, start:stop], state)
+        with seeded(step_seed(settings().training.seed, 4, k)):
+            logits, state = again(text[:, start:stop], state)
         nats = nats + summed_nats(logits, text[:, start + 1 : stop + 1])
     (nats / 30).backward()
     assert done.nats_per_char == pytest.approx(float(nats.detach()) / 30, rel=1e-6)
@@ -132,14 +133,13 @@ def test_a_piece_drops_the_same_when_it_is_computed_again(drops):
 
 
 def test_each_piece_and_step_drops_something_else():
-    from charrnn.machine.runtime import seed_step
+    from charrnn.machine.runtime import step_seed
 
     drawn = set()
     for seed in (1, 2):
         for step in range(20):
             for piece in range(20):
-                seed_step(seed, step, piece)
-                drawn.add(torch.initial_seed())
+                drawn.add(step_seed(seed, step, piece))
     assert len(drawn) == 800
 
 

@@ -14,7 +14,7 @@ from charrnn.config import Settings, TextSettings
 from charrnn.scoring import bootstrap, compressors
 from charrnn.scoring.compressors import added_bytes, reach_note
 from charrnn.scoring.counting import CountingScorer, score_of
-from charrnn.scoring.figures import figures, measured, split_rule
+from charrnn.scoring.figures import Measured, figures, measured, split_rule
 from charrnn.scoring.score import tallied
 from charrnn.scoring.text import whole_lines
 from charrnn.text import ngram
@@ -83,10 +83,11 @@ def test_few_units_have_no_interval_and_empty_ones_do_not_count():
 def test_bits_per_byte_are_of_the_predicted_characters_bytes():
     vocabulary = Vocabulary("char", (97, 0xE9, 0x1F600))
     ids = np.array([2, 0, 1, 0], np.uint8)
-    size, digest = measured(ids, vocabulary, "stream")
-    assert (size, digest) == (4, hashlib.sha256("\U0001f600a\xe9a".encode()).hexdigest())
+    size = measured(ids, vocabulary, "stream")
+    assert size == (4, hashlib.sha256("\U0001f600a\xe9a".encode()).hexdigest(), 3)
     tally = tallied(Fixed(), ids, "stateful", None)
-    assert figures(tally, size, "stream").bits_per_byte == pytest.approx(0.1 / math.log(2) / 4)
+    bits = figures(tally, size, "stream", "char").bits_per_byte
+    assert bits == pytest.approx(0.1 / math.log(2) / 4)
     assert measured(ids, vocabulary, "lines")[0] == 8
 
 
@@ -99,7 +100,7 @@ def test_a_text_is_measured_in_pieces_as_in_one(monkeypatch):
 
 def test_figures_name_their_interval():
     tally = tallied(Fixed(), np.tile(np.arange(10), 1200), "stateful", None)
-    found = figures(tally, 11_999, "stream")
+    found = figures(tally, Measured(11_999, "", 11_999), "stream", "char")
     assert found.chars == 11_999 and found.interval.units == 12
     assert found.interval.resampled == "12 blocks of 1,000 characters"
     assert found.interval.unit == "1,000 characters" and found.interval.level == 0.95

@@ -31,7 +31,7 @@ def test_a_fine_tuning_of_no_steps_is_the_old_model(tune, bases):
     assert "5 characters ('U' U+0055 LATIN CAPITAL LETTER U, " in note
     assert "'ö' U+00F6 LATIN SMALL LETTER O WITH DIAERESIS) added, " in note
     assert note.endswith("of the old do not occur in this text")
-    assert any("network: lstm 2 x 9" in line for line in said)
+    assert any("; LSTM, " in line for line in said)
 
 
 def test_new_characters_are_learnt_in_a_few_steps(tune):

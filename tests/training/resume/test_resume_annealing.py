@@ -9,7 +9,7 @@ from support import Killed, Watcher
 from charrnn.training.checkpoint import RunDirectory, load_newest
 from charrnn.training.session import Request, train
 
-pytestmark = pytest.mark.fault("F11 resumes")
+pytestmark = [pytest.mark.fault("F11 resumes"), pytest.mark.usefixtures("decisive")]
 
 # It overfits within some 20 steps and turns back soon after.
 OVERFITTED = {

@@ -1,0 +1,110 @@
+"""A call from Python -> one training, as a guest in somebody's process."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+from charrnn import layers as sources
+from charrnn.api.listening import Listening
+from charrnn.config import FIELDS
+from charrnn.errors import CorpusError, SettingsError
+from charrnn.machine.runtime import as_found
+from charrnn.sampling.preview import preview
+from charrnn.terminal import one_line
+from charrnn.text.sources import Source, typed_source
+from charrnn.training import session
+from charrnn.training.listener import Progress, Silent
+from charrnn.training.session import Request
+from charrnn.values import nearest
+
+# How a string or a list is named, and so its run.
+TYPED = "text"
+PROGRESS = ("auto", "on", "off")
+
+
+def run_training(
+    corpus: str | Path | Iterable[str] | None,
+    run: str | Path | None,
+    *,
+    resume: bool,
+    overwrite: bool,
+    allow_corpus_change: bool,
+    callbacks: Iterable[object],
+    progress: str,
+    config: str | Path | None,
+    settings: Mapping[str, Any],
+) -> tuple[Path, list[str]]:
+    """Train as charrnn.train says. Returns the run, and what the training said."""
+    began = time.perf_counter()
+    for name in settings:
+        if name not in FIELDS:
+            raise SettingsError(f"train() has no setting {one_line(name)!r}{nearest(name, FIELDS)}")
+    listening = Listening(_view(progress), callbacks)
+    request = Request(
+        source_of(corpus),
+        _layers(config, settings),
+        Path(run) if run is not None else None,
+        resume,
+        overwrite,
+        allow_corpus_change,
+        began=began,
+        is_guest=True,
+    )
+    try:
+        with as_found():
+            path, outcome = session.train(request, listening, preview)
+    finally:
+        listening.close()
+    listening.ended(path, outcome)
+    if outcome.reason == "SIGINT":
+        raise KeyboardInterrupt(f"saved: charrnn.train(run={str(path)!r}, resume=True) goes on")
+    return path, listening.notes
+
+
+def source_of(corpus: str | Path | Iterable[str] | None) -> str | Source | None:
+    """Return a corpus as a training takes it. Raises CorpusError, TypeError."""
+    if corpus is None:
+        return None
+    if isinstance(corpus, Path):
+        return str(corpus)
+    if isinstance(corpus, str):
+        return typed_source(corpus, TYPED) if "\n" in corpus else corpus
+    lines = list(corpus)
+    for number, line in enumerate(lines, 1):
+        if not isinstance(line, str):
+            raise TypeError(f"corpus: item {number} is {type(line).__name__}, not a string")
+        if "\n" in line:
+            raise CorpusError(
+                f"corpus: item {number} has a line break, and items are lines; "
+                "join them into one string for a stream"
+            )
+    return typed_source("".join(f"{line}\n" for line in lines), TYPED)
+
+
+def _layers(
+    config: str | Path | None, settings: Mapping[str, Any]
+) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Return settings in order of precedence: file < environment < arguments."""
+    files = [] if config is None else [sources.toml_layer(str(config))]
+    return (
+        *files,
+        ("environment", sources.environment_layer(os.environ)),
+        ("train()", settings),
+    )
+
+
+def _view(progress: str) -> Progress:
+    """Return who shows the progress. Raises SettingsError."""
+    if progress not in PROGRESS:
+        raise SettingsError(f"progress {progress!r}: choose {', '.join(PROGRESS)}")
+    has_person = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    if progress == "off" or (progress == "auto" and not has_person):
+        return Silent()
+    from charrnn.progress import TrainingProgress
+
+    return TrainingProgress()

@@ -1,0 +1,73 @@
+"""What callbacks are told, in the order in which it happens.
+
+A callback is an object with any of the methods `on_start(event: Start)`, `on_step(event: Step)`,
+`on_evaluation(event: Evaluation)`, `on_samples(event: Samples)`, `on_checkpoint(event: Checkpoint)`
+and `on_end(event: End)`. Scores are in nats per character.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Start:
+    """A training begins, or goes on. settings: all of them by name, every size decided."""
+
+    run: Path
+    settings: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Step:
+    """An update was made. total_steps: of the plan, None until a budget is a number of steps."""
+
+    step: int
+    total_steps: int | None
+    chars: int
+    train_nats_per_char: float
+    seconds_left: float | None
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """The validation text was scored. train_nats_per_char: of the updates since the one before."""
+
+    step: int
+    total_steps: int | None
+    train_nats_per_char: float | None
+    val_nats_per_char: float
+    is_best: bool
+
+
+@dataclass(frozen=True)
+class Samples:
+    """The network wrote a text as it stands."""
+
+    step: int
+    text: str
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """A file was written from which a resume goes on."""
+
+    step: int
+    path: Path
+
+
+@dataclass(frozen=True)
+class End:
+    """The training is over, and its run is on disk.
+
+    reason: "done", "stopped improving", "stopped by a callback", "already done", "SIGINT".
+    best_val_nats_per_char: of the weights that are kept, those of best_step.
+    """
+
+    run: Path
+    reason: str
+    step: int
+    best_step: int
+    best_val_nats_per_char: float

@@ -1,0 +1,199 @@
+"""Where a text comes from: a file, a folder, a stream, or a corpus that comes with charrnn."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import io
+import os
+import re
+import shlex
+import stat
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+from charrnn.config import TextSettings
+from charrnn.errors import CorpusError, SettingsError
+from charrnn.layers import shipped, shipped_names
+from charrnn.terminal import one_line
+
+PIECE_BYTES = 1 << 22
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a text comes from: a file, a directory's files in name order, or a spooled stream."""
+
+    name: str  # of the corpus, and so of the run
+    shown: str  # in messages
+    paths: tuple[Path, ...] = ()
+    spooled: BinaryIO | None = None
+    separators: tuple[str, ...] = ()  # one before each file of a directory, to show the joints
+
+    def open(self) -> Iterator[tuple[str, bytes, BinaryIO]]:
+        """Yield the shown name, the separator and the opened stream of each part."""
+        if self.spooled is not None:
+            self.spooled.seek(0)
+            yield self.shown, b"", self.spooled
+            return
+        for index, path in enumerate(self.paths):
+            shown = one_line(str(path))
+            separator = self.separators[index].encode() if self.separators else b""
+            try:
+                with open(path, "rb") as file:
+                    yield shown, separator, file
+            except OSError as error:
+                raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+
+
+def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[Source, str]:
+    """Return the text that CORPUS names, and a note for the person ("" if there is none).
+
+    corpus: None (the shipped names), "-" (standard input), a file, a directory, the name of a
+    shipped corpus, or a text that has been found already. Raises CorpusError; SettingsError where
+    standard input is closed.
+    """
+    if isinstance(corpus, Source):
+        return corpus, ""
+    if corpus == "-":
+        if sys.stdin is None:  # the shell's <&-
+            raise SettingsError("- reads standard input, but it is closed; name a file")
+        return _spool(sys.stdin.buffer, "standard input", settings.max_bytes, "stdin"), ""
+    if corpus is None:
+        return _shipped_source(Path("names"), None)
+    if re.match(r"[a-z][a-z0-9+.-]*://", corpus, re.IGNORECASE):
+        raise CorpusError(_no_address(corpus))
+    path = Path(corpus)
+    shown = one_line(str(path))
+    try:
+        mode = os.stat(path).st_mode
+    except (FileNotFoundError, NotADirectoryError):
+        mode = 0
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise CorpusError(f"cannot read {shown}: {reason}") from None
+    if not mode:
+        return _shipped_source(path, corpus)
+    if stat.S_ISDIR(mode):
+        if is_run(path):
+            raise CorpusError(
+                f"{shown} is a run, and no text; to go on with it: "
+                f"charrnn train --resume --run {shlex.quote(shown)}"
+            )
+        return _directory(path, settings.glob), ""
+    if not stat.S_ISREG(mode):
+        try:
+            with open(path, "rb") as stream:
+                return _spool(stream, shown, settings.max_bytes, path.stem), ""
+        except OSError as error:  # a socket, or no permission
+            raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+    return Source(path.stem, shown, (path,)), ""
+
+
+def _shipped_source(path: Path, corpus: str | None) -> tuple[Source, str]:
+    """Return the shipped corpus that a missing path names, and a note. Raises CorpusError."""
+    stem = path.name.removesuffix(".txt")
+    file = shipped("corpora", f"{stem}.txt")
+    if file is None or (path.parent != Path(".") and path.suffix != ".txt"):
+        raise CorpusError(missing_file(path))
+    note = ""
+    if corpus not in (None, stem):
+        note = f"no file {one_line(str(path))} here: training on the {stem} that come with charrnn"
+    return Source(stem, f"{stem} (shipped)", (file,)), note
+
+
+def _no_address(corpus: str) -> str:
+    """Say how to get a text that lies behind an address."""
+    shown = one_line(corpus)
+    name = re.sub(r"[^\w.-]+", "-", corpus.split("://")[1].rstrip("/").rpartition("/")[2]) or "text"
+    if corpus.lower().startswith("file://"):
+        return f"{shown} is an address; name the file itself"
+    return (
+        f"{shown} is an address, and charrnn opens no connections; fetch the text first: "
+        f"curl -L -o {name} {shlex.quote(shown)}"
+    )
+
+
+def missing_file(path: Path) -> str:
+    """Say that a file is missing, with the names most like it."""
+    near: list[str] = []
+    with contextlib.suppress(OSError):
+        names = [entry.name for entry in path.parent.iterdir()]
+        near = difflib.get_close_matches(path.name, names[:10_000], 3, 0.6)
+    hint = f"; near it: {', '.join(map(one_line, near))}" if near else ""
+    known = ", ".join(shipped_names("corpora"))
+    return f"no file {one_line(str(path))}{hint}; corpora that come with charrnn: {known}"
+
+
+def _directory(path: Path, pattern: str) -> Source:
+    """Return the files of a directory that match a pattern, hidden ones left out."""
+    shown = one_line(str(path))
+    try:
+        matches = (item for item in path.glob(pattern) if item.is_file())
+        visible = sorted(item for item in matches if not _is_hidden(item.relative_to(path)))
+    except (ValueError, NotImplementedError, OSError) as error:
+        raise CorpusError(f"--glob {one_line(pattern)!r}: {error}") from None
+    files = _outside_runs(visible, path)
+    if not files:
+        raise CorpusError(
+            f"no file in {shown} matches --glob {one_line(pattern)!r}; '**/*' takes all below it"
+        )
+    headings: list[str] = []
+    for file in files:
+        name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
+        headings.append(f"==> {name} <==\n")
+    separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
+    return Source(
+        path.resolve().name or "corpus",
+        f"{shown} ({len(files)} files)",
+        tuple(files),
+        separators=tuple(separators),
+    )
+
+
+def is_run(folder: Path) -> bool:
+    """Return whether a directory is a run of charrnn: what it wrote is no text to learn."""
+    return (folder / "checkpoints").is_dir() and (folder / "corpus").is_dir()
+
+
+def _outside_runs(files: list[Path], root: Path) -> list[Path]:
+    """Return the files that lie in no run below root: samples.txt is no text of a person."""
+    runs: dict[Path, bool] = {root: False}
+
+    def in_run(folder: Path) -> bool:
+        if folder not in runs:
+            runs[folder] = is_run(folder) or in_run(folder.parent)
+        return runs[folder]
+
+    return [file for file in files if not in_run(file.parent)]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") for part in path.parts)
+
+
+def typed_source(text: str, name: str) -> Source:
+    """Return a text that stands in memory, under a name for its run."""
+    return Source(name, name, spooled=io.BytesIO(text.encode("utf-8", "surrogatepass")))
+
+
+def _spool(stream: BinaryIO, shown: str, limit: int, name: str) -> Source:
+    """Put a stream that can be read only once in a temporary file."""
+    spooled = tempfile.TemporaryFile()
+    size = 0
+    try:
+        while data := stream.read(PIECE_BYTES):
+            size += len(data)
+            if size > limit:
+                raise CorpusError(
+                    f"{shown} has more than {limit:,} bytes; save it to a file, "
+                    "or raise --max-bytes"
+                )
+            spooled.write(data)
+    except OSError as error:
+        raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+    return Source(name, shown, spooled=spooled)
