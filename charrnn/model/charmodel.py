@@ -153,7 +153,9 @@ class CharModel(nn.Module):
         whose logits are returned, with all ids. Not for training.
         """
         hidden, after = self._read(ids.t(), state)  # (T, B, W)
-        logits = self._run_head(hidden.transpose(0, 1).flatten(0, 1)[places])
+        logits = self.head.weight.new_zeros((0, self.head.out_features))
+        if len(places):  # the kernel takes no empty tensors
+            logits = self._run_head(hidden.transpose(0, 1).flatten(0, 1)[places])
         if self.backend != "kernel":
             every = self._run_head(hidden).transpose(0, 1).masked_fill(closed, -torch.inf)
             return summed_nats(every, targets), logits, after

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support import needs_kernel
 
 from charrnn.config import ModelSettings
 from charrnn.model.charmodel import CharModel
@@ -77,6 +78,17 @@ def test_validation_in_training_is_the_score(mode, model):
         score = type(score)(score.nats + naive(model, ids)[0], score.chars)
     assert found.chars == score.chars
     assert found.nats == pytest.approx(score.nats, rel=1e-5)
+
+
+@pytest.mark.parametrize("backend", ["func", pytest.param("kernel", marks=needs_kernel)])
+def test_validation_of_a_text_without_rare_characters_is_a_score(backend, one_thread):
+    settings = ModelSettings(cell="gru", hidden_size=5, num_layers=1, embedding_size=3)
+    model = CharModel(settings, len(ALPHABET), backend).eval()
+    ids = ALPHABET.encode("abé" * 9)
+    corpus = type("Corpus", (), {"mode": "stream", "vocabulary": ALPHABET, "split": lambda *_: ids})
+    score = validation(model, corpus(), "val", CPU)
+    assert score.chars == 26
+    assert score.nats == pytest.approx(sum(naive(model, ids)), rel=1e-5)
 
 
 @pytest.mark.parametrize("protocol", ["stateful", "windowed", "lines"])
