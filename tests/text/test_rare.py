@@ -33,8 +33,8 @@ def test_of_a_large_alphabet_what_is_not_learnt_is_written_as_bytes():
 
 
 def test_bytes_are_a_small_part_of_the_text():
-    counts = counts_of(100, (2000, 1), (2000, 10))  # rare characters are 9 of 10
-    assert rare(counts) <= 10
+    counts = counts_of(100, (20_000, 1), (20_000, 20))  # Han are 99 of 100
+    assert rare(counts) == 20
 
 
 @pytest.mark.parametrize("settings", [{"rare": 0}, {"unit": "byte"}])
@@ -48,4 +48,5 @@ def test_none_is_rare_where_nobody_wants_bytes(settings):
 def test_lists_and_small_alphabets_keep_their_characters():
     assert rare(counts_of(100_000, (2000, 3)), mode="lines") == 0
     assert rare(counts_of(100_000, (200, 3))) == 0
+    assert rare(counts_of(3_000, (2000, 3))) == 0  # a short text
     assert rare(counts_of(100_000, (200, 3)), rare=4) == 4

@@ -9,6 +9,8 @@ from support import Killed, Watcher
 
 import charrnn
 from charrnn.errors import SettingsError
+from charrnn.export.hub import _vocabulary as described_vocabulary
+from charrnn.export.named import check_network
 from charrnn.insight.cells import pieces, trace
 from charrnn.insight.copies import Question, examine
 from charrnn.insight.recoded import recoded
@@ -17,6 +19,7 @@ from charrnn.modelfile import read_model
 from charrnn.report.viewer import viewer
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.text import text_of_split
+from charrnn.text import rare
 from charrnn.texts import OpenedRun
 from charrnn.training.session import Request, train
 
@@ -83,6 +86,17 @@ def test_the_number_is_recorded_and_scores_are_of_characters(run):
     assert said == 40
 
 
+@pytest.mark.parametrize(("least_chars", "expected"), [(100, 100), (10_000_000, 0)])
+def test_what_follows_from_the_text_is_recorded(tmp_path, monkeypatch, least_chars, expected):
+    monkeypatch.setattr(rare, "LEAST_CHARS", least_chars)
+    file = tmp_path / "large.txt"
+    file.write_text("".join(f"word {chr(0x4E00 + number)} and more\n\n" for number in range(700)))
+    trained(str(file), tmp_path / "run", steps=2, mode="stream")
+    model = read_model(tmp_path / "run")
+    assert model.settings.text.rare == expected
+    assert (model.vocabulary.spelling is not None) == bool(expected)
+
+
 def test_characters_never_seen_are_primed_and_scored(run):
     sampler = charrnn.load(run)
     (sample,) = sampler.generate(1, prime=NEVER_SEEN, length=5, seed=1)
@@ -131,6 +145,15 @@ def test_copies_are_counted_in_characters(run):
 def test_labs_refuse_a_model_whose_symbols_are_no_characters(run):
     with pytest.raises(SettingsError, match="rare characters as bytes; train with --rare 0"):
         read_run(run)
+
+
+def test_exports_refuse_what_they_cannot_spell(run):
+    model = read_model(run)
+    with pytest.raises(SettingsError, match="--numpy: this model writes rare characters as bytes"):
+        check_network(model, "--numpy")
+    about = described_vocabulary(model)["characters"]
+    assert about[-1] == "<0xF4>"
+    assert len(about) == len(model.vocabulary)
 
 
 def test_cells_and_the_page_show_a_character_as_one(run):
