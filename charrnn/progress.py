@@ -25,6 +25,7 @@ from charrnn.terminal import (
     wrapped,
     writable,
 )
+from charrnn.training.plan import is_at_next_part
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -235,7 +236,7 @@ class TrainingProgress:
         if step >= total:
             return True
         # As samples are made (Pacing.is_sample_due): the two belong together.
-        return SHOWN_EVALUATIONS * step // total > SHOWN_EVALUATIONS * self._shown_step // total
+        return is_at_next_part(step, self._shown_step, total, SHOWN_EVALUATIONS)
 
     def _follow(self, total: int | None) -> None:
         """Note the length of the training, and say so where one that was shown has changed."""

@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from charrnn.config import TrainingSettings
-from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan
+from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan, is_at_next_part
 from charrnn.values import seconds
 
 # A plan waits for at least so many steps and seconds; with slow steps for fewer,
@@ -122,10 +122,7 @@ class Pacing:
             return False
         if self._sample_step is None:
             self._sample_step = step - updates
-        samples = TIMES["sample"]
-        is_due = (
-            samples * step // plan.total_steps > samples * self._sample_step // plan.total_steps
-        )
+        is_due = is_at_next_part(step, self._sample_step, plan.total_steps, TIMES["sample"])
         if is_due:
             self._sample_step = step
         return is_due

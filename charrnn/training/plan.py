@@ -246,6 +246,15 @@ def has_levelled_off(plan: Plan, step: int, best_step: int, looks: int) -> bool:
     return looks >= PATIENT_LOOKS and step - best_step >= PATIENT_SHARE * best_step
 
 
+def is_at_next_part(step: int, before: int, total: int, parts: int) -> bool:
+    """Return whether a run is in another of its equal parts than at a step before.
+
+    Not right after that step: a plan that gets shorter moves the ends of the parts.
+    """
+    is_another = parts * step // total > parts * before // total
+    return is_another and step - before >= total // (2 * parts)
+
+
 def is_same_length(now: TrainingSettings, before: TrainingSettings) -> bool:
     """Return whether a resume asks for the length that the run had before."""
     return all(getattr(now, key) == getattr(before, key) for key in LENGTHS)
