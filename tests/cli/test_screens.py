@@ -80,7 +80,7 @@ def fits(lines):
 
 @pytest.fixture(scope="module")
 def training(shown):
-    return shown("train", "few.txt", "--run", "r", "--steps", "40", *TINY)
+    return shown("train", "few.txt", "--run", "r", "--steps", "300", "--lr", "0.02", *TINY)
 
 
 @pytest.mark.medium
@@ -88,7 +88,7 @@ def test_start_evaluations_and_end_of_a_training_are_one_screen(training):
     code, lines, output = training
     assert code == 0 and fits(lines)
     assert lines[0].startswith("reading 44 lines of few.txt; GRU, ")
-    assert lines[0].endswith(" weights; 40 steps; into r")
+    assert lines[0].endswith(" weights; 300 steps; into r")
     assert sum(line.startswith("step ") for line in lines) == 5
     assert sum(line.startswith("  it writes:") for line in lines) == 5
     assert lines[-1] == "now: charrnn sample r"
