@@ -18,6 +18,7 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
+from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
@@ -188,7 +189,7 @@ def _write_lines(
                 "once (--no-deduplicate keeps them)"
             )
         if len(full) < len(lines):
-            notes.append(f"{len(lines) - len(full):,} blank lines left out")
+            notes.append(f"{many(len(lines) - len(full), 'blank line')} left out")
         groups[name] = distinct
 
     # 2. Divide the shuffled lines of the corpus between the splits without a file of their own.
