@@ -23,6 +23,7 @@ from charrnn.text.counting import most_orders
 from charrnn.text.splits import divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.counting_flags import check_flags, order_asked
+from charrnn.training.idle_flags import check_idle
 from charrnn.training.naming import fresh_run
 
 NETWORK = (
@@ -49,6 +50,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
     survey = building.survey(corpus, settings.text, settings.training.seed)
+    check_idle(settings, origins, survey)
     vocabulary = survey.vocabulary
     is_counting = settings.model.cell == "ngram"
     if is_counting:

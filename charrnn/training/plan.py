@@ -81,12 +81,12 @@ class Plan:
             intervals.append(max(1, (self.total_steps - self.annealed_from) // ANNEALING_LOOKS))
         return min(intervals, default=None)
 
-    def annealed(self, step: int, best_step: int, share: float) -> Plan:
-        """Return the plan that from this step on anneals the weights of best_step.
+    def annealed(self, step: int, learning_steps: int, share: float) -> Plan:
+        """Return the plan that from this step on anneals weights which took so many steps.
 
         share: of the peak learning rate, at this step.
         """
-        total = step + max(1, math.ceil(ANNEALING_SHARE * best_step))
+        total = step + max(1, math.ceil(ANNEALING_SHARE * learning_steps))
         if self.total_steps is not None:
             total = min(total, self.total_steps)
         return dataclasses.replace(
@@ -239,6 +239,7 @@ def corrected_plan(
 def has_levelled_off(plan: Plan, step: int, best_step: int, looks: int) -> bool:
     """Return whether the best weights should be annealed: nothing better came for long enough.
 
+    step, best_step: since this text began.
     looks: evaluations since the best one.
     """
     if plan.annealed_from is not None or not best_step:
