@@ -336,6 +336,10 @@ def _signals(trainer: Trainer | CountingTrainer, is_guest: bool) -> Iterator[Non
     present = [getattr(signal, name) for name in names if hasattr(signal, name)]
     numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, stop) for number in numbers}
+    if hasattr(signal, "SIGCONT") and isinstance(trainer, Trainer):
+        handlers[signal.SIGCONT] = signal.signal(
+            signal.SIGCONT, lambda number, frame: trainer.pace.wake()
+        )
     try:
         yield
     finally:
