@@ -76,7 +76,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     findings = doctor.examine(survey, settings.text, settings.training.seed)
     train_chars = building.training_chars(survey, settings.text)
     if not is_counting:
-        val_chars = findings.chars - train_chars
+        val_chars = survey.learnt_chars - train_chars
         if "val" in survey.censuses:
             val_chars = survey.censuses["val"].chars
         line_chars = findings.longest_line + 1 if survey.mode == "lines" else None

@@ -107,6 +107,8 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     """Return whether two values of a setting mean the same: 90s is 1.5m, and UTF8 is utf-8."""
     if old == new:
         return True
+    if key in ("mode", "newlines", "order") and new == "auto":  # what the program chose is kept
+        return True
     if old is None or new is None or "" in (old, new):
         return False
     if key == "budget":
