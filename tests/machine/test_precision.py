@@ -348,7 +348,7 @@ def test_an_old_gpu_is_told_what_it_lacks(monkeypatch, precision):
         (
             True,
             "batches of 8 x 6 do not fit the memory of cpu; the last checkpoint is kept: "
-            "try a smaller --batch-size",
+            "go on with --precision bfloat16",
         ),
         (
             False,
