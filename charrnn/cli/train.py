@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
@@ -34,6 +34,9 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import SettingsError, StorageError
 from charrnn.terminal import one_line, print_line, quoted, write_lines
+
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -186,13 +189,17 @@ def train(
 
     # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
     settings, origins = config.resolve(layers)
+    from charrnn.text.sources import find_source, is_read_once
     from charrnn.training.lock import check_free
     from charrnn.training.naming import run_to_resume
 
+    text: str | Source | None = corpus
     if resume and not overwrite and run is None:
-        run = run_to_resume(corpus, settings.text, Path("runs"))
+        if is_read_once(corpus):
+            text, _ = find_source(corpus, settings.text)
+        run = run_to_resume(text, settings.text, Path("runs"))
         if corpus is not None and Path(corpus) == run:
-            corpus = None
+            text = None
     if run is not None:
         check_free(run)
 
@@ -205,7 +212,7 @@ def train(
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
     progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
     request = Request(
-        corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
+        text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
     try:
         path, outcome = session.train(request, progress, preview)

@@ -21,6 +21,7 @@ from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
+from charrnn.text.linehash import every_line
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
@@ -44,6 +45,7 @@ class Survey:
     notes: tuple[str, ...]  # for the person
     fingerprint: str
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
+    learnt_chars: int  # of the corpus, without the lines that repeat where each is used once
 
     def as_read(self, settings: TextSettings) -> TextSettings:
         """Return the settings that the texts are read with."""
@@ -89,12 +91,23 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         tuple(notes),
         fingerprint,
         settings.newlines,
+        _learnt_chars(source, censuses["train"], mode, settings),
     )
+
+
+def _learnt_chars(source: Source, census: Census, mode: str, settings: TextSettings) -> int:
+    """Return the characters of a text, of its distinct lines where each is used once."""
+    if mode != "lines" or not settings.deduplicate:
+        return census.chars
+    hashes, lengths = every_line(pieces(source, settings), keeps_returns=True)
+    _, first = np.unique(hashes[lengths > 0], return_index=True)
+    distinct_lengths = lengths[lengths > 0][first].astype(np.int64)
+    return int(distinct_lengths.sum()) + len(distinct_lengths)
 
 
 def training_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters of the training split: exact in stream mode, an estimate for lines."""
-    return training_part(survey.censuses["train"].chars, survey, settings)
+    return training_part(survey.learnt_chars, survey, settings)
 
 
 def training_part(total: int, survey: Survey, settings: TextSettings) -> int:

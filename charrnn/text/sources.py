@@ -88,10 +88,23 @@ def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[So
     if not stat.S_ISREG(mode):
         try:
             with open(path, "rb") as stream:
-                return _spool(stream, shown, settings.max_bytes, path.stem), ""
+                return _spool(stream, shown, settings.max_bytes, _pipe_name(path)), ""
         except OSError as error:  # a socket, or no permission
             raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
     return Source(path.stem, shown, (path,)), ""
+
+
+def is_read_once(corpus: str | None) -> bool:
+    """Return whether CORPUS names standard input, a pipe or a device: its text comes only once."""
+    if corpus is None or corpus == "-":
+        return corpus == "-"
+    path = Path(corpus)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _pipe_name(path: Path) -> str:
+    """Return the name of a pipe's text: of the shell's <(...) only a number is known."""
+    return "pipe" if path.parent.name == "fd" else path.stem
 
 
 def _shipped_source(path: Path, corpus: str | None) -> tuple[Source, str]:

@@ -110,7 +110,7 @@ def go_back(run: RunDirectory, place: Place, settings: TrainingSettings, why: st
         f"training diverged: {why} at step {place.step:,} "
         f"(lr {peak * lr_factor(tries):.2g}, clip {settings.clip:g})"
     )
-    advice = "try a smaller --lr or --clip"
+    advice = "try a smaller --lr or --clip" if settings.clip else "try a smaller --lr, or --clip 1"
     try:
         checkpoint, warnings = load_newest(run.path)
     except CheckpointError:
