@@ -20,6 +20,7 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
+from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
@@ -27,7 +28,7 @@ from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
-NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode")
+NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "headings", "mode")
 
 
 @dataclass(frozen=True)
@@ -69,6 +70,10 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
     notes = [note] if note else []
     notes += notes_of(censuses, vocabulary)
+    if mode == "lines" and source.separators and settings.headings:
+        notes.append("each file has a heading, a line like others; --no-headings leaves them out")
+    if settings.unit == "char" and not source.separators:
+        notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
@@ -89,6 +94,14 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         fingerprint,
         settings.newlines,
     )
+
+
+def _looks(source: Source, census: Census, mode: str, settings: TextSettings) -> list[str]:
+    """Return notes on a text that does not look like plain text."""
+    codes = next(pieces(source, settings))[:MOST_CHARS]
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    file = str(source.paths[0]) if source.paths else ""
+    return looks_of(text, file, census, mode, is_asked=settings.mode != "auto")
 
 
 def training_chars(survey: Survey, settings: TextSettings) -> int:
@@ -188,7 +201,9 @@ def _write_lines(
                 "once (--no-deduplicate keeps them)"
             )
         if len(full) < len(lines):
-            notes.append(f"{len(lines) - len(full):,} blank lines left out")
+            blank = len(lines) - len(full)
+            noun = "blank line" if blank == 1 else "blank lines"
+            notes.append(f"{blank:,} {noun} left out")
         groups[name] = distinct
 
     # 2. Divide the shuffled lines of the corpus between the splits without a file of their own.
@@ -227,12 +242,13 @@ def _read_lines(
         ends.append(len(ids))
     starts = [0, *(end + 1 for end in ends[:-1])]
     spans = list(zip(starts, ends, strict=True))
-    longest = max(end - start for start, end in spans)
-    if longest > MAX_LINE:
-        raise CorpusError(
-            f"{survey.sources[name].shown} has a line of {longest:,} characters; --mode lines "
-            f"learns whole lines of at most {MAX_LINE:,}: use --mode stream"
-        )
+    for number, (start, end) in enumerate(spans, 1):
+        if end - start > MAX_LINE:
+            raise CorpusError(
+                f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
+                f"--mode lines learns whole lines of at most {MAX_LINE:,}: shorten it, or use "
+                "--mode stream"
+            )
     return [ids[start:end].tobytes() for start, end in spans]
 
 
