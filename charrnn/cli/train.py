@@ -33,7 +33,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, quoted, write_lines
+from charrnn.terminal import one_line, write_lines
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -180,7 +180,9 @@ def train(
             }
         )
     if print_config:
-        return _print_config(layers)
+        from charrnn.cli.settings_view import print_settings
+
+        return print_settings(corpus, layers)
     if check:
         return _check(corpus, layers, json)
 
@@ -279,26 +281,6 @@ def _layers(
         ("--set", sources.set_layer(assignments)),
         ("--", chosen),
     )
-
-
-def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
-    settings, origins = config.resolve(layers)
-    for section, values in settings.to_dict().items():
-        print_line(f"[{section}]")
-        for key, value in values.items():
-            line = _toml_line(key, value)
-            if key in origins:
-                line += f"  # {origins[key]}"
-            print_line(line)
-    return 0
-
-
-def _toml_line(key: str, value: Any) -> str:
-    if value is None:
-        return f"# {key}: left to the program"
-    if isinstance(value, str):
-        return f"{key} = {quoted(value)}"
-    return f"{key} = {str(value).lower()}"
 
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
