@@ -34,7 +34,6 @@ from charrnn.text.splits import allot
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
 
 LONG_LINE = 1024
-FEW_LINES = 100
 START_CHARS = 8_000_000  # up to here the start of a training counts repeated lines: 0.1 s
 START_LEAK_CHARS = 32_000_000  # and looks for lines of --val and --test in the training text
 SHOWN_FROM = 1 << 16  # characters of which some lines are shown
@@ -285,11 +284,6 @@ def _advice(survey: Survey, settings: TextSettings, findings: Findings) -> Itera
         yield (
             f"{len(findings.rare):,} of {findings.distinct:,} characters are rare; "
             "--unit byte has at most 256"
-        )
-    if survey.mode == "lines" and 0 < findings.lines - findings.blank_lines < FEW_LINES:
-        yield (
-            f"{_many(findings.lines - findings.blank_lines, 'line')}: so few that some will be "
-            "copied; --cell ngram counts them in no time, and --novel leaves copies out"
         )
     if survey.mode != findings.suggested_mode:
         yield f"--mode {findings.suggested_mode} would be chosen: {findings.suggested_mode_reason}"

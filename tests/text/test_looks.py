@@ -108,11 +108,6 @@ def test_a_line_that_is_too_long_is_named_by_its_number(tmp_path):
     assert any(line.startswith("line 37 has 5,000") for line in examine(survey, options, 1).advice)
 
 
-def test_a_report_says_that_few_lines_are_few(tmp_path):
-    survey, options = survey_text(tmp_path, "".join(f"{n}\n" for n in NAMES), TextSettings())
-    assert any(line.startswith("36 lines: so few") for line in examine(survey, options, 1).advice)
-
-
 def test_headings_of_a_folder_can_be_left_out(tmp_path):
     for name in ("a", "b"):
         (tmp_path / f"{name}.txt").write_text(
