@@ -248,8 +248,11 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     kept = "last" if outcome.keeps_last else "best"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"{kept} {Score(place.best_nats, 1)} at step {place.best_step:,}"
+        f"{kept} {Score(place.best_nats, 1).per(outcome.unit)} at step {place.best_step:,}"
     )
+    if outcome.unit == "byte" and outcome.symbols_per_char:
+        bits = place.best_nats / math.log(2) * outcome.symbols_per_char
+        end += f"; {bits:.3f} bits/char, as UTF-8"
     if outcome.ngram is not None:
         ngram = outcome.ngram.score
         end += f"\n  counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
@@ -297,6 +300,9 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
 
 def _print_json(path: Path, outcome: Any) -> None:
     place = outcome.place
+    val_bits_per_utf8_char = None  # of bytes that are no UTF-8
+    if outcome.symbols_per_char:
+        val_bits_per_utf8_char = place.val_nats / math.log(2) * outcome.symbols_per_char
     ngram_nats = None
     ngram_order = None
     if outcome.ngram:
@@ -314,6 +320,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "train_nats_per_char": place.train_nats,
         "val_nats_per_char": place.val_nats,
         "val_bits_per_char": place.val_nats / math.log(2),
+        "unit": outcome.unit,
+        "val_bits_per_utf8_char": val_bits_per_utf8_char,
         "network_nats_per_char": place.network_nats,
         "best_val_nats_per_char": place.best_nats,
         "best_step": place.best_step,
