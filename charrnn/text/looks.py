@@ -183,6 +183,8 @@ def _rows(lines: list[str], delimiter: str) -> list[list[str]]:
     width, count = widths.most_common(1)[0]
     if width < 2 or count < 0.9 * len(rows):
         return []
+    if sum(not row[0].strip() for row in rows if row) > len(rows) / 2:  # indented by tabs
+        return []
     return [row for row in rows if len(row) == width]
 
 
@@ -239,12 +241,14 @@ def _quotes(sample: Sample) -> str:
 
 
 def _signs(sample: Sample) -> Iterator[str]:
-    """Yield what to do with HTML entities, and with text that was encoded twice."""
+    """Yield what to do with HTML entities, and with a text in another encoding than it seems."""
     entities = Counter(ENTITY.findall(sample.text))
     if entities.total() >= LEAST_SIGNS:
         names = ", ".join(f"{name} x{count}" for name, count in entities.most_common(3))
         script = "import html,sys;sys.stdout.write(html.unescape(sys.stdin.read()))"
         yield f'it has HTML entities ({names}); python3 -c "{script}" < {sample.file} > plain.txt'
+    if "\x1b$B" in sample.text or "\x1b$@" in sample.text:
+        yield "it has the escapes of ISO-2022-JP, as in Japanese mail; --encoding iso2022_jp"
     twice = Counter(TWICE_ENCODED.findall(sample.text))
     if twice.total() >= LEAST_SIGNS:
         names = ", ".join(f"{name} x{count}" for name, count in twice.most_common(3))

@@ -73,6 +73,13 @@ def test_a_text_that_was_encoded_twice_is_told(tmp_path):
     assert (tmp_path / "plain.txt").read_text() == text
 
 
+def test_japanese_mail_is_told_by_its_escapes(tmp_path):
+    text = "".join(f"{name} すべて\n" for name in NAMES)
+    (note,) = notes_of(tmp_path, text.encode("iso2022_jp"))
+    assert note.endswith("--encoding iso2022_jp")
+    assert notes_of(tmp_path, text.encode("iso2022_jp"), encoding="iso2022_jp") == ()
+
+
 @pytest.mark.parametrize(
     "text",
     [
@@ -82,6 +89,7 @@ def test_a_text_that_was_encoded_twice_is_told(tmp_path):
         "int main() {\n    f(a, b);\n    return 0;\n}\n\n" * 20,
         "[chorus]\nla la\n" * 20,
         "1984 was a year\nand 3 things happened\n" * 20,
+        "\tmov eax\n\tadd ebx\n\tret now\n" * 20,
     ],
 )
 def test_a_plain_text_has_no_look(text, tmp_path):
