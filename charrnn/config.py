@@ -55,6 +55,7 @@ class TextSettings:
         choices=("none", "nfc", "nfd"),
     )
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
+    headings: bool = setting(True, "Put a heading with its name before each file of a directory")
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
     val: str = setting("", "Read the validation text from this file", auto="a share of the text")

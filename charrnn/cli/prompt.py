@@ -31,7 +31,7 @@ def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -
     name: of the option. is_typed: the text stands on the command line.
     """
     if is_typed:
-        text = _unescaped(name, text, model)
+        text = unescaped(name, text, model)
     if text.isascii():
         return text
     from charrnn.text.reading import prepare
@@ -43,7 +43,7 @@ def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -
     return text
 
 
-def _unescaped(name: str, text: str, model: ModelFile) -> str:
+def unescaped(name: str, text: str, model: ModelFile) -> str:
     """Return a text with \\n and \\t as newlines and tabs, where a backslash says nothing else."""
     for escape, (char, meaning) in ESCAPES.items():
         if escape not in text or ord(char) not in model.vocabulary.symbols:

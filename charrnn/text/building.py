@@ -22,6 +22,7 @@ from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
 from charrnn.text.linehash import every_line
+from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
@@ -29,7 +30,7 @@ from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
-NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode")
+NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "headings", "mode")
 
 
 @dataclass(frozen=True)
@@ -72,6 +73,10 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     vocabulary = Vocabulary(settings.unit, tuple(int(code) for code in np.flatnonzero(counts)))
     notes = [note] if note else []
     notes += notes_of(censuses, vocabulary)
+    if mode == "lines" and source.separators and settings.headings:
+        notes.append("each file has a heading, a line like others; --no-headings leaves them out")
+    if settings.unit == "char" and not source.separators:
+        notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
@@ -103,6 +108,14 @@ def _learnt_chars(source: Source, census: Census, mode: str, settings: TextSetti
     _, first = np.unique(hashes[lengths > 0], return_index=True)
     distinct_lengths = lengths[lengths > 0][first].astype(np.int64)
     return int(distinct_lengths.sum()) + len(distinct_lengths)
+
+
+def _looks(source: Source, census: Census, mode: str, settings: TextSettings) -> list[str]:
+    """Return notes on a text that does not look like plain text."""
+    codes = next(pieces(source, settings))[:MOST_CHARS]
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    file = str(source.paths[0]) if source.paths else ""
+    return looks_of(text, file, census, mode, is_asked=settings.mode != "auto")
 
 
 def training_chars(survey: Survey, settings: TextSettings) -> int:
@@ -241,12 +254,13 @@ def _read_lines(
         ends.append(len(ids))
     starts = [0, *(end + 1 for end in ends[:-1])]
     spans = list(zip(starts, ends, strict=True))
-    longest = max(end - start for start, end in spans)
-    if longest > MAX_LINE:
-        raise CorpusError(
-            f"{survey.sources[name].shown} has a line of {longest:,} characters; --mode lines "
-            f"learns whole lines of at most {MAX_LINE:,}: use --mode stream"
-        )
+    for number, (start, end) in enumerate(spans, 1):
+        if end - start > MAX_LINE:
+            raise CorpusError(
+                f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
+                f"--mode lines learns whole lines of at most {MAX_LINE:,}: shorten it, or use "
+                "--mode stream"
+            )
     return [ids[start:end].tobytes() for start, end in spans]
 
 

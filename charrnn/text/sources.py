@@ -84,7 +84,7 @@ def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[So
                 f"{shown} is a run, and no text; to go on with it: "
                 f"charrnn train --resume --run {shlex.quote(shown)}"
             )
-        return _directory(path, settings.glob), ""
+        return _directory(path, settings), ""
     if not stat.S_ISREG(mode):
         try:
             with open(path, "rb") as stream:
@@ -142,8 +142,9 @@ def missing_file(path: Path) -> str:
     return f"no file {one_line(str(path))}{hint}; corpora that come with charrnn: {known}"
 
 
-def _directory(path: Path, pattern: str) -> Source:
-    """Return the files of a directory that match a pattern, hidden ones left out."""
+def _directory(path: Path, settings: TextSettings) -> Source:
+    """Return the files of a directory that match the pattern, hidden ones left out."""
+    pattern = settings.glob
     shown = one_line(str(path))
     try:
         matches = (item for item in path.glob(pattern) if item.is_file())
@@ -159,6 +160,8 @@ def _directory(path: Path, pattern: str) -> Source:
     for file in files:
         name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
         headings.append(f"==> {name} <==\n")
+    if not settings.headings:
+        headings = [""] * len(files)
     separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
     return Source(
         path.resolve().name or "corpus",

@@ -119,6 +119,33 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
     )
 
 
+def settings_of(
+    corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings of a training with every size decided, and where each comes from.
+
+    Raises what a start of that training would: CorpusError, SettingsError, CheckpointError.
+    """
+    settings, origins, _ = finetune.begin(layers)
+    runtime.choose_device(settings.runtime.device)
+    survey = building.survey(corpus, settings.text, settings.training.seed)
+    filled = settings.with_values("text", newlines=survey.newlines, mode=survey.mode)
+    if settings.model.cell != "ngram":
+        filled = recipe.fill(
+            filled,
+            survey,
+            lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
+            origins,
+        ).settings
+    before = settings.to_dict()
+    chosen = dict(origins)
+    for section, values in filled.to_dict().items():
+        for key, value in values.items():
+            if value != before[section][key]:
+                chosen[key] = "chosen from the text"
+    return filled, chosen
+
+
 def _training(
     settings: Settings,
     vocabulary_size: int,

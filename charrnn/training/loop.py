@@ -110,7 +110,8 @@ class Trainer:
         stays good.
         """
         if (ngram := self.counting.baseline()) is not None:
-            self.progress.say(f"to beat: {ngram.score}, by counting ({ngram})")
+            score = ngram.score.per(self.corpus.vocabulary.unit)
+            self.progress.say(f"to beat: {score}, by counting ({ngram})")
         while True:
             try:
                 return self.outcome(self._run())

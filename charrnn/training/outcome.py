@@ -176,6 +176,8 @@ class Outcome:
     ngram: Baseline | None
     verdict: str
     keeps_last: bool = False  # the model is the last one, whatever validation said
+    unit: str = "char"  # what figures are per
+    symbols_per_char: float | None = 1.0  # bytes of a character of the validation text
 
 
 def place_to_dict(place: Place) -> dict[str, Any]:
