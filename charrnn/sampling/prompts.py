@@ -43,9 +43,7 @@ def samples_of(
     if count < 0 or count * len(prompts) > min(MAX_COUNT, MAX_SEED):
         raise SettingsError(f"--count {count:,}: must be between 0 and {MAX_COUNT:,} in all")
     if isinstance(sampler._network, Cached):
-        raise SettingsError(
-            "--cache looks back on one prompt: leave out --prompts, or --cache"
-        )
+        raise SettingsError("--cache looks back on one prompt: leave out --prompts, or --cache")
     if threads is not None:
         sampler._split(threads)  # which refuses what makes no sense
     plans: list[Plan] = []
