@@ -22,9 +22,8 @@ from charrnn.storage import MAX_HEADER_BYTES
 from charrnn.strictjson import check_format, parsed
 from charrnn.temporary import no_wait
 from charrnn.training.lock import check_free
-from charrnn.training.outcome import place_from_dict
+from charrnn.training.outcome import MOST_ROLLBACKS, Place, place_from_dict
 from charrnn.training.plan import plan_from_dict
-from charrnn.training.recovery import MOST_ROLLBACKS
 from charrnn.training.removal import is_run
 from charrnn.values import wrong_field
 
@@ -126,18 +125,22 @@ def _run(path: Path) -> Shelved:
     # 3. The newest checkpoint that can be read.
     state = "model"
     step = meta.get("step")
+    best_nats = meta.get("val_nats_per_char")
     for file in files:
         with contextlib.suppress(*UNREADABLE):
             checkpoint = _header(file)
-            patience = settings_from_dict(checkpoint["settings"], "settings").training.patience
-            state, step = _ended(path, checkpoint, patience)
+            place = place_from_dict(checkpoint["place"])
+            state = _ended(path, checkpoint, place)
+            step = place.step
+            if math.isfinite(place.best_nats):
+                best_nats = place.best_nats
             break
     return entry(
         "training" if is_used else state,
         text=meta.get("corpus"),
         model=settings.model,
         step=step,
-        val_nats_per_char=meta.get("val_nats_per_char"),
+        val_nats_per_char=best_nats,
     )
 
 
@@ -159,15 +162,15 @@ def _header(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _ended(run: Path, checkpoint: dict[str, Any], patience: int | None) -> tuple[str, int]:
-    """Return how a training ended by its newest checkpoint, and the step. Raises ValueError."""
-    place = place_from_dict(checkpoint["place"])
+def _ended(run: Path, checkpoint: dict[str, Any], place: Place) -> str:
+    """Return how a training ended by its newest checkpoint. Raises one of UNREADABLE."""
     total = plan_from_dict(checkpoint["plan"]).total_steps
+    patience = settings_from_dict(checkpoint["settings"], "settings").training.patience
     if patience and place.evaluations_since_best >= patience:
-        return "finished", place.step
+        return "finished"
     if total is not None and place.step >= total:
-        return "finished", place.step
-    return ("diverged" if _has_diverged(run, place.step) else "stopped"), place.step
+        return "finished"
+    return "diverged" if _has_diverged(run, place.step) else "stopped"
 
 
 def _has_diverged(run: Path, step: int) -> bool:
