@@ -107,9 +107,8 @@ def _run(path: Path) -> Shelved:
     files = checkpoint_files(path / "checkpoints")[::-1]
     entry = partial(Shelved, path.name, path, size_bytes=size_bytes, last_used_ns=last_used_ns)
     best = path / MODEL_FILE
-    is_used = _is_used(path)
     if not best.exists() and not files:
-        return entry("training" if is_used else "empty")
+        return entry(_unless_used(path, "empty"))
 
     # 2. The model: the best weights, or those of the newest checkpoint.
     file = best if best.exists() else files[0]
@@ -120,7 +119,7 @@ def _run(path: Path) -> Shelved:
         problem = f"{file.name} is cut short or altered; use another copy, or delete the run"
         if isinstance(error, CheckpointError):  # a later charrnn wrote it
             problem = str(error)
-        return entry("training" if is_used else DAMAGED, problem=problem)
+        return entry(_unless_used(path, DAMAGED), problem=problem)
 
     # 3. The newest checkpoint that can be read.
     state = "model"
@@ -136,7 +135,7 @@ def _run(path: Path) -> Shelved:
                 best_nats = place.best_nats
             break
     return entry(
-        "training" if is_used else state,
+        _unless_used(path, state),
         text=meta.get("corpus"),
         model=settings.model,
         step=step,
@@ -191,13 +190,13 @@ def _has_diverged(run: Path, step: int) -> bool:
     return False
 
 
-def _is_used(path: Path) -> bool:
-    """Whether a process trains in this run."""
+def _unless_used(path: Path, state: str) -> str:
+    """Return the state of a run, or "training" where a process trains in it."""
     try:
         check_free(path)
     except StorageError:
-        return True
-    return False
+        return "training"
+    return state
 
 
 def _size_and_use(folder: Path) -> tuple[int, int]:
