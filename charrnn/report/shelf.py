@@ -21,6 +21,7 @@ from charrnn.modelfile import FIELDS, KINDS, MODEL_FILE, checkpoint_files, last_
 from charrnn.storage import MAX_HEADER_BYTES
 from charrnn.strictjson import check_format, parsed
 from charrnn.temporary import no_wait
+from charrnn.terminal import many
 from charrnn.training.lock import check_free
 from charrnn.training.outcome import MOST_ROLLBACKS, Place, place_from_dict
 from charrnn.training.plan import plan_from_dict
@@ -35,7 +36,7 @@ DAMAGED = "damaged"
 UNREADABLE = (
     CharrnnError,
     OSError,
-    KeyError,
+    LookupError,
     TypeError,
     ValueError,
     AttributeError,
@@ -75,11 +76,11 @@ class Shelved:
     def network(self) -> str:
         """The cell and its size in a word, such as gru 2x320."""
         if self.state == "comparison":
-            return "1 run" if self.members == 1 else f"{self.members} runs"
+            return many(self.members, "run")
         if self.model is None:
             return "-"
-        if self.model.cell == "ngram":
-            return "ngram"
+        if self.model.hidden_size is None or self.model.num_layers is None:
+            return self.model.cell  # counting has no sizes
         return f"{self.model.cell} {self.model.num_layers}x{self.model.hidden_size}"
 
 
