@@ -16,6 +16,7 @@ from charrnn.scoring.score import Score
 from charrnn.values import MAX_WHOLE
 
 MOST_NUMBER = 1e300
+MOST_ROLLBACKS = 3  # returns of a diverged training to a checkpoint
 STOPPED = "stopped by a callback"
 # What a place knows of its text, beside the steps at which something happened.
 SCORES = (

@@ -20,12 +20,11 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training.assembly import Parts
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, load_newest
-from charrnn.training.outcome import Place
+from charrnn.training.outcome import MOST_ROLLBACKS, Place
 
 BAD_STEPS = 5  # not finite, in a row, before going back
 JUMP = 2.0  # times the loss before: no learning, but a divergence
 LEAST_NATS = 0.5  # losses below are too small for a jump to mean anything
-MOST_ROLLBACKS = 3
 
 
 class Diverging(Exception):
