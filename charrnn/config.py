@@ -54,10 +54,9 @@ class TextSettings:
         "Unicode normalisation of the corpus, of prompts and of evaluated text",
         choices=("none", "nfc", "nfd"),
     )
-    rare: int | None = setting(
-        None, "Write characters seen fewer times as bytes; 0: none", kind=int, min=0
-    )
+    rare: int | None = setting(None, "Write characters seen fewer times as bytes", kind=int, min=0)
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
+    headings: bool = setting(True, "Put a heading with its name before each file of a directory")
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
     val: str = setting("", "Read the validation text from this file", auto="a share of the text")
@@ -392,8 +391,8 @@ def _check_together(settings: Settings) -> None:
     if text.unit == "byte":
         for key in ("encoding", "errors", "normalize", "rare"):
             if getattr(text, key) not in (getattr(TextSettings(), key), 0):
-                reason = f"{flag(key)} is for characters; --unit byte takes bytes as they are"
-                raise SettingsError(f"{reason}: leave it out")
+                reason = "is for characters; --unit byte takes bytes as they are: leave it out"
+                raise SettingsError(f"{flag(key)} {reason}")
     if not is_text_encoding(text.encoding):
         raise SettingsError(
             f"--encoding {one_line(text.encoding)!r} is not a text encoding Python knows"

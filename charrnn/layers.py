@@ -13,7 +13,7 @@ from typing import Any
 
 from charrnn.config import FIELDS, flatten
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line
+from charrnn.terminal import one_line, say
 from charrnn.values import checked, nearest
 
 NOT_SETTINGS = {"CHARRNN_DEBUG", "CHARRNN_KERNEL"}  # CHARRNN_* variables that something else reads
@@ -68,14 +68,20 @@ def toml_layer(source: str) -> tuple[str, dict[str, Any]]:
 
 
 def _toml_path(source: str) -> Path:
-    """Return the file that --config names: a file here, or a shipped preset."""
+    """Return the file that --config names: a shipped preset, or a file here.
+
+    What stands here under the name of a preset does not hide it: ./NAME is the file.
+    """
     path = Path(source)
     try:
-        if path.exists():
-            return path
+        is_here = path.exists()
     except OSError as error:
         raise SettingsError(f"--config {one_line(source)}: {error.strerror}") from None
     preset = shipped("configs", f"{source}.toml")
+    if preset is None and is_here:
+        return path
+    if preset is not None and is_here:
+        say(f"note: --config {source}: the preset is taken, not {source} here (./{source})")
     if preset is None:
         known = shipped_names("configs")
         hint = nearest(source, known)

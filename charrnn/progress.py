@@ -25,6 +25,7 @@ from charrnn.terminal import (
     wrapped,
     writable,
 )
+from charrnn.training.plan import is_at_next_part
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
@@ -40,6 +41,7 @@ SHOWN_EVALUATIONS = 5  # a run, without --verbose
 MOST_ROW_CHARS = 120  # of samples shown in a row: what lines write, not a piece of a stream
 MOST_BLOCK_LINES = 5  # of a sample that is a block: the evaluations around it stay on the screen
 WHAT_A_BIT_IS = "bits/char: yes-or-no questions to guess a character; fewer is better"
+OF_BYTES = "bits/byte: yes-or-no questions to guess a byte; fewer is better"
 HEADING = "  it writes: "
 
 # Styles of a terminal, in words of rich
@@ -62,6 +64,7 @@ class TrainingProgress:
         every: each evaluation with its gradients, each sample whole.
         """
         self._quiet = quiet
+        self._unit = "char"  # what figures are per
         self._every = every
         self._is_terminal = sys.stderr.isatty()
         self._screen = _screen() if self._is_terminal else None
@@ -147,7 +150,7 @@ class TrainingProgress:
                 self._drawn_at = now
                 self._draw(self._screen, step, total, seconds_left)
         elif now - self._line_at >= max(LINE_S, LINE_SHARE * (now - self._began)):
-            learnt = "" if math.isnan(self._bits) else f"  train {_score(self._bits)}"
+            learnt = "" if math.isnan(self._bits) else f"  train {_score(self._bits, self._unit)}"
             pace = f"{learnt}  {self._rate:,.0f} chars/s{_left(seconds_left)}"
             self._write(f"{self._head(step)}{pace}")
 
@@ -159,7 +162,7 @@ class TrainingProgress:
         if self._quiet:
             return
         self._follow(total)
-        line = f"{self._head(step)}  val {val}"
+        line = f"{self._head(step)}  val {val.per(self._unit)}"
         if recent.steps:
             line += f", train {recent.score.bits_per_char:.3f} ({recent.score.nats_per_char:.3f})"
         if self._every and recent.steps:
@@ -207,7 +210,8 @@ class TrainingProgress:
             self._write(f"  ... {rest} more in samples.txt", FIGURES)
 
     def started(self, path: Path, settings: Settings) -> None:
-        """Show nothing: what is trained has been said."""
+        """Note what is predicted, characters or bytes; what is trained has been said."""
+        self._unit = settings.text.unit
 
     def saved(self, step: int, path: Path) -> None:
         """Show nothing: a checkpoint a minute is no news."""
@@ -235,7 +239,7 @@ class TrainingProgress:
         if step >= total:
             return True
         # As samples are made (Pacing.is_sample_due): the two belong together.
-        return SHOWN_EVALUATIONS * step // total > SHOWN_EVALUATIONS * self._shown_step // total
+        return is_at_next_part(step, self._shown_step, total, SHOWN_EVALUATIONS)
 
     def _follow(self, total: int | None) -> None:
         """Note the length of the training, and say so where one that was shown has changed."""
@@ -260,7 +264,7 @@ class TrainingProgress:
             self._evaluation = ""
             if not self._has_explained:
                 self._has_explained = True
-                self._write(WHAT_A_BIT_IS, FIGURES)
+                self._write(OF_BYTES if self._unit == "byte" else WHAT_A_BIT_IS, FIGURES)
             self._write(line, FIGURES)
 
     def _write(self, text: str, style: str = "", heading: str = "", indent: str = "  ") -> None:
@@ -295,7 +299,8 @@ class TrainingProgress:
             words.insert(0, _left(seconds_left).strip())
         scores: list[str] = []
         if not math.isnan(self._bits):
-            scores = [_score(self._bits), f"{self._bits:.3f} bits/char", f"{self._bits:.3f}"]
+            short = f"{self._bits:.3f}"
+            scores = [_score(self._bits, self._unit), f"{short} bits/{self._unit}", short]
         screen.draw(self._share, words, scores, self._columns)
 
 
@@ -331,8 +336,8 @@ def duration(value_s: float) -> str:
     return f"{whole}s"
 
 
-def _score(bits_per_char: float) -> str:
-    return str(Score(bits_per_char * math.log(2), 1))
+def _score(bits_per_char: float, unit: str) -> str:
+    return Score(bits_per_char * math.log(2), 1).per(unit)
 
 
 def _left(seconds_left: float | None) -> str:

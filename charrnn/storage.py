@@ -43,6 +43,15 @@ LARGE_BYTES = 64 << 20  # larger files are read only where there is memory for t
 _DIGEST = re.compile(rb'"__metadata__":\{"meta":"\{\\"sha256\\":\\"([0-9a-f]{64})\\"')
 _NO_DIGEST = "0" * 64
 Bytes = bytes | bytearray | memoryview
+# What to do, by the number of a fault; {}: the option that chooses another place.
+ADVICE = {
+    errno.ENOENT: "choose another {}, where directories can be made",
+    errno.ENOTDIR: "a file stands where a directory is needed: choose another {}",
+    errno.ENAMETOOLONG: "choose a shorter {}",
+    errno.EACCES: "choose another {}, where you may write",
+    errno.EPERM: "choose another {}, where you may write",
+    errno.EROFS: "choose another {}, where you may write",
+}
 
 
 def storage_error(
@@ -50,9 +59,8 @@ def storage_error(
 ) -> StorageError:
     """Return an OSError as the line a person reads. option: the one that chooses another place."""
     reason = error.strerror or error
-    return StorageError(
-        f"cannot {doing} {one_line(str(path))}: {reason}; make room or choose another {option}"
-    )
+    advice = ADVICE.get(error.errno or 0, "make room or choose another {}").format(option)
+    return StorageError(f"cannot {doing} {one_line(str(path))}: {reason}; {advice}")
 
 
 class Disk:

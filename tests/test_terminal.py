@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import StorageError
-from charrnn.terminal import fitted, one_line, visible, writable, write_stdout
+from charrnn.terminal import fitted, many, one_line, visible, writable, write_stdout
 
 
 class Stdout:
@@ -202,3 +202,8 @@ def test_characters_that_an_encoding_lacks_are_plain_signs_or_escapes():
     for encoding, expected in (("ascii", "a\\u0436-..."), ("utf-8", "aж–…"), ("x-none", "aж–…")):
         stream = Stdout(encoding=encoding)
         assert writable("aж–…", stream) == expected
+
+
+def test_one_of_a_thing_is_singular():
+    assert [many(count, "line") for count in (0, 1, 2383)] == ["0 lines", "1 line", "2,383 lines"]
+    assert [many(count, "try", "tries") for count in (1, 2)] == ["1 try", "2 tries"]

@@ -109,7 +109,7 @@ class Run:
             scored = text_of_split(opened, split)
         else:
             path = Path(file) if file is not None else None
-            scored = text_given(opened, path, text, self._model.settings.text, unknown)
+            scored = text_given(opened, path, text, self._model.reading, unknown)
         return evaluated(opened, scored, how, baselines, lambda note: None).to_json()
 
     def resume(

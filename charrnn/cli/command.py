@@ -12,7 +12,14 @@ import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from charrnn.cli.examples import EXAMPLES
-from charrnn.cli.habits import empty_name, explain_unknown, typed_name, with_two_dashes
+from charrnn.cli.habits import (
+    COMMANDS,
+    empty_name,
+    explain_unknown,
+    one_text,
+    typed_name,
+    with_two_dashes,
+)
 from charrnn.cli.options import PATH
 from charrnn.cli.shortlist import short_help
 from charrnn.errors import SettingsError
@@ -47,7 +54,10 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, list(words))
         except typer.TyperException as error:
-            if not error.format_message().startswith("No such option"):
+            message = error.format_message()
+            if self.name == "train" and message.startswith("Got unexpected extra argument"):
+                raise SettingsError(one_text(message)) from None
+            if not message.startswith("No such option"):
                 raise
             name: str = error.option_name  # type: ignore[attr-defined]
             known = dict(_all_options(ctx))
@@ -77,6 +87,8 @@ class Group(TyperGroup):
         """Read the words behind the program; `help train` is `train --help`."""
         if args[:1] == ["help"]:
             args = [*args[1:], "--help"]
+        if args and args[0] in COMMANDS and args[0] not in self.commands:
+            raise SettingsError(f"no command {args[0]}; here: charrnn {COMMANDS[args[0]]}")
         if not args and not ctx.resilient_parsing:
             print_line(ctx.get_help())
             raise typer.Exit(2)

@@ -277,6 +277,7 @@ def evaluate(
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
+    from charrnn.cli.prompt import unescaped
     from charrnn.cli.score_view import show_card, show_characters, write_ranking
     from charrnn.modelfile import MISCOUNTED
     from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
@@ -287,6 +288,8 @@ def evaluate(
     model = read_chosen(run)
     if model.is_miscounted and (per_char or rank):  # else the card says it
         say(f"note: {MISCOUNTED}")
+    if text is not None:
+        text = unescaped("--text", text, model)
     opened = OpenedRun(model)
     how = How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
     if file is None and text is None:

@@ -209,9 +209,9 @@ def _equations(model: ModelSettings) -> Iterator[str]:
     for left, right, role in rows:
         yield f"  {_padded(left, 7)} = {_padded(right, width)}   {role}"
     if model.cell == "gru":
-        yield "r acts after the product, as in torch.nn.GRU; the lecture's is gru-before."
+        yield "r acts after the product, as in torch.nn.GRU; that of textbooks is gru-before."
     if model.cell == "gru-before":
-        yield "r acts before the product, as in the lecture; torch.nn.GRU is gru here."
+        yield "r acts before the product, as in textbooks; torch.nn.GRU is gru here."
 
 
 def _parameters(model: ModelSettings, vocabulary_size: int) -> Iterator[str]:

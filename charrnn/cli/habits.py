@@ -115,6 +115,25 @@ HINTS = {
 }
 
 
+# Another name of a command -> what to type here instead.
+COMMANDS = {
+    "complete": "sample --prime TEXT",
+    "continue": "train --resume",
+    "delete": "runs --delete NAME",
+    "evaluate": "eval",
+    "fit": "train",
+    "generate": "sample",
+    "list": "runs",
+    "ls": "runs",
+    "predict": "sample",
+    "resume": "train --resume",
+    "rm": "runs --delete NAME",
+    "score": "eval",
+    "test": "eval",
+    "write": "sample",
+}
+
+
 def normalized(name: str) -> str:
     """Return the name of an option here: its own with - for _, or what a foreign one means."""
     dashed = name.replace("_", "-")
@@ -185,6 +204,15 @@ def typed_name(arguments: Iterable[str], name: str) -> str:
         if typed.startswith("-") and normalized(typed.lstrip("-")) == plain:
             return typed
     return name
+
+
+def one_text(message: str) -> str:
+    """Say what to type for several texts. message: typer's, with the words that are too many."""
+    extra = message.rpartition(" (")[2].removesuffix(")")
+    return (
+        f"train reads one text, and got more: {one_line(extra)}; put the files in a folder "
+        "(charrnn train FOLDER --glob '*.txt'), or join them: cat FILES | charrnn train -"
+    )
 
 
 def explain_unknown(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -59,6 +60,10 @@ def _as_dict(seen: CharacterSeen) -> dict[str, object]:
     return seen._asdict() | {"places": [place._asdict() for place in seen.places]}
 
 
+def _score(bits: float) -> str:
+    return f"{bits:.4f} bits/char ({bits * math.log(2):.4f} nats)"
+
+
 def _print(characters: Sequence[CharacterSeen], goes_on: bool) -> None:
     from charrnn.tables import print_facts, print_table
 
@@ -72,7 +77,7 @@ def _print(characters: Sequence[CharacterSeen], goes_on: bool) -> None:
     alone = sum(seen.bits for seen in characters) / count
     cached = sum(seen.cached_bits for seen in characters) / count
     share = sum(seen.cache_share for seen in characters) / count
-    fact = f"{alone:.4f} bits/char without the cache, {cached:.4f} with it; "
+    fact = f"{_score(alone)} without the cache, {_score(cached)} with it; "
     fact += f"it has {share:.1%} of the probability"
     if goes_on:
         fact += "; the text goes on, --json gives all of it"

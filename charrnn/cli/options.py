@@ -101,7 +101,7 @@ LabRun = Annotated[
 ConfigFile = option(
     "--config",
     help="Settings from a TOML file or a preset",
-    choices=("names", "shakespeare", "latex", "linux", "tiny"),
+    choices=("names", "shakespeare", "latex", "linux", "tiny", "char-rnn"),
     metavar=PATH,
     default="none",
 )

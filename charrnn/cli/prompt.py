@@ -31,7 +31,7 @@ def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -
     name: of the option. is_typed: the text stands on the command line.
     """
     if is_typed:
-        text = _unescaped(name, text, model)
+        text = unescaped(name, text, model)
     if text.isascii():
         return text
     from charrnn.text.reading import prepare
@@ -43,7 +43,7 @@ def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -
     return text
 
 
-def _unescaped(name: str, text: str, model: ModelFile) -> str:
+def unescaped(name: str, text: str, model: ModelFile) -> str:
     """Return a text with \\n and \\t as newlines and tabs, where a backslash says nothing else."""
     for escape, (char, meaning) in ESCAPES.items():
         if escape not in text or ord(char) not in model.vocabulary.symbols:
@@ -64,32 +64,38 @@ def read_prime(path: Path, is_lines: bool) -> str:
 
     is_lines: the model writes lines, and the newline that ends the file is no part of the prompt.
     """
-    shown = one_line(str(path))
-    try:
-        data = _read(path)
-    except (OSError, ValueError) as error:
-        reason = getattr(error, "strerror", None) or error
-        raise SettingsError(f"--prime-file {shown}: {reason}") from None
-    if len(data) > MAX_PRIME_BYTES:
-        raise SettingsError(
-            f"--prime-file {shown}: more than {MAX_PRIME_BYTES >> 20} MiB; give its end only"
-        )
-    try:
-        text = data.decode("utf-8").removeprefix("\ufeff")
-    except UnicodeDecodeError as error:
-        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
-        raise SettingsError(
-            f"--prime-file {shown}: {byte} is not UTF-8; save it as UTF-8"
-        ) from None
+    text = read_text("--prime-file", path)
     return text.removesuffix("\n").removesuffix("\r") if is_lines else text
 
 
-def _read(path: Path) -> bytes:
+def read_text(option: str, path: Path) -> str:
+    """Return the text of a file, or of standard input for -. Raises SettingsError.
+
+    option: the one that named it.
+    """
+    shown = one_line(str(path))
+    try:
+        data = _read(option, path)
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise SettingsError(f"{option} {shown}: {reason}") from None
+    if len(data) > MAX_PRIME_BYTES:
+        raise SettingsError(
+            f"{option} {shown}: more than {MAX_PRIME_BYTES >> 20} MiB; give its end only"
+        )
+    try:
+        return data.decode("utf-8").removeprefix("\ufeff")
+    except UnicodeDecodeError as error:
+        byte = f"byte 0x{data[error.start]:02x} at offset {error.start}"
+        raise SettingsError(f"{option} {shown}: {byte} is not UTF-8; save it as UTF-8") from None
+
+
+def _read(option: str, path: Path) -> bytes:
     if str(path) != "-":
         with open(path, "rb") as file:
             return file.read(MAX_PRIME_BYTES + 1)
     if sys.stdin is None:  # the shell's <&-
-        raise SettingsError("--prime-file -: standard input is closed")
+        raise SettingsError(f"{option} -: standard input is closed")
     return sys.stdin.buffer.read(MAX_PRIME_BYTES + 1)
 
 

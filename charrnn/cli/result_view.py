@@ -12,6 +12,7 @@ from charrnn.terminal import one_line, say, write_stdout
 if TYPE_CHECKING:
     from charrnn.lab.result import Result
 
+BITS = "bits/char"  # a column of some tables
 PICTURES = (".png", ".svg")
 
 
@@ -53,6 +54,8 @@ def show(result: Result, plot: list[Path] | None, csv: Path | None, json: bool) 
     rows = [[shown(cell) for cell in row] for row in result.rows]
     print_table(result.title, list(result.columns), rows)
     facts = [("see", result.sentence)]
+    if BITS in result.columns:
+        facts.append(("bits", "1 bit/char is 0.693 nats/char; fewer are better"))
     if result.settings:
         settings = ", ".join(f"{name} {value}" for name, value in result.settings.items())
         facts.append(("settings", settings))

@@ -92,12 +92,14 @@ def _is_confirmed(question: str) -> bool:
 
 def _row(entry: Shelved, now_s: float) -> list[str]:
     bits = entry.val_bits_per_char
+    step = "-" if entry.step is None else _count(entry.step)
+    shown_bits = "-" if bits is None else f"{bits:.3f}"
     return [
         one_line(entry.name),
         _cut(one_line(entry.text or "-")),
         entry.network,
-        "-" if entry.step is None else _count(entry.step),
-        "-" if bits is None else f"{bits:.3f}",
+        step,
+        shown_bits,
         entry.state,
         _ago(now_s - entry.last_used_ns / 1e9),
         _size(entry.size_bytes),

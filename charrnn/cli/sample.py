@@ -14,14 +14,28 @@ import typer
 
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import FLOAT, INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
+from charrnn.cli.options import INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
 from charrnn.cli.prompt import as_meant, begin_of, check_utf8
+from charrnn.cli.prompts import check_alone, read_prompts, texts_of
+from charrnn.cli.sample_options import (
+    Matching,
+    MaxLength,
+    MinLength,
+    MinP,
+    Novel,
+    Rank,
+    RepetitionPenalty,
+    Seed,
+    Temp,
+    TopK,
+    TopP,
+    Tries,
+    Unique,
+)
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.terminal import many, one_line, say, write_stdout
 
 TEXTS = "Text"
-RANDOMNESS = "Randomness"
-CONSTRAINTS = "Constraints"
 SPEED = "Speed"
 
 
@@ -71,6 +85,17 @@ def sample(
             panel=TEXTS,
         ),
     ] = None,
+    prompts: Annotated[
+        Path | None,
+        option(
+            "--prompts",
+            help="Write --count texts, as JSON, for each prompt in this file, or in standard input "
+            "with -",
+            metavar=PATH,
+            default="none",
+            panel=TEXTS,
+        ),
+    ] = None,
     until: Annotated[
         str,
         option("--until", help="Stop after this text", metavar=TEXT, default="none", panel=TEXTS),
@@ -97,120 +122,19 @@ def sample(
             panel=TEXTS,
         ),
     ] = 0,
-    temp: Annotated[
-        float,
-        option(
-            "--temp",
-            "-t",
-            help="Temperature: 1 samples as learnt, lower is safer, 0 is always the likeliest",
-            metavar=FLOAT,
-            default="0.8",
-            panel=RANDOMNESS,
-        ),
-    ] = 0.8,
-    top_k: Annotated[
-        int,
-        option(
-            "--top-k",
-            help="Draw from this many of the likeliest characters",
-            metavar=INTEGER,
-            default="0, all",
-            panel=RANDOMNESS,
-        ),
-    ] = 0,
-    top_p: Annotated[
-        float,
-        option(
-            "--top-p",
-            help="Draw from the fewest characters that reach this probability together",
-            metavar=FLOAT,
-            default="1.0, all",
-            panel=RANDOMNESS,
-        ),
-    ] = 1.0,
-    min_p: Annotated[
-        float,
-        option(
-            "--min-p",
-            help="Draw from characters with at least this share of the likeliest's probability",
-            metavar=FLOAT,
-            default="0.0, all",
-            panel=RANDOMNESS,
-        ),
-    ] = 0.0,
-    repetition_penalty: Annotated[
-        float,
-        option(
-            "--repetition-penalty",
-            help="Above 1: make the last 64 characters less likely",
-            metavar=FLOAT,
-            default="1.0, off",
-            panel=RANDOMNESS,
-        ),
-    ] = 1.0,
-    seed: Annotated[
-        int | None,
-        option(
-            "--seed",
-            help="Equal seeds write equal texts",
-            metavar=INTEGER,
-            default="random, and shown",
-            panel=RANDOMNESS,
-        ),
-    ] = None,
-    novel: Annotated[
-        bool,
-        switch(
-            "--novel",
-            help="Only texts that are surely not in the training text",
-            panel=CONSTRAINTS,
-        ),
-    ] = False,
-    unique: Annotated[bool, switch("--unique", help="No text twice", panel=CONSTRAINTS)] = False,
-    matching: Annotated[
-        str | None,
-        option(
-            "--matching",
-            help="Only texts in which this Python regular expression is found",
-            metavar=TEXT,
-            default="none",
-            panel=CONSTRAINTS,
-        ),
-    ] = None,
-    min_length: Annotated[
-        int,
-        option(
-            "--min-length",
-            help="Only texts with at least this many characters, the prompt included",
-            metavar=INTEGER,
-            default="0",
-            panel=CONSTRAINTS,
-        ),
-    ] = 0,
-    max_length: Annotated[
-        int | None,
-        option(
-            "--max-length",
-            help="Only texts with at most this many characters, the prompt included",
-            metavar=INTEGER,
-            default="none",
-            panel=CONSTRAINTS,
-        ),
-    ] = None,
-    rank: Annotated[
-        bool,
-        switch("--rank", help="The likeliest first, with bits per character", panel=CONSTRAINTS),
-    ] = False,
-    tries: Annotated[
-        int | None,
-        option(
-            "--tries",
-            help="Most texts to draw for those that pass",
-            metavar=INTEGER,
-            default="1000 for each, at least 10,000",
-            panel=CONSTRAINTS,
-        ),
-    ] = None,
+    temp: Temp = 0.8,
+    top_k: TopK = 0,
+    top_p: TopP = 1.0,
+    min_p: MinP = 0.0,
+    repetition_penalty: RepetitionPenalty = 1.0,
+    seed: Seed = None,
+    novel: Novel = False,
+    unique: Unique = False,
+    matching: Matching = None,
+    min_length: MinLength = 0,
+    max_length: MaxLength = None,
+    rank: Rank = False,
+    tries: Tries = None,
     weights: Annotated[
         str,
         option(
@@ -286,6 +210,21 @@ def sample(
     wanted = default_count if count is None else count
     check_count(wanted, rank=rank, unique=unique)
     tries = tries_allowed(tries, wanted, temp)
+    if prompts is not None:
+        check_alone(
+            {
+                "--prime": prime is not None,
+                "--prime-file": prime_file is not None,
+                "--cache": cache != 0,
+                "--rank": rank,
+                "--interactive": interactive,
+                "--novel": novel,
+                "--unique": unique,
+                "--matching": matching is not None,
+                "--min-length": min_length != 0,
+                "--max-length": max_length is not None,
+            }
+        )
     if interactive and str(prime_file) == "-":
         raise SettingsError(
             "--interactive and --prime-file - both read standard input; name a file"
@@ -303,7 +242,25 @@ def sample(
             "add --prime or --prime-file, or leave --cache out"
         )
 
-    # 3. By turns with a person.
+    # 3. Many prompts, or by turns with a person.
+    if prompts is not None:
+        of_each = 1 if count is None else count
+        objects = texts_of(
+            sampler,
+            OpenedRun(model).novelty,
+            read_prompts(prompts),
+            count=of_each,
+            decoding=decoding,
+            length=length,
+            until=until,
+            seed=true_seed,
+            unknown=unknown,
+            threads=threads,
+        )
+        say_chosen(run, model)
+        if seed is None and temp > 0:
+            say(f"seed {true_seed} (--seed {true_seed} writes this again)")
+        return write_json(objects, raw=raw)
     if interactive:
         if json or rank or constraints or count is not None:
             raise SettingsError(

@@ -41,7 +41,7 @@ def show_characters(costs: Iterator[CharacterCost], unit: str) -> None:
         [_character_row(cost) for cost in shown],
     )
     bits_per_char = sum(cost.bits for cost in shown) / len(shown)
-    fact = f"{bits_per_char:.4f} bits/{unit}"
+    fact = f"{bits_per_char:.4f} bits/{unit} ({bits_per_char * math.log(2):.4f} nats)"
     if next(costs, None) is not None:
         fact += "; the text goes on, --json gives all of it"
     noun = "byte" if unit == "byte" else "character"

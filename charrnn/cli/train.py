@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
@@ -33,7 +33,10 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.terminal import one_line, print_line, quoted, write_lines
+from charrnn.terminal import one_line, write_lines
+
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -180,19 +183,25 @@ def train(
             }
         )
     if print_config:
-        return _print_config(layers)
+        from charrnn.cli.settings_view import print_settings
+
+        return print_settings(corpus, layers)
     if check:
         return _check(corpus, layers, json)
 
     # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
     settings, origins = config.resolve(layers)
+    from charrnn.text.sources import find_source, is_read_once
     from charrnn.training.lock import check_free
     from charrnn.training.naming import run_to_resume
 
+    text: str | Source | None = corpus
     if resume and not overwrite and run is None:
-        run = run_to_resume(corpus, settings.text, Path("runs"))
+        if is_read_once(corpus):
+            text, _ = find_source(corpus, settings.text)
+        run = run_to_resume(text, settings.text, Path("runs"))
         if corpus is not None and Path(corpus) == run:
-            corpus = None
+            text = None
     if run is not None:
         check_free(run)
 
@@ -205,7 +214,7 @@ def train(
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
     progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
     request = Request(
-        corpus, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
+        text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
     try:
         path, outcome = session.train(request, progress, preview)
@@ -246,8 +255,11 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     kept = "last" if outcome.keeps_last else "best"
     end = (
         f"{outcome.reason} after {duration(place.elapsed_s)}, {epochs}: "
-        f"{kept} {Score(place.best_nats, 1)} at step {place.best_step:,}"
+        f"{kept} {Score(place.best_nats, 1).per(outcome.unit)} at step {place.best_step:,}"
     )
+    if outcome.unit == "byte" and outcome.symbols_per_char:
+        bits = place.best_nats / math.log(2) * outcome.symbols_per_char
+        end += f"; {bits:.3f} bits/char, as UTF-8"
     if outcome.ngram is not None:
         ngram = outcome.ngram.score
         end += f"\n  counting {ngram.bits_per_char:.3f} ({ngram.nats_per_char:.3f})"
@@ -281,26 +293,6 @@ def _layers(
     )
 
 
-def _print_config(layers: tuple[tuple[str, Any], ...]) -> int:
-    settings, origins = config.resolve(layers)
-    for section, values in settings.to_dict().items():
-        print_line(f"[{section}]")
-        for key, value in values.items():
-            line = _toml_line(key, value)
-            if key in origins:
-                line += f"  # {origins[key]}"
-            print_line(line)
-    return 0
-
-
-def _toml_line(key: str, value: Any) -> str:
-    if value is None:
-        return f"# {key}: left to the program"
-    if isinstance(value, str):
-        return f"{key} = {quoted(value)}"
-    return f"{key} = {str(value).lower()}"
-
-
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
     from charrnn.cli.check import report
     from charrnn.training import checkup
@@ -315,6 +307,9 @@ def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) 
 
 def _print_json(path: Path, outcome: Any) -> None:
     place = outcome.place
+    val_bits_per_utf8_char = None  # of bytes that are no UTF-8
+    if outcome.symbols_per_char:
+        val_bits_per_utf8_char = place.val_nats / math.log(2) * outcome.symbols_per_char
     ngram_nats = None
     ngram_order = None
     if outcome.ngram:
@@ -332,6 +327,8 @@ def _print_json(path: Path, outcome: Any) -> None:
         "train_nats_per_char": place.train_nats,
         "val_nats_per_char": place.val_nats,
         "val_bits_per_char": place.val_nats / math.log(2),
+        "unit": outcome.unit,
+        "val_bits_per_utf8_char": val_bits_per_utf8_char,
         "network_nats_per_char": place.network_nats,
         "best_val_nats_per_char": place.best_nats,
         "best_step": place.best_step,

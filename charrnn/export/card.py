@@ -8,8 +8,9 @@ from __future__ import annotations
 from charrnn import __version__
 from charrnn.export.facts import Facts
 from charrnn.export.named import corpus_name, described, escaped
-from charrnn.insight.card import Comparison, Examination
+from charrnn.insight.card import Comparison, Examination, Run
 from charrnn.modelfile import ModelFile
+from charrnn.text.vocabulary import noun_of
 
 FRONT = """\
 ---
@@ -72,7 +73,7 @@ def front(model: ModelFile) -> str:
 def _summary(model: ModelFile, use: str) -> str:
     kind = described(model)
     kind = kind[0].upper() + kind[1:]
-    units = "bytes" if model.vocabulary.unit == "byte" else "characters"
+    units = f"{noun_of(model.vocabulary)}s"
     form = "single lines" if model.mode == "lines" else "one stream of text"
     sentences = [f"{kind}. It writes {form} out of {len(model.vocabulary)} {units}."]
     if not model.counts:
@@ -95,8 +96,9 @@ def _text(facts: Facts) -> str:
     lines += [f"- SHA-256 of the {name} file: `{digest}`" for name, digest in _digests(facts)]
     fingerprint = escaped(str(model.meta.get("fingerprint", "not known")))
     lines.append(f"- Fingerprint of text and options: `{fingerprint}`")
+    units = f"{noun_of(model.vocabulary)}s".capitalize()
     for split, size in facts.sizes.items():
-        lines.append(f"- Characters of the {SPLIT_NAMES[split]} part: {size:,}")
+        lines.append(f"- {units} of the {SPLIT_NAMES[split]} part: {size:,}")
     lines.append(f"- Split: {escaped(facts.rule)}")
     return "\n".join(lines) + "\n"
 
@@ -126,9 +128,10 @@ def _training(model: ModelFile) -> str:
 def _scores(facts: Facts) -> str:
     if not facts.scores:
         return "## Scores\n\nNot known: the record of the training is not beside the model.\n"
+    noun = noun_of(facts.model.vocabulary)
     lines = [
         "## Scores\n",
-        "| text | scored by | bits per character | characters |",
+        f"| text | scored by | bits per {noun} | {noun}s |",
         "|---|---|---|---|",
     ]
     for row in facts.scores:
@@ -153,22 +156,24 @@ def _copies(facts: Facts) -> str:
         "| | samples | held-out text |",
         "|---|---|---|",
     ]
-    lines += [f"| {name} | {one} | {other} |" for name, one, other in _copy_rows(copies)]
+    noun = noun_of(facts.model.vocabulary)
+    rows = _copy_rows(copies, noun)
+    lines += [f"| {name} | {one} | {other} |" for name, one, other in rows]
     lines += ["", *(f"- {escaped(warning)}" for warning in copies.warnings)]
     if not copies.warnings:
         lines.append("No sign of copying beyond what real text shares with the training text.")
     return "\n".join(lines) + "\n"
 
 
-def _copy_rows(copies: Examination) -> list[tuple[str, str, str]]:
+def _copy_rows(copies: Examination, noun: str) -> list[tuple[str, str, str]]:
     """Return name, value of the samples, value of held-out text."""
     rows = []
     if copies.mode == "lines":
         shares = Comparison(copies.lines.in_train, copies.lines.held_out_in_train)
         rows.append(("lines that are training lines", *_percents(shares)))
     runs = copies.longest_run
-    lengths = [str(run.chars) if run else "0" for run in (runs.samples, runs.held_out)]
-    rows.append(("longest run in the training text, characters", lengths[0], lengths[1]))
+    longest = f"longest run in the training text, {noun}s"
+    rows.append((longest, _length(runs.samples), _length(runs.held_out)))
     for length in ("10", "20"):
         comparison = copies.ngrams_in_training.get(length)
         if comparison is not None:
@@ -177,11 +182,15 @@ def _copy_rows(copies: Examination) -> list[tuple[str, str, str]]:
 
 
 def _percents(comparison: Comparison) -> tuple[str, str]:
-    samples, held_out = comparison.samples, comparison.held_out
-    return (
-        "-" if samples is None else f"{samples:.1%}",
-        "-" if held_out is None else f"{held_out:.1%}",
-    )
+    return _percent(comparison.samples), _percent(comparison.held_out)
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{share:.1%}"
+
+
+def _length(run: Run | None) -> str:
+    return "0" if run is None else f"{run.chars:,}"
 
 
 def _limits(model: ModelFile) -> str:

@@ -67,8 +67,8 @@ def gathered(run: OpenedRun) -> Facts:
         sizes = {split: len(corpus.split(split)) for split in ("train", "val", "test")}
         sha256 = text_sha256(corpus)
         scores += _scored(model, corpus.split("test"))
-        question = Question(LINES if model.mode == "lines" else STREAMS)
-        copies = examine(run, question)
+        count = LINES if model.mode == "lines" else STREAMS
+        copies = examine(run, Question(count))
     except CharrnnError as error:
         gap = str(error)
     rule = split_rule(model.settings, model.mode, "test")

@@ -50,8 +50,9 @@ def _whole_model(model: ModelFile) -> tuple[dict[str, np.ndarray], dict[str, Any
     if meta["kind"] == "charrnn-model":
         return tensors, {name: value for name, value in meta.items() if name != "sha256"}
     more = {name: meta[name] for name in FIELDS if name in meta and name != "charrnn"}
-    settings, vocabulary = model.settings, model.vocabulary
-    meta = model_meta("charrnn-model", settings, vocabulary, model.mode, model.start, **more)
+    meta = model_meta(
+        "charrnn-model", model.settings, model.vocabulary, model.mode, model.start, **more
+    )
     prefix = "model."
     own = {name.removeprefix(prefix): tensors[name] for name in tensors if name.startswith(prefix)}
     return own, meta

@@ -7,7 +7,7 @@ import re
 from charrnn.errors import SettingsError
 from charrnn.layout import sizes
 from charrnn.modelfile import ModelFile
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 
 ARTICLES = {
     "rnn": "an RNN",
@@ -37,8 +37,7 @@ def described(model: ModelFile) -> str:
     if model.counts:
         return f"a model that counts n-grams of up to {model.ngram().order} characters"
     hidden, layers, _ = sizes(settings)
-    of_layers = "1 layer" if layers == 1 else f"{layers} layers"
-    return f"{ARTICLES[settings.cell]} of {of_layers} with {hidden} units"
+    return f"{ARTICLES[settings.cell]} of {many(layers, 'layer')} with {many(hidden, 'unit')}"
 
 
 def corpus_name(model: ModelFile) -> str:

@@ -69,18 +69,15 @@ def files(model: ModelFile, name: str) -> dict[str, bytes]:
 
 def script(model: ModelFile, name: str) -> str:
     """Return the program. name: of its file, without the ending."""
-    needs_sigmoid = model.settings.model.cell != "rnn"
-    return "".join(
-        [
-            _head(model, name),
-            SIGMOID if needs_sigmoid else "",
-            _cell(model),
-            _step(model),
-            _zero_state(model),
-            _write(model),
-            _main(model),
-        ]
-    )
+    parts = [
+        _head(model, name),
+        _cell(model),
+        _step(model),
+        _zero_state(model),
+        _write(model),
+        _main(model),
+    ]
+    return "".join(parts)
 
 
 def _head(model: ModelFile, name: str) -> str:
@@ -116,7 +113,8 @@ symbols = weights["symbols"].tolist()  # {kind} of the V characters: an id is a 
 def _cell(model: ModelFile) -> str:
     cell = model.settings.model.cell
     before = "before" if cell == "lstm" else "h"
-    return CELL.format(before=before) + CELLS[cell] + "\n\n"
+    function = CELL.format(before=before) + CELLS[cell] + "\n\n"
+    return function if cell == "rnn" else SIGMOID + function
 
 
 def _step(model: ModelFile) -> str:

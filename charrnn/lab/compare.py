@@ -11,7 +11,6 @@ begins with another variant: a machine that grows slower or warmer does so for a
 from __future__ import annotations
 
 import json
-import math
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ from charrnn.lab.variants import READS, Variant, as_layer, variants_of
 from charrnn.machine import runtime
 from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
+from charrnn.scoring.score import Score
 from charrnn.storage import (
     claim_directory,
     json_line,
@@ -185,8 +185,8 @@ def train_all(
         if outcome.reason in SIGNALS:
             raise Stopped(outcome.reason)
         if outcome.reason != "already done":
-            bits = outcome.place.best_nats / math.log(2)
-            say(f"{title}: {bits:.3f} bits/char after {outcome.place.elapsed_s:.1f} s")
+            score = Score(outcome.place.best_nats, 1)
+            say(f"{title}: {score} after {outcome.place.elapsed_s:.1f} s")
     return failed
 
 

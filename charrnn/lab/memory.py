@@ -17,6 +17,7 @@ from charrnn.lab.models import fresh, names_stream, read_run, train_briefly
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.network import load_model
+from charrnn.scoring.score import Score
 from charrnn.text.batches import IGNORED, Batch
 from charrnn.training.optim import make_optimizer
 from charrnn.training.step import TrainStep
@@ -144,8 +145,7 @@ def _of_cells(seed: int, say: Say) -> Result:
         recalled[name] = [recall(ModelSettings(**chosen), delay, seed) for delay in DELAYS]
         by_delay = zip(DELAYS, recalled[name], strict=True)
         shares = ", ".join(f"{share:.0%} after {delay}" for delay, share in by_delay)
-        bits = _bits(contexts[name].reset[-1])
-        say(f"{name}: {bits:.3f} bits/char on names; recalls {shares}")
+        say(f"{name}: {Score(contexts[name].reset[-1], 1)} on names; recalls {shares}")
 
     # 2. What there is to see
     return Result(

@@ -45,7 +45,7 @@ function samples(kept) {
     kept.kept > kept.shown.length ? paragraph(count, "hint") : null,
     make("div", { class: "samples" }, kept.shown.map((one) => make("figure", {},
       make("figcaption", {}, `step ${number(one.step)}`,
-        one.bits === null ? null : make("span", {}, `${one.bits.toFixed(3)} bits per character`)),
+        one.bits === null ? null : make("span", {}, `${one.bits.toFixed(3)} bits per ${one.noun}`)),
       make("pre", { tabindex: "0", "aria-label": `Sample at step ${one.step}` }, one.text)))),
   ];
 }

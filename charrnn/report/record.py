@@ -30,7 +30,7 @@ MAX_ABOUT_BYTES = 4 << 20
 COLUMNS = ("step", "chars", "train_nats_per_char", "grad_norm", "lr", "elapsed_s")
 _HEADING = re.compile(
     rb"--- step (\d{1,15}), "
-    rb"(?:(-?\d{1,9}\.\d{3}|nan|inf) bits per character|not scored) ---\n?"
+    rb"(?:(-?\d{1,9}\.\d{3}|nan|inf) bits per (character|byte)|not scored) ---\n?"
 )
 # What is shown of run.json.
 ABOUT = {
@@ -86,6 +86,7 @@ class Sample(NamedTuple):
     step: int
     bits_per_char: float
     text: str
+    noun: str = "character"  # or "byte": what the bits are per
 
 
 def read_metrics(path: Path) -> Metrics:
@@ -168,7 +169,8 @@ def read_samples(path: Path, places: Collection[int] | None = None) -> list[Samp
 def _sample(heading: re.Match[bytes], text: bytearray) -> Sample:
     written = text.decode("utf-8", "replace").removesuffix("\n")
     bits_per_char = float(heading[2] or math.nan)
-    return Sample(int(heading[1]), bits_per_char, written)
+    noun = (heading[3] or b"character").decode()
+    return Sample(int(heading[1]), bits_per_char, written, noun)
 
 
 def _sample_pieces(path: Path) -> Iterator[tuple[re.Match[bytes] | None, bytes]]:

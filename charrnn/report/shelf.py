@@ -21,10 +21,10 @@ from charrnn.modelfile import FIELDS, KINDS, MODEL_FILE, checkpoint_files, last_
 from charrnn.storage import MAX_HEADER_BYTES
 from charrnn.strictjson import check_format, parsed
 from charrnn.temporary import no_wait
+from charrnn.terminal import many
 from charrnn.training.lock import check_free
-from charrnn.training.outcome import place_from_dict
+from charrnn.training.outcome import MOST_ROLLBACKS, Place, place_from_dict
 from charrnn.training.plan import plan_from_dict
-from charrnn.training.recovery import MOST_ROLLBACKS
 from charrnn.training.removal import is_run
 from charrnn.values import wrong_field
 
@@ -36,7 +36,7 @@ DAMAGED = "damaged"
 UNREADABLE = (
     CharrnnError,
     OSError,
-    KeyError,
+    LookupError,
     TypeError,
     ValueError,
     AttributeError,
@@ -76,11 +76,11 @@ class Shelved:
     def network(self) -> str:
         """The cell and its size in a word, such as gru 2x320."""
         if self.state == "comparison":
-            return "1 run" if self.members == 1 else f"{self.members} runs"
+            return many(self.members, "run")
         if self.model is None:
             return "-"
-        if self.model.cell == "ngram":
-            return "ngram"
+        if self.model.hidden_size is None or self.model.num_layers is None:
+            return self.model.cell  # counting has no sizes
         return f"{self.model.cell} {self.model.num_layers}x{self.model.hidden_size}"
 
 
@@ -108,9 +108,8 @@ def _run(path: Path) -> Shelved:
     files = checkpoint_files(path / "checkpoints")[::-1]
     entry = partial(Shelved, path.name, path, size_bytes=size_bytes, last_used_ns=last_used_ns)
     best = path / MODEL_FILE
-    is_used = _is_used(path)
     if not best.exists() and not files:
-        return entry("training" if is_used else "empty")
+        return entry(_unless_used(path, "empty"))
 
     # 2. The model: the best weights, or those of the newest checkpoint.
     file = best if best.exists() else files[0]
@@ -121,23 +120,27 @@ def _run(path: Path) -> Shelved:
         problem = f"{file.name} is cut short or altered; use another copy, or delete the run"
         if isinstance(error, CheckpointError):  # a later charrnn wrote it
             problem = str(error)
-        return entry("training" if is_used else DAMAGED, problem=problem)
+        return entry(_unless_used(path, DAMAGED), problem=problem)
 
     # 3. The newest checkpoint that can be read.
     state = "model"
     step = meta.get("step")
+    best_nats = meta.get("val_nats_per_char")
     for file in files:
         with contextlib.suppress(*UNREADABLE):
             checkpoint = _header(file)
-            patience = settings_from_dict(checkpoint["settings"], "settings").training.patience
-            state, step = _ended(path, checkpoint, patience)
+            place = place_from_dict(checkpoint["place"])
+            state = _ended(path, checkpoint, place)
+            step = place.step
+            if math.isfinite(place.best_nats):
+                best_nats = place.best_nats
             break
     return entry(
-        "training" if is_used else state,
+        _unless_used(path, state),
         text=meta.get("corpus"),
         model=settings.model,
         step=step,
-        val_nats_per_char=meta.get("val_nats_per_char"),
+        val_nats_per_char=best_nats,
     )
 
 
@@ -159,15 +162,15 @@ def _header(path: Path) -> dict[str, Any]:
     return meta
 
 
-def _ended(run: Path, checkpoint: dict[str, Any], patience: int | None) -> tuple[str, int]:
-    """Return how a training ended by its newest checkpoint, and the step. Raises ValueError."""
-    place = place_from_dict(checkpoint["place"])
+def _ended(run: Path, checkpoint: dict[str, Any], place: Place) -> str:
+    """Return how a training ended by its newest checkpoint. Raises one of UNREADABLE."""
     total = plan_from_dict(checkpoint["plan"]).total_steps
+    patience = settings_from_dict(checkpoint["settings"], "settings").training.patience
     if patience and place.evaluations_since_best >= patience:
-        return "finished", place.step
+        return "finished"
     if total is not None and place.step >= total:
-        return "finished", place.step
-    return ("diverged" if _has_diverged(run, place.step) else "stopped"), place.step
+        return "finished"
+    return "diverged" if _has_diverged(run, place.step) else "stopped"
 
 
 def _has_diverged(run: Path, step: int) -> bool:
@@ -188,13 +191,13 @@ def _has_diverged(run: Path, step: int) -> bool:
     return False
 
 
-def _is_used(path: Path) -> bool:
-    """Whether a process trains in this run."""
+def _unless_used(path: Path, state: str) -> str:
+    """Return the state of a run, or "training" where a process trains in it."""
     try:
         check_free(path)
     except StorageError:
-        return True
-    return False
+        return "training"
+    return state
 
 
 def _size_and_use(folder: Path) -> tuple[int, int]:

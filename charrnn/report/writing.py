@@ -38,10 +38,11 @@ HOW = "charrnn eval RUN --samples 1000"
 
 
 class KeptSample(TypedDict):
-    """What the model wrote at a step. bits: per character, on the validation text."""
+    """What the model wrote at a step. bits: per character or byte, on the validation text."""
 
     step: int
     bits: float
+    noun: str
     text: str
 
 
@@ -106,6 +107,7 @@ def samples_of(path: Path, scored_steps: Collection[int]) -> KeptSamples:
             {
                 "step": sample.step,
                 "bits": sample.bits_per_char if sample.step in scored_steps else math.nan,
+                "noun": sample.noun,
                 "text": _cut(sample.text),
             }
             for sample in samples

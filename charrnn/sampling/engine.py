@@ -292,6 +292,9 @@ class Writer:
         self._place = Place(state, logits, _no_recent())
         self._turn = 0  # counts what was read and written: an older iterator stops
 
+    def __repr__(self) -> str:
+        return f"Writer(seed {self.seed}, {self._place.position:,} drawn, {self.sampler!r})"
+
     def read(self, text: str, *, unknown: str = "error") -> None:
         """Take a text of the person's into the state.
 

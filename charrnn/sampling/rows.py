@@ -107,15 +107,19 @@ def write_many(
     shares = max(1, min(threads, count // LEAST_SHARE))
     rows_each = max(1, min(most, count // shares))
     jobs = [Rows(network, plan, rows_each, *begin) for _ in range(shares)]
-    supply = _Supply(first, stop, shares, rows_each)
-    if shares > 1:
+    return written(jobs, Supply(first, stop, shares, rows_each), threads)
+
+
+def written(jobs: list[Rows], supply: Supply, threads: int) -> Iterator[Finished]:
+    """Yield the samples of a supply, in order, as they are ready."""
+    if len(jobs) > 1:
         return _written_side_by_side(jobs, supply)
-    if rows_each > 1:
+    if jobs[0].job.rows > 1:
         threads = 1
     return _written_alone(jobs[0], supply, threads)
 
 
-def _written_alone(rows: Rows, supply: _Supply, threads: int) -> Iterator[Finished]:
+def _written_alone(rows: Rows, supply: Supply, threads: int) -> Iterator[Finished]:
     pace = Pace(threads)
     while not supply.is_over:
         supply.give(rows)
@@ -129,7 +133,7 @@ def _written_alone(rows: Rows, supply: _Supply, threads: int) -> Iterator[Finish
             yield ready
 
 
-def _written_side_by_side(jobs: list[Rows], supply: _Supply) -> Iterator[Finished]:
+def _written_side_by_side(jobs: list[Rows], supply: Supply) -> Iterator[Finished]:
     """One thread for each job."""
     from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait  # 10 ms
 
@@ -150,7 +154,7 @@ def _written_side_by_side(jobs: list[Rows], supply: _Supply) -> Iterator[Finishe
                     yield ready
 
 
-class _Supply:
+class Supply:
     """The numbers of the samples that rows begin next, and the samples that wait for their turn."""
 
     def __init__(self, first: int, stop: int, shares: int, rows_each: int) -> None:
@@ -170,11 +174,21 @@ class _Supply:
         job = rows.job
         if job.next == job.stop:
             room = self.waiting.due + self._ahead - self._begun
-            new = max(0, min(self._parcel, self._stop - self._begun, room))
+            left = min(self._stop - self._begun, self.most_at_once(self._begun))
+            new = max(0, min(self._parcel, left, room))
+            if new:
+                self.prepare(rows, self._begun)
             job.next = self._begun
             job.stop = self._begun + new
             self._begun += new
         job.last = self._begun == self._stop or job.next == job.stop
+
+    def most_at_once(self, number: int) -> int:
+        """Return how many samples from this number on may begin in the same call."""
+        return self._stop - number
+
+    def prepare(self, rows: Rows, number: int) -> None:
+        """Make rows ready for the samples from this number on."""
 
 
 class Waiting:
@@ -238,9 +252,6 @@ class Rows:
         self._streams = False  # the caller takes what is written as it comes, and moves `base`
         decoding = plan.decoding
         scores = padded(network.vocabulary_size)
-        wide = np.full((1, scores), -np.inf, np.float32)  # (1, V')
-        wide[:, : network.vocabulary_size] = first_logits
-        first = network.packed_state(first_state)
         shape = (network.depth, rows, padded(network.hidden_size))  # (D, R, H')
         room = ROOM_OF_ONE if rows == 1 else ROOM_OF_MANY
         capacity = min(plan.length, room)
@@ -258,9 +269,6 @@ class Rows:
         self.arrays: dict[str, np.ndarray] = {
             "until": plan.until.astype(np.int32),
             "overlap": overlaps(plan.until),
-            "first_h": first.h,
-            "first_c": first.c,
-            "first_logits": wide,
             "index": np.zeros(rows, np.int64),  # which sample a row writes
             "position": self.position,
             "chars": self.chars,
@@ -285,8 +293,6 @@ class Rows:
             until_length=len(plan.until),
             newline=plan.newline,
             want_nats=1,
-            first_node=int(first.nodes.sum()),  # of one row, or of none
-            first_spelled=int(first.spelled.sum()),
             rows=rows,
             max_records=len(self.record),
             capacity=capacity,
@@ -297,6 +303,19 @@ class Rows:
         for name, array in self.arrays.items():
             setattr(self.job, name, address_of(array))
         self._point()
+        self.begin_with(first_logits, first_state)
+
+    def begin_with(self, logits: np.ndarray, state: State) -> None:
+        """Let the samples that begin from now on begin with logits (1, V) and this state."""
+        network = self._network
+        wide = np.full((1, padded(network.vocabulary_size)), -np.inf, np.float32)  # (1, V')
+        wide[:, : network.vocabulary_size] = logits
+        first = network.packed_state(state)
+        for name, array in (("first_h", first.h), ("first_c", first.c), ("first_logits", wide)):
+            self.arrays[name] = array
+            setattr(self.job, name, address_of(array))
+        self.job.first_node = int(first.nodes.sum())  # of one row, or of none
+        self.job.first_spelled = int(first.spelled.sum())
 
     def _point(self) -> None:
         """Tell the job where the arrays lie that may grow."""

@@ -20,6 +20,9 @@ from charrnn.text.spelling import Spelling
 # What a model knows of the text so far: arrays (L, B, ...), one column a row.
 State = tuple[np.ndarray, ...]
 
+# numbers (B,) of samples -> logits (B, V) and the state that they begin with
+Begin = Callable[[np.ndarray], tuple[np.ndarray, State]]
+
 # ids (B,), state -> logits (B, V), state
 Step = Callable[[np.ndarray, State], tuple[np.ndarray, State]]
 
@@ -169,7 +172,7 @@ class Steps(ABC):
         """
         logits, state = begin
         step, rows = self.rows(state)
-        return write_rows(step, plan, (logits, rows), first, stop)
+        return write_rows(step, plan, begin_alike(logits, rows), first, stop)
 
     def rows(self, state: State) -> tuple[Step, State]:
         """Return what takes the steps of rows that begin in this state, and how each begins."""
@@ -212,14 +215,22 @@ class Headed(Steps):
         return logits[-1:], state, nats
 
 
-def write_rows(
-    step: Step, plan: Plan, begin: tuple[np.ndarray, State], first: int, stop: int
-) -> Iterator[Finished]:
+def begin_alike(logits: np.ndarray, state: State) -> Begin:
+    """Return a Begin that lets every sample begin with logits (1, V) and the state of one row."""
+
+    def begin(numbers: np.ndarray) -> tuple[np.ndarray, State]:
+        new = len(numbers)
+        return logits.repeat(new, 0), tuple(part.repeat(new, 1) for part in state)
+
+    return begin
+
+
+def write_rows(step: Step, plan: Plan, begin: Begin, first: int, stop: int) -> Iterator[Finished]:
     """Yield samples first ... stop - 1, in order, as they are ready.
 
-    step: takes the rows of all samples under way. begin: logits (1, V) and state after the prompt.
+    step: takes the rows of all samples under way.
     """
-    rows = _Rows(*begin)
+    rows = _Rows(*begin(np.array([first])))
     limit = max(1, min(MAX_ROWS, MAX_SCORES // rows.logits.shape[1]))
     ended: dict[int, tuple[np.ndarray, float]] = {}  # ids and nats by number, until they are due
     begun = first  # the next to begin
@@ -228,7 +239,8 @@ def write_rows(
         # 1. Begin as many as there is room for.
         new = min(limit - len(rows.number), stop - begun, due + MAX_WAITING - begun)
         if new > 0:
-            rows.begin(np.arange(begun, begun + new))
+            numbers = np.arange(begun, begun + new)
+            rows.begin(numbers, *begin(numbers))
             begun += new
         if not len(rows.number):
             return
@@ -264,9 +276,8 @@ def write_rows(
 class _Rows:
     """Samples under way: row r of every array belongs to sample number[r]."""
 
-    def __init__(self, first_logits: np.ndarray, first_state: State) -> None:
-        self._first_logits = first_logits
-        self._first_state = first_state
+    def __init__(self, logits: np.ndarray, state: State) -> None:
+        """logits (1, V), state: as of one row, whose shapes all rows have. There are none yet."""
         self.number = np.zeros(0, np.int64)
         self.position = np.zeros(0, np.int64)  # ids so far
         self.chars = np.zeros(0, np.int64)  # whole characters so far
@@ -274,11 +285,11 @@ class _Rows:
         self.nats = np.zeros(0)
         self.written = np.zeros((0, FIRST_ROOM), np.int32)  # (B, T) their ids, and room for more
         self.recent = np.zeros((0, WINDOW), np.int32)
-        self.logits = first_logits[:0]
-        self.state = tuple(part[:, :0] for part in first_state)
+        self.logits = logits[:0]
+        self.state = tuple(part[:, :0] for part in state)
 
-    def begin(self, numbers: np.ndarray) -> None:
-        """Add rows for these samples."""
+    def begin(self, numbers: np.ndarray, logits: np.ndarray, state: State) -> None:
+        """Add rows for these samples. logits (B, V), state: what they begin with."""
         new = len(numbers)
         room = self.written.shape[1]
         self.number = np.append(self.number, numbers)
@@ -288,10 +299,9 @@ class _Rows:
         self.nats = np.append(self.nats, np.zeros(new))
         self.written = np.concatenate([self.written, np.zeros((new, room), np.int32)])
         self.recent = np.concatenate([self.recent, np.full((new, WINDOW), -1, np.int32)])
-        self.logits = np.concatenate([self.logits, self._first_logits.repeat(new, 0)])
+        self.logits = np.concatenate([self.logits, logits])
         self.state = tuple(
-            np.concatenate([part, fresh.repeat(new, 1)], 1)
-            for part, fresh in zip(self.state, self._first_state, strict=True)
+            np.concatenate([part, fresh], 1) for part, fresh in zip(self.state, state, strict=True)
         )
 
     def append(self, ids: np.ndarray, plan: Plan) -> None:

@@ -186,6 +186,17 @@ def measured(ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> Measured:
     return Measured(size_bytes, digest.hexdigest(), utf8_chars if decoder is not None else None)
 
 
+def symbols_per_char(ids: np.ndarray, vocabulary: Vocabulary, mode: str) -> float | None:
+    """How many bytes a model of bytes predicts for a character; 1 of a model of characters.
+
+    None where bytes are no UTF-8. Times bits per byte it is bits per character.
+    """
+    if vocabulary.unit == "char":
+        return 1.0
+    size = measured(ids, vocabulary, mode)
+    return size.size_bytes / size.utf8_chars if size.utf8_chars else None
+
+
 def split_rule(settings: Settings, mode: str, split: str) -> str:
     """How this part was taken from the text, so that somebody else can take the same part."""
     text = settings.text

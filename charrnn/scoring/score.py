@@ -29,7 +29,11 @@ class Score:
 
     def __str__(self) -> str:
         """Return the score for a person: `2.165 bits/char (1.501 nats)`."""
-        return f"{self.bits_per_char:.3f} bits/char ({self.nats_per_char:.3f} nats)"
+        return self.per("char")
+
+    def per(self, unit: str) -> str:
+        """Return the score for a person. unit: what the model predicts, "char" or "byte"."""
+        return f"{self.bits_per_char:.3f} bits/{unit} ({self.nats_per_char:.3f} nats)"
 
     @property
     def nats_per_char(self) -> float:

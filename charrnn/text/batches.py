@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from charrnn.errors import CorpusError, SettingsError
+from charrnn.terminal import many
 from charrnn.text.corpus import Corpus, line_bounds
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
@@ -83,12 +84,12 @@ def _too_short(split: str, chars: int, batch_size: int, seq_length: int) -> str:
     """Say what a split of so many characters is too short for, and what would fit."""
     if chars > seq_length:
         return (
-            f"the {split} text has {chars:,} characters; --batch-size {batch_size} lanes of "
+            f"the {split} text has {many(chars, 'character')}; --batch-size {batch_size} lanes of "
             f"--seq-length {seq_length} need {batch_size * seq_length + 1:,}: the largest batch "
             f"at this length is {max(1, (chars - 1) // seq_length)}"
         )
     return (
-        f"the {split} text has {chars:,} characters; --seq-length {seq_length} needs "
+        f"the {split} text has {many(chars, 'character')}; --seq-length {seq_length} needs "
         f"{seq_length + 1:,}: the longest here is {max(1, chars - 1)}"
     )
 

@@ -18,8 +18,11 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
+from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
+from charrnn.text.linehash import every_line
+from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
 from charrnn.text.rare import alphabet, note_of
 from charrnn.text.reading import PIECE_BYTES, pieces
@@ -28,7 +31,7 @@ from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
-NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "mode", "rare")
+NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "headings", "mode", "rare")
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,7 @@ class Survey:
     notes: tuple[str, ...]  # for the person
     fingerprint: str
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
+    learnt_chars: int  # of the corpus, without the lines that repeat where each is used once
     rare: int = 0  # characters that occur fewer times are written as bytes
 
     def as_read(self, settings: TextSettings) -> TextSettings:
@@ -73,6 +77,10 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     notes += notes_of(censuses, vocabulary)
     if rare:
         notes.append(note_of(counts, rare))
+    if mode == "lines" and source.separators and settings.headings:
+        notes.append("each file has a heading, a line like others; --no-headings leaves them out")
+    if settings.unit == "char" and not source.separators:
+        notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
@@ -94,13 +102,32 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         tuple(notes),
         fingerprint,
         settings.newlines,
+        _learnt_chars(source, censuses["train"], mode, settings),
         rare,
     )
 
 
+def _learnt_chars(source: Source, census: Census, mode: str, settings: TextSettings) -> int:
+    """Return the characters of a text, of its distinct lines where each is used once."""
+    if mode != "lines" or not settings.deduplicate:
+        return census.chars
+    hashes, lengths = every_line(pieces(source, settings), keeps_returns=True)
+    _, first = np.unique(hashes[lengths > 0], return_index=True)
+    distinct_lengths = lengths[lengths > 0][first].astype(np.int64)
+    return int(distinct_lengths.sum()) + len(distinct_lengths)
+
+
+def _looks(source: Source, census: Census, mode: str, settings: TextSettings) -> list[str]:
+    """Return notes on a text that does not look like plain text."""
+    codes = next(pieces(source, settings))[:MOST_CHARS]
+    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    file = str(source.paths[0]) if source.paths else ""
+    return looks_of(text, file, census, mode, is_asked=settings.mode != "auto")
+
+
 def training_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters of the training split: exact in stream mode, an estimate for lines."""
-    return training_part(survey.censuses["train"].chars, survey, settings)
+    return training_part(survey.learnt_chars, survey, settings)
 
 
 def training_part(total: int, survey: Survey, settings: TextSettings) -> int:
@@ -209,7 +236,7 @@ def _write_lines(
                 "once (--no-deduplicate keeps them)"
             )
         if len(full) < len(lines):
-            notes.append(f"{len(lines) - len(full):,} blank lines left out")
+            notes.append(f"{many(len(lines) - len(full), 'blank line')} left out")
         groups[name] = distinct
 
     # 2. Divide the shuffled lines of the corpus between the splits without a file of their own.
@@ -248,12 +275,13 @@ def _read_lines(
         ends.append(len(ids))
     starts = [0, *(end + 1 for end in ends[:-1])]
     spans = list(zip(starts, ends, strict=True))
-    longest = max(end - start for start, end in spans)
-    if longest > MAX_LINE:
-        raise CorpusError(
-            f"{survey.sources[name].shown} has a line of {longest:,} characters; --mode lines "
-            f"learns whole lines of at most {MAX_LINE:,}: use --mode stream"
-        )
+    for number, (start, end) in enumerate(spans, 1):
+        if end - start > MAX_LINE:
+            raise CorpusError(
+                f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
+                f"--mode lines learns whole lines of at most {MAX_LINE:,}: shorten it, or use "
+                "--mode stream"
+            )
     return [ids[start:end].tobytes() for start, end in spans]
 
 

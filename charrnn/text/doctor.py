@@ -6,6 +6,7 @@ an option mends is no longer reported. Counts are exact; lines are compared by h
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
@@ -37,6 +38,7 @@ START_CHARS = 8_000_000  # up to here the start of a training counts repeated li
 START_LEAK_CHARS = 32_000_000  # and looks for lines of --val and --test in the training text
 SHOWN_FROM = 1 << 16  # characters of which some lines are shown
 EXAMPLE_LINES = 3
+HEADING = re.compile("==> .* <==")
 BYTE_ORDER_MARKS = (
     (b"\xef\xbb\xbf", "UTF-8"),
     (b"\xff\xfe", "UTF-16 LE"),
@@ -79,6 +81,7 @@ class Findings:
     rare: tuple[Symbol, ...]  # seen fewer than RARE times, the rarest first
     rare_share: float
     longest_line: int
+    longest_line_number: int
     long_lines: int  # of LONG_LINE characters or more
     trailing_spaces: int  # lines
     repeated_lines: int  # lines that repeat an earlier one
@@ -153,6 +156,7 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
         rare=rare,
         rare_share=sum(symbol.count for symbol in rare) / census.chars,
         longest_line=lines.longest,
+        longest_line_number=lines.longest_number,
         long_lines=int(census.line_lengths[LONG_LINE:].sum()),
         trailing_spaces=lines.trailing,
         repeated_lines=repeated_lines,
@@ -231,15 +235,21 @@ def _beginning(survey: Survey, settings: TextSettings) -> tuple[str, ...]:
     """Return the beginnings of three lines, of those that are not ASCII if there are some."""
     if settings.unit == "byte":
         return ()
-    codes = next(pieces(survey.sources["train"], settings))[:SHOWN_FROM]
-    text = codes.astype("<u4").tobytes().decode("utf-32-le")
+    text = ""
+    for codes in pieces(survey.sources["train"], settings):
+        text += codes[:SHOWN_FROM].astype("<u4").tobytes().decode("utf-32-le")
+        if len(text) >= SHOWN_FROM:
+            break
     lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [line for line in lines if not HEADING.fullmatch(line)]
     lines = sorted(dict.fromkeys(lines), key=str.isascii)
     return tuple(line[: linehash.SHOWN] for line in lines[:EXAMPLE_LINES])
 
 
 def _heading_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters, or bytes, of the headings put before the files of a directory."""
+    if not settings.headings:
+        return 0
     headings = "".join(survey.sources["train"].separators)
     if settings.unit == "byte":
         return len(headings.encode())
@@ -329,8 +339,8 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
     if survey.mode == "lines":
         if findings.longest_line > MAX_LINE:
             yield (
-                f"a line has {findings.longest_line:,} characters, and --mode lines learns "
-                f"at most {MAX_LINE:,}; --mode stream"
+                f"line {findings.longest_line_number:,} has {findings.longest_line:,} characters, "
+                f"and --mode lines learns at most {MAX_LINE:,}; --mode stream, or shorten it"
             )
         least = 1
         unit = "lines"

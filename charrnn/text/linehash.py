@@ -41,6 +41,7 @@ class Lines:
     before: int  # of them began before the edge
     trailing: int  # of them end in a space or a tab
     longest: int  # characters
+    longest_number: int  # of that line, the first being 1
 
 
 class _Lines(NamedTuple):
@@ -84,6 +85,8 @@ def hash_lines(
     before = 0
     trailing = 0
     longest = 0
+    longest_number = 0
+    count = 0
     for lines in _scan(pieces, keeps_returns):
         is_full = lines.lengths > 0
         full_hashes = lines.hashes[is_full]
@@ -92,8 +95,11 @@ def hash_lines(
         before += int((is_full & (lines.begins < edge)).sum())
         ends_blank = (lines.last == ord(" ")) | (lines.last == ord("\t"))
         trailing += int((is_full & ends_blank).sum())
-        longest = max(longest, int(lines.lengths.max(initial=0)))
-    return Lines(hashes[:size], before, trailing, longest)
+        if int(lines.lengths.max(initial=0)) > longest:
+            longest = int(lines.lengths.max())
+            longest_number = count + int(lines.lengths.argmax()) + 1
+        count += len(lines.lengths)
+    return Lines(hashes[:size], before, trailing, longest, longest_number)
 
 
 def every_line(

@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from charrnn.config import TextSettings
+from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import RETURN, Vocabulary
@@ -24,7 +25,8 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     if objection:
         return "stream", objection
     return "lines", (
-        f"{census.lines:,} short lines, half of at most {census.median_line} characters, "
+        f"{many(census.lines, 'short line')}, half of at most "
+        f"{many(census.median_line, 'character')}, "
         "almost none blank"
     )
 
@@ -81,9 +83,10 @@ def notes_of(censuses: dict[str, Census], vocabulary: Vocabulary) -> list[str]:
     all_counts = np.sum([census.counts for census in censuses.values()], axis=0)
     only = np.flatnonzero((censuses["train"].counts == 0) & all_counts.astype(bool))
     if len(only):
+        occur, they = ("occurs", "it") if len(only) == 1 else ("occur", "they")
         notes.append(
-            f"{len(only)} characters occur only in the validation or test text; "
-            "they cannot be learnt"
+            f"{many(len(only), 'character')} {occur} only in the validation or test text; "
+            f"{they} cannot be learnt"
         )
     if len(vocabulary) == 1:
         notes.append("the text has one distinct character: there is nothing to learn")

@@ -84,14 +84,27 @@ def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[So
                 f"{shown} is a run, and no text; to go on with it: "
                 f"charrnn train --resume --run {shlex.quote(shown)}"
             )
-        return _directory(path, settings.glob), ""
+        return _directory(path, settings), ""
     if not stat.S_ISREG(mode):
         try:
             with open(path, "rb") as stream:
-                return _spool(stream, shown, settings.max_bytes, path.stem), ""
+                return _spool(stream, shown, settings.max_bytes, _pipe_name(path)), ""
         except OSError as error:  # a socket, or no permission
             raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
     return Source(path.stem, shown, (path,)), ""
+
+
+def is_read_once(corpus: str | None) -> bool:
+    """Return whether CORPUS names standard input, a pipe or a device: its text comes only once."""
+    if corpus is None or corpus == "-":
+        return corpus == "-"
+    path = Path(corpus)
+    return path.exists() and not path.is_file() and not path.is_dir()
+
+
+def _pipe_name(path: Path) -> str:
+    """Return the name of a pipe's text: of the shell's <(...) only a number is known."""
+    return "pipe" if path.parent.name == "fd" else path.stem
 
 
 def _shipped_source(path: Path, corpus: str | None) -> tuple[Source, str]:
@@ -129,8 +142,9 @@ def missing_file(path: Path) -> str:
     return f"no file {one_line(str(path))}{hint}; corpora that come with charrnn: {known}"
 
 
-def _directory(path: Path, pattern: str) -> Source:
-    """Return the files of a directory that match a pattern, hidden ones left out."""
+def _directory(path: Path, settings: TextSettings) -> Source:
+    """Return the files of a directory that match the pattern, hidden ones left out."""
+    pattern = settings.glob
     shown = one_line(str(path))
     try:
         matches = (item for item in path.glob(pattern) if item.is_file())
@@ -146,6 +160,8 @@ def _directory(path: Path, pattern: str) -> Source:
     for file in files:
         name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
         headings.append(f"==> {name} <==\n")
+    if not settings.headings:
+        headings = [""] * len(files)
     separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
     return Source(
         path.resolve().name or "corpus",

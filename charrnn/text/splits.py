@@ -7,6 +7,7 @@ from collections.abc import Collection
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
+from charrnn.terminal import many
 from charrnn.values import shares
 
 SPLITS = ("train", "val", "test")
@@ -47,6 +48,7 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
     Raises CorpusError when a split would get fewer than `least`; `unit` is for its message.
     """
     own = set(lengths) - {"train"}
+    noun = unit.removesuffix("s")
     total = lengths["train"]
     wanted = shares_of(own, settings)
     counts = divided(total, own, settings)
@@ -54,7 +56,8 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
         counts[name] = lengths[name]
         if counts[name] < least:
             raise CorpusError(
-                f"the --{name} file has {counts[name]} {unit}: too few; it needs at least {least}"
+                f"the --{name} file has {many(counts[name], noun)}: too few; "
+                f"it needs at least {least}"
             )
     wanted_splits = [name for name in SPLITS if name == "train" or wanted[name] > 0]
     fewest = len(wanted_splits)
@@ -68,7 +71,7 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
             share = min(value for value in wanted.values() if value > 0)
             minimum = fewest if least == 1 else math.ceil(least / share)
             raise CorpusError(
-                f"the text has {total:,} {unit}, {counts[name]} of them for {name}: too few; "
+                f"the text has {many(total, noun)}, {counts[name]} of them for {name}: too few; "
                 f"with --split {settings.split} it needs at least {minimum:,}"
             )
     return counts

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.errors import VocabularyError
+from charrnn.terminal import many
 from charrnn.text.spelling import ASCII, BYTE_SYMBOLS, MAX_CODE, Spelling, bytes_of
 
 NEWLINE = 10
@@ -158,8 +159,10 @@ class Vocabulary:
         names = [f"{describe(int(codes[i]), self.unit)} x{counts[i]:,}" for i in order[:NAMED]]
         more = f" and {len(codes) - NAMED} more" if len(codes) > NAMED else ""
         place = f", the first at position {first:,}," if first is not None else ""
+        unknown = int(counts.sum())
+        verb = "is" if unknown == 1 else "are"
         return (
-            f"{where} has {int(counts.sum()):,} characters{place} that are not among the "
+            f"{where} has {many(unknown, 'character')}{place} that {verb} not among the "
             f"{len(self)} this model knows: {', '.join(names)}{more}"
         )
 

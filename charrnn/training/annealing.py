@@ -33,13 +33,15 @@ def anneal(
     """
     if settings.patience is not None or settings.schedule == "constant" or place.bad_steps:
         return None
-    looks = place.evaluations_since_best
-    if not place.best_step or not has_levelled_off(plan, place.step, place.progress_step, looks):
+    steps = place.step - place.began_step
+    learning_steps = place.progress_step - place.began_step
+    is_level = has_levelled_off(plan, steps, learning_steps, place.evaluations_since_best)
+    if not place.has_learnt or not is_level:
         return None
     share = optim.schedule_share(place.step, plan, settings)
     start = place.best_step if _return_to_best(run, parts, place) else place.step
     note = f"step {place.step:,}: validation has levelled off; annealing from step {start:,}"
-    return WayDown(plan.annealed(place.step, place.progress_step, share), note)
+    return WayDown(plan.annealed(place.step, learning_steps, share), note)
 
 
 def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
@@ -49,7 +51,7 @@ def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
     knew little: then nothing is changed. Nor where the run's model is of another step, since a
     damaged checkpoint was passed over. Returns whether the weights changed.
     """
-    if place.best_step < place.progress_step / 2:
+    if place.best_step - place.began_step < (place.progress_step - place.began_step) / 2:
         return False
     model = best_model(run.path, place.best_step)
     if model is None:

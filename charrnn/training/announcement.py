@@ -9,6 +9,7 @@ from charrnn.machine.malloc import tune_malloc
 from charrnn.terminal import many
 from charrnn.text import building
 from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import noun_of
 from charrnn.training import recipe
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.listener import Progress
@@ -28,7 +29,7 @@ def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> s
     census = survey.censuses["train"]
     is_shipped = survey.sources["train"].shown.endswith("(shipped)")
     if trainer.corpus.mode == "stream":
-        text = f"{many(census.chars, 'character')} of {census.shown}"
+        text = f"{many(census.chars, noun_of(survey.vocabulary))} of {census.shown}"
     elif is_shipped:
         text = many(census.lines, survey.name.removesuffix("s"))
     else:

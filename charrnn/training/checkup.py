@@ -23,6 +23,7 @@ from charrnn.text.counting import most_orders
 from charrnn.text.splits import divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.counting_flags import check_flags, order_asked
+from charrnn.training.idle_flags import check_idle
 from charrnn.training.naming import fresh_run
 
 NETWORK = (
@@ -49,6 +50,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
     survey = building.survey(corpus, settings.text, settings.training.seed)
+    check_idle(settings, origins, survey)
     vocabulary = survey.vocabulary
     is_counting = settings.model.cell == "ngram"
     if is_counting:
@@ -74,7 +76,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     findings = doctor.examine(survey, settings.text, settings.training.seed)
     train_chars = building.training_chars(survey, settings.text)
     if not is_counting:
-        val_chars = findings.chars - train_chars
+        val_chars = survey.learnt_chars - train_chars
         if "val" in survey.censuses:
             val_chars = survey.censuses["val"].chars
         line_chars = findings.longest_line + 1 if survey.mode == "lines" else None
@@ -115,6 +117,33 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
         "are kept, and copy much of the text; sample --novel leaves copies out, "
         "--cell ngram counts instead"
     )
+
+
+def settings_of(
+    corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+) -> tuple[Settings, dict[str, str]]:
+    """Return the settings of a training with every size decided, and where each comes from.
+
+    Raises what a start of that training would: CorpusError, SettingsError, CheckpointError.
+    """
+    settings, origins, _ = finetune.begin(layers)
+    runtime.choose_device(settings.runtime.device)
+    survey = building.survey(corpus, settings.text, settings.training.seed)
+    filled = settings.with_values("text", newlines=survey.newlines, mode=survey.mode)
+    if settings.model.cell != "ngram":
+        filled = recipe.fill(
+            filled,
+            survey,
+            lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
+            origins,
+        ).settings
+    before = settings.to_dict()
+    chosen = dict(origins)
+    for section, values in filled.to_dict().items():
+        for key, value in values.items():
+            if value != before[section][key]:
+                chosen[key] = "chosen from the text"
+    return filled, chosen
 
 
 def _training(

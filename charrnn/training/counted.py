@@ -16,11 +16,13 @@ import numpy as np
 
 from charrnn.config import Settings
 from charrnn.errors import CheckpointError
+from charrnn.scoring.figures import symbols_per_char
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
 from charrnn.text.ngram import SMOOTHING_NAMES, Level, NGram
+from charrnn.text.vocabulary import noun_of
 from charrnn.training.assembly import check_validation
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
 from charrnn.training.counting_flags import order_asked
@@ -219,7 +221,9 @@ class CountingTrainer:
             listed = ", ".join(
                 f"{order}: {score / math.log(2):.3f}" for order, score in enumerate(scores, 1)
             )
-            self.progress.say(f"bits/char on validation by order: {listed}")
+            self.progress.say(
+                f"bits/{self.corpus.vocabulary.unit} on validation by order: {listed}"
+            )
         self._evaluated(scores[best - 1], is_best)
 
         # 3. Keep the best, and count longer ones if the longest is the best.
@@ -276,7 +280,8 @@ class CountingTrainer:
         meta = run_meta("charrnn-model", self.settings, self.corpus, step=step)
         text = self._make_samples(self.model.tensors(), meta)
         bits = self.place.val_nats / math.log(2)
-        self.run.add_samples(f"--- step {step}, {bits:.3f} bits per character ---\n{text}\n")
+        noun = noun_of(self.corpus.vocabulary)
+        self.run.add_samples(f"--- step {step}, {bits:.3f} bits per {noun} ---\n{text}\n")
         self.progress.sampled(step, text)
 
     def _keep(self, is_best: bool) -> None:
@@ -339,6 +344,10 @@ class CountingTrainer:
             precision=None,
             ngram=None,
             verdict=self._verdict(reason),
+            unit=self.corpus.vocabulary.unit,
+            symbols_per_char=symbols_per_char(
+                self.corpus.split("val"), self.corpus.vocabulary, self.corpus.mode
+            ),
         )
 
     def _verdict(self, reason: str) -> str:

@@ -21,6 +21,7 @@ NOT_FOR_COUNTING = (
     "steps",
     "batch_size",
     "seq_length",
+    "state_reset",
     "checkpoint_every_chars",
     "lr",
     "clip",

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from charrnn.config import Settings
 from charrnn.errors import StorageError
+from charrnn.scoring.figures import symbols_per_char
 from charrnn.scoring.validation import validation_chars
 from charrnn.training.outcome import Outcome, Place, verdict, weights_sha256
 from charrnn.training.pacing import Pacing
@@ -99,6 +100,7 @@ def outcome_of(
     place = kept.place
     parts = records.parts
     ngram = records.counting.baseline()
+    corpus = records.corpus
     return Outcome(
         reason=reason,
         place=place.kept,
@@ -111,4 +113,6 @@ def outcome_of(
         ngram=ngram,
         verdict=kept.note or verdict(place, reason, settings, ngram, is_noise=keeps_last),
         keeps_last=keeps_last or not place.has_learnt,
+        unit=corpus.vocabulary.unit,
+        symbols_per_char=symbols_per_char(corpus.split("val"), corpus.vocabulary, corpus.mode),
     )

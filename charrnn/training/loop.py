@@ -88,6 +88,7 @@ class Trainer:
         self._sampled_at = NEVER
         self._judged_at = NEVER
         self._is_fresh = checkpoint is None
+        self._is_new_text = False  # another one than the checkpoint's
         if checkpoint is not None:
             self.restore(checkpoint)
         self.pace.resume_at(self.place.elapsed_s)
@@ -109,7 +110,8 @@ class Trainer:
         stays good.
         """
         if (ngram := self.counting.baseline()) is not None:
-            self.progress.say(f"to beat: {ngram.score}, by counting ({ngram})")
+            score = ngram.score.per(self.corpus.vocabulary.unit)
+            self.progress.say(f"to beat: {score}, by counting ({ngram})")
         while True:
             try:
                 return self.outcome(self._run())
@@ -168,7 +170,7 @@ class Trainer:
         return self._end(is_best)
 
     def _begin(self) -> bool:
-        """Score and keep the untrained network, if this is a new training.
+        """Score and keep the network as it is, if the training or its text is new.
 
         Returns whether it was.
         """
@@ -176,13 +178,14 @@ class Trainer:
         self._judged_at = NEVER
         is_best = False
         evaluation_s = None
-        if self._is_fresh:
+        if self._is_fresh or self._is_new_text:
             began_s = self.pace.elapsed_s()
             is_best = self._evaluate()
             if not self._is_over:
                 self._keep(is_best, is_due=True)
             evaluation_s = self.pace.elapsed_s() - began_s
             self._is_fresh = False
+            self._is_new_text = False
         self.pace.begin_loop(self.place.step, evaluation_s)
         return is_best
 
@@ -336,6 +339,9 @@ class Trainer:
         )
         if not is_same_length(self.settings.training, before):
             self.place.be_patient_again()
+        if checkpoint.fingerprint != self.corpus.fingerprint:
+            self.place.begin_text()
+            self._is_new_text = True
 
     def _go_back(self, why: str) -> None:
         """Stand where the last good checkpoint stood, with half the learning rate, and record that.

@@ -129,14 +129,17 @@ def too_large(shape: tuple[int | None, int] | None, device: torch.device, is_kep
     shape: of the batches, at a step or its recording; None: at an evaluation. is_kept: whether
     there is a checkpoint.
     """
-    kept = "; the last checkpoint is kept" if is_kept else ""
-    if shape is None:
-        return f"validation does not fit the memory of {device}{kept}: try a smaller --hidden-size"
-    return (
-        f"batches of {shape[0]} x {shape[1]} do not fit the memory of {device}{kept}: "
-        "try a smaller --batch-size, --precision bfloat16 or, for a stream, "
-        "--checkpoint-every-chars"
-    )
+    what = "validation does"
+    advice = "a smaller --hidden-size"
+    if shape is not None:
+        what = f"batches of {shape[0]} x {shape[1]} do"
+        advice = "a smaller --batch-size or, for a stream, --checkpoint-every-chars"
+    if is_kept:  # a resume may change no size
+        return (
+            f"{what} not fit the memory of {device}; the last checkpoint is kept: go on with "
+            f"--precision bfloat16 or where there is more memory, or start a new run with {advice}"
+        )
+    return f"{what} not fit the memory of {device}: try --precision bfloat16, or {advice}"
 
 
 def _copies(settings: Settings) -> int:

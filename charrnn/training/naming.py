@@ -105,10 +105,11 @@ def run_to_resume(corpus: str | Source | None, settings: TextSettings, runs: Pat
     if corpus is None:
         return newest_run(runs)
     if isinstance(corpus, Source):
-        if same := runs_of_text(digest_of(corpus), runs):
+        same = runs_of_text(digest_of(corpus), runs) or runs_of(corpus.name, runs)
+        if same:
             return same[-1]
         raise CheckpointError(
-            f"no run of this text under {runs}/ to resume; train it without resume"
+            f"no run of this text ({corpus.shown}) under {runs}/ to resume; train it first"
         )
     path = Path(corpus)
     name = "stdin" if corpus == "-" else path.resolve().name

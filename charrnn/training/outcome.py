@@ -16,7 +16,21 @@ from charrnn.scoring.score import Score
 from charrnn.values import MAX_WHOLE
 
 MOST_NUMBER = 1e300
+MOST_ROLLBACKS = 3  # returns of a diverged training to a checkpoint
 STOPPED = "stopped by a callback"
+# What a place knows of its text, beside the steps at which something happened.
+SCORES = (
+    "best_nats",
+    "best_network_nats",
+    "evaluations_since_best",
+    "bad_steps",
+    "rollbacks",
+    "val_nats",
+    "network_nats",
+    "train_nats",
+    "learnt_nats",
+    "recent",
+)
 
 
 @dataclass(frozen=True)
@@ -111,6 +125,13 @@ class Place:
         self.bad_steps += 1
         self.skipped_steps += 1
 
+    def begin_text(self) -> None:
+        """Forget what was scored: another text takes the place of the one before."""
+        fresh = Place()
+        for name in SCORES:
+            setattr(self, name, getattr(fresh, name))
+        self.began_step = self.best_step = self.progress_step = self.step
+
     def be_patient_again(self) -> None:
         """Count evaluations without a better one from here on."""
         self.evaluations_since_best = 0
@@ -156,6 +177,8 @@ class Outcome:
     ngram: Baseline | None
     verdict: str
     keeps_last: bool = False  # the model is the last one, whatever validation said
+    unit: str = "char"  # what figures are per
+    symbols_per_char: float | None = 1.0  # bytes of a character of the validation text
 
 
 def place_to_dict(place: Place) -> dict[str, Any]:
@@ -208,6 +231,8 @@ def _numbers(values: dict[str, Any], fresh: Place | Recent) -> dict[str, Any]:
 WORSE = 0.02  # above the best: it has been passed
 WIDE_GAP = 0.3  # between the training text and validation
 NO_GAP = 0.05
+BY_HEART = 1.0  # of the training text: below, much of what is written is a copy
+REPEATED = 0.05  # of validation: it says nothing new
 MUCH_DROPOUT = 0.3  # less of it helped where the training text scored no better than validation
 STILL_BETTER = 0.9  # of the steps: a best evaluation after them says that more would help
 
@@ -230,6 +255,8 @@ def verdict(
         return "stopped before its end"
     if not math.isfinite(place.train_nats):
         return "too short to judge: train for longer"
+    if is_noise and place.learnt_nats > BY_HEART:
+        return "too little text to judge by: the last weights are kept; train for longer"
     if is_noise:
         return (
             "too little text to judge by: the last weights are kept, and copy much of it; "
@@ -240,6 +267,9 @@ def verdict(
             "validation never got better than at the start: the last weights are kept; "
             "try another --lr, or more text"
         )
+
+    if place.best_nats < REPEATED:
+        return "validation is known by heart: the text repeats itself, and has no more to teach"
 
     # 2. Overfitting: it went on after its best, or knows the training text far better.
     learnt_nats = place.learnt_nats
@@ -252,7 +282,8 @@ def verdict(
         return f"overfitting: best at step {place.best_step:,}, which is kept; try {advice}"
 
     # 3. Underfitting: the training text scores no better than validation.
-    is_still_better = place.best_step >= STILL_BETTER * place.step
+    steps = place.step - place.began_step
+    is_still_better = place.best_step - place.began_step >= STILL_BETTER * steps
     has_levelled_off = reason == "stopped improving" or not is_still_better
     if gap < NO_GAP:
         if dropout >= MUCH_DROPOUT:

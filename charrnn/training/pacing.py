@@ -10,7 +10,7 @@ import time
 from collections import deque
 
 from charrnn.config import TrainingSettings
-from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan
+from charrnn.training.plan import TIMES, Plan, corrected_plan, decided_plan, is_at_next_part
 from charrnn.values import seconds
 
 # A plan waits for at least so many steps and seconds; with slow steps for fewer,
@@ -24,6 +24,8 @@ TIMED_SHARE = 0.1
 # names a tenth to a half of the samples then were new; after 300 passes nearly none, after 180
 # few were like names.
 MOST_PASSES = 220
+
+LEAST_BUSY = 0.1  # of a processor: a training that waits for a GPU or for others has more
 
 REMEMBERED_STEPS = 500  # whose mean time tells how long the rest takes
 
@@ -52,6 +54,8 @@ class Pacing:
 
         self._began = time.perf_counter() if began is None else began
         self._elapsed_before_s = 0.0  # in earlier processes
+        self._still_s = 0.0  # in which this process stood still (Ctrl-Z)
+        self._heard = (time.perf_counter(), time.process_time())  # at the last sign of life
         self._loop_began_s = 0.0  # elapsed at this process's first step
         self._last_look = (0, 0.0)  # step and elapsed seconds at the last evaluation
 
@@ -71,7 +75,24 @@ class Pacing:
 
     def elapsed_s(self) -> float:
         """Return the seconds of this training in all processes so far."""
-        return self._elapsed_before_s + time.perf_counter() - self._began
+        return self._elapsed_before_s + self._now() - self._began
+
+    def wake(self) -> None:
+        """Leave out the time in which the process stood still. Called when it goes on (SIGCONT).
+
+        It stood still for what has passed since the last sign of life, without the time in which it
+        computed: with the share of the processors that it had on average.
+        """
+        heard, cpu_s = self._heard
+        now = time.perf_counter()
+        busy = cpu_s / max(1e-3, heard - self._began - self._still_s)
+        computed_s = (time.process_time() - cpu_s) / max(LEAST_BUSY, busy)
+        self._still_s += max(0.0, now - heard - computed_s)
+        self._heard = (now, time.process_time())
+
+    def _now(self) -> float:
+        """Return time.perf_counter() without the time in which the process stood still."""
+        return time.perf_counter() - self._still_s
 
     def begin_loop(self, step: int, evaluation_s: float | None) -> None:
         """Note that steps begin. evaluation_s: what the evaluation before them took, if any."""
@@ -84,11 +105,13 @@ class Pacing:
 
     def begin_step(self) -> None:
         """Note that a step begins."""
-        self._step_began = time.perf_counter()
+        self._step_began = self._now()
+        self._heard = (time.perf_counter(), time.process_time())
 
     def end_step(self, chars: int) -> None:
         """Note that a step over so many characters has ended."""
-        now = time.perf_counter()
+        now = self._now()
+        self._heard = (time.perf_counter(), time.process_time())
         self._steps_s += now - self._step_began
         self._steps_chars += chars
         self._step_ends.append(now)
@@ -122,10 +145,7 @@ class Pacing:
             return False
         if self._sample_step is None:
             self._sample_step = step - updates
-        samples = TIMES["sample"]
-        is_due = (
-            samples * step // plan.total_steps > samples * self._sample_step // plan.total_steps
-        )
+        is_due = is_at_next_part(step, self._sample_step, plan.total_steps, TIMES["sample"])
         if is_due:
             self._sample_step = step
         return is_due

@@ -81,12 +81,12 @@ class Plan:
             intervals.append(max(1, (self.total_steps - self.annealed_from) // ANNEALING_LOOKS))
         return min(intervals, default=None)
 
-    def annealed(self, step: int, best_step: int, share: float) -> Plan:
-        """Return the plan that from this step on anneals the weights of best_step.
+    def annealed(self, step: int, learning_steps: int, share: float) -> Plan:
+        """Return the plan that from this step on anneals weights which took so many steps.
 
         share: of the peak learning rate, at this step.
         """
-        total = step + max(1, math.ceil(ANNEALING_SHARE * best_step))
+        total = step + max(1, math.ceil(ANNEALING_SHARE * learning_steps))
         if self.total_steps is not None:
             total = min(total, self.total_steps)
         return dataclasses.replace(
@@ -239,11 +239,21 @@ def corrected_plan(
 def has_levelled_off(plan: Plan, step: int, best_step: int, looks: int) -> bool:
     """Return whether the best weights should be annealed: nothing better came for long enough.
 
+    step, best_step: since this text began.
     looks: evaluations since the best one.
     """
     if plan.annealed_from is not None or not best_step:
         return False
     return looks >= PATIENT_LOOKS and step - best_step >= PATIENT_SHARE * best_step
+
+
+def is_at_next_part(step: int, before: int, total: int, parts: int) -> bool:
+    """Return whether a run is in another of its equal parts than at a step before.
+
+    Not right after that step: a plan that gets shorter moves the ends of the parts.
+    """
+    is_another = parts * step // total > parts * before // total
+    return is_another and step - before >= total // (2 * parts)
 
 
 def is_same_length(now: TrainingSettings, before: TrainingSettings) -> bool:
@@ -296,15 +306,28 @@ def extended_plan(
     planned = plan.total_steps or step
     if total < max(step, planned):
         key = next(key for key in LENGTHS if getattr(settings, key) is not None)
+        least = {
+            "steps": f"{max(step, planned):,}",
+            "epochs": f"{max(step, planned) / steps_per_epoch:.3g}",
+            "budget": f"{math.ceil(elapsed_s * max(1.0, planned / max(1, step)))}s",
+        }
+        way = f"ask for more than --{key} {least[key]}"
+        if step < planned:
+            way += ", or leave it out to go on as planned"
         raise SettingsError(
-            f"--{key} {getattr(settings, key)}: this run is at step {step:,} of {planned:,} "
-            f"after {elapsed_s:.0f}s; a resume can only be longer"
+            f"--{key} {_plain(getattr(settings, key))} is shorter than this run, which is at step "
+            f"{step:,} of {planned:,} after {elapsed_s:.0f}s; {way}"
         )
     plan = plan.with_length(step, total, keep_rate=False)
     for name in TIMES:
         if getattr(settings, f"{name}_every") is None:
             plan = plan.with_interval(name, _usual_interval(name, total, evaluation_steps))
     return plan
+
+
+def _plain(value: float | str) -> str:
+    """Return a length as a person types it."""
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _usual_interval(name: str, total: int, evaluation_steps: float) -> int:

@@ -12,6 +12,7 @@ from charrnn.config import Settings
 from charrnn.machine import runtime
 from charrnn.model.recurrent import State
 from charrnn.text.corpus import Corpus
+from charrnn.text.vocabulary import noun_of
 from charrnn.training import recovery
 from charrnn.training.assembly import Parts, to_numpy
 from charrnn.training.checkpoint import RunDirectory, run_meta
@@ -37,11 +38,11 @@ def step_record(step: int, epoch: float, result: Stepped, rate: float) -> dict[s
     return record
 
 
-def _heading(place: Place) -> str:
+def _heading(place: Place, noun: str) -> str:
     """Return the line above samples: their step, and the score of these very weights if known."""
     score = "not scored"
     if not place.recent.steps and math.isfinite(place.val_nats):
-        score = f"{place.val_nats / math.log(2):.3f} bits per character"
+        score = f"{place.val_nats / math.log(2):.3f} bits per {noun}"
     return f"--- step {place.step}, {score} ---"
 
 
@@ -147,7 +148,8 @@ class Records:
         if self._make_samples is None:
             return None
         text = self._make_samples(weights, self._meta("charrnn-model", step=place.step))
-        self._run.add_samples(f"{_heading(place)}\n{text}\n")
+        noun = noun_of(self.corpus.vocabulary)
+        self._run.add_samples(f"{_heading(place, noun)}\n{text}\n")
         return text
 
     def log(self, record: dict[str, Any]) -> None:

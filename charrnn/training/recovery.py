@@ -20,12 +20,11 @@ from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training.assembly import Parts
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, load_newest
-from charrnn.training.outcome import Place
+from charrnn.training.outcome import MOST_ROLLBACKS, Place
 
 BAD_STEPS = 5  # not finite, in a row, before going back
 JUMP = 2.0  # times the loss before: no learning, but a divergence
 LEAST_NATS = 0.5  # losses below are too small for a jump to mean anything
-MOST_ROLLBACKS = 3
 
 
 class Diverging(Exception):
@@ -110,7 +109,7 @@ def go_back(run: RunDirectory, place: Place, settings: TrainingSettings, why: st
         f"training diverged: {why} at step {place.step:,} "
         f"(lr {peak * lr_factor(tries):.2g}, clip {settings.clip:g})"
     )
-    advice = "try a smaller --lr or --clip"
+    advice = "try a smaller --lr or --clip" if settings.clip else "try a smaller --lr, or --clip 1"
     try:
         checkpoint, warnings = load_newest(run.path)
     except CheckpointError:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import contextlib
 import dataclasses
 import os
@@ -20,7 +21,7 @@ from charrnn.text.sources import Source
 from charrnn.training.checkpoint import Checkpoint, load_newest
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
-from charrnn.values import seconds
+from charrnn.values import interval, seconds, shares
 
 FREE_TO_CHANGE = ("save_every", "sample_every", "keep", "max_bytes", "watch")  # move no weight
 CHANGES_ROUNDING = ("device", "threads", "backend", "precision")  # allowed, declared not exact
@@ -85,6 +86,9 @@ def continued_settings(checkpoint: Checkpoint, layers: Layers) -> tuple[Settings
         new = wanted[section][key]
         if _is_same(key, old, new):
             continue
+        if _is_in_effect(key, old, new, checkpoint):
+            settings = settings.with_values(section, **{key: new})  # now it is said
+            continue
         if key in LENGTHS:  # a shorter one is refused by the plan
             length: dict[str, Any] = dict.fromkeys(LENGTHS) | {key: new}
             settings = settings.with_values("training", **length)
@@ -100,14 +104,45 @@ def continued_settings(checkpoint: Checkpoint, layers: Layers) -> tuple[Settings
 
 
 def _is_same(key: str, old: Any, new: Any) -> bool:
-    """Return whether two values of a setting mean the same: 90s is 1.5m."""
+    """Return whether two values of a setting mean the same: 90s is 1.5m, and UTF8 is utf-8."""
     if old == new:
         return True
-    return key == "budget" and old is not None and seconds(old, key) == seconds(new, key)
+    if key in ("mode", "newlines", "order") and new == "auto":  # what the program chose is kept
+        return True
+    if old is None or new is None or "" in (old, new):
+        return False
+    if key == "budget":
+        return seconds(old, key) == seconds(new, key)
+    if key.endswith("_every"):
+        return interval(old, key) == interval(new, key)
+    if key == "split":
+        return shares(old) == shares(new)
+    if key == "encoding":
+        names = {codecs.lookup(name).name for name in (old, new)}
+        return len(names) == 1
+    if key in ("val", "test", "init_from"):
+        return bool(os.path.realpath(old) == os.path.realpath(new))
+    return False
+
+
+def _is_in_effect(key: str, old: Any, new: Any, checkpoint: Checkpoint) -> bool:
+    """Return whether a value is what the program chose where nobody said."""
+    model = checkpoint.model
+    if key == "mode" and old == "auto":
+        return bool(new == model.mode)
+    if key == "order" and old == "auto" and model.counts and checkpoint.place.has_learnt:
+        return bool(new == str(model.ngram().order))
+    if key == "eval_every" and old is None:
+        steps, _ = interval(new, key)
+        plan = checkpoint.plan
+        return steps == plan.eval_steps and plan.look_steps in (None, steps)
+    return False
 
 
 def _shown(value: Any) -> str:
-    return "left to the program" if value is None else one_line(str(value))
+    if value is None:
+        return "left to the program"
+    return one_line(str(value)) or "''"
 
 
 def same_corpus(
@@ -128,8 +163,8 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    reading = dataclasses.replace(settings.text, newlines=model.open_reading.newlines)
-    survey = building.survey(text, reading, seed) if text is not None else None
+    how = dataclasses.replace(settings.text, mode=model.mode, newlines=model.open_reading.newlines)
+    survey = building.survey(text, how, seed) if text is not None else None
     shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:
@@ -138,10 +173,10 @@ def same_corpus(
                 f"({survey.fingerprint[:12]}, not {checkpoint.fingerprint[:12]}); "
                 "resume without naming it, or pass --allow-corpus-change"
             )
-        if survey.mode != model.mode:
+        if model.counts:
             raise CorpusError(
-                f"{shown_text} is read as {survey.mode}, but the run learnt {model.mode}; "
-                "pass --mode"
+                "--cell ngram counts one text, and cannot go on with another; "
+                f"start a new run with {shown_text}"
             )
         corpus, notes = building.build(survey, settings.text, seed, folder, model.vocabulary)
         for note in ("the text has changed: this resume is not exact to the bit", *notes):

@@ -25,6 +25,7 @@ from charrnn.training.announcement import say_network, say_surroundings, start_l
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.counting_flags import check_flags
+from charrnn.training.idle_flags import check_idle
 from charrnn.training.listener import MakeSamples, Progress
 from charrnn.training.loop import Trainer
 from charrnn.training.naming import (
@@ -71,6 +72,8 @@ def train(
         raise SettingsError(
             "--resume goes on with a run and --overwrite starts a new one; give one"
         )
+    if request.allow_corpus_change and not request.resume:
+        raise SettingsError("--allow-corpus-change is for a run that goes on; add --resume")
     if request.resume:
         return _resume(request, progress, make_samples)
     return _start(request, progress, make_samples)
@@ -91,6 +94,7 @@ def _start(
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
     settings = settings.with_values("text", newlines=survey.newlines, rare=survey.rare)
+    notes_on_flags = check_idle(settings, origins, survey)
     filled = None
     if is_counting:
         check_flags(origins)
@@ -120,7 +124,7 @@ def _start(
         texts = {corpus.path.stem}
         about_text, warnings = doctor.at_start(survey, settings.text)
         warnings += leaks.alike_warnings(corpus)
-        all_notes = [*survey.notes, *notes]
+        all_notes = [*survey.notes, *notes, *notes_on_flags]
         if source is not None:
             mixed, texts = source.move_in(corpus)
             warnings += finetune.leaks(source, corpus)
@@ -332,6 +336,10 @@ def _signals(trainer: Trainer | CountingTrainer, is_guest: bool) -> Iterator[Non
     present = [getattr(signal, name) for name in names if hasattr(signal, name)]
     numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
     handlers = {number: signal.signal(number, stop) for number in numbers}
+    if hasattr(signal, "SIGCONT") and isinstance(trainer, Trainer):
+        handlers[signal.SIGCONT] = signal.signal(
+            signal.SIGCONT, lambda number, frame: trainer.pace.wake()
+        )
     try:
         yield
     finally:

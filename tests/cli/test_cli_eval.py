@@ -71,6 +71,8 @@ def test_the_object_has_every_part_and_fits_one_line(objects):
         "unknown",
         "notes",
         "warnings",
+        "unit",
+        "bits_per_utf8_char",
     } == set(card)
 
 

@@ -4,6 +4,7 @@ import fcntl
 import io
 import json
 import os
+import random
 import shutil
 import subprocess
 import sys
@@ -83,6 +84,22 @@ def test_a_damaged_model_is_shown_as_such(shelf, data):
     (shelf / "few" / MODEL_FILE).write_bytes(data)
     entry = only(shelf)
     assert entry.state == "damaged" and "cut short or altered" in entry.problem
+
+
+def test_no_change_of_a_byte_breaks_the_list(shelf):
+    generator = random.Random(1)
+    files = [shelf / "few" / MODEL_FILE, *checkpoint_files(shelf / "few/checkpoints")[-1:]]
+    for _ in range(60):
+        file = generator.choice(files)
+        data = file.read_bytes()
+        changed = bytearray(data)
+        size = 8 + int.from_bytes(data[:8], "little")
+        for place in generator.sample(range(size), 3):
+            changed[place] = generator.choice(b'0123456789"{}[],:-e')
+        file.write_bytes(changed)
+        entry = only(shelf)
+        assert command._row(entry, 0.0) and command._as_object(entry)
+        file.write_bytes(data)
 
 
 def test_a_model_that_was_cut_short_is_damaged(shelf):

@@ -174,13 +174,6 @@ def test_every_shipped_preset_parses_and_resolves(path, tmp_path, monkeypatch):
     assert settings_from_dict(settings.to_dict(), "again") == settings
 
 
-def test_a_file_here_wins_over_a_preset(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    name = CONFIGS[0].stem
-    (tmp_path / name).write_text("[training]\nseed = 77\n")
-    assert toml_layer(name)[1] == {"seed": 77}
-
-
 @pytest.mark.parametrize(
     "name",
     [

@@ -34,6 +34,12 @@ def test_a_lone_model_file_says_what_is_not_known():
     assert "## Copies\n\nNot known: x lies in no run directory" in text
 
 
+def test_the_figures_of_a_byte_model_are_per_byte():
+    model = dataclasses.replace(network(unit="byte"), meta={"val_nats_per_char": 1.0})
+    text = card_of(model)
+    assert "| text | scored by | bits per byte | bytes |" in text and "out of 7 bytes" in text
+
+
 def test_a_card_says_whether_the_ngrams_beside_a_network_are_there():
     assert "mixes the network with 3-grams of its text. They are the tensors" in card_of(mixed())
     assert "This file holds the network alone." in card_of(mixed(), card.ONNX_USE)

@@ -71,12 +71,21 @@ def test_a_convolution_sees_the_same_characters(tmp_path, skip, conv):
     check(tmp_path, network("gru", skip, layers=2, conv=conv), 60)
 
 
+def check_greedy(folder, model, length):
+    lesson = loaded(written(folder, model))
+    codes = list(lesson.write([], length, 0, None))
+    assert [lesson.symbols.index(code) for code in codes] == greedy(model, length)
+
+
 @pytest.mark.parametrize("network_of", QUICK, ids=str)
 def test_greedy_text_is_the_samplers(tmp_path, network_of):
-    model = network(*network_of, mode="stream")
-    lesson = loaded(written(tmp_path, model))
-    codes = list(lesson.write([], 500, 0, None))
-    assert [lesson.symbols.index(code) for code in codes] == greedy(model, 500)
+    check_greedy(tmp_path, network(*network_of, mode="stream"), 500)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network_of", GRID, ids=str)
+def test_greedy_text_of_every_network_is_the_samplers(tmp_path, network_of):
+    check_greedy(tmp_path, network(*network_of, mode="stream"), 500)
 
 
 def run(path, *arguments):

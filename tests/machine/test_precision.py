@@ -348,9 +348,12 @@ def test_an_old_gpu_is_told_what_it_lacks(monkeypatch, precision):
         (
             True,
             "batches of 8 x 6 do not fit the memory of cpu; the last checkpoint is kept: "
-            "try a smaller --batch-size",
+            "go on with --precision bfloat16",
         ),
-        (False, "validation does not fit the memory of cpu: try a smaller --hidden-size"),
+        (
+            False,
+            "validation does not fit the memory of cpu: try --precision bfloat16, or a",
+        ),
     ],
 )
 def test_memory_that_is_too_small_is_one_line_at_a_step_and_at_an_evaluation(

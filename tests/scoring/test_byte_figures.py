@@ -11,9 +11,11 @@ from hypothesis import strategies as st
 from support import Watcher
 
 from charrnn.cli.score_view import show_card
+from charrnn.cli.train import _closing_lines
 from charrnn.modelfile import read_model
+from charrnn.progress import OF_BYTES, TrainingProgress
 from charrnn.report.curves import charts
-from charrnn.report.record import read_metrics
+from charrnn.report.record import read_metrics, read_samples
 from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.figures import measured
 from charrnn.scoring.text import text_given
@@ -97,3 +99,35 @@ def test_the_charts_of_a_page_name_bytes(tmp_path):
     card_of(tmp_path, "byte")
     metrics = read_metrics(tmp_path / "byte" / "metrics.jsonl")
     assert {chart["unit"] for chart in charts(metrics, 1.0, 9, "byte")} == {"bits per byte"}
+
+
+def trained(tmp_path, unit, capsys, encoding="utf-8"):
+    """Count the bigrams of a text, watched by a person. Returns the outcome, and what was said."""
+    (tmp_path / "a.txt").write_bytes(RUSSIAN.encode(encoding))
+    layers = (("--", {"unit": unit, "cell": "ngram", "order": "2", "mode": "stream"}),)
+    request = Request(str(tmp_path / "a.txt"), layers, run=tmp_path / unit)
+    path, outcome = train(request, TrainingProgress(every=True), lambda tensors, meta: "x")
+    lines = _closing_lines(path, outcome, is_stopped=False)
+    return outcome, capsys.readouterr().err + "\n".join(lines)
+
+
+def test_a_training_of_bytes_says_bits_per_byte_and_per_character(tmp_path, capsys):
+    outcome, said = trained(tmp_path, "byte", capsys)
+    assert outcome.symbols_per_char > 1.5
+    assert OF_BYTES in said and "bits/byte (" in said
+    bits = outcome.place.best_nats / math.log(2) * outcome.symbols_per_char
+    assert f"{bits:.3f} bits/char, as UTF-8" in said
+    samples = read_samples(tmp_path / "byte" / "samples.txt")
+    assert {sample.noun for sample in samples} == {"byte"}
+
+
+def test_a_training_of_bytes_that_are_no_utf8_names_no_characters(tmp_path, capsys):
+    outcome, said = trained(tmp_path, "byte", capsys, "koi8-r")
+    assert outcome.symbols_per_char is None
+    assert "bits/char" not in said
+
+
+def test_a_training_of_characters_says_bits_per_character(tmp_path, capsys):
+    outcome, said = trained(tmp_path, "char", capsys)
+    assert (outcome.unit, outcome.symbols_per_char) == ("char", 1.0)
+    assert "bits/byte" not in said and "bits/char (" in said

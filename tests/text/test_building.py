@@ -164,7 +164,7 @@ def test_lines_mode_takes_lines_up_to_its_limit(length, fits, make):
     if fits:
         assert len(make(text, options)[0].ids) == length + 1
     else:
-        with pytest.raises(CorpusError, match=r"a line of 4,097 characters; .*--mode stream"):
+        with pytest.raises(CorpusError, match=r"line 1 has 4,097 characters; .*--mode stream"):
             make(text, options)
 
 

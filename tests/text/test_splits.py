@@ -53,7 +53,7 @@ def test_a_short_text_is_refused_with_a_minimum_that_then_suffices(options, unit
 
 def test_one_character_is_too_short_for_a_stream(make):
     with pytest.raises(
-        CorpusError, match=r"the text has 1 characters, 1 of them for train: too few; .* at least 2"
+        CorpusError, match=r"the text has 1 character, 1 of them for train: too few; .* at least 2"
     ):
         make("a", replace(STREAM, split="1,0"))
 
@@ -65,7 +65,7 @@ def test_an_empty_validation_file_is_refused(make):
 
 def test_a_validation_file_of_one_character_is_named_as_too_short(make):
     with pytest.raises(
-        CorpusError, match="the --val file has 1 characters: too few; it needs at least 2"
+        CorpusError, match="the --val file has 1 character: too few; it needs at least 2"
     ):
         make("abcdef", val="a")
 

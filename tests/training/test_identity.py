@@ -1,5 +1,6 @@
 """Which run belongs to a text: told by the text's bytes, not by a file's name."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -7,7 +8,7 @@ from support import FEW, Watcher
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError
-from charrnn.text.sources import find_source
+from charrnn.text.sources import find_source, is_read_once
 from charrnn.training.naming import run_to_resume
 from charrnn.training.session import Request, train
 
@@ -116,3 +117,27 @@ def test_a_folder_is_found_again_beside_its_own_runs(here):
     layers = (("--", {**COUNTING[0][1], **options}),)
     run, _ = train(Request(".", layers), Watcher())
     assert resumed(".", **options) == str(run)
+
+
+def piped(path):
+    """Return what the shell's <(cat PATH) becomes: the name of a pipe that is read once."""
+    reader, writer = os.pipe()
+    os.write(writer, Path(path).read_bytes())
+    os.close(writer)
+    return f"/dev/fd/{reader}"
+
+
+def test_a_pipe_is_told_by_its_text_and_not_by_its_number(here):
+    for path in ("bands.txt", "other/bands.txt"):
+        pipe = piped(path)
+        assert is_read_once(pipe)
+        assert counted(pipe)[0] in ("runs/pipe", "runs/pipe-2")
+    source, _ = find_source(piped("bands.txt"), TextSettings())
+    assert str(run_to_resume(source, TextSettings(), Path("runs"))) == "runs/pipe"
+    counted(source, run=Path("runs/pipe"), resume=True)  # it can be read again
+
+
+def test_a_pipe_without_a_run_is_told(here):
+    source, _ = find_source(piped("bands.txt"), TextSettings())
+    with pytest.raises(CheckpointError, match=r"no run of this text \(/dev/fd/\d+\)"):
+        run_to_resume(source, TextSettings(), Path("runs"))

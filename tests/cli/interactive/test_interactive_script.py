@@ -182,7 +182,7 @@ def test_text_is_all_that_was_typed_and_written(stream, lines):
         ("/back", "nothing before"),
         ("/back x", "no such mark"),
         ("/again", "nothing has been"),
-        ("abx", "what you typed has 1 characters, the first at position 2"),
+        ("abx", "what you typed has 1 character, the first at position 2"),
         (b"ab\xff", "not UTF-8"),
     ],
 )

@@ -232,7 +232,7 @@ def test_the_prompt_gets_the_normalisation_of_the_corpus(make_pair):
 @pytest.mark.parametrize(
     ("mode", "options", "message"),
     [
-        ("stream", {"prime": "azb"}, "--prime has 1 characters.*U\\+007A"),
+        ("stream", {"prime": "azb"}, "--prime has 1 character.*U\\+007A"),
         ("stream", {"prime": "\udcff"}, "--prime"),
         ("lines", {"prime": "a\nb"}, "--prime has a newline"),
         ("stream", {"until": "az"}, "--until 'az'.*U\\+007A"),

@@ -151,7 +151,11 @@ def test_threads_share_a_sampler(make_sampler):
 
 
 def test_repr_is_short(make_sampler, engine):
-    assert repr(make_sampler()) == f"Sampler(lstm 1x7, 10 characters, stream, {engine})"
+    sampler = f"Sampler(lstm 1x7, 10 characters, stream, {engine})"
+    assert repr(make_sampler()) == sampler
+    writer = make_sampler().begin("ab", seed=7)
+    assert list(writer.write(5))
+    assert repr(writer) == f"Writer(seed 7, 5 drawn, {sampler})"
 
 
 def test_the_engine_loads_no_torch():

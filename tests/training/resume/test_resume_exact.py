@@ -211,7 +211,7 @@ def test_a_finished_run_is_already_done(tmp_path, corpus, one_thread):
         ({"dropout": 0.1}, "--dropout 0.3, not 0.1"),
         ({"steps": 10}, "--steps 10.* at step 60 of 60"),
         ({"epochs": 2}, "--epochs 2.* at step 60 of 60"),
-        ({"budget": "0.001s"}, "--budget 0.001s.*can only be longer"),
+        ({"budget": "0.001s"}, "--budget 0.001s is shorter than this run.*more than --budget"),
     ],
 )
 def test_a_contradicting_flag_is_an_error_that_names_both_values(

@@ -38,6 +38,18 @@ def sized_for(found, rate=1e9, **chosen):
     return recipe.fill(settings, found, lambda: rate, origins)[0]
 
 
+def test_lines_that_repeat_count_once(tmp_path):
+    lines = [f"a name {number}\n" for number in range(108)]
+    once = tmp_path / "once.txt"
+    once.write_text("".join(lines))
+    often = tmp_path / "often.txt"
+    often.write_text("".join(lines * 30))
+    sizes = [sized_for(survey(str(path), Settings().text, 1)) for path in (once, often)]
+    assert sizes[0] == sizes[1]
+    kept = resolve([("--", {"deduplicate": False})])[0].text
+    assert survey(str(often), kept, 1).learnt_chars == often.stat().st_size
+
+
 def test_a_larger_budget_and_a_faster_machine_get_a_larger_network(prose):
     hidden = [sized_for(prose, budget=budget).model.hidden_size for budget in ("1m", "5m", "20m")]
     assert hidden == sorted(set(hidden))

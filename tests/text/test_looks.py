@@ -1,0 +1,133 @@
+"""What a text looks like is said, with a command that makes a plain text of it."""
+
+import json
+import subprocess
+
+import pytest
+from textfiles import build_text, survey_text
+
+from charrnn.config import TextSettings
+from charrnn.errors import CorpusError
+from charrnn.text.building import survey
+from charrnn.text.doctor import examine
+
+NAMES = [f"{first} {last}" for first in ("Anna", "Bo", "Cy", "Dora") for last in "ABCDEFGHI"]
+WORDS = "the of market minister wins after new town river police old record rain children".split()
+HEADLINES = [
+    " ".join(WORDS[(7 * row + 3 * place) % len(WORDS)] for place in range(6 + row % 7)).capitalize()
+    for row in range(60)
+]
+
+
+def notes_of(tmp_path, text, **options):
+    return survey_text(tmp_path, text, TextSettings(**options))[0].notes
+
+
+LOOKS = {
+    "csv": ("id,band,year\n", "{number},{name},19{number}\n", "CSV, 3 columns: id, band, year"),
+    "quoted csv": ('"id","band"\n', '"{number}","{name}"\n', "CSV, 2 columns: id, band"),
+    "tsv": ("", "{number}\t{name}\n", "TSV, 2 columns"),
+    "semicolons": ("name;age\n", "{name};{number}\n", "CSV, 2 columns: name, age"),
+    "numbers": ("", " {number}. {name}\n", "looks like a numbered list"),
+    "brackets": ("", "({number}) {name}\n", "looks like a numbered list"),
+    "bullets": ("", "- {name}\n", "looks like a list with bullets"),
+    "quotes": ("", '"{name}"\n', "has lines in quotation marks"),
+    "json lines": ("", '{{"name":"{name}","id":{number}}}\n', "JSON, one object a line"),
+}
+
+
+@pytest.mark.parametrize("kind", LOOKS)
+def test_a_look_is_said_with_a_command_that_makes_a_plain_text(kind, tmp_path):
+    header, row, expected = LOOKS[kind]
+    rows = [row.format(number=number, name=name) for number, name in enumerate(NAMES, 10)]
+    (note,) = notes_of(tmp_path, header + "".join(rows))
+    assert expected in note and str(tmp_path / "text.txt") in note
+    command = note.partition("; ")[2]
+    if command.startswith("jq"):  # not on every machine
+        assert command.startswith("jq -r .name ") and command.endswith("> name.txt")
+        return
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    (made,) = [path for path in tmp_path.iterdir() if path.name != "text.txt"]
+    assert made.read_text() == "".join(f"{name}\n" for name in NAMES)
+
+
+def test_one_json_value_is_told_by_the_keys_of_its_objects(tmp_path):
+    text = json.dumps([{"title": f"{name} soup", "n": 3} for name in NAMES])
+    (note,) = notes_of(tmp_path, text)
+    assert "looks like JSON; jq -r '.[].title' " in note and note.endswith("> title.txt")
+
+
+def test_entities_are_counted_and_turned_into_characters(tmp_path):
+    (note,) = notes_of(tmp_path, "".join(f"{name} &amp; co, don&#39;t\n" for name in NAMES))
+    assert "HTML entities (&amp; x36, &#39; x36)" in note
+    command = note[note.index("python3") :]
+    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "plain.txt").read_text().startswith("Anna A & co, don't\n")
+
+
+def test_a_text_that_was_encoded_twice_is_told(tmp_path):
+    text = "".join(f"{name} café’s\n" for name in NAMES)
+    (note,) = notes_of(tmp_path, text.encode().decode("cp1252"))
+    assert "UTF-8 that was read as cp1252" in note
+    subprocess.run(note.partition("; ")[2], shell=True, check=True, cwd=tmp_path)
+    assert (tmp_path / "plain.txt").read_text() == text
+
+
+def test_japanese_mail_is_told_by_its_escapes(tmp_path):
+    text = "".join(f"{name} すべて\n" for name in NAMES)
+    (note,) = notes_of(tmp_path, text.encode("iso2022_jp"))
+    assert note.endswith("--encoding iso2022_jp")
+    assert notes_of(tmp_path, text.encode("iso2022_jp"), encoding="iso2022_jp") == ()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "".join(f"{name}\n" for name in NAMES),
+        "".join(f"{name}, Jr\n" for name in NAMES),
+        "It was, he said, the end.\nThere, then, and now; so be it.\n\n" * 20,
+        "int main() {\n    f(a, b);\n    return 0;\n}\n\n" * 20,
+        "[chorus]\nla la\n" * 20,
+        "1984 was a year\nand 3 things happened\n" * 20,
+        "\tmov eax\n\tadd ebx\n\tret now\n" * 20,
+    ],
+)
+def test_a_plain_text_has_no_look(text, tmp_path):
+    assert notes_of(tmp_path, text) == ()
+
+
+def test_lines_that_may_stand_alone_are_offered_lines(tmp_path):
+    (note,) = notes_of(tmp_path, "".join(f"{line}\n" for line in HEADLINES))
+    assert note.endswith("then --mode lines")
+    assert notes_of(tmp_path, "".join(f"{line}\n" for line in HEADLINES), mode="stream") == ()
+
+
+def test_wrapped_prose_is_not_offered_lines(tmp_path):
+    line = "x" * 60 + " and so it goes on"
+    text = "".join(f"{line[number % 5 :]}\n" for number in range(60))
+    assert notes_of(tmp_path, text) == ()
+
+
+def test_a_line_that_is_too_long_is_named_by_its_number(tmp_path):
+    text = "".join(f"{name}\n" for name in NAMES) + "x" * 5000 + "\nlast\n"
+    with pytest.raises(CorpusError, match=r"text.txt: line 37 has 5,000 characters"):
+        build_text(tmp_path, text, TextSettings(mode="lines"))
+    survey, options = survey_text(tmp_path, text, TextSettings(mode="lines"))
+    assert any(line.startswith("line 37 has 5,000") for line in examine(survey, options, 1).advice)
+
+
+def test_headings_of_a_folder_can_be_left_out(tmp_path):
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.txt").write_text(
+            "".join(f"{name}{item}\n" for item in [*NAMES, *range(90)])
+        )
+
+    with_headings = survey(str(tmp_path), TextSettings(), 1)
+    assert any("--no-headings leaves them out" in note for note in with_headings.notes)
+    without = survey(str(tmp_path), TextSettings(headings=False), 1)
+    assert without.notes == ()
+    assert ord("=") not in without.vocabulary.symbols
+    findings = examine(without, TextSettings(headings=False), 1)
+    assert (findings.heading_chars, findings.beginning[0]) == (0, "aAnna A")
+    shown = examine(with_headings, TextSettings(), 1).beginning
+    assert shown == findings.beginning
