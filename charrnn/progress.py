@@ -164,7 +164,10 @@ class TrainingProgress:
         self._follow(total)
         line = f"{self._head(step)}  val {val.per(self._unit)}"
         if recent.steps:
-            line += f", train {recent.score.bits_per_char:.3f} ({recent.score.nats_per_char:.3f})"
+            line += f", train {recent.score.bits_per_char:.3f}"
+            nats = f" ({recent.score.nats_per_char:.3f})"
+            if self._screen is None or width_of(line + nats) < self._columns:
+                line += nats
         if self._every and recent.steps:
             line += f"  grad norm {recent.grad_norm:.2f}, {recent.clip_rate:.0%} clipped"
         if self._every and best and step:
@@ -255,7 +258,7 @@ class TrainingProgress:
 
         A budget has no fixed number of steps: its pace is measured again and again.
         """
-        end = f" of {self._total:,}" if self._total else ""
+        end = f"/{self._total:,}" if self._total else ""
         return f"step {step:,}{end}  {duration(time.perf_counter() - self._began)}"
 
     def _show_evaluation(self) -> None:
