@@ -29,6 +29,7 @@ from charrnn.training.plan import is_at_next_part
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
+    from charrnn.notebook import NotebookBar
     from charrnn.screen import Screen
     from charrnn.training.outcome import Recent
 
@@ -58,16 +59,25 @@ class TrainingProgress:
     metrics.jsonl and samples.txt hold them all.
     """
 
-    def __init__(self, *, quiet: bool = False, every: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        every: bool = False,
+        screen: Screen | NotebookBar | None = None,
+    ) -> None:
         """quiet: only notes and warnings.
 
-        every: each evaluation with its gradients, each sample whole.
+        every: each evaluation with its gradients, each sample whole. screen: what to draw on; None:
+        on standard error, if that is a terminal.
         """
         self._quiet = quiet
         self._unit = "char"  # what figures are per
         self._every = every
         self._is_terminal = sys.stderr.isatty()
-        self._screen = _screen() if self._is_terminal else None
+        self._screen = screen
+        if screen is None and self._is_terminal:
+            self._screen = _screen()
         self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
 
         # Evaluations
@@ -292,7 +302,7 @@ class TrainingProgress:
             self._screen.print([(line[:begin], FIGURES), (line[begin:], style)])
 
     def _draw(
-        self, screen: Screen, step: int, total: int | None, seconds_left: float | None
+        self, screen: Screen | NotebookBar, step: int, total: int | None, seconds_left: float | None
     ) -> None:
         self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
         words = [f"step {step:,}", f"{self._rate:,.0f} chars/s"]
