@@ -29,6 +29,7 @@ from charrnn.training.plan import is_at_next_part
 
 if TYPE_CHECKING:
     from charrnn.config import Settings
+    from charrnn.notebook import NotebookBar
     from charrnn.screen import Screen
     from charrnn.training.outcome import Recent
 
@@ -58,16 +59,25 @@ class TrainingProgress:
     metrics.jsonl and samples.txt hold them all.
     """
 
-    def __init__(self, *, quiet: bool = False, every: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        quiet: bool = False,
+        every: bool = False,
+        screen: Screen | NotebookBar | None = None,
+    ) -> None:
         """quiet: only notes and warnings.
 
-        every: each evaluation with its gradients, each sample whole.
+        every: each evaluation with its gradients, each sample whole. screen: what to draw on; None:
+        on standard error, if that is a terminal.
         """
         self._quiet = quiet
         self._unit = "char"  # what figures are per
         self._every = every
         self._is_terminal = sys.stderr.isatty()
-        self._screen = _screen() if self._is_terminal else None
+        self._screen = screen
+        if screen is None and self._is_terminal:
+            self._screen = _screen()
         self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
 
         # Evaluations
@@ -164,7 +174,10 @@ class TrainingProgress:
         self._follow(total)
         line = f"{self._head(step)}  val {val.per(self._unit)}"
         if recent.steps:
-            line += f", train {recent.score.bits_per_char:.3f} ({recent.score.nats_per_char:.3f})"
+            line += f", train {recent.score.bits_per_char:.3f}"
+            nats = f" ({recent.score.nats_per_char:.3f})"
+            if self._screen is None or width_of(line + nats) < self._columns:
+                line += nats
         if self._every and recent.steps:
             line += f"  grad norm {recent.grad_norm:.2f}, {recent.clip_rate:.0%} clipped"
         if self._every and best and step:
@@ -255,7 +268,7 @@ class TrainingProgress:
 
         A budget has no fixed number of steps: its pace is measured again and again.
         """
-        end = f" of {self._total:,}" if self._total else ""
+        end = f"/{self._total:,}" if self._total else ""
         return f"step {step:,}{end}  {duration(time.perf_counter() - self._began)}"
 
     def _show_evaluation(self) -> None:
@@ -289,7 +302,7 @@ class TrainingProgress:
             self._screen.print([(line[:begin], FIGURES), (line[begin:], style)])
 
     def _draw(
-        self, screen: Screen, step: int, total: int | None, seconds_left: float | None
+        self, screen: Screen | NotebookBar, step: int, total: int | None, seconds_left: float | None
     ) -> None:
         self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
         words = [f"step {step:,}", f"{self._rate:,.0f} chars/s"]

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import codecs
 import io
+import itertools
 import json
 import os
 import pty
@@ -115,7 +116,10 @@ class Screen:
         """Return what stands on the screen, without empty lines at the end."""
         rows = []
         for line in self.lines:
-            codes = "".join(f"{style}{char}\x1b[0m" if style else char for char, style in line)
+            codes = ""
+            for style, cells in itertools.groupby(line, key=lambda cell: cell[1]):
+                run = "".join(char for char, _ in cells)
+                codes += f"{style}{run}\x1b[0m" if style else run
             rows.append(Text.from_ansi(codes.rstrip()))
         while rows and not rows[-1].plain.strip():
             rows.pop()

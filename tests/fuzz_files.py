@@ -6,6 +6,7 @@ import contextlib
 import hashlib
 import io
 import json
+import os
 import random
 import re
 import shutil
@@ -57,7 +58,7 @@ class Typed(NamedTuple):
 def typed(
     *arguments: object, stdin: bytes = b"", encoding: str = "utf-8", terminal: bool = True
 ) -> Typed:
-    """`charrnn ARGUMENTS` in this process, at a terminal.
+    """`charrnn ARGUMENTS` in this process, at a terminal that is wider than any message.
 
     Raises what the program would have shown as a traceback.
     """
@@ -70,11 +71,16 @@ def typed(
     )
     sys.argv, sys.stdout, sys.stderr = ["charrnn", *map(str, arguments)], out, err
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8", "surrogateescape")
+    columns = os.environ.get("COLUMNS")
+    os.environ["COLUMNS"] = "4000"
     try:
         main.main()
     except SystemExit as done:
         code = done.code
     finally:
+        os.environ.pop("COLUMNS")
+        if columns is not None:
+            os.environ["COLUMNS"] = columns
         sys.argv, sys.stdin, sys.stdout, sys.stderr = before
     # What the bar draws is its own: back to the line's beginning, a line up. The name of a file in
     # a message is not.

@@ -51,10 +51,12 @@ MAY_IMPORT = {
         "training",
         "report",
         "progress",
+        "notebook",
     ),
     "callbacks": ("api",),
     "screen": (),
-    "progress": ("screen", "scoring", "training"),
+    "notebook": (),
+    "progress": ("screen", "notebook", "scoring", "training"),
     "tables": (),
     "picture": ("lab",),
 }

@@ -109,7 +109,7 @@ def test_a_circle_is_found(arrows, circle):
     assert circle_of({name: frozenset(others) for name, others in arrows.items()}) == circle
 
 
-SCREENS = ("screen", "progress", "tables", "picture")
+SCREENS = ("screen", "notebook", "progress", "tables", "picture")
 NO_TORCH = [
     module
     for module in MODULES

@@ -105,6 +105,7 @@ def _view(progress: str) -> Progress:
     has_person = hasattr(sys, "ps1") or "ipykernel" in sys.modules
     if progress == "off" or (progress == "auto" and not has_person):
         return Silent()
+    from charrnn.notebook import NotebookBar, has_widgets
     from charrnn.progress import TrainingProgress
 
-    return TrainingProgress()
+    return TrainingProgress(screen=NotebookBar() if has_widgets() else None)

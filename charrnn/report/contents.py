@@ -33,6 +33,7 @@ from charrnn.report.writing import KeptSamples, NoNovelty, Novelty, novelty_of, 
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
+from charrnn.scoring.validation import is_noise
 from charrnn.terminal import many, one_line
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.text.vocabulary import noun_of
@@ -112,7 +113,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "title": folder.resolve().name,
         "version": __version__,
         "summary": _summary(model),
-        "status": _status(folder, model, metrics),
+        "status": _status(run, metrics),
         "key": _key_figures(model, metrics, cards),
         "charts": charts(
             metrics, model.settings.training.clip, len(model.vocabulary), noun_of(model.vocabulary)
@@ -146,13 +147,14 @@ def _summary(model: ModelFile) -> str:
     return f"{network} that learnt {corpus}, read as {mode}."
 
 
-def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
+def _status(run: OpenedRun, metrics: record.Metrics) -> str:
     """How far the training has come, and what its figures mean.
 
     Empty where no checkpoint says so.
     """
+    model = run.model
     try:
-        checkpoint, _ = load_newest(run)
+        checkpoint, _ = load_newest(folder_of(model))
     except CheckpointError:
         return ""
     place = checkpoint.place
@@ -177,7 +179,8 @@ def _status(run: Path, model: ModelFile, metrics: record.Metrics) -> str:
     # 2. What that means beside counting. The record does not say the order of its n-grams.
     nats = metrics.ngram_nats_per_char
     ngram = Baseline(0, Score(nats[-1], 1)) if nats else None
-    return f"{sentence}: {verdict(place, reason, model.settings, ngram)}."
+    keeps_last = patience is None and is_noise(run.own_corpus("name the run"))
+    return f"{sentence}: {verdict(place, reason, model.settings, ngram, is_noise=keeps_last)}."
 
 
 def _key_figures(

@@ -21,6 +21,7 @@ from charrnn.values import MAX_ORDER
 MAX_VALIDATION_CHARS = 1 << 18  # of a stream are looked at during training
 # Training counts no more characters for its baseline: memory stays flat, and it takes seconds.
 MAX_COUNTED_CHARS = 3_000_000
+PIECES = 16  # of a longer stream
 MOST_ALLIED = 2_000_000  # n-grams beside a network: about 6 MB of its file
 TRAINING_ORDERS = 6  # in training, orders up to this are tried; eval tries all
 DETAILED_PIECE = 256
@@ -166,16 +167,17 @@ def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] 
     """The n-grams that stand beside a network, and their score on what `validation` looks at.
 
     more (N,): another text that the network learns, counted too.
-    None if there is no validation text, or if there is too much to count.
+    Of a longer text than MAX_COUNTED_CHARS so much is counted. None without a validation text.
     """
     train = corpus.split("train")
     val = corpus.split("val")
-    if len(train) + len(more) > MAX_COUNTED_CHARS or not len(val):
+    if not len(val):
         return None
-    if len(more):
-        train = np.concatenate([train, more])
     vocabulary = corpus.vocabulary
     boundary = _boundary(corpus)
+    train = _counted_part(train, boundary)
+    if len(more):
+        train = np.concatenate([train, _counted_part(more, boundary)])
     predicted = vocabulary.chars(val)
     if boundary is None:
         val = val[: MAX_VALIDATION_CHARS + 1]
@@ -187,6 +189,20 @@ def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] 
     ngram = orders.model(order, "kneser-ney")
     ngram.spelling = vocabulary.spelling
     return Baseline(order, Score(nats[order - 1], predicted)), ngram
+
+
+def _counted_part(ids: np.ndarray, boundary: int | None) -> np.ndarray:
+    """Return as much of a text (N,) as is counted beside a network.
+
+    Of lines, which were shuffled, the first; of a stream, pieces from all over it.
+    """
+    if len(ids) <= MAX_COUNTED_CHARS:
+        return ids
+    if boundary is not None:
+        ends = np.flatnonzero(ids[:MAX_COUNTED_CHARS] == boundary)
+        return ids[: int(ends[-1]) + 1 if len(ends) else MAX_COUNTED_CHARS]
+    starts = np.linspace(0, len(ids) - MAX_COUNTED_CHARS // PIECES, PIECES).astype(np.int64)
+    return np.concatenate([ids[start : start + MAX_COUNTED_CHARS // PIECES] for start in starts])
 
 
 def _boundary(corpus: Corpus) -> int | None:

@@ -329,18 +329,3 @@ def test_which_lanes_are_emptied_differs_from_step_to_step_and_follows_from_the_
 
 def test_without_a_share_every_state_is_carried(tmp_path):
     assert all(bool((h == 1).all()) for h, _ in carried(tmp_path, 0.0, 12)[1:])
-
-
-def test_lines_begin_empty_anyway(tmp_path):
-    (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))
-    chosen = {"cell": "gru", "hidden_size": H, "steps": 6, "batch_size": 4, "mode": "lines"}
-    requests = [
-        Request(
-            str(tmp_path / "few.txt"),
-            (("--", chosen | {"state_reset": share}),),
-            run=tmp_path / f"{share}",
-        )
-        for share in (0.0, 0.5)
-    ]
-    outcomes = [train(request, Watcher())[1] for request in requests]
-    assert outcomes[0].weights_sha256 == outcomes[1].weights_sha256

@@ -75,7 +75,7 @@ def test_samples_are_parted_at_their_headings_and_nowhere_else(tmp_path):
     )
     (tmp_path / "s").write_text(text)
     first, second = read_samples(tmp_path / "s")
-    assert first == (4, 2.5, "a\n--- step 5 ---\n") and second == (8, -0.125, "\nb")
+    assert first[:3] == (4, 2.5, "a\n--- step 5 ---\n") and second[:3] == (8, -0.125, "\nb")
     assert read_samples(tmp_path / "none") == []
 
 
@@ -265,7 +265,7 @@ def test_the_status_is_the_verdict_that_training_ended_with(tmp_path, watcher):
     run, outcome = train(
         Request(str(tmp_path / "few.txt"), (("--", settings),), run=tmp_path / "r"), watcher()
     )
-    assert "underfitting" in outcome.verdict
+    assert "too little text to judge by" in outcome.verdict
     report(run)
     assert (
         contents_of((run / "report.html").read_bytes())["status"]

@@ -91,7 +91,7 @@ def test_length_zero_gives_the_prompts():
 
 def test_what_is_wrong_with_a_prompt_names_its_number_at_once():
     sampler = Sampler(random_model(mode="lines"), engine="numpy")
-    with pytest.raises(SettingsError, match=r"^--prompts: prompt 2 has 1 characters, the first"):
+    with pytest.raises(SettingsError, match=r"^--prompts: prompt 2 has 1 character, the first"):
         samples_of(sampler, ["", "\u20ac"])
     with pytest.raises(SettingsError, match=r"^--prompts: prompt 1 has a newline"):
         samples_of(sampler, ["\n"])

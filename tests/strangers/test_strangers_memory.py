@@ -84,7 +84,7 @@ def test_samples_cost_what_is_shown_of_them(tmp_path):
     sample = "--- step {}, 2.500 bits per character ---\n" + "ab\n" * 1000
     text = "".join(sample.format(step) for step in range(2000)) + "x" * (8 * MB)
     (tmp_path / "samples.txt").write_text(text)
-    shown, bytes_used = peak(lambda: samples_of(tmp_path / "samples.txt"))
+    shown, bytes_used = peak(lambda: samples_of(tmp_path / "samples.txt", range(2000)))
     assert shown["kept"] == 2000
     assert [one["step"] for one in shown["shown"]][::7] == [0, 1999]
     assert bytes_used < 2 * MB  # of 14
@@ -94,7 +94,7 @@ def test_samples_cost_what_is_shown_of_them(tmp_path):
 
 def test_samples_without_a_heading_are_none(tmp_path):
     (tmp_path / "samples.txt").write_text("Anna\nBen\n")
-    assert samples_of(tmp_path / "samples.txt") == {"kept": 0, "shown": [], "why": ""}
+    assert samples_of(tmp_path / "samples.txt", ()) == {"kept": 0, "shown": [], "why": ""}
 
 
 @pytest.mark.parametrize("bomb", ["[],", "{},", '{"a":'])

@@ -184,7 +184,7 @@ def test_without_deduplication_the_very_split_is_looked_at(examined, tmp_path, s
         (b"it\x92s \xe9" * 20, {"encoding": "latin-1"}, "--encoding cp1252"),
         ("".join(map(chr, range(0x4E00, 0x5200))), {}, "--unit byte"),
         (b"ab", {}, "it needs at least"),
-        (b"ab\n" * 30, {"mode": "lines"}, "the text has 1 distinct lines"),
+        (b"ab\n" * 30, {"mode": "lines"}, "the text has 1 distinct line,"),
         (b"ab\n" * 30 + b"x" * 5000, {"mode": "lines"}, "--mode stream"),
         (b"Ann\nBob\n" * 30, {}, "--mode lines would be chosen"),
         (b"Ann\nBob\n" * 30, {"mode": "lines", "deduplicate": False}, "--deduplicate"),

@@ -46,7 +46,7 @@ def test_lines_count_as_the_split_counts_them(examined, tmp_path, text, deduplic
     assert findings.blank_lines == len(lines) - len(full)
     assert findings.repeated_lines == len(full) - len(set(full))
     assert findings.longest_line == max(map(len, full), default=0)
-    if len(set(full) if deduplicate else full) < 3:
+    if len(set(full) if deduplicate else full) < 2:
         assert any("too few" in line for line in findings.advice)
         return
     corpus, _ = build(survey(str(tmp_path / "text.txt"), options, 1), options, 1, tmp_path / "out")

@@ -106,10 +106,16 @@ def test_a_model_that_knows_a_carriage_return_writes_it_as_before(tmp_path):
 
 
 def test_a_run_of_names_goes_on_with_the_same_text_in_windows_line_ends(tmp_path):
-    run = counted(names("\n"), tmp_path)
-    (tmp_path / "names.txt").write_bytes(names("\r\n"))
-    request = Request(str(tmp_path / "names.txt"), run=run, resume=True, allow_corpus_change=True)
-    assert train(request, Watcher())[1].reason == "already done"
+    text = tmp_path / "names.txt"
+    text.write_bytes(names("\n"))
+    tiny = {"hidden_size": 4, "num_layers": 1, "mode": "lines", "counting": "off", "threads": 1}
+    run = tmp_path / "run"
+    train(Request(str(text), (("--", tiny | {"steps": 1}),), run=run), Watcher())
+    text.write_bytes(names("\r\n"))
+    request = Request(
+        str(text), (("--", {"steps": 2}),), run=run, resume=True, allow_corpus_change=True
+    )
+    assert train(request, Watcher())[1].place.step == 2
 
 
 @pytest.mark.parametrize("words", [True, False])

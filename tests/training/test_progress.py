@@ -72,7 +72,7 @@ def test_samples_of_other_weights_stand_under_no_score(capsys):
     progress.evaluated(10, 100, Recent(), Score(1.9, 1), best=True)
     progress.sampled(12, "One line of a play,\nand another of it.\n" * 8)
     [line] = [line for line in capsys.readouterr().err.splitlines() if "step" in line]
-    assert re.fullmatch(r"step 12 of 100  \d+s  not scored", line)
+    assert re.fullmatch(r"step 12/100  \d+s  not scored", line)
 
 
 def test_samples_bring_out_an_evaluation_that_was_left_out(capsys):
@@ -117,13 +117,17 @@ def test_a_run_that_stops_early_shows_its_last_evaluation(capsys):
 def test_a_budget_shows_no_number_of_steps_that_could_change(capsys):
     evaluations_at([0, 30, 70], [None, 50, 73], TrainingProgress())
     text = capsys.readouterr().err
-    assert shown_steps(capsys) == [] and " of " not in text and "steps in all" not in text
+    assert (
+        shown_steps(capsys) == []
+        and "/" not in text.replace("bits/char", "")
+        and "steps in all" not in text
+    )
 
 
 def test_a_length_that_was_shown_and_changes_is_said(capsys):
     evaluations_at([0, 2000, 2383], [2383, 2383, 1791], TrainingProgress())
     lines = capsys.readouterr().err.splitlines()
-    assert lines[1].startswith("step 2,000 of 2,383  ")
+    assert lines[1].startswith("step 2,000/2,383  ")
     assert lines[2] == "from here on, 1,791 steps in all"
 
 
@@ -183,6 +187,17 @@ def test_the_curve_grows_with_the_bar_and_falls_with_the_loss(terminal):
     assert list(half) == sorted(half, reverse=True)
 
 
+@pytest.mark.parametrize(("columns", "end"), [(80, "train 2.885"), (100, "train 2.885 (2.000)")])
+def test_a_long_evaluation_stays_one_line(terminal, columns, end):
+    progress, written = terminal(columns)
+    recent = Recent(nats=2.0, chars=1, steps=1)
+    progress._began -= 3600
+    progress.evaluated(1_000_000, 1_000_000, recent, Score(1.9, 1), best=True)
+    progress.close()
+    [line] = [line for line in ESCAPE.sub("", written()).splitlines() if "step" in line]
+    assert line.endswith(end)
+
+
 def test_what_is_drawn_is_removed_before_a_line_that_stays(terminal):
     progress, written = terminal()
     learn(progress)
@@ -211,7 +226,7 @@ def test_samples_are_bright_and_figures_dim_in_any_number_of_colours(terminal, e
     progress.evaluated(40, 40, Recent(), Score(1.9, 1), best=True)
     progress.sampled(40, NAMES)
     text = written()
-    assert "\x1b[1mThera" in text and "\x1b[2mstep 40 of 40" in text
+    assert "\x1b[1mThera" in text and "\x1b[2mstep 40/40" in text
     assert ("\x1b[36m" in text) == colour
 
 

@@ -28,14 +28,10 @@ def test_eval_of_the_validation_split_is_what_training_saw(charrnn, run, tmp_pat
     rows = [
         json.loads(line) for line in (tmp_path / run / "metrics.jsonl").read_text().splitlines()
     ]
-    best = min(
-        (row["val_nats_per_char"], row["network_nats_per_char"])
-        for row in rows
-        if row.get("event") == "eval"
-    )
-    assert result["experts"]["network"] * math.log(2) == pytest.approx(best[1], rel=1e-6)
-    # Training scores each half with the gate of the other one; the stored gate knows both.
-    assert result["nats_per_char"] == pytest.approx(best[0], rel=0.02)
+    # Of so few lines the last weights are kept, and no gate is fitted.
+    last = [row for row in rows if row.get("event") == "eval"][-1]
+    assert result["experts"] is None
+    assert result["nats_per_char"] == pytest.approx(last["val_nats_per_char"], rel=1e-6)
 
 
 def test_eval_of_a_text_counts_its_characters_and_the_newline(charrnn, run):

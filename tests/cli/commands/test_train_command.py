@@ -30,7 +30,10 @@ WRONG_OPTIONS = [
         ["train", "--hiden-size", "3"],
         "no option --hiden-size of train; did you mean --hidden-size?",
     ),
-    (["train", "--config", "nowhere.toml"], "presets: latex, linux, names, shakespeare, tiny"),
+    (
+        ["train", "--config", "nowhere.toml"],
+        "presets: char-rnn, latex, linux, names, shakespeare, tiny",
+    ),
     (["train", "--config", "names", "--config", "tiny"], "--config given 2 times"),
     (["train", "--set", "training.lrr=1"], "did you mean lr?"),
     (["train", "--set", "lr=1"], "write it as section.key=value"),

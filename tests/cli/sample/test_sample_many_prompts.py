@@ -37,7 +37,7 @@ def test_prompts_of_json_on_standard_input_may_have_newlines(stream):
 def test_an_unknown_character_is_refused_before_anything_is_written(lines):
     done = run(lines, "--prompts", "-", input="an\nb€\n".encode())
     assert (done.returncode, done.stdout) == (2, b"")
-    assert b"--prompts: prompt 2 has 1 characters" in done.stderr and done.stderr.count(b"\n") == 1
+    assert b"--prompts: prompt 2 has 1 character," in done.stderr and done.stderr.count(b"\n") == 1
 
 
 def test_unknown_characters_are_skipped_on_request(lines):

@@ -54,6 +54,7 @@ def test_the_card_in_json_has_its_figures_beside_its_other_values(model_file):
     card = evaluated(run, text_of_split(run, "val"), How(), False, print)
     before = ["split", "split_rule", "file", "protocol", "window"]
     figures = ["nats_per_char", "bits_per_char", "perplexity", "chars", "bits_per_byte", "interval"]
+    figures += ["unit", "bits_per_utf8_char"]
     after = ["model", "unknown", "data", "experts", "cache", "dynamic", "baselines", "ngram"]
     last = ["gain_over_ngram", "overlap", "unseen", "notes", "warnings"]
     values = card.to_json()

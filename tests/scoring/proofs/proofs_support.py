@@ -51,10 +51,10 @@ TEXTS = {"lines": lines_text, "stream": stream_text, "cyrillic bytes": cyrillic_
 
 
 def folded(text, size):
-    """Return a text over the newline and `size` other bytes of it, so that all of it is cheap."""
+    """Return a text over the newline and at most `size` other bytes of it, so that it is cheap."""
     kept = sorted(set(text) - set(b"\n"))[-size:]
     table = bytes(
-        byte if byte == ord("\n") or byte in kept else kept[byte % size] for byte in range(256)
+        byte if byte == ord("\n") or byte in kept else kept[byte % len(kept)] for byte in range(256)
     )
     return text.translate(table)
 

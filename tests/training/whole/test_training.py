@@ -81,6 +81,9 @@ class Clock:
         self.now += 0.01 if self.now < self.slow_after else 0.025
         return self.now
 
+    def process_time(self):
+        return self.now
+
 
 @pytest.mark.parametrize("slow_after", [math.inf, 20.0])
 def test_a_budget_ends_on_time_and_annealed(few, tmp_path, one_thread, monkeypatch, slow_after):

@@ -1,0 +1,42 @@
+"""A training in a cell of a notebook: tqdm's bar, and lines that stay below it.
+
+It draws as `screen.Screen` does. Nothing here is used outside notebooks that have widgets.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+WHOLE = 1000  # parts of a training that the bar counts
+
+
+def has_widgets() -> bool:
+    """Return whether this program runs in a notebook that can show a bar."""
+    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+
+
+class NotebookBar:
+    """A bar with the newest score beside it, and lines of text."""
+
+    def __init__(self) -> None:
+        from tqdm.notebook import tqdm
+
+        self._bar = tqdm(total=WHOLE, leave=False, bar_format="{percentage:3.0f}%{bar}{postfix}")
+
+    def print(self, pieces: Sequence[tuple[str, str]]) -> None:
+        """Print a line that stays: pieces of text; their styles are left out."""
+        sys.stderr.write("".join(text for text, _ in pieces) + "\n")
+
+    def add(self, begin: float, end: float, loss: float) -> None:
+        """Draw no curve: the run has one at the end."""
+
+    def draw(self, share: float, words: Sequence[str], scores: Sequence[str], columns: int) -> None:
+        """Move the bar. words, scores: what stands beside it, in their longest forms."""
+        self._bar.set_postfix_str("  ".join([*words, *scores[:1]]), refresh=False)
+        self._bar.update(round(WHOLE * share) - int(self._bar.n))
+
+    def clear(self) -> None:
+        """Remove the bar; the next `draw` shows it again."""
+        self._bar.close()

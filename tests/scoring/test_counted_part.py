@@ -1,0 +1,31 @@
+"""Of a text that is too long to count beside a network, a part of fixed length is counted."""
+
+import numpy as np
+import pytest
+
+from charrnn.scoring import counting
+
+
+@pytest.fixture(autouse=True)
+def small(monkeypatch):
+    monkeypatch.setattr(counting, "MAX_COUNTED_CHARS", 24)
+    monkeypatch.setattr(counting, "PIECES", 3)
+
+
+def test_a_short_text_is_counted_whole():
+    ids = np.arange(24)
+    assert counting._counted_part(ids, None) is ids
+
+
+def test_of_a_stream_pieces_from_all_over_it_are_counted():
+    part = counting._counted_part(np.arange(100), None)
+    assert part.tolist() == [*range(8), *range(46, 54), *range(92, 100)]
+
+
+def test_of_lines_whole_ones_are_counted():
+    lines = np.array([1, 2, 3, 4, 5, 6, 0] * 9)
+    assert counting._counted_part(lines, 0).tolist() == [1, 2, 3, 4, 5, 6, 0] * 3
+
+
+def test_a_line_longer_than_all_that_is_counted_is_cut():
+    assert counting._counted_part(np.ones(50, int), 0).tolist() == [1] * 24

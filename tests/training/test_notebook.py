@@ -1,0 +1,60 @@
+"""A training in a notebook: tqdm's bar, which is replaced here, and lines below it."""
+
+import sys
+from types import ModuleType
+
+import pytest
+
+from charrnn.notebook import WHOLE, NotebookBar, has_widgets
+from charrnn.progress import TrainingProgress
+
+
+class Bar:
+    """Stands for tqdm.notebook.tqdm."""
+
+    def __init__(self, total, **options):
+        self.total = total
+        self.n = 0
+        self.words = ""
+        self.is_closed = False
+
+    def set_postfix_str(self, words, refresh):
+        self.words = words
+
+    def update(self, more):
+        self.n += more
+
+    def close(self):
+        self.is_closed = True
+
+
+@pytest.fixture
+def bar(monkeypatch):
+    module = ModuleType("tqdm.notebook")
+    module.tqdm = Bar
+    monkeypatch.setitem(sys.modules, "tqdm.notebook", module)
+    return NotebookBar()
+
+
+def test_the_bar_moves_with_the_steps(bar):
+    progress = TrainingProgress(screen=bar)
+    progress.step(1, 4, 10, 3.0, 5.0)
+    assert bar._bar.n == WHOLE // 4
+    assert "step 1" in bar._bar.words
+
+
+def test_lines_stay_below_it(bar, capsys):
+    progress = TrainingProgress(screen=bar)
+    progress.say("note: two lines were blank")
+    assert capsys.readouterr().err == "note: two lines were blank\n"
+
+
+def test_the_bar_goes_at_the_end(bar):
+    progress = TrainingProgress(screen=bar)
+    progress.step(1, 4, 10, 3.0, 5.0)
+    progress.close()
+    assert bar._bar.is_closed
+
+
+def test_outside_a_notebook_there_is_none():
+    assert not has_widgets()
