@@ -72,7 +72,7 @@ def typed(
     sys.argv, sys.stdout, sys.stderr = ["charrnn", *map(str, arguments)], out, err
     sys.stdin = io.TextIOWrapper(io.BytesIO(stdin), "utf-8", "surrogateescape")
     columns = os.environ.get("COLUMNS")
-    os.environ["COLUMNS"] = "4000"
+    os.environ["COLUMNS"] = "40000"
     try:
         main.main()
     except SystemExit as done:
