@@ -50,11 +50,11 @@ class TextSettings:
         "auto", "Keep CRLF and CR, or read LF (auto: in lines mode)", choices=("auto", "keep", "lf")
     )
     normalize: str = setting(
-        "none",
-        "Unicode normalisation of the corpus, of prompts and of evaluated text",
-        choices=("none", "nfc", "nfd"),
+        "none", "Unicode normalisation of every text that is read", choices=("none", "nfc", "nfd")
     )
-    rare: int | None = setting(None, "Write characters seen fewer times as bytes", kind=int, min=0)
+    rare: int | None = setting(
+        None, "Write characters seen fewer times as bytes", auto=FROM_TEXT, kind=int, min=0
+    )
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
     headings: bool = setting(True, "Put a heading with its name before each file of a directory")
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")

@@ -20,7 +20,7 @@ from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.validation import FEWEST_CHARS, FEWEST_LINES
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
-from charrnn.text.splits import divided
+from charrnn.text.splits import SPLITS, divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.counting_flags import check_flags, order_asked
 from charrnn.training.idle_flags import check_idle
@@ -110,7 +110,8 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
     if "val" in survey.censuses:
         val = survey.censuses["val"]
         held = val.lines if survey.mode == "lines" else val.chars
-    if held >= fewest or settings.training.patience is not None:
+    is_trainable = survey.mode != "lines" or count >= len(SPLITS)
+    if held >= fewest or settings.training.patience is not None or not is_trainable:
         return ""
     return (
         f"{count:,} {noun} leave {held:,} to validate on, which decides nothing: the last weights "
