@@ -38,5 +38,5 @@ class NotebookBar:
         self._bar.update(round(WHOLE * share) - int(self._bar.n))
 
     def clear(self) -> None:
-        """Remove the bar; the next `draw` shows it again."""
+        """Remove the bar: the training is over."""
         self._bar.close()

@@ -62,7 +62,7 @@ class Checkpoint:
 class End:
     """The training is over, and its run is on disk.
 
-    reason: "done", "stopped improving", "stopped by a callback", "already done", "SIGINT".
+    reason: "done", "stopped improving", "stopped by a callback", "SIGINT".
     best_val_nats_per_char: of the weights that are kept, those of best_step.
     """
 

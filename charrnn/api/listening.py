@@ -47,6 +47,7 @@ class Listening:
         self._callbacks = list(callbacks)
         self._error: CallbackError | None = None
         self._is_stopped = False
+        self._has_started = False
         for callback in self._callbacks:
             if not any(callable(getattr(callback, name, None)) for name in NAMES):
                 kind = type(callback).__name__
@@ -60,6 +61,7 @@ class Listening:
     def started(self, path: Path, settings: Settings) -> None:
         """Call on_start."""
         self._view.started(path, settings)
+        self._has_started = True
         self._call("on_start", events.Start(path, flat(settings)))
 
     def step(
@@ -99,10 +101,14 @@ class Listening:
         return STOPPED if self._is_stopped else self._view.stop_reason()
 
     def ended(self, path: Path, outcome: Outcome) -> None:
-        """Call on_end, and raise what a callback raised: CallbackError."""
+        """Call on_end where on_start was called, and raise what a callback raised: CallbackError.
+
+        A resume that finds nothing left to do starts no training.
+        """
         place = outcome.place
         event = events.End(path, outcome.reason, place.step, place.best_step, place.best_nats)
-        self._call("on_end", event)
+        if self._has_started:
+            self._call("on_end", event)
         if self._error is not None:
             raise self._error
 

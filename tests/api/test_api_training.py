@@ -191,6 +191,12 @@ def test_the_end_tells_what_is_kept():
     assert end.best_val_nats_per_char == run.score.nats_per_char
 
 
+def test_a_resume_with_nothing_left_to_do_calls_no_callback():
+    told = Recorder()
+    trained().resume(callbacks=[told])
+    assert told.events == []
+
+
 def test_a_failing_callback_is_named_and_the_run_is_saved():
     class Broken:
         def on_step(self, event):
