@@ -27,7 +27,7 @@ check: $(VENV)/.installed-dev  ## lint, format, types and the fast tests
 	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "not slow and not medium"
 
 test-slow: $(VENV)/.installed-dev  ## everything, the gigabyte corpus included
-	$(VENV)/bin/python -m pytest -m "" --timeout 1800
+	$(VENV)/bin/python -m pytest -n 2 --dist loadfile -m "" --timeout 1800
 
 $(VENV)/bin/python:
 	@$(PYTHON) -m venv $(VENV)
