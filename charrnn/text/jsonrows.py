@@ -120,8 +120,8 @@ class _Buffer:
         while True:
             try:
                 value, end = _DECODER.raw_decode(self._text, self._place)
-                # A number may go on in the next piece.
-                if end < len(self._text) or not self._fill():
+                # A number may go on in the next piece: 1 as 1.5e+3.
+                if end + 3 <= len(self._text) or not self._fill():
                     self._move(end)
                     return value
             except (ValueError, RecursionError) as error:

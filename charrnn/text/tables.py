@@ -37,7 +37,8 @@ HEAD_LINES = 3
 SAMPLE_VALUES = 300
 MOST = 0.8  # of the lines that are JSON, for a text of such lines
 NAMED = 12  # columns that a message names
-JSON_SUFFIXES = (".json", ".jsonl", ".ndjson")
+LINES_SUFFIXES = (".jsonl", ".ndjson")
+JSON_SUFFIXES = (".json", *LINES_SUFFIXES)
 
 
 class Item(NamedTuple):
@@ -96,7 +97,7 @@ def layout_of(
     suffix = PurePath(shown.removesuffix(".gz")).suffix.lower()
     begins = head.lstrip()[:1]
     if suffix in JSON_SUFFIXES or (begins in ("{", "[") and suffix not in (".csv", ".tsv")):
-        return _json_layout(head, is_whole=is_whole)
+        return _json_layout(head, is_whole=is_whole, is_lines=suffix in LINES_SUFFIXES)
     delimiter = find_delimiter(head, suffix, names, is_whole=is_whole)
     table = sample_rows(head, delimiter, is_whole=is_whole)
     if not table:
@@ -235,15 +236,19 @@ def listed(names: tuple[str, ...]) -> str:
 # JSON
 
 
-def _json_layout(head: str, *, is_whole: bool) -> Layout:
-    """Return what JSON a text is: one value a line, or one array or object."""
+def _json_layout(head: str, *, is_whole: bool, is_lines: bool) -> Layout:
+    """Return what JSON a text is: one value a line, or one array or object.
+
+    is_lines: its name says that it is one value a line.
+    """
     lines = [line for line in head.split("\n") if line.strip()]
     if not is_whole and len(lines) > 1:
         lines = lines[:-1]  # it may be cut
     values = _values_of(lines[:SAMPLE_VALUES])
     are_objects = sum(isinstance(value, dict) for value in values)
     is_one_a_line = len(lines) > 1 or not is_whole
-    if is_one_a_line and are_objects and are_objects >= MOST * len(lines[:SAMPLE_VALUES]):
+    is_likely = is_one_a_line and are_objects >= max(1, MOST * len(lines[:SAMPLE_VALUES]))
+    if is_lines or is_likely:
         return Layout("json lines", header=_keys(values), sample=tuple(values))
     if not head.lstrip().startswith(("[", "{")) and len(lines) > 1:  # texts or numbers, one a line
         return Layout("json lines", header=_keys(values), sample=tuple(values))
