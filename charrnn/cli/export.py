@@ -97,9 +97,7 @@ def export(
             "say what to write: --html FILE, --numpy FILE.py, --onnx FILE or --hub DIRECTORY"
         )
     if weights not in ("auto", "float32", "float16"):
-        raise SettingsError(
-            f"--weights {one_line(weights)!r} is not one of auto, float32, float16"
-        )
+        raise SettingsError(f"--weights {one_line(weights)!r} is not one of auto, float32, float16")
     if html is not None:
         check_place("--html", html)
         _check_absent("--html", html, overwrite)

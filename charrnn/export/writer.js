@@ -86,7 +86,7 @@ class Story {
     this.state = machine.zeroState();
     this.scores = null;
     this.chars = [];
-    this.drawn = 0; // how many of them were drawn
+    this.drawnChars = 0;
     this.reader = machine.codec.reader();
     this.bits = 0; // of the character that is not whole
     this.isOver = false;
@@ -110,7 +110,7 @@ class Story {
     this.chars.push({
       text, bits: this.bits, isDrawn, end: this.ids.length, value, position: this.position,
     });
-    this.drawn += isDrawn;
+    this.drawnChars += isDrawn;
     this.bits = 0;
   }
 
@@ -131,6 +131,11 @@ class Story {
     return true;
   }
 
+  // What a length counts: characters, or bytes where the model knows bytes alone.
+  get drawn() {
+    return this.machine.model.text.unit === "byte" ? this.position : this.drawnChars;
+  }
+
   get text() {
     return this.chars.map((char) => char.text).join("");
   }
@@ -141,7 +146,7 @@ class Story {
     const position = count ? this.chars[count - 1].position : 0;
     const from = Math.floor((wanted.length - 1) / EVERY);
     this.chars.length = count;
-    this.drawn = this.chars.filter((char) => char.isDrawn).length;
+    this.drawnChars = this.chars.filter((char) => char.isDrawn).length;
     this.state = this.machine.copy(this.kept[from]);
     this.kept.length = from + 1;
     this.ids = this.ids.slice(0, from * EVERY);
