@@ -21,7 +21,16 @@ def exported(trained, tmp_path_factory):
     """Everything at once: the folder, and what the program said."""
     folder = tmp_path_factory.mktemp("exported")
     return folder, export(
-        folder, trained, "--html", "few.html", "--numpy", "few.py", "--onnx", "few.onnx", "--hub", "hub"
+        folder,
+        trained,
+        "--html",
+        "few.html",
+        "--numpy",
+        "few.py",
+        "--onnx",
+        "few.onnx",
+        "--hub",
+        "hub",
     )
 
 
