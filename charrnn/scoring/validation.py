@@ -151,7 +151,11 @@ def _all_batches(
         lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
         for chosen in lines.in_order(most, by_length=by_length):
             batch = lines.collate(chosen)
-            yield batch, lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+            places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+            if corpus.vocabulary.has_breaks:
+                yield from shortened(batch, places, most)
+            else:
+                yield batch, places
         return
     ids = ids[: MAX_VALIDATION_CHARS + 1]
     if len(ids) < 2:
@@ -160,6 +164,19 @@ def _all_batches(
     numbers = lane_batches(np.arange(len(ids)), LANES, most)
     for batch, places in zip(lane_batches(ids, LANES, most), numbers, strict=True):
         yield batch, places.targets.numpy()
+
+
+def shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield the batch in pieces of at most `most` characters: a file may be one long line.
+
+    All pieces but the first go on with the state of the piece before.
+    """
+    width = max(1, most // len(batch.inputs))
+    for start in range(0, batch.inputs.shape[1], width):
+        piece = slice(start, start + width)
+        is_fresh = batch.fresh and start == 0
+        part = Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=is_fresh)
+        yield part, places[:, piece]
 
 
 def _spelled_score(

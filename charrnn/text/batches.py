@@ -1,4 +1,4 @@
-"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines mode).
+"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines), windows (records).
 
 What step s trains on follows from (corpus, settings, s) alone: there is no iterator whose place
 could be lost. Shapes: B batch, T time, N ids.
@@ -19,6 +19,7 @@ from charrnn.text.corpus import Corpus, line_bounds
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
+PARTS = 4  # of a window: records are sorted by their length in such parts
 RELEASE_STEPS = 1024  # steps after which the pages of a mapped file are given back
 
 
@@ -236,6 +237,63 @@ class LineBatches:
         return [lines[start : start + self.batch_size] for start in starts]
 
 
+class RecordBatches:
+    """Whole items, each in windows: long ones are learnt to their end, but not at once.
+
+        abcdefgh, T=3   ->   step 1: .ab -> abc   step 2: cde -> def   step 3: fgh -> gh.
+
+    The rows of a batch keep their places for all its windows, and the state is carried from one to
+    the next. Items are sorted by length, so the rows end at about the same window. How many windows
+    a batch has follows from its place among them, so every epoch has as many steps. Which items of
+    about one length stand together, and the order of the batches, are drawn for each epoch.
+    """
+
+    def __init__(self, items: LineBatches, window: int, seed: int) -> None:
+        """items: where the items lie, and what a batch of some of them looks like."""
+        self._items = items
+        self._seed = seed
+        self._window = window
+        part = window // PARTS if window % PARTS == 0 else window
+        self._parts = -(-(items.lengths + 1) // part)  # of each item
+        size = items.batch_size
+        ends = np.arange(size, len(self._parts) + size, size)  # of each batch
+        longest = np.sort(self._parts)[np.minimum(ends, len(self._parts)) - 1]
+        self._windows = -(-longest * part // window)  # of each batch
+        self.steps_per_epoch = int(self._windows.sum())
+        self.chars_per_epoch = items.chars_per_epoch
+        self.longest = min(window, items.longest)
+        self._plan: tuple[int, np.ndarray, np.ndarray] = (-1, self._parts, self._windows)
+        self._whole: tuple[int, int, Batch] | None = None  # epoch, number, all its windows
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step: one window of a batch of items."""
+        # 1. Which batch, and which of its windows
+        epoch, k = divmod(step, self.steps_per_epoch)
+        if self._plan[0] != epoch:
+            self._plan = (epoch, *self._shuffled(epoch))
+        _, order, numbers = self._plan
+        ends = np.cumsum(self._windows[numbers])
+        place = int(np.searchsorted(ends, k, side="right"))
+        number = int(numbers[place])
+        window = k - int(ends[place]) + int(self._windows[number])
+
+        # 2. That window
+        if self._whole is None or self._whole[:2] != (epoch, number):
+            size = self._items.batch_size
+            chosen = order[number * size : (number + 1) * size]
+            self._whole = (epoch, number, self._items.collate(chosen))
+        inputs, targets, _ = self._whole[2]
+        cut = slice(window * self._window, (window + 1) * self._window)
+        return Batch(inputs[:, cut], targets[:, cut], fresh=window == 0)
+
+    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Return an epoch's items, about the shortest first, and its batches in their order."""
+        random = np.random.default_rng([self._seed, epoch])
+        drawn = random.permutation(len(self._parts))
+        order = drawn[np.argsort(self._parts[drawn], kind="stable")]
+        return order, random.permutation(len(self._windows))
+
+
 def make_batches(
     corpus: Corpus,
     batch_size: int,
@@ -253,7 +311,12 @@ def make_batches(
     if corpus.mode == "lines":
         old = mixed.split("train") if mixed is not None else None
         newline = int(corpus.vocabulary.newline or 0)
-        return LineBatches(corpus.split("train"), newline, batch_size, seed, old=old, share=share)
+        ids = corpus.split("train")
+        if corpus.vocabulary.has_breaks:
+            if old is not None:
+                raise SettingsError("--mix is for lines and streams, not for records; leave it out")
+            return RecordBatches(LineBatches(ids, newline, batch_size, seed), seq_length, seed)
+        return LineBatches(ids, newline, batch_size, seed, old=old, share=share)
     if mixed is not None:
         return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
     return StreamBatches(corpus, batch_size, seq_length)

@@ -25,8 +25,9 @@ from charrnn.text.characters import (
     odd_characters,
     rare_characters,
 )
-from charrnn.text.corpus import MAX_LINE
+from charrnn.text.corpus import longest_item
 from charrnn.text.encodings import beginning, decodes, likelier
+from charrnn.text.entries import is_records
 from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
@@ -135,6 +136,8 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
     size, mark = _size_and_mark(survey)
     rare = rare_characters(census)
     suggested_mode, suggested_reason = choose_mode(census, replace(settings, mode="auto"))
+    if is_records(settings):
+        suggested_mode, suggested_reason = survey.mode, survey.reason
     findings = Findings(
         size_bytes=size,
         files=max(1, len(source.paths)),
@@ -337,10 +340,11 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
     least = 2
     unit = "characters"
     if survey.mode == "lines":
-        if findings.longest_line > MAX_LINE:
+        most = longest_item(survey.vocabulary)
+        if findings.longest_line > most:
             yield (
                 f"line {findings.longest_line_number:,} has {findings.longest_line:,} characters, "
-                f"and --mode lines learns at most {MAX_LINE:,}; --mode stream, or shorten it"
+                f"and --mode lines learns at most {most:,}; --mode records or stream, or shorten it"
             )
         least = 1
         unit = "lines"

@@ -218,7 +218,8 @@ class Trainer:
         rate = optim.learning_rate(place.step, self.plan, training, peak)
         if place.step == 0:
             self.parts.lift(self._lift)
-        share = 0.0 if batch.fresh else training.state_reset or 0.0
+        is_carried = not batch.fresh and self.corpus.mode == "stream"
+        share = training.state_reset or 0.0 if is_carried else 0.0
         carried = some_emptied(self.state, len(batch.inputs), share, training.seed, place.step)
         before = watch.before(batch, carried, place.step) if watch is not None else None
 
