@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
+from charrnn.model.recurrent import emptied
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import SpelledText
@@ -60,6 +61,8 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
         for batch in batches:
             if batch.fresh or state is None:
                 state = model.zero_state(len(batch.inputs))
+            elif batch.begins is not None:
+                state = emptied(state, ~batch.begins)
             scored, state = model.nats(batch.inputs.to(device), batch.targets.to(device), state)
             nats += float(scored)
             chars += int((batch.targets != IGNORED).sum())

@@ -6,6 +6,10 @@ could be lost. Shapes: B batch, T time, N ids.
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import itertools
+from array import array
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -19,7 +23,6 @@ from charrnn.text.corpus import Corpus, line_bounds
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
-PARTS = 4  # of a window: records are sorted by their length in such parts
 RELEASE_STEPS = 1024  # steps after which the pages of a mapped file are given back
 
 
@@ -29,6 +32,7 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, T) int64
     targets: Tensor  # (B, T) int64
     fresh: bool  # start from the zero state, not from the batch before
+    begins: Tensor | None = None  # (B,) bool: the rows that start from it, where not all do
 
 
 class Batches(Protocol):
@@ -161,7 +165,7 @@ class LineBatches:
         lines.
         """
         self._ids = ids if old is None else np.concatenate([ids, old])
-        self._newline = newline
+        self.newline = newline
         self._seed = seed
         self.batch_size = batch_size
         starts, lengths = line_bounds(self._ids, newline)
@@ -207,10 +211,15 @@ class LineBatches:
         width = int(lengths.max()) + 1  # T
         # The newline of the line before precedes a line; the last one, at place -1, the first line.
         place = self.starts[lines][:, None] + np.arange(-1, width)
-        text = self._ids.take(place, mode="wrap").astype(np.int64)  # (B, T + 1)
+        text = self.taken(place)  # (B, T + 1)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
-        inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
+        inputs = np.where(text[:, :-1] == IGNORED, self.newline, text[:, :-1])
         return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), fresh=True)
+
+    def taken(self, places: np.ndarray) -> np.ndarray:
+        """Return the ids at places of any shape, int64; before the first stands the last."""
+        ids: np.ndarray = self._ids.take(places, mode="wrap").astype(np.int64)
+        return ids
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         """Return the batches of an epoch, each as the numbers of its lines."""
@@ -238,60 +247,59 @@ class LineBatches:
 
 
 class RecordBatches:
-    """Whole items, each in windows: long ones are learnt to their end, but not at once.
+    """Whole items in windows: long ones are learnt to their end, but not at once.
 
-        abcdefgh, T=3   ->   step 1: .ab -> abc   step 2: cde -> def   step 3: fgh -> gh.
+        abcdefg. and hi. and jk., B=2, T=3   ->   .ab|.hi    cde|.jk    fg|lm   ...
 
-    The rows of a batch keep their places for all its windows, and the state is carried from one to
-    the next. Items are sorted by length, so the rows end at about the same window. How many windows
-    a batch has follows from its place among them, so every epoch has as many steps. Which items of
-    about one length stand together, and the order of the batches, are drawn for each epoch.
+    An item begins in the row that is free first, at a window, and its state is carried from window
+    to window. Items come in an endless order, shuffled once for each pass.
     """
 
     def __init__(self, items: LineBatches, window: int, seed: int) -> None:
-        """items: where the items lie, and what a batch of some of them looks like."""
+        """items: where the items lie."""
         self._items = items
         self._seed = seed
         self._window = window
-        part = window // PARTS if window % PARTS == 0 else window
-        self._parts = -(-(items.lengths + 1) // part)  # of each item
-        size = items.batch_size
-        ends = np.arange(size, len(self._parts) + size, size)  # of each batch
-        longest = np.sort(self._parts)[np.minimum(ends, len(self._parts)) - 1]
-        self._windows = -(-longest * part // window)  # of each batch
-        self.steps_per_epoch = int(self._windows.sum())
+        self._windows = -(-(items.lengths + 1) // window)  # of each item
+        self.rows = min(items.batch_size, len(self._windows))
+        self.steps_per_epoch = -(-int(self._windows.sum()) // self.rows)
         self.chars_per_epoch = items.chars_per_epoch
         self.longest = min(window, items.longest)
-        self._plan: tuple[int, np.ndarray, np.ndarray] = (-1, self._parts, self._windows)
-        self._whole: tuple[int, int, Batch] | None = None  # epoch, number, all its windows
+        # Of each row: the step at which each of its items begins, and which item that is.
+        self._begun = [array("q") for _ in range(self.rows)]
+        self._chosen = [array("q") for _ in range(self.rows)]
+        self._free = [(0, row) for row in range(self.rows)]  # a heap: when each row ends its last
+        self._order = self._endless()
 
     def batch(self, step: int) -> Batch:
-        """Return the batch of a step: one window of a batch of items."""
-        # 1. Which batch, and which of its windows
-        epoch, k = divmod(step, self.steps_per_epoch)
-        if self._plan[0] != epoch:
-            self._plan = (epoch, *self._shuffled(epoch))
-        _, order, numbers = self._plan
-        ends = np.cumsum(self._windows[numbers])
-        place = int(np.searchsorted(ends, k, side="right"))
-        number = int(numbers[place])
-        window = k - int(ends[place]) + int(self._windows[number])
+        """Return the batch of a step; `begins` says in which rows an item begins."""
+        # 1. The item of each row, and how many of its windows came before
+        while self._free[0][0] <= step:
+            begin, row = self._free[0]
+            item = next(self._order)
+            self._begun[row].append(begin)
+            self._chosen[row].append(item)
+            heapq.heapreplace(self._free, (begin + int(self._windows[item]), row))
+        places = [bisect.bisect_right(begun, step) - 1 for begun in self._begun]
+        rows = range(self.rows)
+        items = np.array([self._chosen[row][places[row]] for row in rows])
+        before = step - np.array([self._begun[row][places[row]] for row in rows])
 
-        # 2. That window
-        if self._whole is None or self._whole[:2] != (epoch, number):
-            size = self._items.batch_size
-            chosen = order[number * size : (number + 1) * size]
-            self._whole = (epoch, number, self._items.collate(chosen))
-        inputs, targets, _ = self._whole[2]
-        cut = slice(window * self._window, (window + 1) * self._window)
-        return Batch(inputs[:, cut], targets[:, cut], fresh=window == 0)
+        # 2. Its text in this window: as LineBatches.collate
+        done = before * self._window
+        left = self._items.lengths[items] + 1 - done  # targets from here on
+        width = min(self._window, int(left.max()))
+        starts = self._items.starts[items] + done
+        text = self._items.taken(starts[:, None] + np.arange(-1, width))  # (B, T + 1)
+        text[:, 1:][np.arange(width) >= left[:, None]] = IGNORED
+        inputs = np.where(text[:, :-1] == IGNORED, self._items.newline, text[:, :-1])
+        begins = torch.from_numpy(before == 0)
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), step == 0, begins)
 
-    def _shuffled(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return an epoch's items, about the shortest first, and its batches in their order."""
-        random = np.random.default_rng([self._seed, epoch])
-        drawn = random.permutation(len(self._parts))
-        order = drawn[np.argsort(self._parts[drawn], kind="stable")]
-        return order, random.permutation(len(self._windows))
+    def _endless(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._windows))
+            yield from order.tolist()
 
 
 def make_batches(

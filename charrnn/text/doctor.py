@@ -31,6 +31,7 @@ from charrnn.text.entries import is_records
 from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
+from charrnn.text.records import shown_breaks
 from charrnn.text.splits import allot
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
 
@@ -243,7 +244,7 @@ def _beginning(survey: Survey, settings: TextSettings) -> tuple[str, ...]:
         text += codes[:SHOWN_FROM].astype("<u4").tobytes().decode("utf-32-le")
         if len(text) >= SHOWN_FROM:
             break
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [shown_breaks(line).strip() for line in text.split("\n") if line.strip()]
     lines = [line for line in lines if not HEADING.fullmatch(line)]
     lines = sorted(dict.fromkeys(lines), key=str.isascii)
     return tuple(line[: linehash.SHOWN] for line in lines[:EXAMPLE_LINES])

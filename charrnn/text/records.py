@@ -26,6 +26,11 @@ PIECE_CHARS = 1 << 20
 BREAK_SIGN = chr(BREAK)
 
 
+def shown_breaks(line: str) -> str:
+    """Return a line, or the beginning of a record on one line, for a person."""
+    return line.replace(BREAK_SIGN, "↵")
+
+
 def separator_of(head: str) -> str:
     """Return what separates the records of a text by its beginning; "" where nothing does.
 
