@@ -285,12 +285,8 @@ def _layers(
         raise SettingsError(
             f"--config given {len(files)} times; give one file, and --set for the rest"
         )
-    return (
-        *[sources.toml_layer(name) for name in files],
-        ("environment", sources.environment_layer(os.environ)),
-        ("--set", sources.set_layer(assignments)),
-        ("--", chosen),
-    )
+    typed = (("--set", sources.set_layer(assignments)), ("--", chosen))
+    return sources.in_order(files[0] if files else None, os.environ, *typed)
 
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:

@@ -7,6 +7,7 @@ import pytest
 
 from charrnn.notebook import WHOLE, NotebookBar, has_widgets
 from charrnn.progress import TrainingProgress
+from charrnn.training.listener import Step
 
 
 class Bar:
@@ -38,7 +39,7 @@ def bar(monkeypatch):
 
 def test_the_bar_moves_with_the_steps(bar):
     progress = TrainingProgress(screen=bar)
-    progress.step(1, 4, 10, 3.0, 5.0)
+    progress.step(Step(1, 4, 10, 2.0, 5.0))
     assert bar._bar.n == WHOLE // 4
     assert "step 1" in bar._bar.words
 
@@ -51,7 +52,7 @@ def test_lines_stay_below_it(bar, capsys):
 
 def test_the_bar_goes_at_the_end(bar):
     progress = TrainingProgress(screen=bar)
-    progress.step(1, 4, 10, 3.0, 5.0)
+    progress.step(Step(1, 4, 10, 2.0, 5.0))
     progress.close()
     assert bar._bar.is_closed
 

@@ -276,13 +276,14 @@ MEMORY = textwrap.dedent("""
     class Watcher:
         first = None
         def say(self, text): pass
-        def step(self, step, total, chars, bits, left):
+        def step(self, update):
             self.first = self.first or time.perf_counter()
         def evaluated(self, *a): pass
         def sampled(self, *a): pass
         def saved(self, *a): pass
         def started(self, *a): pass
         def stop_reason(self): return ''
+        def ended(self, *a): pass
 
     bare, began, watcher = resident(), time.perf_counter(), Watcher()
     settings = {
