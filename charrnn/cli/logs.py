@@ -7,7 +7,6 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from charrnn.errors import SettingsError
-from charrnn.storage import make_directories, storage_error
 from charrnn.terminal import one_line
 
 PACKAGES = {"tensorboard": "tensorboard", "wandb": "wandb"}
@@ -50,6 +49,8 @@ def log_callbacks(logs: Iterable[tuple[str, str]]) -> list[object]:
 
 
 def _make(folder: Path) -> None:
+    from charrnn.storage import make_directories, storage_error
+
     try:
         make_directories(folder)
     except OSError as error:
