@@ -38,7 +38,8 @@ def samples_of(
 ) -> Iterator[Sample]:
     """Yield `count` samples for each prompt, in order, written side by side.
 
-    The other arguments are those of Sampler.generate. A sample is of prompts[sample.index // count].
+    The other arguments are those of Sampler.generate. A sample's prompt has the number
+    sample.index // count.
     Raises SettingsError at once; what is wrong with a prompt names its number, from 1 on.
     """
     if isinstance(prompts, str):
