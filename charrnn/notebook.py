@@ -21,9 +21,12 @@ class NotebookBar:
     """A bar with the newest score beside it, and lines of text."""
 
     def __init__(self) -> None:
+        from IPython.display import display
         from tqdm.notebook import tqdm
 
-        self._bar = tqdm(total=WHOLE, leave=False, bar_format="{percentage:3.0f}%{bar}{postfix}")
+        form = "{percentage:3.0f}%{bar}{postfix}"
+        self._bar = tqdm(total=WHOLE, leave=False, bar_format=form, display=False)
+        self._place = display(self._bar.container, display_id=True)
 
     def print(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Print a line that stays: pieces of text; their styles are left out."""
@@ -38,5 +41,7 @@ class NotebookBar:
         self._bar.update(round(WHOLE * share) - int(self._bar.n))
 
     def clear(self) -> None:
-        """Remove the bar: the training is over."""
+        """Remove the bar, its place in the page too: the training is over."""
         self._bar.close()
+        if self._place is not None:
+            self._place.update({"text/plain": ""}, raw=True)

@@ -13,7 +13,9 @@ from charrnn.training.listener import Step
 class Bar:
     """Stands for tqdm.notebook.tqdm."""
 
-    def __init__(self, total, **options):
+    def __init__(self, total, display, **options):
+        assert not display  # it is shown by NotebookBar, which can take it away again
+        self.container = "the bar"
         self.total = total
         self.n = 0
         self.words = ""
@@ -29,8 +31,21 @@ class Bar:
         self.is_closed = True
 
 
+class Shown:
+    """Stands for what IPython.display.display returns: a piece of a page."""
+
+    def __init__(self, content, display_id):
+        self.content = content
+
+    def update(self, content, raw):
+        self.content = content
+
+
 @pytest.fixture
 def bar(monkeypatch):
+    page = ModuleType("IPython.display")
+    page.display = Shown
+    monkeypatch.setitem(sys.modules, "IPython.display", page)
     module = ModuleType("tqdm.notebook")
     module.tqdm = Bar
     monkeypatch.setitem(sys.modules, "tqdm.notebook", module)
@@ -55,6 +70,7 @@ def test_the_bar_goes_at_the_end(bar):
     progress.step(Step(1, 4, 10, 2.0, 5.0))
     progress.close()
     assert bar._bar.is_closed
+    assert bar._place.content == {"text/plain": ""}
 
 
 def test_outside_a_notebook_there_is_none():
