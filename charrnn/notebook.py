@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 WHOLE = 1000  # parts of a training that the bar counts
 
@@ -21,8 +23,9 @@ class NotebookBar:
     """A bar with the newest score beside it, and lines of text."""
 
     def __init__(self) -> None:
-        from IPython.display import display
         from tqdm.notebook import tqdm
+
+        display: Any = import_module("IPython.display").display  # which has no types
 
         form = "{percentage:3.0f}%{bar}{postfix}"
         self._bar = tqdm(total=WHOLE, leave=False, bar_format=form, display=False)
