@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-from charrnn.cli.chosen import read_chosen
+from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import PATH, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.terminal import one_line, print_line, say
+
+if TYPE_CHECKING:
+    from charrnn.modelfile import ModelFile
 
 
 def report(
@@ -34,13 +37,14 @@ def report(
     if out is not None:
         check_place("--out", out)
 
-    from charrnn.report.contents import folder_of, gather
+    from charrnn.report.contents import gather
     from charrnn.report.page import page
     from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
     model = read_chosen(run)
-    place = out or folder_of(model) / "report.html"
+    say_chosen(run, model)
+    place = out or _place(model)
     contents = gather(OpenedRun(model), say)
     data = page(contents)
     write_atomically(place, data, "--out")
@@ -56,3 +60,13 @@ def report(
         write_json([about])
     else:
         print_line(f"{one_line(str(place))}: {len(data) / 1e6:.1f} MB; open it in a browser")
+
+
+def _place(model: ModelFile) -> Path:
+    """Return where the page goes: into its run, but not into what comes with charrnn."""
+    from charrnn.report.contents import folder_of
+
+    folder = folder_of(model)
+    if model.is_pretrained:
+        return Path(f"{folder.name}-report.html")
+    return folder / "report.html"
