@@ -34,15 +34,14 @@ A model that comes with charrnn: `charrnn sample {name}`.
 
 {limits}
 
-It was made by this command, which makes the same weights on a processor of the same kind, with the same threads and
-version of torch:
+This command made it. The same processor, threads and version of torch make the same weights:
 
 ```
 {command}
 ```
 """
 SOURCES = {
-    "names": "`corpora/names.txt`, given names of the 1990 census of the United States, public domain",
+    "names": "`corpora/names.txt`, given names of the census of 1990, public domain",
     "shakespeare": "`corpora/shakespeare.txt`, a megabyte of plays, public domain",
 }
 LIMITS = {
@@ -104,18 +103,21 @@ def wrapped(command: list[str]) -> str:
 
 
 def thinned(lines: list[str]) -> list[str]:
-    """Return evaluations as they are, and a line for every EVERY steps: its sum and last figures."""
+    """Return evaluations, and a line for every EVERY steps: the mean of their losses."""
     kept = []
-    chars = 0
+    group: list[dict[str, float]] = []
     for line in lines:
         fields = json.loads(line)
         if "event" in fields:
             kept.append(line)
             continue
-        chars += fields["chars"]
-        if fields["step"] % EVERY == 0 or line is lines[-1]:
-            kept.append(json.dumps(fields | {"chars": chars}, separators=(",", ":")))
-            chars = 0
+        group.append(fields)
+        if len(group) == EVERY or line is lines[-1]:
+            chars = sum(step["chars"] for step in group)
+            nats = sum(step["chars"] * step["train_nats_per_char"] for step in group)
+            sums = {"chars": chars, "train_nats_per_char": round(nats / chars, 6)}
+            kept.append(json.dumps(group[-1] | sums, separators=(",", ":")))
+            group = []
     return kept
 
 

@@ -90,7 +90,7 @@ Run = Annotated[
     Path | None,
     argument(
         "RUN",
-        "A run directory, a model, a checkpoint, or a model that comes with charrnn: names, shakespeare",
+        "A run, a model, a checkpoint, or what comes with charrnn: names, shakespeare",
         "the newest under runs/",
         run_names,
     ),

@@ -26,28 +26,44 @@ def report(
             default="report.html in the run",
         ),
     ] = None,
+    pdf: Annotated[
+        Path | None,
+        option(
+            "--pdf",
+            help="Print the page to this file too (needs Chromium or Chrome)",
+            metavar=PATH,
+            default="none",
+        ),
+    ] = None,
     json: Annotated[
         bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
 ) -> None:
     """Write one HTML page about a run
 
-    How it learnt, what it reaches, what it wrote and what its cells follow. The page works offline.
+    What it writes, a box to try it, how it learnt, what it reaches and what its cells follow. The
+    page works offline.
     """
     if out is not None:
         check_place("--out", out)
+    if pdf is not None:
+        check_place("--pdf", pdf)
 
     from charrnn.report.contents import gather
     from charrnn.report.page import page
+    from charrnn.report.pdf import find_browser, printed
     from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
+    browser = find_browser() if pdf is not None else ""
     model = read_chosen(run)
     say_chosen(run, model)
     place = out or _place(model)
     contents = gather(OpenedRun(model), say)
     data = page(contents)
     write_atomically(place, data, "--out")
+    if pdf is not None:
+        write_atomically(pdf, printed(browser, data), "--pdf")
     if json:
         about = {
             "run": str(model.path),
@@ -60,6 +76,8 @@ def report(
         write_json([about])
     else:
         print_line(f"{one_line(str(place))}: {len(data) / 1e6:.1f} MB; open it in a browser")
+        if pdf is not None:
+            print_line(f"{one_line(str(pdf))}: {pdf.stat().st_size / 1e6:.1f} MB")
 
 
 def _place(model: ModelFile) -> Path:

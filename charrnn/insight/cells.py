@@ -284,6 +284,18 @@ def named(model: ModelFile, cell: str) -> tuple[str, int]:
     )
 
 
+def whole(model: ModelFile, cell: str) -> str:
+    """The activation that "layer0.update" names, with all its units. Raises SettingsError."""
+    return named(model, f"{cell}:0")[0]
+
+
+def default_view(model: ModelFile) -> str:
+    """The state or gate that says most of a cell at a glance."""
+    refuse_counting(model)
+    best = {"rnn": "hidden", "lstm": "forget", "gru": "update", "gru-before": "update"}
+    return f"layer0.{best[model.settings.model.cell]}"
+
+
 def extent(name: str, values: np.ndarray) -> tuple[float, float]:
     """Between what an activation lies: 0 and 1, or -1 and 1. A cell has no bound but its values."""
     kind = name.split(".")[1]
