@@ -5,7 +5,6 @@ from __future__ import annotations
 import shutil
 from typing import TYPE_CHECKING
 
-from charrnn.tables import print_shaded_rows
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
@@ -16,6 +15,8 @@ MOST_UNITS = 24  # that are shown: those that vary most
 
 def print_heat(title: str, chars: list[str], shades: np.ndarray) -> None:
     """Print shades (N, H), between -1 and 1, of N characters. chars: what each looks like."""
+    from charrnn.tables import print_shaded_rows
+
     # 1. The units that vary most, in the order of their numbers.
     order = (-shades.std(0)).argsort(kind="stable")[:MOST_UNITS]
     units = sorted(order.tolist())
