@@ -28,10 +28,12 @@ class Vocabulary:
 
     symbols: ascending code points (unit "char") or byte values (unit "byte"). Code points may be
     followed by BYTE_SYMBOLS: then all other characters are written as their bytes (spelling.py).
+    has_breaks: items may have several lines, and BREAK is a line break inside one.
     """
 
     unit: str
     symbols: tuple[int, ...]
+    has_breaks: bool = False
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -40,11 +42,6 @@ class Vocabulary:
     def spelling(self) -> Spelling | None:
         """How rare characters are written as bytes; None where no character is."""
         return Spelling(self._symbol_array) if self.symbols[-1] >= MAX_CODE else None
-
-    @cached_property
-    def has_breaks(self) -> bool:
-        """Say whether items may have several lines: a line break inside them is BREAK."""
-        return self.unit == "char" and BREAK in self.symbols
 
     @property
     def characters(self) -> int:
@@ -228,7 +225,8 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabulary as a file holds it."""
-        return {"unit": self.unit, "symbols": list(self.symbols)}
+        about: dict[str, Any] = {"unit": self.unit, "symbols": list(self.symbols)}
+        return about | {"has_breaks": True} if self.has_breaks else about
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Vocabulary:
@@ -251,7 +249,10 @@ class Vocabulary:
             raise ValueError("vocabulary out of order")
         if unit == "char" and any(0xD800 <= code < 0xE000 for code in codes):
             raise ValueError("vocabulary with surrogates")
-        return Vocabulary(unit, tuple(symbols))
+        has_breaks = values.get("has_breaks", False)
+        if type(has_breaks) is not bool or (has_breaks and BREAK not in symbols):
+            raise ValueError("vocabulary of records without line breaks")
+        return Vocabulary(unit, tuple(symbols), has_breaks)
 
     @staticmethod
     def with_bytes(codes: Iterable[int]) -> Vocabulary:

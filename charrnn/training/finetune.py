@@ -162,7 +162,8 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
     symbols = list(old.vocabulary.symbols)
     if old.vocabulary.spelling is None:  # else it has bytes for what is new
         symbols = sorted({*symbols, *survey.vocabulary.symbols})
-    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols))
+    has_breaks = old.vocabulary.has_breaks or survey.vocabulary.has_breaks
+    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols), has_breaks)
     frozen = frozen_tensors(settings)
     has_new = len(vocabulary) > len(old.vocabulary)
     if has_new and frozen & {"embedding.weight", "head.bias"}:
