@@ -1,6 +1,6 @@
 """charrnn train: words typed by a person -> one call of training.session.train.
 
-The options for settings are made from the fields of config.py, where each is named, typed, bounded
+The options for settings are made from the fields of sections.py, where each is named, typed, bounded
 and explained.
 """
 
