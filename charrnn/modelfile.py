@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
-# 3: a network may have n-grams beside it, and rare characters may be bytes.
-KINDS = {"charrnn-model": 3, "charrnn-checkpoint": 3}
+# 3: a network may have n-grams beside it, and rare characters may be bytes. 4: it knows labels.
+KINDS = {"charrnn-model": 4, "charrnn-checkpoint": 4}
 FORMAT_OF_ALLIES = 3
+FORMAT_OF_LABELS = 4
 MOST_STEPS = 10**12
 MOST_NATS = 1e6  # a character
 # What a file may say beside its settings, vocabulary, mode and start. open_corpus looks closer at
@@ -147,7 +148,7 @@ def model_meta(
     """Return the metadata that every model and checkpoint file begins with."""
     return {
         "kind": kind,
-        "format": KINDS[kind],
+        "format": FORMAT_OF_LABELS if vocabulary.labels else FORMAT_OF_ALLIES,
         "charrnn": __version__,
         "settings": settings.to_dict(),
         "vocabulary": vocabulary.to_dict(),
@@ -229,6 +230,8 @@ def _check_start(mode: object, start: object, vocabulary: Vocabulary) -> None:
     """Raise ValueError for an unknown mode, lines without a newline, or a start that is no id."""
     if mode not in ("lines", "stream") or (mode == "lines" and vocabulary.newline is None):
         raise ValueError
+    if vocabulary.labels and (mode != "lines" or start != vocabulary.newline):
+        raise ValueError
     if type(start) is not int or not 0 <= start < len(vocabulary):
         raise ValueError
 
@@ -276,7 +279,8 @@ def _check_weights(model: ModelFile) -> None:
     """Raise DamagedError for tensors that are not the network of the settings."""
     shown = one_line(str(model.path))
     tensors = model.tensors
-    shapes = expected_shapes(model.settings.model, len(model.vocabulary))
+    vocabulary = model.vocabulary
+    shapes = expected_shapes(model.settings.model, len(vocabulary), len(vocabulary.labels))
     if {name: value.shape for name, value in tensors.items()} != shapes:
         wrong = sorted(set(shapes) ^ set(tensors))
         if not wrong:

@@ -116,8 +116,9 @@ class Session:
         raw: bool,
         threads: int | None,
     ) -> None:
+        from charrnn.sampling.bounds import checked_length
         from charrnn.sampling.decode import checked_seed
-        from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, checked_length
+        from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 
         self.sampler = sampler
         self.is_lines = sampler.mode == "lines"
@@ -259,7 +260,7 @@ class Session:
 
     def set_length(self, argument: str) -> None:
         """Set the most characters of a turn, or tell them."""
-        from charrnn.sampling.engine import checked_length
+        from charrnn.sampling.bounds import checked_length
 
         if argument:
             length = min(_number("length", int, argument), MOST_TURN_CHARS)

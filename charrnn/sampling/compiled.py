@@ -133,8 +133,8 @@ class Compiled(Packed):
         Raises IndexError for an id, ValueError for a state that is not of this model.
         """
         ids = np.asarray(ids)
-        if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise IndexError(f"an id is not in 0 ... {self.vocabulary_size - 1}")
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self.input_size:
+            raise IndexError(f"an id is not in 0 ... {self.input_size - 1}")
         shapes = [part.shape for part in state]
         expected = [part.shape for part in self.zero_state(rows)]
         if shapes != expected:

@@ -21,6 +21,8 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     """Return the mode of a text, "lines" or "stream", and the reason."""
     if settings.mode != "auto":
         return settings.mode, "as asked"
+    if settings.label:
+        return "lines", "each line has a label"
     objection = _objection_to_lines(census)
     if objection:
         return "stream", objection

@@ -22,6 +22,7 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
 from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
+from charrnn.text.labelled import with_file_labels, without_prefixes
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import Vocabulary
@@ -31,31 +32,56 @@ PIECE_BYTES = 1 << 22
 
 
 def pieces(
-    source: Source, settings: TextSettings, digest: hashlib._Hash | None = None
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None = None,
+    labels: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the text's codes (uint8 or uint32), a few megabytes at a time.
+    """Yield the text's codes (uint8 or uint32), a few megabytes at a time, without its labels.
 
-    digest: is fed the bytes that the codes come from.
+    digest: is fed the bytes that the codes come from. labels: gets the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
-    for shown, separator, stream in source.open():
+    parts = _parts(source, settings, digest)
+    if settings.label == "prefix":
+        yield from without_prefixes((codes for _, codes in parts), settings, labels)
+    elif settings.label == "file":
+        yield from with_file_labels(parts, source, labels)
+    else:
+        for _, codes in parts:
+            yield codes
+
+
+def labels_of(source: Source, settings: TextSettings) -> list[str]:
+    """Return the label of each line of a text, blank ones too; "" for none. Raises CorpusError."""
+    labels: list[str] = []
+    for _ in pieces(source, settings, labels=labels):
+        pass
+    return labels
+
+
+def _parts(
+    source: Source, settings: TextSettings, digest: hashlib._Hash | None
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield the codes of a text, labels and all, with the number of the file of each piece."""
+    for number, (shown, separator, stream) in enumerate(source.open()):
         if digest is not None:
             digest.update(separator)
         if settings.unit == "byte":
             if separator:
-                yield np.frombuffer(separator, np.uint8)
+                yield number, np.frombuffer(separator, np.uint8)
             for data in _byte_line_ends(_raw(stream, shown, digest), settings):
-                yield np.frombuffer(data, np.uint8)
+                yield number, np.frombuffer(data, np.uint8)
             continue
         if kind := not_a_text(stream, shown, is_file=bool(source.paths)):
             more = "; --glob '*.txt' leaves it out" if source.separators else ""
             raise CorpusError(f"{kind}{more}")
         if separator:
-            yield _codes(separator.decode(), shown)
+            yield number, _codes(separator.decode(), shown)
         texts = _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
         for text in _normalized(_line_ends(texts, settings), settings):
             if text:
-                yield _codes(text, shown)
+                yield number, _codes(text, shown)
 
 
 def digest_of(source: Source) -> str:

@@ -160,7 +160,7 @@ def _directory(path: Path, settings: TextSettings) -> Source:
     for file in files:
         name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
         headings.append(f"==> {name} <==\n")
-    if not settings.headings:
+    if not settings.headings or settings.label:  # a heading is no item
         headings = [""] * len(files)
     separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
     return Source(

@@ -7,7 +7,8 @@ from charrnn.cli import main
 from charrnn.errors import SettingsError
 from charrnn.sampling import bounds
 from charrnn.sampling.constraints import ranked
-from charrnn.sampling.engine import MAX_LENGTH, load
+from charrnn.sampling.bounds import MAX_LENGTH
+from charrnn.sampling.engine import load
 
 
 @pytest.mark.parametrize(
