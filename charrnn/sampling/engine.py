@@ -25,7 +25,7 @@ from charrnn.sampling.bounds import checked_length, processors
 from charrnn.sampling.choice import choose_steps
 from charrnn.sampling.codec import Codec, Sample
 from charrnn.sampling.compiled import Compiled
-from charrnn.sampling.decode import MAX_SEED, Decoding, checked_seed
+from charrnn.sampling.decode import MAX_SEED, Decoding, checked_seed, seed_of_label
 from charrnn.sampling.steps import Finished, Place, Plan, State, no_recent
 from charrnn.text.labels import label_id
 from charrnn.text.vocabulary import Vocabulary
@@ -247,7 +247,7 @@ class Sampler:
             length=length,
             prime=ids,
             until=self._codec.ids_of_end(until),
-            seed=checked_seed(seed),
+            seed=seed_of_label(checked_seed(seed), self.label),
             newline=newline,
             spelling=self.vocabulary.spelling,
         )

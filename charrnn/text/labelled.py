@@ -119,8 +119,8 @@ def check_known(labels: Mapping[str, Sequence[str]], vocabulary: Vocabulary) -> 
     if unknown:
         listed = ", ".join(one_line(name) for name in unknown[:SHOWN])
         raise VocabularyError(
-            f"the text has {many(len(unknown), 'label')} that this run does not know ({listed}); "
-            "start a new run with --init-from"
+            f"the text has {many(len(unknown), 'label')} that this model does not know "
+            f"({listed}); train one on this text, or start from this one with --init-from"
         )
 
 

@@ -129,12 +129,16 @@ def encode_text(
 
 
 def encode_file(
-    path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str
+    path: Path,
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    unknown: str,
+    labels: list[str] | None = None,
 ) -> Encoded:
     """Return the ids of a file.
 
     The ids have the vocabulary's smallest type: about one byte a character. "-" is standard input.
-    Raises CorpusError and VocabularyError.
+    labels: gets the label of each line. Raises CorpusError and VocabularyError.
     """
     # 1. Find the text. A path that is not there is never taken for a shipped corpus of that name.
     with contextlib.suppress(OSError):  # find_source reports it
@@ -149,7 +153,8 @@ def encode_file(
     first = -1
     position = 0
     respelt = 0
-    for codes, count in codes_in_known_form(pieces(source, settings), vocabulary):
+    codes_of_file = pieces(source, settings, labels=labels)
+    for codes, count in codes_in_known_form(codes_of_file, vocabulary):
         respelt += count
         ids = vocabulary.spelled(codes)
         is_unknown = ids < 0  # with bytes none is: then ids and codes are not as many
