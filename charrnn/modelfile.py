@@ -24,8 +24,16 @@ from charrnn.errors import CheckpointError, DamagedError, MissingError, Settings
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
-from charrnn.text.vocabulary import RETURN, Vocabulary
-from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
+from charrnn.text.vocabulary import MOST_LABELS, RETURN, Vocabulary
+from charrnn.values import (
+    MAX_WHOLE,
+    is_list_of,
+    is_number,
+    is_optional,
+    is_text,
+    is_whole,
+    wrong_field,
+)
 
 if TYPE_CHECKING:
     from charrnn.text.gate import Ally
@@ -46,6 +54,7 @@ FIELDS = {
     "fingerprint": is_text(64),
     "mixed": is_text(64),
     "step": is_whole(0, MOST_STEPS - 1),
+    "label_counts": is_list_of(is_whole(0, MAX_WHOLE), MOST_LABELS),
     "val_nats_per_char": is_optional(is_number(MOST_NATS)),
 }
 MODEL_FILE = "model.safetensors"
@@ -127,6 +136,13 @@ class ModelFile:
     def step(self) -> int | None:
         """The step that it was written at; None where the file does not say."""
         return self.meta.get("step")
+
+    @property
+    def label_counts(self) -> np.ndarray:
+        """(K,) the training lines of each label; ones where the file does not say."""
+        counts = self.meta.get("label_counts", ())
+        size = len(self.vocabulary.labels)
+        return np.array(counts if len(counts) == size else [1] * size, np.int64)
 
     @property
     def val_nats_per_char(self) -> float | None:

@@ -46,7 +46,8 @@ def _cut(line: str, delimiter: str, labels: list[str] | None) -> str:
     """Return a line without its label, which is added to labels."""
     label, found, item = line.partition(delimiter)
     if labels is not None:
-        labels.append(label.strip() if found else "")
+        name = label.strip() if found else ""
+        labels.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
     return item if found else line
 
 
