@@ -143,8 +143,6 @@ def _check_together(settings: Settings) -> None:
             "--order and --smoothing are for counting; add --cell ngram, "
             f"or leave them out with {model.cell}"
         )
-    if text.label not in ("", "file", "prefix"):
-        raise SettingsError(f"--label {one_line(text.label)!r}: choose file or prefix")
     if text.label and text.mode == "stream":
         raise SettingsError(
             "--label is of items that stand alone, and a stream has none: leave out --mode stream"
@@ -156,8 +154,8 @@ def _check_together(settings: Settings) -> None:
     if text.delimiter != TextSettings().delimiter and text.label != "prefix":
         raise SettingsError("--delimiter is for --label prefix; add that, or leave it out")
     if text.unit == "byte":
-        for key in ("encoding", "errors", "normalize", "rare"):
-            if getattr(text, key) not in (getattr(TextSettings(), key), 0):
+        for key in ("encoding", "errors", "normalize", "rare", "column", "strip"):
+            if getattr(text, key) not in (getattr(TextSettings(), key), 0, "none"):
                 reason = "is for characters; --unit byte takes bytes as they are: leave it out"
                 raise SettingsError(f"{flag(key)} {reason}")
     if not is_text_encoding(text.encoding):

@@ -11,14 +11,21 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from charrnn.config import TextSettings
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line
 from charrnn.text.vocabulary import Vocabulary
 
+ELSEWHERE = ("", "file", "prefix")  # values of --label that are no column
 ALL = "all"  # of --label
 DROPPED = 0.1  # of the labels, in each step of a training
 SHOWN = 5  # labels in a message
 _STREAM = 0x6C6162656C  # of random numbers: "label"
+
+
+def column_of(settings: TextSettings) -> str:
+    """Return the column of a table that holds the labels; "" where they stand elsewhere."""
+    return "" if settings.label in ELSEWHERE else settings.label
 
 
 def numbered(labels: Sequence[str], names: Sequence[str]) -> np.ndarray:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import hashlib
 import io
 import shlex
@@ -22,9 +23,14 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
 from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
+from charrnn.text.entries import as_line, as_lines, is_table
+from charrnn.text.faults import Faults
 from charrnn.text.labelled import with_file_labels, without_prefixes
+from charrnn.text.labels import column_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
+from charrnn.text.stripping import strip_lines, stripper
+from charrnn.text.tables import Item, beginning, layout_of, rows
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
@@ -35,14 +41,16 @@ def pieces(
     source: Source,
     settings: TextSettings,
     digest: hashlib._Hash | None = None,
+    faults: Faults | None = None,
     labels: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the text's codes (uint8 or uint32), a few megabytes at a time, without its labels.
 
-    digest: is fed the bytes that the codes come from. labels: gets the label of each line.
+    Of a table, the items of its column, each with a newline. digest: is fed the bytes that the
+    codes come from. faults: where wrong rows are counted. labels: gets the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
-    parts = _parts(source, settings, digest)
+    parts = _parts(source, settings, digest, faults, labels)
     if settings.label == "prefix":
         yield from without_prefixes((codes for _, codes in parts), settings, labels)
     elif settings.label == "file":
@@ -52,19 +60,19 @@ def pieces(
             yield codes
 
 
-def labels_of(source: Source, settings: TextSettings) -> list[str]:
-    """Return the label of each line of a text, blank ones too; "" for none. Raises CorpusError."""
-    labels: list[str] = []
-    for _ in pieces(source, settings, labels=labels):
-        pass
-    return labels
-
-
 def _parts(
-    source: Source, settings: TextSettings, digest: hashlib._Hash | None
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None,
+    faults: Faults | None,
+    labels: list[str] | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the codes of a text, labels and all, with the number of the file of each piece."""
-    for number, (shown, separator, stream) in enumerate(source.open()):
+    """Yield the codes of a text with the number of the file of each piece.
+
+    labels: gets those of a column. Others are still in the text.
+    """
+    as_is = settings.unit == "byte"
+    for number, (shown, separator, stream) in enumerate(source.open(as_is=as_is)):
         if digest is not None:
             digest.update(separator)
         if settings.unit == "byte":
@@ -73,15 +81,81 @@ def _parts(
             for data in _byte_line_ends(_raw(stream, shown, digest), settings):
                 yield number, np.frombuffer(data, np.uint8)
             continue
-        if kind := not_a_text(stream, shown, is_file=bool(source.paths)):
-            more = "; --glob '*.txt' leaves it out" if source.separators else ""
-            raise CorpusError(f"{kind}{more}")
-        if separator:
-            yield number, _codes(separator.decode(), shown)
-        texts = _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
-        for text in _normalized(_line_ends(texts, settings), settings):
+        texts = _checked(stream, shown, source, settings, digest)
+        if is_table(settings):
+            faults = _new_faults(settings) if faults is None else faults
+            items = rows(texts, shown, settings.column, column_of(settings), faults)
+            texts = as_lines(items, settings, faults, labels)
+        else:
+            if separator:
+                yield number, _codes(separator.decode(), shown)
+            texts = strip_lines(_line_ends(texts, settings), settings.strip)
+        for text in _normalized(texts, settings):
             if text:
                 yield number, _codes(text, shown)
+
+
+def items(
+    source: Source,
+    settings: TextSettings,
+    label_column: str = "",
+    faults: Faults | None = None,
+) -> Iterator[Item]:
+    """Yield the items of a table's column (settings.column), each with its label.
+
+    Texts are stripped and normalised as in `pieces`, which yields them without labels, in the same
+    order. label_column: "" for none, and Item.label is None. Raises CorpusError, SettingsError.
+    """
+    faults = _new_faults(settings) if faults is None else faults
+    stripped = stripper(settings.strip)
+    for shown, _, stream in source.open():
+        texts = _checked(stream, shown, source, settings, None)
+        for item in rows(texts, shown, settings.column, label_column, faults):
+            if text := as_line(stripped(item.text)):
+                prepared = "".join(_normalized(iter([text]), settings))
+                yield item._replace(text=prepared)
+
+
+def _new_faults(settings: TextSettings) -> Faults:
+    return Faults(skips=settings.errors == "skip")
+
+
+def _checked(
+    stream: BinaryIO,
+    shown: str,
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None,
+) -> Iterator[str]:
+    """Yield the decoded text of a part of a source. Raises CorpusError for what is no text."""
+    try:
+        kind = not_a_text(stream, shown, is_file=bool(source.paths))
+    except OSError as error:  # of damaged gzip
+        raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+    if kind:
+        more = "; --glob '*.txt' leaves it out" if source.separators else ""
+        raise CorpusError(f"{kind}{more}")
+    yield from _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
+
+
+def head_of(source: Source, settings: TextSettings) -> tuple[str, str, bool]:
+    """Return a text's beginning, the name of its first file, and whether that is all of it."""
+    for shown, _, stream in source.open():
+        head, is_whole = beginning(_checked(stream, shown, source, settings, None))
+        return head, shown, is_whole
+    return "", source.shown, True
+
+
+def fitting(settings: TextSettings, source: Source) -> TextSettings:
+    """Return how a text is read for a model of a table's column: as such a table, or as it is."""
+    if not is_table(settings):
+        return settings
+    head, shown, is_whole = head_of(source, settings)
+    layout = layout_of(head, shown, (settings.column,), is_whole=is_whole)
+    if settings.column in layout.header and layout.width != 1:
+        return settings
+    label = settings.label if not column_of(settings) else ""
+    return dataclasses.replace(settings, column="none", label=label)
 
 
 def digest_of(source: Source) -> str:
@@ -145,6 +219,7 @@ def encode_file(
         if str(path) != "-" and not path.exists():
             raise CorpusError(missing_file(path).partition("; corpora that come")[0])
     source, _ = find_source(str(path), settings)
+    settings = fitting(settings, source)
 
     # 2. Look up its codes; count unknown ones, and note where the first stands.
     refuses = unknown == "error" or (unknown == "replace" and vocabulary.substitute is None)
@@ -196,7 +271,9 @@ def _decoded(
 
     stream: where raw comes from. It is read once more when it does not decode, for advice.
     """
-    decoder = codecs.getincrementaldecoder(settings.encoding)(settings.errors)
+    decoder = codecs.getincrementaldecoder(settings.encoding)(
+        "strict" if settings.errors == "skip" else settings.errors
+    )
     # These encodings drop the mark themselves.
     drops_mark = codecs.lookup(settings.encoding).name in ("utf-16", "utf-32", "utf-8-sig")
     at_start = not drops_mark

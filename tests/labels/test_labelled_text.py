@@ -10,10 +10,10 @@ from labels_support import TEXT
 
 from charrnn.config import TextSettings, resolve
 from charrnn.errors import CheckpointError, CorpusError, SettingsError, VocabularyError
-from charrnn.text.building import build, survey, translate
+from charrnn.text.building import build, labels_of, survey, translate
 from charrnn.text.corpus import open_corpus
 from charrnn.text.labelled import without_prefixes
-from charrnn.text.reading import labels_of, pieces
+from charrnn.text.reading import pieces
 from charrnn.text.sources import find_source
 from charrnn.text.splits import SPLITS
 
@@ -73,6 +73,24 @@ def test_files_name_the_labels(tmp_path):
     assert sorted(pair for name in SPLITS for pair in pairs_of(corpus, name)) == sorted(
         (label, line) for line, label in found
     )
+
+
+def test_a_table_names_its_labels_in_a_column(tmp_path):
+    path = tmp_path / "names.csv"
+    rows = [("Aoife", "Irish"), ('O"Neill, Niamh', "Irish"), ("Niko", "Greek"), ("Leif", "")]
+    rows += [("two\nlines", "Norse"), ("", "Greek"), ("Kim", "Irish")]
+    quoted = ['"' + name.replace('"', '""') + f'",{label},1' for name, label in rows]
+    path.write_text("\n".join(["name,origin,n", *quoted]) + "\n")
+    settings = TextSettings(column="name", label="origin")
+    corpus = build(survey(str(path), settings, 1), settings, 1, tmp_path / "corpus")[0]
+    found = sorted(pair for name in SPLITS for pair in pairs_of(corpus, name))
+    kept = [(label, name.replace("\n", " ")) for name, label in rows if name]
+    assert found == sorted(kept)
+
+
+def test_a_labels_column_needs_a_table(tmp_path):
+    with pytest.raises(SettingsError, match="is a column of a table; name the column of the texts"):
+        built(tmp_path, "anna\nben\nbea\n" * 4, TextSettings(label="origin"))
 
 
 @given(

@@ -6,8 +6,8 @@ from sample_support import run
 from charrnn.cli import main
 from charrnn.errors import SettingsError
 from charrnn.sampling import bounds
-from charrnn.sampling.constraints import ranked
 from charrnn.sampling.bounds import MAX_LENGTH
+from charrnn.sampling.constraints import ranked
 from charrnn.sampling.engine import load
 
 
