@@ -137,6 +137,12 @@ class ModelFile:
         """The step that it was written at; None where the file does not say."""
         return self.meta.get("step")
 
+    def without_labels(self) -> ModelFile:
+        """Return the model for programs that know no labels: it writes without one."""
+        vocabulary = dataclasses.replace(self.vocabulary, labels=())
+        tensors = {name: part for name, part in self.tensors.items() if name != "labels.weight"}
+        return dataclasses.replace(self, vocabulary=vocabulary, tensors=tensors)
+
     @property
     def label_counts(self) -> np.ndarray:
         """(K,) the training lines of each label; ones where the file does not say."""

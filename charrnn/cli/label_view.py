@@ -22,10 +22,11 @@ OTHERS = "others"
 
 def show_scores(run: OpenedRun, text: Text, how: How, *, json: bool) -> None:
     """Print the score of each label. Raises SettingsError."""
-    from charrnn.scoring.labels import check_labels, scores_by_label
+    from charrnn.scoring.labels import scores_by_label
     from charrnn.tables import print_facts, print_table
+    from charrnn.text.labels import check_labels
 
-    check_labels(run.model, "--by-label")
+    check_labels("--by-label", run.model.vocabulary)
     scores = scores_by_label(run.model, text, how)
     if json:
         return write_json(dataclasses.asdict(score) for score in scores)
@@ -69,9 +70,10 @@ def show_classes(
     run: OpenedRun, text: Text, how: How, prior: str, plot: Path | None, *, json: bool
 ) -> None:
     """Print and draw which labels were found. Raises SettingsError, StorageError."""
-    from charrnn.scoring.labels import check_labels, classified
+    from charrnn.scoring.labels import classified
+    from charrnn.text.labels import check_labels
 
-    check_labels(run.model, "--classify")
+    check_labels("--classify", run.model.vocabulary)
     result = classified(run.model, text, how, prior)
     if plot is not None:
         _draw(plot, result, _name(text))

@@ -26,8 +26,8 @@ from charrnn.sampling.choice import choose_steps
 from charrnn.sampling.codec import Codec, Sample
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import MAX_SEED, Decoding, checked_seed, seed_of_label
+from charrnn.sampling.labelled import Labelled
 from charrnn.sampling.steps import Finished, Place, Plan, State, no_recent
-from charrnn.text.labels import label_id
 from charrnn.text.vocabulary import Vocabulary
 
 STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
@@ -52,7 +52,7 @@ def load(
     return Sampler(read_model(Path(path)), weights=weights, engine=engine, cache=cache)
 
 
-class Sampler:
+class Sampler(Labelled):
     """A trained model that writes and scores text."""
 
     def __init__(
@@ -64,6 +64,7 @@ class Sampler:
         self.mode = model.mode
         self.start = model.start
         self.label = ""  # of what it writes; "": none
+        self._label_counts = model.label_counts
         self._made_of = (model, weights, engine, cache)
         newline = int(model.vocabulary.newline or 0) if model.mode == "lines" else -1
         self._codec = Codec(model.vocabulary, model.reading, model.mode, newline)
@@ -102,20 +103,6 @@ class Sampler:
     def engine(self) -> str:
         """Which engine takes the steps: "compiled" or "numpy"."""
         return self._network.engine
-
-    def labelled(self, label: str) -> Sampler:
-        """Return this sampler for items with this label; "": without one.
-
-        It shares the weights. Raises SettingsError for a label that the model does not know.
-        """
-        if label == self.label:
-            return self
-        start = int(self.vocabulary.newline or 0)
-        if label:
-            start = label_id(label, self.vocabulary)
-        twin = object.__new__(type(self))
-        twin.__dict__ |= self.__dict__ | {"start": start, "label": label}
-        return twin
 
     # One step
 

@@ -10,6 +10,7 @@ import numpy as np
 
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.modelfile import ModelFile
+from charrnn.sampling.labelled import PRIORS, UNSEEN
 from charrnn.scoring import bootstrap
 from charrnn.scoring.counting import best_ngram
 from charrnn.scoring.evaluation import How, open_scorer
@@ -19,7 +20,6 @@ from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text
 from charrnn.text.corpus import line_bounds
 
-PRIORS = ("count", "flat")
 UNLABELLED = "(none)"
 MOST_INTERVALS = 200  # labels with an interval, those with the most lines
 
@@ -59,14 +59,6 @@ class Classified:
     most: float
     left_out: int
     confusion: list[list[int]]
-
-
-def check_labels(model: ModelFile, option: str) -> None:
-    """Raise SettingsError for a model without labels."""
-    if not model.vocabulary.labels:
-        raise SettingsError(
-            f"{option}: this model knows no labels; train one with --label, or leave it out"
-        )
 
 
 def scores_by_label(model: ModelFile, text: Text, how: How) -> list[LabelScore]:
@@ -152,7 +144,7 @@ def classified(model: ModelFile, text: Text, how: How, prior: str) -> Classified
     lines_of = _lines_of(model, text)
     ln_prior = np.zeros(len(numbers))
     if prior == "count":
-        ln_prior = np.log(lines_of + 0.5)
+        ln_prior = np.log(lines_of + UNSEEN)
     # The n-grams beside a network know no labels, and would only blur what it says of them.
     scorer = open_scorer(dataclasses.replace(model, ally=None), how.device)
     found = _likeliest(scorer, ids, newline, len(vocabulary), ln_prior)

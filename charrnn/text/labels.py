@@ -47,12 +47,17 @@ def is_dropped(rows: int, seed: int, step: int) -> np.ndarray:
     return dropped
 
 
-def label_id(name: str, vocabulary: Vocabulary) -> int:
-    """Return the id of a label. Raises SettingsError for one that the model does not know."""
+def check_labels(option: str, vocabulary: Vocabulary) -> None:
+    """Raise SettingsError for a model without labels."""
     if not vocabulary.labels:
         raise SettingsError(
-            "--label: this model knows no labels; train one with --label, or leave it out"
+            f"{option}: this model knows no labels; train one with --label, or leave it out"
         )
+
+
+def label_id(name: str, vocabulary: Vocabulary) -> int:
+    """Return the id of a label. Raises SettingsError for one that the model does not know."""
+    check_labels("--label", vocabulary)
     if name not in vocabulary.label_ids:
         raise SettingsError(_unknown_label(name, vocabulary))
     return vocabulary.label_ids[name]
