@@ -79,7 +79,10 @@ def test_a_killed_training_with_labels_resumes_exactly(text, tmp_path, one_threa
         except Killed:
             assert kill_at is not None
     assert outcome.weights_sha256 == expected.weights_sha256
-    assert outcome.weights_sha256 != trained(text, tmp_path / "no", label="file").weights_sha256
+    assert (
+        outcome.weights_sha256
+        != trained(text, tmp_path / "no", label="file", column="none").weights_sha256
+    )
 
 
 def test_fine_tuning_adds_labels_and_keeps_the_old(text, tmp_path):
