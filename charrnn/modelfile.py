@@ -207,6 +207,8 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
+        if settings.model.cell == "ngram" and vocabulary.labels:
+            raise ValueError
         if settings.text.rare is None:  # written before rare characters could be bytes
             settings = settings.with_values("text", rare=0)
         if (
