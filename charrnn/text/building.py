@@ -323,8 +323,8 @@ def _write_lines(
         lengths[name] = len(data) // len(newline)
         file.write(data)
     if not survey.labels:
-        lines = sum(map(len, groups.values()))
-        return _bounds(lengths), np.zeros(lines, np.uint32) if vocabulary.labels else None
+        count = sum(map(len, groups.values()))
+        return _bounds(lengths), np.zeros(count, np.uint32) if vocabulary.labels else None
     flat = itertools.chain.from_iterable(itertools.chain(*(tags[name] for name in SPLITS)))
     return _bounds(lengths), np.fromiter(flat, np.uint32)
 
