@@ -17,12 +17,16 @@ def as_lines(
     verdicts: Counter[bool | None],
     *,
     with_labels: bool = False,
+    is_divided: bool = False,
 ) -> Iterator[bytes]:
     """A line for each sample. verdicts counts whether they are novel, if the text is known.
 
     with_labels: each begins with its label and a tab, as `train --label prefix` reads it.
+    is_divided: samples may have several lines, and a line `---` stands between two.
     """
-    for sample in samples:
+    for number, sample in enumerate(samples):
+        if is_divided and number:
+            yield b"---\n"
         if known:
             verdicts[known.is_novel(sample.data)] += 1
         label = f"{sample.label}\t".encode() if with_labels else b""

@@ -21,8 +21,8 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
-from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, Written, described, store
-from charrnn.text.entries import is_table
+from charrnn.text.corpus import FORMAT, Bounds, Corpus, Written, described, longest_item, store
+from charrnn.text.entries import is_records, is_table
 from charrnn.text.labelled import check_known, tags_of, with_names
 from charrnn.text.labels import numbered
 from charrnn.text.linehash import every_line
@@ -33,7 +33,7 @@ from charrnn.text.rare import alphabet, note_of
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
 from charrnn.text.splits import SPLITS, allot, divided
-from charrnn.text.vocabulary import NEWLINE, Vocabulary
+from charrnn.text.vocabulary import BREAK, NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
 NOT_IN_FINGERPRINT = (
@@ -56,10 +56,17 @@ class Survey:
     fingerprint: str
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
     rare: int = 0  # characters that occur fewer times are written as bytes
+    asked_mode: str = "auto"  # "records" where items may have several lines
+    separator: str = "auto"  # of records
     column: str = "none"  # of a table that is learnt
     strip: str = "none"  # what is taken from each line
     # Of each source, where items have labels: the label of each line, "" for none.
     labels: dict[str, list[str]] = field(default_factory=dict)
+
+    @property
+    def form(self) -> str:
+        """What the text is read as, in a word: "lines", "records" or "stream"."""
+        return self.asked_mode if self.asked_mode == "records" else self.mode
 
     def as_read(self, settings: TextSettings) -> TextSettings:
         """Return the settings that the texts are read with: what was open is decided."""
@@ -67,6 +74,8 @@ class Survey:
             settings,
             newlines=self.newlines,
             rare=self.rare,
+            mode=self.asked_mode,
+            separator=self.separator,
             column=self.column,
             strip=self.strip,
         )
@@ -83,12 +92,19 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         if path:
             sources[name], _ = find_source(path, settings)
     censuses = {name: take_census(part, settings) for name, part in sources.items()}
+    if is_table(settings) and settings.mode == "auto":
+        found = censuses["train"].faults.found
+        if found["line breaks"] or found["long"]:  # they are no lines
+            settings = dataclasses.replace(settings, mode="records")
+            censuses = {name: take_census(part, settings) for name, part in sources.items()}
 
     # 2. Decide on line ends, mode and alphabet.
     if settings.newlines == "auto":
         settings, censuses = settle_line_ends(settings, sources, censuses)
     mode, reason = choose_mode(censuses["train"], settings)
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
+    if is_records(settings):
+        counts[BREAK] = max(1, counts[BREAK])
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary, rare = alphabet(counts, settings, mode)
@@ -103,7 +119,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         notes.append(note_of(counts, rare))
     if mode == "lines" and source.separators and settings.headings and not labels:
         notes.append("each file has a heading, a line like others; --no-headings leaves them out")
-    if settings.unit == "char" and not source.separators and not is_table(settings):
+    is_plain = not is_table(settings) and not is_records(settings)
+    if settings.unit == "char" and not source.separators and is_plain:
         notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
@@ -113,6 +130,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     for key in ("column", "strip"):  # earlier versions had none
         if options[key] == "none":
             del options[key]
+    if not is_records(settings):
+        del options["separator"]
     if vocabulary.spelling is not None:
         options["rare"] = rare
     digests = {name: census.sha256 for name, census in censuses.items()}
@@ -132,6 +151,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         fingerprint,
         settings.newlines,
         rare,
+        settings.mode,
+        settings.separator,
         settings.column,
         settings.strip,
         labels,
@@ -344,11 +365,11 @@ def _read_lines(
     starts = [0, *(end + 1 for end in ends[:-1])]
     spans = list(zip(starts, ends, strict=True))
     for number, (start, end) in enumerate(spans, 1):
-        if end - start > MAX_LINE:
+        if end - start > longest_item(vocabulary):
             raise CorpusError(
                 f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
-                f"--mode lines learns whole lines of at most {MAX_LINE:,}: shorten it, or use "
-                "--mode stream"
+                f"--mode lines learns whole lines of at most {longest_item(vocabulary):,}: shorten "
+                "it, or use --mode records or stream"
             )
     return [ids[start:end].tobytes() for start, end in spans]
 

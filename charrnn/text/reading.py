@@ -23,14 +23,15 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
 from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
-from charrnn.text.entries import as_line, as_lines, is_table
+from charrnn.text.entries import as_lines, is_records, is_table, one, preparing
 from charrnn.text.faults import Faults
 from charrnn.text.labelled import with_file_labels, without_prefixes
 from charrnn.text.labels import column_of
+from charrnn.text.records import BLANK, as_codes_text, records, separator_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.stripping import strip_lines, stripper
-from charrnn.text.tables import Item, beginning, layout_of, rows
+from charrnn.text.tables import Item, beginning, layout_of, peeked, rows
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
@@ -46,8 +47,9 @@ def pieces(
 ) -> Iterator[np.ndarray]:
     """Yield the text's codes (uint8 or uint32), a few megabytes at a time, without its labels.
 
-    Of a table, the items of its column, each with a newline. digest: is fed the bytes that the
-    codes come from. faults: where wrong rows are counted. labels: gets the label of each line.
+    Of a table, the items of its column, each with a newline; of records, each with BREAK for its
+    line breaks, and a newline. digest: is fed the bytes that the codes come from. faults: where
+    wrong rows are counted. labels: gets the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
     parts = _parts(source, settings, digest, faults, labels)
@@ -84,8 +86,10 @@ def _parts(
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            items = rows(texts, shown, settings.column, column_of(settings), faults)
-            texts = as_lines(items, settings, faults, labels)
+            rows_of = rows(texts, shown, settings.column, column_of(settings), faults)
+            texts = as_lines(rows_of, settings, faults, labels)
+        elif is_records(settings):
+            texts = _records(texts, shown, settings)
         else:
             if separator:
                 yield number, _codes(separator.decode(), shown)
@@ -107,13 +111,25 @@ def items(
     order. label_column: "" for none, and Item.label is None. Raises CorpusError, SettingsError.
     """
     faults = _new_faults(settings) if faults is None else faults
-    stripped = stripper(settings.strip)
+    prepared = preparing(settings)
     for shown, _, stream in source.open():
         texts = _checked(stream, shown, source, settings, None)
         for item in rows(texts, shown, settings.column, label_column, faults):
-            if text := as_line(stripped(item.text)):
-                prepared = "".join(_normalized(iter([text]), settings))
-                yield item._replace(text=prepared)
+            if text := prepared(item.text):
+                text = text if is_records(settings) else one(text)
+                yield item._replace(text="".join(_normalized(iter([text]), settings)))
+
+
+def _records(texts: Iterator[str], shown: str, settings: TextSettings) -> Iterator[str]:
+    """Yield the records of a text as lines. Raises CorpusError where nothing separates them."""
+    head, texts = peeked(texts)
+    separator = settings.separator
+    if separator == "auto":
+        separator = separator_of(head) or BLANK
+    lf = dataclasses.replace(settings, newlines="lf")
+    stripped = stripper(settings.strip)
+    found = records(_line_ends(texts, lf), separator, shown)
+    return as_codes_text(filter(None, map(stripped, found)))
 
 
 def _new_faults(settings: TextSettings) -> Faults:
@@ -156,16 +172,6 @@ def fitting(settings: TextSettings, source: Source) -> TextSettings:
         return settings
     label = settings.label if not column_of(settings) else ""
     return dataclasses.replace(settings, column="none", label=label)
-
-
-def digest_of(source: Source) -> str:
-    """Return the SHA-256 of a text's bytes, as `pieces` feeds them to its digest."""
-    digest = hashlib.sha256()
-    for shown, separator, stream in source.open():
-        digest.update(separator)
-        for _ in _raw(stream, shown, digest):
-            pass
-    return digest.hexdigest()
 
 
 def prepare(text: str, settings: TextSettings) -> str:
