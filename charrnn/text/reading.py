@@ -48,8 +48,8 @@ def pieces(
     """Yield the text's codes (uint8 or uint32), a few megabytes at a time, without its labels.
 
     Of a table, the items of its column, each with a newline; of records, each with BREAK for its
-    line breaks, and a newline. digest: is fed the bytes that the codes come from. faults: where
-    wrong rows are counted. labels: gets the label of each line.
+    line breaks, and a newline. digest: is fed the bytes. faults: counts wrong rows. labels: gets
+    the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
     parts = _parts(source, settings, digest, faults, labels)
@@ -69,10 +69,7 @@ def _parts(
     faults: Faults | None,
     labels: list[str] | None,
 ) -> Iterator[tuple[int, np.ndarray]]:
-    """Yield the codes of a text with the number of the file of each piece.
-
-    labels: gets those of a column. Others are still in the text.
-    """
+    """Yield codes, each with the number of its file. labels: gets those of a table's column."""
     as_is = settings.unit == "byte"
     for number, (shown, separator, stream) in enumerate(source.open(as_is=as_is)):
         if digest is not None:
@@ -86,8 +83,8 @@ def _parts(
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            rows_of = rows(texts, shown, settings.column, column_of(settings), faults)
-            texts = as_lines(rows_of, settings, faults, labels)
+            entries = rows(texts, shown, settings.column, column_of(settings), faults)
+            texts = as_lines(entries, settings, faults, labels)
         elif is_records(settings):
             texts = _records(texts, shown, settings)
         else:
