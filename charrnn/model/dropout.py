@@ -52,8 +52,8 @@ def mask(
 ) -> Tensor:
     """Return float32 numbers: 0 with probability `dropped`, else 1 / (1 - dropped); the mean is 1.
 
-    generator: None for that of the block (`seeded`). A number takes 16 random bits, and one draw makes four numbers. torch's own dropout draws twice
-    for each number and takes six times as long.
+    generator: None for that of the block (`seeded`). A number takes 16 random bits, and one draw
+    makes four numbers. torch's own dropout draws twice for each number and takes six times as long.
     """
     count = math.prod(shape)
     draws = -(-count // 4)
