@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -13,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import resolve
-from charrnn.errors import SettingsError
+from charrnn.errors import DivergedError, SettingsError
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate
 from charrnn.modelfile import MISCOUNTED, checkpoint_files
@@ -94,7 +95,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    settings = settings.with_values("text", newlines=survey.newlines, rare=survey.rare)
+    settings = dataclasses.replace(settings, text=survey.as_read(settings.text))
     notes_on_flags = check_idle(settings, origins, survey)
     filled = None
     if is_counting:
@@ -311,9 +312,21 @@ def _resume(
 
 
 def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Outcome:
-    trainer.progress.started(path, trainer.settings)
-    with _signals(trainer, request.is_guest):
-        return trainer.fit()
+    """Train to the end, and tell of it, whatever ends the training."""
+    trainer.progress.started(path, trainer.settings, trainer.place.step)
+    place = None
+    reason = "failed"
+    try:
+        with _signals(trainer, request.is_guest):
+            outcome = trainer.fit()
+        place = outcome.place
+        reason = outcome.reason
+        return outcome
+    except DivergedError:
+        reason = "diverged"
+        raise
+    finally:
+        trainer.progress.ended(path, reason, place or trainer.place)
 
 
 @contextlib.contextmanager
