@@ -2,8 +2,8 @@
 
     python benchmarks/gpu.py --data TEXTS          # all parts that fit, to the screen and gpu.jsonl
     python benchmarks/gpu.py --only steps --only many
-    python benchmarks/gpu.py --only c --only latex --data TEXTS      # five minutes of training each
-    python benchmarks/gpu.py --dry                 # every part on a processor, tiny, to try the code
+    python benchmarks/gpu.py --only c --only latex --data TEXTS   # five minutes of training each
+    python benchmarks/gpu.py --dry                 # the usual parts on a processor, tiny
 
 It needs torch and no network. TEXTS is a folder with tinyshakespeare.txt, names-makemore.txt,
 linux-kernel.c and stacks-algebra.tex. A part runs in a process of its own, with a clock of its own;

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import PATH, Run, option, switch
+from charrnn.cli.options import PATH, Device, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.terminal import one_line, print_line, say
 
@@ -23,6 +23,7 @@ def report(
             default="report.html in the run",
         ),
     ] = None,
+    device: Device = None,
     json: Annotated[
         bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
@@ -34,14 +35,17 @@ def report(
     if out is not None:
         check_place("--out", out)
 
+    from charrnn.machine.runtime import choose_device
     from charrnn.report.contents import folder_of, gather
     from charrnn.report.page import page
     from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
+    if device is not None:
+        choose_device(device)  # refused before anything is scored
     model = read_chosen(run)
     place = out or folder_of(model) / "report.html"
-    contents = gather(OpenedRun(model), say)
+    contents = gather(OpenedRun(model), say, device)
     data = page(contents)
     write_atomically(place, data, "--out")
     if json:
