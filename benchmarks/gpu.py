@@ -2,7 +2,7 @@
 
     python benchmarks/gpu.py --data TEXTS          # all parts that fit, to the screen and gpu.jsonl
     python benchmarks/gpu.py --only steps --only many
-    python benchmarks/gpu.py --only c --only latex --data TEXTS   # five minutes of training each
+    python benchmarks/gpu.py --only c --data TEXTS # five minutes of training; also --only latex
     python benchmarks/gpu.py --dry                 # the usual parts on a processor, tiny
 
 It needs torch and no network. TEXTS is a folder with tinyshakespeare.txt, names-makemore.txt,

@@ -290,7 +290,8 @@ def _training_s(training: TrainingSettings, card: Card | None) -> float:
     """Return how long a budget trains, 1 second at least."""
     assert training.budget is not None
     start_s = START_S if card is None else CARD_START_S
-    return max(1.0, (seconds(training.budget, "--budget") - start_s) * TRAINING_SHARE)
+    left_s: float = (seconds(training.budget, "--budget") - start_s) * TRAINING_SHARE
+    return max(1.0, left_s)
 
 
 def _wanted(read: float, chars: int) -> float:

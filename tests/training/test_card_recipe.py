@@ -36,7 +36,14 @@ def texts(tmp_path_factory):
     path.write_text("Rain on the stones,\nunder a lamp.\n\n" * 60)
     settings, _ = resolve([("--", {"mode": "stream"})])
     found = survey(str(path), settings.text, 1)
-    return lambda chars: dataclasses.replace(found, learnt_chars=chars)
+    census = found.censuses["train"]
+
+    def of(chars):
+        return dataclasses.replace(
+            found, censuses={"train": dataclasses.replace(census, chars=chars)}
+        )
+
+    return of
 
 
 def never():
@@ -70,7 +77,7 @@ def test_a_small_text_is_trained_for_a_short_time(texts):
     assert made.settings.training.batch_size == 8  # the fewest: more updates for as many passes
     read = (shorter_s - recipe.CARD_START_S) * recipe.TRAINING_SHARE * fast(size_of(made))
     weights = 3 * made.settings.model.hidden_size**2
-    chars = small.learnt_chars * 0.9
+    chars = 60_000 * 0.9
     assert weights * read / chars**2 == pytest.approx(recipe.TRIED_WEAR, rel=0.15)
 
 
