@@ -298,7 +298,7 @@ def _wanted(read: float, chars: int) -> float:
     """Return the recurrent weights for so many characters read, of a text of so many."""
     wanted = read * WEIGHTS_PER_CHAR
     smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
-    more = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
+    more: float = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
     wanted = max(wanted, min(more, DEEP - 1))
     return max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
 
