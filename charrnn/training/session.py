@@ -23,6 +23,7 @@ from charrnn.text import building, doctor, leaks
 from charrnn.text.sources import Source
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.announcement import say_network, say_surroundings, start_line, text_line
+from charrnn.training.card import card_for
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.counting_flags import check_flags
@@ -102,7 +103,11 @@ def _start(
     else:
         asked = settings
         filled = recipe.fill(
-            asked, survey, lambda: training_rate(asked, runtime.prepare(asked.runtime)), origins
+            asked,
+            survey,
+            lambda: training_rate(asked, runtime.prepare(asked.runtime)),
+            origins,
+            card_for(asked, survey),
         )
         settings = filled.settings
 
