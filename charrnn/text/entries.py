@@ -24,38 +24,36 @@ def as_lines(
     items: Iterator[Item],
     settings: TextSettings,
     faults: Faults,
+    shown: str,
     labels: list[str] | None = None,
 ) -> Iterator[str]:
     """Yield the items of a table as lines, some thousands at a time; empty ones are left out.
 
-    In records mode a line break inside an item is BREAK, else a space. labels: gets the label of
-    each line, "" for none, where the items have some.
+    In records mode a line break inside an item is BREAK, else a space. shown: the file's name.
+    labels: gets the label of each line, "" for none, where the items have some.
+    Raises CorpusError for a text that is too long for a record.
     """
     prepared = preparing(settings)
     while batch := list(itertools.islice(items, PIECE_ITEMS)):
         lines = []
         for item in batch:
-            if line := prepared(item.text):
-                if len(line) > MAX_LINE or "\n" in line:
-                    _count(line, item, settings, faults)
-                    line = line.replace("\n", BREAK_SIGN) if is_records(settings) else one(line)
+            line = prepared(item.text)
+            if len(line) > MAX_LINE or "\n" in line:
+                faults.found["long"] += len(line) > MAX_LINE
+                if not is_records(settings):
+                    faults.found["line breaks"] += "\n" in line
+                    line = one(line)
+                elif len(line) > MAX_RECORD:
+                    what = f"a text of {len(line):,} characters; the most is {MAX_RECORD:,}"
+                    faults.meet(f"{shown}: line {item.line:,}", what)
+                    continue
+                line = line.replace("\n", BREAK_SIGN)
+            if line:
                 lines.append(line)
                 if labels is not None and item.label is not None:
                     labels.append(item.label.strip())
         if lines:
             yield "\n".join(lines) + "\n"
-
-
-def _count(text: str, item: Item, settings: TextSettings, faults: Faults) -> None:
-    """Count an item that is no line. Raises CorpusError where it is too long for a record."""
-    if "\n" in text and not is_records(settings):
-        faults.found["line breaks"] += 1
-    if len(text) > MAX_LINE:
-        faults.found["long"] += 1
-    if len(text) > MAX_RECORD:
-        faults.meet(
-            f"line {item.line:,}", f"a text of {len(text):,} characters, over {MAX_RECORD:,}"
-        )
 
 
 def preparing(settings: TextSettings) -> Callable[[str], str]:

@@ -84,7 +84,7 @@ def _parts(
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
             entries = rows(texts, shown, settings.column, column_of(settings), faults)
-            texts = as_lines(entries, settings, faults, labels)
+            texts = as_lines(entries, settings, faults, shown, labels)
         elif is_records(settings):
             texts = _records(texts, shown, settings)
         else:
