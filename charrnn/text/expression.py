@@ -123,7 +123,8 @@ def _piece(nfa: Expression, op: Any, value: Any, follow: int, flags: int) -> int
         _, added, removed, inner = value
         return _sequence(nfa, inner, follow, _combined(flags, added, removed))
     if name in ("MAX_REPEAT", "MIN_REPEAT"):
-        return _repeat(nfa, *value, follow, flags)
+        least, most, inner = value
+        return _repeat(nfa, least, most, inner, follow, flags)
     if name == "AT":
         return nfa.new((PLACE, _place(str(value), flags), follow))
     raise Uncompilable(f"it {_REASONS.get(name, f'has {name.lower()}')}")
