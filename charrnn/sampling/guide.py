@@ -24,7 +24,7 @@ class Guide:
     """The automaton of some patterns and lengths, for texts of one plan.
 
     table (Q, V) int32: the state after a symbol, or DEAD. fits (Q,) bool: a text may end there.
-    start: the state after the prompt; DEAD where no text fits.
+    start: the state after the prompt; DEAD where no text fits. counts_length: it keeps to lengths.
     """
 
     def __init__(
@@ -37,16 +37,17 @@ class Guide:
         min_length: int = 0,
         max_length: int | None = None,
     ) -> None:
-        """prompt: its text. Lengths are those of lines, with the prompt; no patterns: lengths only.
+        """prompt: its text. Lengths are those of lines, with the prompt; others are not looked at.
 
         Raises Uncompilable.
         """
-        if vocabulary.unit == "byte":
-            raise Uncompilable("this model writes bytes")
+        if vocabulary.unit == "byte" and patterns:
+            raise Uncompilable("the model writes bytes, not characters")
         self.plan = plan
         self._begun = len(prompt)
-        self._least = min_length if plan.newline >= 0 else 0
-        self._most = max_length if plan.newline >= 0 else None
+        self.counts_length = plan.newline >= 0 and vocabulary.unit == "char"
+        self._least = min_length if self.counts_length else 0
+        self._most = max_length if self.counts_length else None
         symbols = np.array(vocabulary.symbols)
         codes = symbols[: vocabulary.characters]
         if vocabulary.spelling is not None:

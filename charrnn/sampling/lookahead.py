@@ -26,7 +26,10 @@ LEAST = 1e-30  # a guess where something fits
 
 
 class Lookahead:
-    """The table of guesses: of (T + 1, A, C, Q), in float32."""
+    """The guesses, a table (T + 1, A, C, Q) in float32.
+
+    They get better with `learn`, from beginnings that were read where texts fit.
+    """
 
     def __init__(self, network: Steps, guide: Guide, begin: tuple[np.ndarray, State]) -> None:
         """begin: logits (1, V) and state after the prompt."""
@@ -34,17 +37,31 @@ class Lookahead:
         size = begin[0].shape[1]
         states = len(guide.table)
         most = max(1, int(guide.left(np.zeros(1, np.int64))[0]))
+        self._guide = guide
         self._most_left = min(most, MOST_LEFT if plan.newline >= 0 else most)
         order = 2
         while order and not self._fits(order, size, states):
             order -= 1
         while not self._fits(0, size, states) and self._most_left > 1:
             self._most_left //= 2
-        chain = _chain(network, guide, begin, order)
+        self._chain = _Chain(order, size)
+        _explore(self._chain, network, guide, begin)
         self._order = order
+        self._guess()
+
+    def learn(self, before: np.ndarray, newest: np.ndarray, chances: np.ndarray) -> None:
+        """Guess again, with the distributions (N, V) after beginnings that end in these ids."""
+        self._chain.add(before, newest, chances)
+        self._guess()
+
+    def _guess(self) -> None:
+        guide = self._guide
+        order = self._order
+        states = len(guide.table)
+        chain = self._chain.probabilities()
 
         # Backwards: what is it worth to have so many characters left?
-        newline = plan.newline
+        newline = guide.plan.newline
         table = np.maximum(guide.table, 0)
         is_dead = guide.table < 0
         fits = guide.fits.astype(np.float32)
@@ -95,10 +112,55 @@ def _after(worth: np.ndarray, table: np.ndarray, order: int) -> np.ndarray:
     return after[None]
 
 
-def _chain(
-    network: Steps, guide: Guide, begin: tuple[np.ndarray, State], order: int
-) -> np.ndarray:
-    """Return the chain (A, C, V) float32: A is 1 for order 1, C is 1 too for order 0.
+class _Chain:
+    """The averages of a model's distributions after the last two characters, one, or none."""
+
+    def __init__(self, order: int, size: int) -> None:
+        self._order = order
+        self._size = size
+        self._alone = np.full(size, 0.5 / size)
+        self._once = np.zeros((size + 1 if order else 0, size))
+        self._twice = np.zeros(((size + 1) ** 2 if order == 2 else 0, size))
+
+    def add(self, before: np.ndarray, newest: np.ndarray, chances: np.ndarray) -> None:
+        """Count distributions (N, V) after pairs of ids, each (N,); V is none."""
+        self._alone += chances.sum(axis=0)
+        if self._order:
+            _count(self._once, newest, chances)
+        if self._order == 2:
+            _count(self._twice, before * (self._size + 1) + newest, chances)
+
+    def probabilities(self) -> np.ndarray:
+        """Return (A, C, V) float32: A is 1 for order 1, C is 1 too for order 0."""
+        size = self._size
+        shape = (size + 1 if self._order == 2 else 1, size + 1 if self._order else 1, size)
+        probabilities = (self._alone / self._alone.sum())[None]
+        if self._order:
+            probabilities = _smoothed(self._once, probabilities)
+        if self._order == 2:
+            probabilities = _smoothed(self._twice, np.tile(probabilities, (size + 1, 1)))
+        return probabilities.reshape(shape).astype(np.float32)
+
+
+def _count(counts: np.ndarray, contexts: np.ndarray, chances: np.ndarray) -> None:
+    """Add distributions (N, V) to the rows of their contexts (N,)."""
+    order = np.argsort(contexts, kind="stable")
+    named, first = np.unique(contexts[order], return_index=True)
+    counts[named] += np.add.reduceat(chances[order], first, axis=0)
+
+
+def _smoothed(counts: np.ndarray, shorter: np.ndarray) -> np.ndarray:
+    """Return counts (N, V) as probabilities, drawn towards those of shorter contexts."""
+    smoothed: np.ndarray = (counts + SMOOTHING * shorter) / (
+        counts.sum(axis=1, keepdims=True) + SMOOTHING
+    )
+    return smoothed
+
+
+def _explore(
+    chain: _Chain, network: Steps, guide: Guide, begin: tuple[np.ndarray, State]
+) -> None:
+    """Let the model write, and count its distributions.
 
     Every other row writes from a flatter distribution, so that rare characters come before others.
     """
@@ -110,42 +172,22 @@ def _chain(
     first_state = tuple(part.repeat(rows, 1) for part in state)
     recent = np.full((rows, 1), -1, np.int32)
     is_flat = np.arange(rows) % 2 == 1
-    pairs = np.full((rows, 2), size)
-    contexts = (size + 1 if order == 2 else 1, size + 1 if order else 1)
-    counts = np.zeros((contexts[0] * contexts[1], size))
-    once = np.zeros((size + 1, size))  # by the last character alone
-    alone = np.full(size, 0.5 / size)
+    before = np.full(rows, size)
+    newest = before
     logits = first_logits
     state = first_state
     for at in range(STEPS):
         chances = distribution(logits, plan.decoding, recent)
-        alone += chances[~is_flat].sum(axis=0)
-        if order:
-            np.add.at(once, pairs[:, 1], chances)
-        if order == 2:
-            np.add.at(counts, pairs[:, 0] * (size + 1) + pairs[:, 1], chances)
+        chain.add(before, newest, chances)
         flat = np.where(is_flat[:, None], np.sqrt(chances), chances)
         ids = draw(flat, uniforms(plan.seed, np.arange(rows) + STREAM, at))
-        pairs = np.stack([pairs[:, 1], ids], 1)
+        before = newest
+        newest = ids
         logits, state = network.write_step(ids, state)
-        is_over = np.flatnonzero(ids == plan.newline)
-        if len(is_over):
-            pairs[is_over] = size
-            logits = logits.copy()
-            logits[is_over] = first_logits[is_over]
+        is_over = ids == plan.newline
+        if is_over.any():
+            before = np.where(is_over, size, before)
+            newest = np.where(is_over, size, newest)
+            logits = np.where(is_over[:, None], first_logits, logits)
             for part, fresh in zip(state, first_state, strict=True):
                 part[:, is_over] = fresh[:, is_over]
-    shorter = (alone / alone.sum())[None]
-    if order:
-        shorter = _smoothed(once, shorter)
-    if order == 2:
-        shorter = _smoothed(counts, np.tile(shorter, (size + 1, 1)))
-    return shorter.reshape(*contexts, size).astype(np.float32)
-
-
-def _smoothed(counts: np.ndarray, shorter: np.ndarray) -> np.ndarray:
-    """Return counts (N, V) as probabilities, drawn towards those of shorter contexts."""
-    smoothed: np.ndarray = (counts + SMOOTHING * shorter) / (
-        counts.sum(axis=1, keepdims=True) + SMOOTHING
-    )
-    return smoothed

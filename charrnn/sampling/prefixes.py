@@ -51,6 +51,7 @@ class Prefixes:
         begin: tuple[np.ndarray, State],
         rows: int,
         worth: Worth | None = None,
+        most_depth: int = MOST_DEPTH,
     ) -> None:
         """begin: logits (1, V) and state after the prompt. worth: None: the bound 1."""
         logits, state = begin
@@ -58,6 +59,7 @@ class Prefixes:
         self._network = network
         self._guide = guide
         self._worth = worth
+        self._most_depth = most_depth
         of_state = sum(part.nbytes for part in state)
         of_node = size * (8 + 8 + 4 + 4 + 4 + 1) + of_state + 64
         self.capacity = max(1, MOST_BYTES // of_node)
@@ -99,7 +101,7 @@ class Prefixes:
         keys = parents * self.chance.shape[1] + symbols
         _, first, which = np.unique(keys, return_index=True, return_inverse=True)
         is_kept = np.zeros(len(rows), bool)
-        is_kept[first] = (parents[first] < self.capacity) & (depth[first] <= MOST_DEPTH)
+        is_kept[first] = (parents[first] < self.capacity) & (depth[first] <= self._most_depth)
         is_kept &= is_kept.cumsum() <= self.capacity - self.size
         numbers = np.where(is_kept, self.size + is_kept.cumsum() - 1, -1)[first[which]]
         is_own = numbers < 0
@@ -128,6 +130,21 @@ class Prefixes:
         self.size += int(is_kept.sum())
         self._tell(numbers[is_kept])
         return reached
+
+    def ids(self, node: int) -> np.ndarray:
+        """Return the ids (T,) of a node that is kept."""
+        ids = []
+        while node != ROOT:
+            ids.append(int(self._symbol[node]))
+            node = int(self._parent[node])
+        return np.array(ids[::-1], np.int32)
+
+    def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the last two ids (N,) and (N,) of each node, V for none, and (N, V) what follows."""
+        newest = self._symbol[: self.size]
+        parents = self._parent[: self.size]
+        before = np.where(parents < 0, self.chance.shape[1], self._symbol[parents])
+        return before, newest, self.chance[: self.size]
 
     def _set(
         self,

@@ -11,7 +11,8 @@ the pattern, however the tree looks, and from the first text on.
 **Looking ahead.** Where few walks arrive, worths become guesses (lookahead.py). A walk has the
 weight w = P(x) / (its own probability), and is kept with probability min(1, w / W). So the texts
 are independent; they follow P but for the excess, the part of all weights that lies above W. W is
-chosen so that the excess of the last walks is at most TOLERANCE.
+chosen so that the excess would be at most TOLERANCE, were the last walks taken now, times MARGIN.
+What was cut off in fact is counted (Report).
 
 Sample i takes its own random numbers, walk after walk, until one is kept. Letters: B rows,
 V symbols, T ids of a row.
@@ -20,7 +21,7 @@ V symbols, T ids of a row.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -34,10 +35,13 @@ ROWS = 256  # walks side by side
 FIRST_ROOM = 32  # ids of a row at first; it grows
 TRIAL = 2048  # walks after which it is asked whether enough arrive
 ENOUGH = 1 / 32  # of the walks
-PILOT = 1024  # walks that only show the weights
-RECENT = 8192  # walks whose weights choose W
-EVERY = 512  # walks after which W is chosen again
-TOLERANCE = 0.002
+PILOTS = 2  # rounds that only look ahead and learn; the last one shows the weights, too
+PILOT = 2048  # walks of each
+RECENT = 1024  # walks that arrived, whose weights choose W
+ROULETTE = 0.25  # of W: a walk whose weight falls below goes on with probability weight / this
+EVERY = 256  # walks after which W is chosen again
+MARGIN = 4.0  # of W, for what the tree will learn only when it is found
+TOLERANCE = 0.005
 
 
 @dataclass
@@ -47,7 +51,6 @@ class Report:
     looks_ahead: bool = False
     kept: float = 0.0  # weight of the walks under W
     excess: float = 0.0  # and above it
-    _weights: list[float] = field(default_factory=list)
 
     @property
     def deviation(self) -> float:
@@ -69,16 +72,17 @@ class Steering:
         self._rows = _Rows(max(1, min(ROWS, MAX_SCORES // begin[0].shape[1])))
         self._next = first
         self._due = first
-        self._is_pilot = False
+        self._pilots = 0  # to come
+        self._worth: Lookahead | None = None
         self._limit = np.inf  # W
-        self._weights: list[float] = []  # of the last walks
+        self._weights: list[tuple[float, float]] = []  # of the last walks
         self._walks = 0  # of this phase
         self._arrived = 0
         self.report = Report()
         self._tree = Prefixes(network, guide, begin, len(self._rows.number))
 
-    def texts(self, *, looks_ahead: bool | None = None) -> Iterator[Finished | None]:
-        """Yield samples without end, in order, and None for each walk that was not kept.
+    def texts(self, *, looks_ahead: bool | None = None) -> Iterator[Finished | int]:
+        """Yield samples without end, in order, and how many walks were lost in between.
 
         It ends at once where nothing can fit. looks_ahead: None: where it pays.
         """
@@ -95,16 +99,12 @@ class Steering:
                 self._start()
 
             # 2. Take a step with each.
-            lost = 0
-            for number, finished in self._step():
-                if finished is None:
-                    lost += 1
-                else:
-                    ended[number] = finished
+            lost, found = self._step()
+            ended |= found
 
             # 3. Give out what is due.
-            for _ in range(lost):
-                yield None
+            if lost:
+                yield lost
             while self._due in ended:
                 self._due += 1
                 yield ended.pop(self._due - 1)
@@ -112,7 +112,7 @@ class Steering:
     # Phases: exact, then a pilot and walks that look ahead
 
     def _is_over(self, looks_ahead: bool | None) -> bool:
-        if self._is_pilot:
+        if self._pilots:
             return self._walks >= PILOT
         if self.report.looks_ahead or looks_ahead is False or self._walks < TRIAL:
             return False
@@ -122,31 +122,46 @@ class Steering:
         return True
 
     def _change_phase(self) -> None:
-        if not self._is_pilot:
+        if not self.report.looks_ahead:
             self._look_ahead()
             return
-        self._is_pilot = False
-        self._choose_limit()
+        self._pilots -= 1
+        if self._pilots:
+            self._guess_again()
+        else:
+            self._choose_limit()
 
     def _look_ahead(self) -> None:
         self.report.looks_ahead = True
-        self._is_pilot = True
+        self._pilots = PILOTS
+        self._worth = Lookahead(self._network, self._guide, self._begin)
+        self._guess_again()
+
+    def _guess_again(self) -> None:
+        """Begin another tree, with guesses that know what the last one has read."""
+        assert self._worth is not None
+        self._worth.learn(*self._tree.read())
         self._walks = 0
-        worth = Lookahead(self._network, self._guide, self._begin)
+        self._weights = []
         count = len(self._rows.number)
-        self._tree = Prefixes(self._network, self._guide, self._begin, count, worth)
+        self._tree = Prefixes(self._network, self._guide, self._begin, count, self._worth)
 
     def _choose_limit(self) -> None:
-        """Choose the least W whose excess is tolerable."""
-        weights = np.sort(np.array(self._weights[-RECENT:]))[::-1]
+        """Choose W by what the weights of the last walks would be now.
+
+        The tree has learnt the nodes that it kept: only those past its capacity still count.
+        """
         del self._weights[:-RECENT]
+        weights, beyond = np.array(self._weights).reshape(-1, 2).T
         total = weights.sum()
         if not total:
             return
-        # Above the k-th weight lie the first k, less k times that weight.
-        counts = np.arange(1, len(weights) + 1)
-        excess = weights.cumsum() - counts * weights
-        self._limit = float(weights[excess <= TOLERANCE * total].min())
+        now = beyond * self._tree.total[ROOT]
+        order = np.argsort(-now)
+        weights, now = weights[order], now[order]
+        # Under the k-th of them as W, the first k lose 1 - W / now of their weight.
+        excess = weights.cumsum() - now * (weights / now).cumsum()
+        self._limit = MARGIN * float(now[excess <= TOLERANCE * total].min())
 
     # Steps
 
@@ -163,8 +178,8 @@ class Steering:
         ready = idle[rows.number[idle] >= 0]
         rows.begin(ready, float(self._tree.total[ROOT]), self._limit)
 
-    def _step(self) -> Iterator[tuple[int, Finished | None]]:
-        """Let each row write a symbol. Yield what has ended: None for a walk that is not kept."""
+    def _step(self) -> tuple[int, dict[int, Finished]]:
+        """Let each row write a symbol. Return how many walks were lost, and the samples found."""
         rows = self._rows
         tree = self._tree
         looks_ahead = self.report.looks_ahead
@@ -178,7 +193,10 @@ class Steering:
         goes_on = point < total
         if looks_ahead:
             with np.errstate(divide="ignore"):
-                rows.weight[at] += np.log(total) - np.log(rows.worth[at])
+                change = np.log(total) - np.log(rows.worth[at])
+            rows.weight[at] += change
+            rows.beyond[at] += np.where(node >= tree.capacity, change, 0.0)
+            goes_on &= self._survive(at)
         lost = at[~goes_on]
         at, node, sums, point = at[goes_on], node[goes_on], sums[goes_on], point[goes_on]
 
@@ -196,17 +214,13 @@ class Steering:
             is_kept = self._weigh(over)
         self._walks += len(over) + len(lost)
         self._arrived += int(is_kept.sum())
+        found = {}
         for row in over[is_kept].tolist():
             number = int(rows.number[row])
             rows.number[row] = -1
-            yield number, rows.finished(row, number)
+            found[number] = rows.finished(row, number)
         rows.is_walking[over] = False
         rows.is_walking[lost] = False
-        if looks_ahead:
-            self._weights += [0.0] * len(lost)
-        if not self._is_pilot:
-            for _ in range(len(lost) + len(over) - int(is_kept.sum())):
-                yield -1, None
 
         # 4. Read what was written.
         at, node, symbols = at[~is_end], node[~is_end], symbols[~is_end]
@@ -217,14 +231,30 @@ class Steering:
         if len(new):
             child[is_new] = tree.add(node[is_new], symbols[is_new], new, rows)
         rows.node[at] = child
+        if self._pilots:
+            return 0, found
+        return len(lost) + len(over) - len(found), found
+
+    def _survive(self, at: np.ndarray) -> np.ndarray:
+        """Return which rows (K,) go on, where those of low weight seldom do, with a higher one."""
+        rows = self._rows
+        goes_on = np.ones(len(at), bool)
+        if self._pilots:
+            return goes_on
+        least = np.log(ROULETTE * rows.limit[at])
+        low = np.flatnonzero(rows.weight[at] < least)
+        chance = np.exp(rows.weight[at[low]] - least[low])
+        goes_on[low] = rows.uniforms(at[low], self._guide.plan.seed) < chance
+        rows.weight[at[low]] = least[low]
+        return goes_on
 
     def _weigh(self, over: np.ndarray) -> np.ndarray:
         """Return which rows (B,) that have ended are kept."""
         rows = self._rows
         weights = np.exp(rows.weight[over])
         before = len(self._weights) // EVERY
-        self._weights += weights.tolist()
-        if self._is_pilot:
+        self._weights += zip(weights.tolist(), np.exp(rows.beyond[over]).tolist(), strict=True)
+        if self._pilots:
             return np.zeros(len(over), bool)
         limits = rows.limit[over]
         under = np.minimum(weights, limits)
@@ -246,6 +276,7 @@ class _Rows:
         self.node = np.zeros(count, np.int64)
         self.worth = np.zeros(count)  # of the node, when it was chosen
         self.weight = np.zeros(count)  # its logarithm
+        self.beyond = np.zeros(count)  # of that, what nodes past the tree's capacity add
         self.limit = np.zeros(count)  # W when the walk began
         self.nats = np.zeros(count)
         self.position = np.zeros(count, np.int64)
@@ -266,6 +297,7 @@ class _Rows:
         self.node[at] = ROOT
         self.worth[at] = worth
         self.weight[at] = np.log(worth)
+        self.beyond[at] = 0.0
         self.limit[at] = limit
         self.nats[at] = 0.0
         self.position[at] = 0
