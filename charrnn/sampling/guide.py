@@ -128,4 +128,5 @@ class Guide:
         left = self.plan.length - chars
         if self._most is not None:
             left = np.minimum(left, self._most - self._begun - chars)
-        return np.maximum(left, 0)
+        at_least_none: np.ndarray = np.maximum(left, 0)
+        return at_least_none

@@ -14,8 +14,8 @@ import numpy as np
 
 from charrnn.sampling.decode import WINDOW
 from charrnn.sampling.guide import Guide
-from charrnn.sampling.prefixes import ROOT, Prefixes
-from charrnn.sampling.steps import Finished, State, Steps
+from charrnn.sampling.prefixes import ROOT, Prefixes, Reader
+from charrnn.sampling.steps import Finished, State
 
 AT_ONCE = 64  # beginnings that are read side by side
 MOST_OPEN = 1_000_000  # beginnings that wait: 200 MB
@@ -27,7 +27,7 @@ class Search:
     """A search. limit: nats from which on texts may have been missed; inf: none was."""
 
     def __init__(
-        self, network: Steps, guide: Guide, begin: tuple[np.ndarray, State], wanted: int | None
+        self, network: Reader, guide: Guide, begin: tuple[np.ndarray, State], wanted: int | None
     ) -> None:
         """begin: logits (1, V) and state after the prompt. guide: of a plan that filters nothing.
 

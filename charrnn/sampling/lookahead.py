@@ -13,7 +13,8 @@ import numpy as np
 
 from charrnn.sampling.decode import distribution, draw, uniforms
 from charrnn.sampling.guide import Guide
-from charrnn.sampling.steps import MAX_SCORES, State, Steps
+from charrnn.sampling.prefixes import Reader
+from charrnn.sampling.steps import MAX_SCORES, State
 
 ROWS = 256
 STEPS = 40
@@ -31,7 +32,7 @@ class Lookahead:
     They get better with `learn`, from beginnings that were read where texts fit.
     """
 
-    def __init__(self, network: Steps, guide: Guide, begin: tuple[np.ndarray, State]) -> None:
+    def __init__(self, network: Reader, guide: Guide, begin: tuple[np.ndarray, State]) -> None:
         """begin: logits (1, V) and state after the prompt."""
         plan = guide.plan
         size = begin[0].shape[1]
@@ -82,7 +83,7 @@ class Lookahead:
         entries = (self._most_left + 1) * contexts * states
         if max(entries, contexts * size) > MOST_ENTRIES:
             return False
-        return self._most_left * contexts * size * states <= MOST_PRODUCTS
+        return bool(self._most_left * contexts * size * states <= MOST_PRODUCTS)
 
     def __call__(self, newest: np.ndarray, after: np.ndarray, left: np.ndarray) -> np.ndarray:
         """Return the guesses (K, V): see prefixes.Worth."""
@@ -139,7 +140,8 @@ class _Chain:
             probabilities = _smoothed(self._once, probabilities)
         if self._order == 2:
             probabilities = _smoothed(self._twice, np.tile(probabilities, (size + 1, 1)))
-        return probabilities.reshape(shape).astype(np.float32)
+        chain: np.ndarray = probabilities.reshape(shape).astype(np.float32)
+        return chain
 
 
 def _count(counts: np.ndarray, contexts: np.ndarray, chances: np.ndarray) -> None:
@@ -157,9 +159,7 @@ def _smoothed(counts: np.ndarray, shorter: np.ndarray) -> np.ndarray:
     return smoothed
 
 
-def _explore(
-    chain: _Chain, network: Steps, guide: Guide, begin: tuple[np.ndarray, State]
-) -> None:
+def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarray, State]) -> None:
     """Let the model write, and count its distributions.
 
     Every other row writes from a flatter distribution, so that rare characters come before others.

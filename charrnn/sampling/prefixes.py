@@ -16,12 +16,19 @@ import numpy as np
 
 from charrnn.sampling.decode import WINDOW, distribution, log_probabilities
 from charrnn.sampling.guide import Guide
-from charrnn.sampling.steps import State, Steps
+from charrnn.sampling.steps import State
 
 MOST_BYTES = 128 << 20  # of a tree
 MOST_DEPTH = 48  # ids of a node that is kept: few texts share longer beginnings
 TAIL = 3  # ids that a character which goes on may have begun with
 ROOT = 0
+
+
+class Reader(Protocol):
+    """A model that takes steps: steps.Steps or compiled.Compiled."""
+
+    def write_step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Return logits (B, V) after ids (B,) that were written, and the state after them."""
 
 
 class Worth(Protocol):
@@ -46,7 +53,7 @@ class Prefixes:
 
     def __init__(
         self,
-        network: Steps,
+        network: Reader,
         guide: Guide,
         begin: tuple[np.ndarray, State],
         rows: int,
@@ -140,7 +147,10 @@ class Prefixes:
         return np.array(ids[::-1], np.int32)
 
     def read(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Return the last two ids (N,) and (N,) of each node, V for none, and (N, V) what follows."""
+        """Return the last two ids of each node, (N,) and (N,), and its children's chances (N, V).
+
+        V stands for no id.
+        """
         newest = self._symbol[: self.size]
         parents = self._parent[: self.size]
         before = np.where(parents < 0, self.chance.shape[1], self._symbol[parents])

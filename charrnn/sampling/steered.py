@@ -28,8 +28,8 @@ import numpy as np
 from charrnn.sampling.decode import WINDOW, uniforms
 from charrnn.sampling.guide import Guide
 from charrnn.sampling.lookahead import Lookahead
-from charrnn.sampling.prefixes import ROOT, Prefixes
-from charrnn.sampling.steps import MAX_SCORES, MAX_WAITING, Finished, State, Steps
+from charrnn.sampling.prefixes import ROOT, Prefixes, Reader
+from charrnn.sampling.steps import MAX_SCORES, MAX_WAITING, Finished, State
 
 ROWS = 256  # walks side by side
 FIRST_ROOM = 32  # ids of a row at first; it grows
@@ -63,7 +63,7 @@ class Steering:
     """The walks of one call."""
 
     def __init__(
-        self, network: Steps, guide: Guide, begin: tuple[np.ndarray, State], first: int
+        self, network: Reader, guide: Guide, begin: tuple[np.ndarray, State], first: int
     ) -> None:
         """begin: logits (1, V) and state after the prompt. first: number of the first sample."""
         self._network = network
@@ -189,7 +189,9 @@ class Steering:
         node = rows.node[at]
         sums = tree.mass[node].cumsum(axis=1)
         total = sums[:, -1]
-        point = rows.uniforms(at, self._guide.plan.seed) * (total if looks_ahead else rows.worth[at])
+        point = rows.uniforms(at, self._guide.plan.seed) * (
+            total if looks_ahead else rows.worth[at]
+        )
         goes_on = point < total
         if looks_ahead:
             with np.errstate(divide="ignore"):
