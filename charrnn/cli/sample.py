@@ -334,6 +334,7 @@ def sample(
         )
     if wanted == 0:
         return
+    seek = None if likeliest is not None else seeker_of(sampler, constraints, how)
     say_chosen(run, model)
     if likeliest is not None:
         return write_likeliest(sampler, constraints, known, likeliest, how, json=json, raw=raw)
@@ -350,7 +351,6 @@ def sample(
         write_stdout(sample_view.divided(streams, end_line=end_line), raw=raw)
         return
     tally = Tally(wanted)
-    seek = seeker_of(sampler, constraints, how)
     if constraints:
         samples = accepted(
             lambda first, n: sampler.generate(n, first=first, **how),
