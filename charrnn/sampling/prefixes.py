@@ -19,7 +19,7 @@ from charrnn.sampling.guide import Guide
 from charrnn.sampling.steps import State
 
 MOST_BYTES = 128 << 20  # of a tree
-MOST_DEPTH = 48  # ids of a node that is kept: few texts share longer beginnings
+MOST_DEPTH = 20  # ids of a node that is kept: few texts share longer beginnings
 TAIL = 3  # ids that a character which goes on may have begun with
 ROOT = 0
 

@@ -78,6 +78,8 @@ class Steering:
         self._weights: list[tuple[float, float]] = []  # of the last walks
         self._walks = 0  # of this phase
         self._arrived = 0
+        self._weight = 0.0  # of all walks that arrived, since the last guess
+        self._weighed = 0  # all walks since then
         self.report = Report()
         self._tree = Prefixes(network, guide, begin, len(self._rows.number))
 
@@ -108,6 +110,11 @@ class Steering:
             while self._due in ended:
                 self._due += 1
                 yield ended.pop(self._due - 1)
+
+    @property
+    def share(self) -> float:
+        """An estimate, without bias, of the share of the model's texts that fit."""
+        return self._weight / max(1, self._weighed)
 
     # Phases: exact, then a pilot and walks that look ahead
 
@@ -143,6 +150,8 @@ class Steering:
         self._worth.learn(*self._tree.read())
         self._walks = 0
         self._weights = []
+        self._weight = 0.0
+        self._weighed = 0
         count = len(self._rows.number)
         self._tree = Prefixes(self._network, self._guide, self._begin, count, self._worth)
 
@@ -215,6 +224,8 @@ class Steering:
         if looks_ahead:
             is_kept = self._weigh(over)
         self._walks += len(over) + len(lost)
+        self._weighed += len(over) + len(lost)
+        self._weight += float(np.exp(rows.weight[over]).sum())
         self._arrived += int(is_kept.sum())
         found = {}
         for row in over[is_kept].tolist():

@@ -24,29 +24,32 @@ def test_a_form_is_filled(lines):
 
 
 def test_texts_that_rejection_would_not_find_are_found(lines):
-    """One of some 40,000 texts fits."""
-    asked = (lines, "--matching", "^e.*bb.*e.*aa$", "-n", 5, "--seed", 4)
+    """One of some 14,000 texts fits."""
+    asked = (lines, "--matching", "ennbb", "-n", 5, "--seed", 4)
     result = run(*asked)
     assert result.returncode == 0 and len(texts(result)) == 5
-    assert all(re.search("^e.*bb.*e.*aa$", text) for text in texts(result))
+    assert all("ennbb" in text for text in texts(result))
     assert re.search(rb"kept 5 of [\d,]+ tries", result.stderr)
     assert run(*asked).stdout == result.stdout
 
 
 def test_what_is_sought_keeps_to_the_other_constraints(lines):
     result = run(
-        *(lines, "--matching", "bb.*aa", "--fill", "e______", "--novel", "--unique", "--seed", 4),
-        *("--prime", "e", "--max-length", 7, "--top-k", 5, "-n", 4, "--json"),
+        *(lines, "--matching", "bb", "--fill", "e_____", "--novel", "--unique", "--seed", 4),
+        *("--prime", "e", "--max-length", 6, "--top-k", 4, "-n", 4, "--json"),
     )
     objects = [json.loads(line) for line in texts(result)]
     written = [each["text"] for each in objects]
     assert len(set(written)) == 4 and all(each["novel"] for each in objects)
-    assert all(re.fullmatch("e(?=.*bb.*aa).{6}", text) for text in written)
+    assert all(re.fullmatch("e(?=.*bb).{5}", text) for text in written)
 
 
 @pytest.mark.parametrize(
     ("pattern", "reason"),
-    [("n(?=a)", "it looks ahead or back"), ("(a|b|n|e)*a(a|b|n|e){11}", "it has over 3,000 states")],
+    [
+        ("n(?=a)", "it looks ahead or back"),
+        ("(a|b|n|e)*a(a|b|n|e){11}", "it has over 3,000 states"),
+    ],
 )
 def test_a_pattern_that_cannot_steer_is_said(lines, pattern, reason):
     result = run(lines, "--matching", pattern, "-n", 1, "--seed", 4)

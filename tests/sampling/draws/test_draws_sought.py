@@ -125,9 +125,7 @@ def test_nats_of_a_text_that_was_sought_are_the_models_own(run_of, engine, name)
     for sample in samples:
         ids = [sampler.start, *sampler._codec.ids_of_prompt(how.get("prime", ""), "error")]
         before = sampler.feed(ids)[2]
-        assert sample.nats == pytest.approx(
-            sampler.feed([*ids, *sample.ids])[2] - before, abs=1e-3
-        )
+        assert sample.nats == pytest.approx(sampler.feed([*ids, *sample.ids])[2] - before, abs=1e-3)
 
 
 def test_equal_seeds_find_equal_texts_however_many_are_asked_for(run_of, engine):
