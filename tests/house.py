@@ -38,6 +38,7 @@ MAY_IMPORT = {
         "scoring",
         "training",
         "insight",
+        "export",
     ),
     "export": ("text", "modelfile", "texts", "sampling", "scoring", "training", "insight"),
     "api": (

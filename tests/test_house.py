@@ -13,6 +13,7 @@ GROUND = (
     "errors",
     "terminal",
     "values",
+    "sections",
     "config",
     "layers",
     "storage",

@@ -1,7 +1,7 @@
 """charrnn train: words typed by a person -> one call of training.session.train.
 
-The options for settings are made from the fields of config.py, where each is named, typed, bounded
-and explained.
+The options for settings are made from the fields of sections.py, where each is named, typed,
+bounded and explained.
 """
 
 from __future__ import annotations

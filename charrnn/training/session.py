@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import signal
 import sys
@@ -93,7 +94,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    settings = settings.with_values("text", newlines=survey.newlines, rare=survey.rare)
+    settings = dataclasses.replace(settings, text=survey.as_read(settings.text))
     notes_on_flags = check_idle(settings, origins, survey)
     filled = None
     if is_counting:
