@@ -85,9 +85,10 @@ class Guide:
             now = np.repeat(spelled[row : row + 1], CONTINUATIONS)
             is_last = (spelling.table[now[0]] == 0) & (spelling.advance(now, bytes_) == 0)
             begun = tails[row][np.flatnonzero(spelling.is_start[tails[row]])[-1] :]
-            for byte in bytes_[is_last].tolist():
-                code = int(spelling.codes(np.append(begun, byte))[0])
-                after[row, byte] = self._moves[states[row], self._class_of[code]]
+            last = bytes_[is_last]
+            whole = np.column_stack([np.tile(begun, (len(last), 1)), last])
+            codes = spelling.codes(whole.reshape(-1))
+            after[row, last] = self._moves[states[row], self._class_of[codes]]
             is_whole[row, bytes_] = is_last
         return after, is_whole
 
