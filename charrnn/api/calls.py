@@ -45,9 +45,10 @@ def run_training(
         if name not in FIELDS:
             raise SettingsError(f"train() has no setting {one_line(name)!r}{nearest(name, FIELDS)}")
     listening = Listening(_view(progress), callbacks)
+    file = None if config is None else str(config)
     request = Request(
         source_of(corpus),
-        _layers(config, settings),
+        sources.in_order(file, os.environ, ("train()", settings)),
         Path(run) if run is not None else None,
         resume,
         overwrite,
@@ -60,7 +61,7 @@ def run_training(
             path, outcome = session.train(request, listening, preview)
     finally:
         listening.close()
-    listening.ended(path, outcome)
+    listening.raise_error()
     if outcome.reason == "SIGINT":
         raise KeyboardInterrupt(f"saved: charrnn.train(run={str(path)!r}, resume=True) goes on")
     return path, listening.notes
@@ -84,18 +85,6 @@ def source_of(corpus: str | Path | Iterable[str] | None) -> str | Source | None:
                 "join them into one string for a stream"
             )
     return typed_source("".join(f"{line}\n" for line in lines), TYPED)
-
-
-def _layers(
-    config: str | Path | None, settings: Mapping[str, Any]
-) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Return settings in order of precedence: file < environment < arguments."""
-    files = [] if config is None else [sources.toml_layer(str(config))]
-    return (
-        *files,
-        ("environment", sources.environment_layer(os.environ)),
-        ("train()", settings),
-    )
 
 
 def _view(progress: str) -> Progress:

@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
-from charrnn.cli.completion import run_names
+from charrnn.cli.completion import completer, run_names
 from charrnn.cli.json_lines import write_json
+from charrnn.cli.logs import check_logs, log_callbacks
 from charrnn.cli.options import (
     DURATION,
     FLOAT,
@@ -162,6 +163,16 @@ def train(
     json: Annotated[
         bool, switch("--json", help="End with one JSON object on standard output")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        option(
+            "--log",
+            help="Log scores and samples to tensorboard:DIR or wandb:PROJECT; may be repeated",
+            metavar=TEXT,
+            default="none",
+            completion=completer(["tensorboard:", "wandb:"]),
+        ),
+    ] = None,
     **chosen: Any,
 ) -> int:
     """Train a network on a text and write it to runs/
@@ -170,6 +181,7 @@ def train(
     """
     began = time.perf_counter() - _process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
+    logs = check_logs(log or [])
 
     # 1. What trains nothing.
     if check:
@@ -180,6 +192,7 @@ def train(
                 "--overwrite": overwrite,
                 "--print-config": print_config,
                 "--allow-corpus-change": allow_corpus_change,
+                "--log": bool(log),
             }
         )
     if print_config:
@@ -206,31 +219,37 @@ def train(
         check_free(run)
 
     # 3. The training.
+    from charrnn.api.listening import Listening
     from charrnn.progress import TrainingProgress
     from charrnn.sampling.preview import preview
     from charrnn.training import session
+    from charrnn.training.outcome import STOPPED
     from charrnn.training.session import Request
 
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
     progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
+    listening = Listening(progress, log_callbacks(logs))
     request = Request(
         text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )
     try:
-        path, outcome = session.train(request, progress, preview)
+        path, outcome = session.train(request, listening, preview)
     finally:
-        progress.close()
+        listening.close()
 
     # 4. What came out.
     signal_code = session.SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
-        progress.conclude(*_closing_lines(path, outcome, is_stopped=bool(signal_code)))
+        is_stopped = bool(signal_code) or outcome.reason == STOPPED
+        progress.conclude(*_closing_lines(path, outcome, is_stopped=is_stopped))
     if json:
         try:
             _print_json(path, outcome)
         except StorageError:
             if not signal_code:  # a stopped training leaves with its own code
                 raise
+    if not signal_code:
+        listening.raise_error()
     return signal_code or 0
 
 
@@ -285,12 +304,8 @@ def _layers(
         raise SettingsError(
             f"--config given {len(files)} times; give one file, and --set for the rest"
         )
-    return (
-        *[sources.toml_layer(name) for name in files],
-        ("environment", sources.environment_layer(os.environ)),
-        ("--set", sources.set_layer(assignments)),
-        ("--", chosen),
-    )
+    typed = (("--set", sources.set_layer(assignments)), ("--", chosen))
+    return sources.in_order(files[0] if files else None, os.environ, *typed)
 
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:

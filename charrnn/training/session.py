@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.config import resolve
-from charrnn.errors import SettingsError
+from charrnn.errors import DivergedError, SettingsError
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate
 from charrnn.modelfile import MISCOUNTED, checkpoint_files
@@ -307,9 +307,21 @@ def _resume(
 
 
 def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Outcome:
-    trainer.progress.started(path, trainer.settings)
-    with _signals(trainer, request.is_guest):
-        return trainer.fit()
+    """Train to the end, and tell of it, whatever ends the training."""
+    trainer.progress.started(path, trainer.settings, trainer.place.step)
+    place = None
+    reason = "failed"
+    try:
+        with _signals(trainer, request.is_guest):
+            outcome = trainer.fit()
+        place = outcome.place
+        reason = outcome.reason
+        return outcome
+    except DivergedError:
+        reason = "diverged"
+        raise
+    finally:
+        trainer.progress.ended(path, reason, place or trainer.place)
 
 
 @contextlib.contextmanager
