@@ -12,6 +12,7 @@ from draws_reference import given, opened, texts_of
 from draws_support import FEW, MANY, assert_drawn
 
 import charrnn
+from charrnn.sampling import prefixes
 from charrnn.sampling.constraints import Constraints
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.seeking import guided, search, seeker
@@ -97,6 +98,13 @@ def test_every_kind_of_text_that_is_sought_follows_the_model(run_of, engine, nam
 @pytest.mark.parametrize("name", ["lines"])
 def test_texts_that_are_sought_ahead_follow_the_model_too(run_of, engine, name):
     check(run_of, engine, name, FEW, ahead=True)
+
+
+@pytest.mark.parametrize("ahead", [False, True])
+def test_a_tree_that_remembers_nothing_finds_the_same_texts(run_of, ahead, monkeypatch):
+    """A small model's tree soon knows all there is, and then keeps every walk."""
+    monkeypatch.setattr(prefixes, "MOST_BYTES", 0)
+    check(run_of, "numpy", "lines", FEW // 4, ahead=ahead)
 
 
 @pytest.mark.slow
