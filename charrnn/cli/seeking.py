@@ -47,11 +47,13 @@ def say_sought(found: Seeker | None) -> None:
         )
 
 
-def check_likeliest(others: Mapping[str, bool]) -> None:
-    """Raise SettingsError for an option that --likeliest does not go with.
+def check_likeliest(likeliest: int, others: Mapping[str, bool]) -> None:
+    """Raise SettingsError for a number of texts below 0, or an option it does not go with.
 
     others: by name, whether they are given.
     """
+    if likeliest < 0:
+        raise SettingsError(f"--likeliest {likeliest}: must be at least 0")
     for name, is_given in others.items():
         if is_given:
             raise SettingsError(

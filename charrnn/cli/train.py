@@ -173,6 +173,10 @@ def train(
             completion=completer(["tensorboard:", "wandb:"]),
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        switch("--page", help="Write live.html into the run: curve, samples and time left"),
+    ] = False,
     **chosen: Any,
 ) -> int:
     """Train a network on a text and write it to runs/
@@ -193,6 +197,7 @@ def train(
                 "--print-config": print_config,
                 "--allow-corpus-change": allow_corpus_change,
                 "--log": bool(log),
+                "--page": page,
             }
         )
     if print_config:
@@ -228,7 +233,12 @@ def train(
 
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
     progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
-    listening = Listening(progress, log_callbacks(logs))
+    callbacks = log_callbacks(logs)
+    if page:
+        from charrnn.api.live import LivePage
+
+        callbacks.append(LivePage())
+    listening = Listening(progress, callbacks)
     request = Request(
         text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
     )

@@ -14,7 +14,7 @@ from charrnn.sampling.steps import Plan
 from charrnn.text.automaton import DEAD, compiled
 from charrnn.text.expression import Uncompilable
 from charrnn.text.spelling import CONTINUATIONS, MAX_CODE
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.vocabulary import BREAK, NEWLINE, Vocabulary
 
 MOST_ENTRIES = 1 << 23  # of the table over symbols
 _SURROGATES = (0xD800, 0xE000)
@@ -45,14 +45,18 @@ class Guide:
             raise Uncompilable("the model writes bytes, not characters")
         self.plan = plan
         self._begun = len(prompt)
-        self.counts_length = plan.newline >= 0 and vocabulary.unit == "char"
+        # A newline at the end of a text is not judged: see Constraints.
+        holds_newline = plan.newline < 0 or vocabulary.has_breaks
+        self.counts_length = not holds_newline and vocabulary.unit == "char"
         self._least = min_length if self.counts_length else 0
         self._most = max_length if self.counts_length else None
         symbols = np.array(vocabulary.symbols)
-        codes = symbols[: vocabulary.characters]
+        if vocabulary.has_breaks:
+            symbols = np.where(symbols == BREAK, NEWLINE, symbols)
+        codes = np.unique(symbols[: vocabulary.characters])
         if vocabulary.spelling is not None:
             codes = np.delete(np.arange(MAX_CODE), slice(*_SURROGATES))
-        automaton = compiled(patterns, codes, holds_newline=plan.newline < 0)
+        automaton = compiled(patterns, codes, holds_newline=holds_newline)
         self._moves = automaton.moves
         self._class_of = automaton.class_of
         self.fits = automaton.fits
