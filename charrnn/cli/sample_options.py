@@ -89,6 +89,16 @@ Matching = Annotated[
         panel=CONSTRAINTS,
     ),
 ]
+Fill = Annotated[
+    str | None,
+    option(
+        "--fill",
+        help=r"Only texts of this form: _ is any character, \_ is an underscore",
+        metavar=TEXT,
+        default="none",
+        panel=CONSTRAINTS,
+    ),
+]
 MinLength = Annotated[
     int,
     option(
@@ -120,6 +130,16 @@ Tries = Annotated[
         help="Most texts to draw for those that pass",
         metavar=INTEGER,
         default="1000 for each, at least 10,000",
+        panel=CONSTRAINTS,
+    ),
+]
+Likeliest = Annotated[
+    int | None,
+    option(
+        "--likeliest",
+        help="In place of drawing: the so many most probable texts, with their probability",
+        metavar=INTEGER,
+        default="none",
         panel=CONSTRAINTS,
     ),
 ]
