@@ -15,7 +15,17 @@ MAY_IMPORT = {
     "texts": ("text", "modelfile"),
     "sampling": ("text", "modelfile", "texts"),
     "scoring": ("text", "model", "machine", "modelfile", "texts", "sampling"),
-    "training": ("text", "model", "machine", "modelfile", "texts", "sampling", "scoring"),
+    "parallel": (),
+    "training": (
+        "text",
+        "model",
+        "machine",
+        "modelfile",
+        "texts",
+        "sampling",
+        "scoring",
+        "parallel",
+    ),
     "insight": ("text", "model", "machine", "modelfile", "texts", "sampling", "scoring"),
     "lab": (
         "text",
