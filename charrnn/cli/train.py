@@ -13,11 +13,13 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import fields
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
+from charrnn.cli.age import process_age_s
 from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
@@ -33,6 +35,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
+from charrnn.parallel.launch import is_follower, launch_of
 from charrnn.terminal import one_line, write_lines
 
 if TYPE_CHECKING:
@@ -154,6 +157,13 @@ def train(
             help="Print every setting and where it comes from, and train nothing",
         ),
     ] = False,
+    share_text: Annotated[
+        bool,
+        switch(
+            "--share-text",
+            help="With torchrun: give the text to machines that do not see the run's directory",
+        ),
+    ] = False,
     verbose: Annotated[
         bool,
         switch("--verbose", "-v", help="Show all about text, network and machine, and every score"),
@@ -168,10 +178,12 @@ def train(
 
     Progress and samples are shown on the way. Ctrl-C saves and stops; --resume continues.
     """
-    began = time.perf_counter() - _process_age_s()
+    began = time.perf_counter() - process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
 
     # 1. What trains nothing.
+    if (check or print_config) and is_follower(os.environ):
+        return 0
     if check:
         _refuse_with_check(
             {
@@ -189,40 +201,33 @@ def train(
     if check:
         return _check(corpus, layers, json)
 
-    # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
-    settings, origins = config.resolve(layers)
-    from charrnn.text.sources import find_source, is_read_once
-    from charrnn.training.lock import check_free
-    from charrnn.training.naming import run_to_resume
+    # 2. The training, in this process or in those that torchrun has started.
+    words = {
+        "corpus": corpus,
+        "run": run,
+        "resume": resume,
+        "overwrite": overwrite,
+        "allow_corpus_change": allow_corpus_change,
+        "began": began,
+        "verbose": verbose,
+        "shares_text": share_text,
+    }
+    launch = launch_of(os.environ)
+    if launch is None:
+        trained = _trained(words, layers, quiet, None)
+    else:
+        from charrnn.cli.launched import trained_together
 
-    text: str | Source | None = corpus
-    if resume and not overwrite and run is None:
-        if is_read_once(corpus):
-            text, _ = find_source(corpus, settings.text)
-        run = run_to_resume(text, settings.text, Path("runs"))
-        if corpus is not None and Path(corpus) == run:
-            text = None
-    if run is not None:
-        check_free(run)
+        together = trained_together(launch, partial(_trained, words, layers, quiet))
+        if isinstance(together, int):
+            return together
+        trained = together
+    path, outcome, progress = trained
 
-    # 3. The training.
-    from charrnn.progress import TrainingProgress
-    from charrnn.sampling.preview import preview
-    from charrnn.training import session
-    from charrnn.training.session import Request
+    # 3. What came out.
+    from charrnn.training.signals import SIGNALS
 
-    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
-    progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
-    request = Request(
-        text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
-    )
-    try:
-        path, outcome = session.train(request, progress, preview)
-    finally:
-        progress.close()
-
-    # 4. What came out.
-    signal_code = session.SIGNALS.get(outcome.reason)
+    signal_code = SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
         progress.conclude(*_closing_lines(path, outcome, is_stopped=bool(signal_code)))
     if json:
@@ -232,6 +237,47 @@ def train(
             if not signal_code:  # a stopped training leaves with its own code
                 raise
     return signal_code or 0
+
+
+def _trained(
+    words: dict[str, Any], layers: tuple[tuple[str, Any], ...], quiet: bool, group: Any
+) -> tuple[Path, Any, Any]:
+    """Train as the words say, leading a group of processes if there is one.
+
+    Returns the run, its outcome and who showed it.
+    """
+    # 1. A wrong option, or another process at work on this run, is told before torch is loaded.
+    settings, origins = config.resolve(layers)
+    from charrnn.text.sources import find_source, is_read_once
+    from charrnn.training.lock import check_free
+    from charrnn.training.naming import run_to_resume
+
+    corpus = words["corpus"]
+    run = words["run"]
+    text: str | Source | None = corpus
+    if words["resume"] and not words["overwrite"] and run is None:
+        if is_read_once(corpus):
+            text, _ = find_source(corpus, settings.text)
+        run = run_to_resume(text, settings.text, Path("runs"))
+        if corpus is not None and Path(corpus) == run:
+            text = None
+    if run is not None:
+        check_free(run)
+
+    # 2. The training.
+    from charrnn.progress import TrainingProgress
+    from charrnn.sampling.preview import preview
+    from charrnn.training import session
+    from charrnn.training.session import Request
+
+    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
+    progress = TrainingProgress(quiet=quiet, every=words["verbose"] or has_own_points)
+    request = Request(**words | {"corpus": text, "layers": layers, "run": run})
+    try:
+        path, outcome = session.train(request, progress, preview, group)
+    finally:
+        progress.close()
+    return path, outcome, progress
 
 
 def _refuse_with_check(given: dict[str, bool]) -> None:
@@ -343,15 +389,3 @@ def _print_json(path: Path, outcome: Any) -> None:
         "verdict": outcome.verdict,
     }
     write_json([line])
-
-
-def _process_age_s() -> float:
-    """Seconds since this process began: a budget counts from when the person pressed Enter."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            ticks = int(file.read().rpartition(b")")[2].split()[19])
-        with open("/proc/uptime", "rb") as file:
-            uptime = float(file.read().split()[0])
-        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
-    except (OSError, ValueError, IndexError):
-        return time.process_time()

@@ -19,6 +19,8 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor
+from torch.distributed.distributed_c10d import PrefixStore, Store
+from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CharrnnError, SettingsError
 from charrnn.parallel.launch import Launch
@@ -27,6 +29,7 @@ from charrnn.terminal import one_line
 
 WAIT = timedelta(hours=2)  # for one that is there: while process 0 evaluates, others wait
 JOIN = timedelta(minutes=5)  # for all to be there
+gather_all = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # its name from 2.13
 LOOK_S = 0.02  # between looks for the others, while joining
 
 
@@ -125,16 +128,8 @@ class Group:
     def all_numbers(self, values: Sequence[float]) -> list[list[float]]:
         """Return the float64 numbers of each process, as many from each."""
         mine = torch.tensor(values, dtype=torch.float64)
-        all_values = [torch.zeros_like(mine) for _ in range(self.world)]
-        with _loss_told():
-            dist.all_gather(all_values, mine)
-        return [[float(value) for value in part] for part in all_values]
-
-    def share(self, tensor: Tensor, rank: int = 0) -> None:
-        """Copy one process's tensor into the others'. All have its shape."""
-        if tensor.numel():
-            with _loss_told():
-                dist.broadcast(tensor, src=rank)
+        rows = self._collected(mine).view(self.world, len(values))
+        return [[float(value) for value in row] for row in rows]
 
     def added(self, sums: Mapping[Part, Tensor], parts: int) -> Tensor:
         """Return the sum (N,) of all parts, added in the order of the tree.
@@ -158,9 +153,7 @@ class Group:
         for row, tile in zip(out, tiles_of[self.rank], strict=False):
             row[:numbers] = sums[tile]
         out = out.view(most, self.world, size).transpose(0, 1).contiguous()
-        inward = torch.empty_like(out)
-        with _loss_told():
-            dist.all_to_all_single(inward, out)
+        inward = self._swapped(out)
 
         # 2. Added here
         known = {
@@ -168,13 +161,33 @@ class Group:
             for rank, own in enumerate(tiles_of)
             for place, tile in enumerate(own)
         }
-        mine = added(whole, known.get).contiguous()
+        mine = added(whole, known.get)
 
         # 3. From all to all
-        total = any_sum.new_empty(self.world * size)
+        return self._collected(mine)[:numbers]
+
+    # What torch.distributed does
+
+    def share(self, tensor: Tensor, rank: int = 0) -> None:
+        """Copy one process's tensor into the others'. All have its shape."""
+        if tensor.numel():
+            with _loss_told():
+                dist.broadcast(tensor, src=rank)
+
+    def _swapped(self, rows: Tensor) -> Tensor:
+        """Return, of each process in order, the row (W, ...) that is for this one."""
+        received = torch.empty_like(rows)
         with _loss_told():
-            dist.all_gather_into_tensor(total, mine)
-        return total[:numbers]
+            dist.all_to_all_single(received, rows)
+        return received
+
+    def _collected(self, mine: Tensor) -> Tensor:
+        """Return the numbers (N,) of all processes (W N,)."""
+        mine = mine.contiguous()
+        collected = mine.new_empty(self.world * len(mine))
+        with _loss_told():
+            gather_all(collected, mine)
+        return collected
 
 
 def join(launch: Launch) -> Group:
@@ -188,15 +201,16 @@ def join(launch: Launch) -> Group:
         torch.cuda.set_device(launch.local_rank)  # first of all: contexts are of this device
     backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
     try:
-        store, _, _ = next(iter(dist.rendezvous("env://", timeout=JOIN)))
+        store, _, _ = next(iter(rendezvous("env://", timeout=JOIN)))
         life = _life(store, launch)
         dist.init_process_group(
             backend,
-            store=dist.PrefixStore(f"charrnn/{life}", store),
+            store=PrefixStore(f"charrnn/{life}", store),
             rank=launch.rank,
             world_size=launch.world,
             timeout=WAIT,
         )
+        torch.set_num_threads(launch.threads)  # torchrun has set one, in silence
         group = Group(launch, is_ours=True)
         group.all_numbers([0.0])  # gloo connects at the first use
     except (RuntimeError, ValueError, LostError) as error:
@@ -208,7 +222,7 @@ def join(launch: Launch) -> Group:
     return group
 
 
-def _life(store: dist.Store, launch: Launch) -> int:
+def _life(store: Store, launch: Launch) -> int:
     """Agree on the number of this life of the group, and return it.
 
     Process 0 counts it, waits for a token of each process and shows them. Whoever does not find its

@@ -45,6 +45,14 @@ def launch_of(environment: Mapping[str, str]) -> Launch | None:
     )
 
 
+def is_follower(environment: Mapping[str, str]) -> bool:
+    """Return whether torchrun has started this process beside another on this machine.
+
+    That one says what is wrong with the words that all were started with.
+    """
+    return "TORCHELASTIC_RUN_ID" in environment and environment.get("LOCAL_RANK", "0") != "0"
+
+
 def cores() -> int:
     """Return how many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

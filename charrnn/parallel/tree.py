@@ -1,4 +1,4 @@
-"""The order in which the parts of a whole are added: a tree that the number of parts fixes.
+r"""The order in which the parts of a whole are added: a tree that the number of parts fixes.
 
                 0..3
               /      \

@@ -6,8 +6,6 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from charrnn.config import settings_from_dict
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.machine import runtime
@@ -21,6 +19,7 @@ from charrnn.training.leading import (
     GATHER,
     LOAD,
     STEP,
+    Ending,
     order,
     receive_texts,
     share_weights,
@@ -28,8 +27,8 @@ from charrnn.training.leading import (
 from charrnn.training.step import carried_state
 
 
-def follow(group: Group) -> int:
-    """Do what process 0 says until it says that the training is over. Returns the exit code.
+def follow(group: Group) -> Ending:
+    """Do what process 0 says until it says that the training is over. Returns how it ended.
 
     Raises LostError where a process is gone.
     """
@@ -54,9 +53,9 @@ def follow(group: Group) -> int:
                 raise
             except Exception:  # noqa: S112 - all know of it, and process 0 says what follows
                 continue
-    code = int(group.tell())
+    ending = Ending(**group.tell())
     group.leave(is_whole=True)
-    return code
+    return ending
 
 
 def _begun(group: Group, folder: Path) -> Follower:
@@ -89,8 +88,6 @@ class Follower:
         self._settings = settings.training
         self._corpora = [_opened(training["folder"], name) for name in training["texts"]]
         mixed = self._corpora[1] if len(self._corpora) > 1 else None
-        if settings.runtime.threads is None:
-            torch.set_num_threads(group.launch.threads)
         parts = assemble(
             settings, self._corpora[0], mixed, _unsaid, None, training["backend"], group
         )

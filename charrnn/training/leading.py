@@ -12,15 +12,15 @@ So signals, divergence, patience, budgets and faults end a training for all in t
 
 from __future__ import annotations
 
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from charrnn.errors import CharrnnError
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
-from charrnn.parallel.group import Group, LostError
+from charrnn.parallel.group import Group
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer
 from charrnn.training.shards import ShardedStep
@@ -79,7 +79,7 @@ class Leader:
         return state
 
 
-def order(group: Group, what: int, step: int = 0, lr: float = 0.0) -> tuple[int, int, float]:
+def order(group: Group, what: int = END, step: int = 0, lr: float = 0.0) -> tuple[int, int, float]:
     """Give an order, or, in the others, return the one that is given."""
     numbers = group.numbers([what, step, lr])
     return int(numbers[0]), int(numbers[1]), numbers[2]
@@ -120,17 +120,20 @@ def receive_texts(group: Group, folder: Path) -> None:
                 target.write(piece.numpy().tobytes())
 
 
-def dismiss(group: Group, code: int) -> None:
+@dataclass(frozen=True)
+class Ending:
+    """How a training has ended, as the others hear it.
+
+    code: what each process leaves with. fault: one line; "" without. run: its directory.
+    """
+
+    code: int
+    fault: str = ""
+    run: str = ""
+
+
+def dismiss(group: Group, ending: Ending) -> None:
     """Tell the others that the training is over, and how they leave."""
-    try:
-        order(group, END)
-        group.tell(code)
-    except LostError:
-        group.leave(is_whole=False)
-        raise
+    order(group, END)
+    group.tell(asdict(ending))
     group.leave(is_whole=True)
-
-
-def code_of(error: BaseException) -> int:
-    """Return the exit code that a fault gives to all."""
-    return error.exit_code if isinstance(error, CharrnnError) else 1

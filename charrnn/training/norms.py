@@ -19,7 +19,8 @@ def steady_norm(gradient: Tensor) -> Tensor:
     whole = len(gradient) // CHUNK * CHUNK
     norms = torch.linalg.vector_norm(gradient[:whole].view(-1, CHUNK), dim=1)
     rest = torch.linalg.vector_norm(gradient[whole:])
-    return torch.linalg.vector_norm(torch.cat([norms, rest[None]]))
+    total: Tensor = torch.linalg.vector_norm(torch.cat([norms, rest[None]]))
+    return total
 
 
 def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:

@@ -12,11 +12,12 @@ Shapes: B rows of a batch, T characters, L layers, H hidden units, S shards, N g
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 
+from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.model.recurrent import State
 from charrnn.parallel.tree import Part, added, share_of, tiles
@@ -151,6 +152,23 @@ class ShardedStep:
                 self._group.share(lanes, rank)
                 part[:, first:last] = lanes
         return whole
+
+
+def with_shards(settings: Settings, origins: Mapping[str, str], group: Group | None) -> Settings:
+    """Return the settings of a new training with its number of shards, which then stays.
+
+    A batch that nobody chose is cut to whole shards. Raises SettingsError where one that somebody
+    chose does not divide.
+    """
+    training = settings.training
+    processes = 1 if group is None else group.world
+    usual = 1 if group is None else max(WITH_TORCHRUN, processes)
+    shards = training.shards or usual
+    batch_size = training.batch_size or shards
+    if "batch_size" not in origins:
+        batch_size = max(1, batch_size // shards) * shards
+    check_shards(shards, batch_size, processes)
+    return settings.with_values("training", shards=shards, batch_size=batch_size)
 
 
 def check_shards(shards: int, batch_size: int, processes: int) -> None:
