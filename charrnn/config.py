@@ -144,8 +144,8 @@ def _check_together(settings: Settings) -> None:
             f"or leave them out with {model.cell}"
         )
     if text.unit == "byte":
-        for key in ("encoding", "errors", "normalize", "rare"):
-            if getattr(text, key) not in (getattr(TextSettings(), key), 0):
+        for key in ("encoding", "errors", "normalize", "rare", "column", "strip"):
+            if getattr(text, key) not in (getattr(TextSettings(), key), 0, "none"):
                 reason = "is for characters; --unit byte takes bytes as they are: leave it out"
                 raise SettingsError(f"{flag(key)} {reason}")
     if not is_text_encoding(text.encoding):

@@ -35,8 +35,19 @@ class TextSettings:
     encoding: str = setting("utf-8", "Encoding of the text files, such as latin-1 or utf-16")
     errors: str = setting(
         "strict",
-        "Refuse bytes that cannot be decoded, or replace them with U+FFFD",
-        choices=("strict", "replace"),
+        "Refuse bytes that cannot be decoded, replace them with U+FFFD, or skip wrong rows of a "
+        "table",
+        choices=("strict", "replace", "skip"),
+    )
+    column: str = setting(
+        "auto",
+        "Learn one column of a CSV, TSV or JSON file, by its name or number; none: the file as it "
+        "is",
+    )
+    strip: str = setting(
+        "auto",
+        "Take from each line or entry: numbering, bullets, quotes, entities, spaces (several with "
+        "commas), or none",
     )
     newlines: str = setting(
         "auto", "Keep CRLF and CR, or read LF (auto: in lines mode)", choices=("auto", "keep", "lf")

@@ -35,15 +35,21 @@ def print_table(
 ) -> None:
     """Print a table. Cells are shown as they are, without markup.
 
-    No figure or name is ever cut: where a terminal is too narrow, text wraps inside its column,
-    then lines run over the terminal's edge. excerpts: a column whose cells may be split anywhere.
+    No figure or name is ever cut: where a terminal is too narrow, text wraps inside its column;
+    where that is not enough, each row becomes a few lines. excerpts: a column whose cells may be
+    split anywhere.
     """
     from rich.table import Table
     from rich.text import Text
 
-    available = columns_of(_stdout()) or NOT_A_TERMINAL_COLUMNS
+    terminal_columns = columns_of(_stdout())
+    available = terminal_columns or NOT_A_TERMINAL_COLUMNS
     shown = [[_shown(cell) for cell in row] for row in [columns, *rows]]
     widths = _column_widths(shown, available, excerpts)
+    if terminal_columns and sum(widths) + COLUMN_GAP * (len(widths) - 1) > terminal_columns:
+        _print_title(title)
+        _print_stacked(shown[0], shown[1:], terminal_columns)
+        return
     table = Table(box=None, pad_edge=False)
     for index, width in enumerate(widths):
         justify: Literal["left", "right"] = "left" if index == 0 else "right"
@@ -53,6 +59,22 @@ def print_table(
     total = sum(widths) + COLUMN_GAP * (len(widths) - 1)
     _print_title(title)
     _console(width=max(available, total)).print(table)
+
+
+def _print_stacked(headings: list[str], rows: list[list[str]], available: int) -> None:
+    """Print each row as its first cell, and below it the others with their headings."""
+    for first, *others in rows:
+        for line in textwrap.wrap(first, max(LEAST_COLUMNS, available)) or [""]:
+            print_line(line)
+        line = ""
+        for heading, cell in zip(headings[1:], others, strict=True):
+            pair = f"{heading} {cell}".strip()
+            if line and width_of(line) + COLUMN_GAP + width_of(pair) > available:
+                print_line(line)
+                line = ""
+            line += "  " + pair
+        if line:
+            print_line(line)
 
 
 def _column_widths(rows: list[list[str]], available: int, excerpts: str | None) -> list[int]:

@@ -48,6 +48,7 @@ MAY_IMPORT = {
         "scoring",
         "training",
         "insight",
+        "export",
     ),
     "export": ("text", "modelfile", "texts", "sampling", "scoring", "training", "insight"),
     "api": (

@@ -35,6 +35,12 @@ def test_a_table_that_can_fit_does(capsys, monkeypatch, width):
     assert max(len(line) for line in lines) <= width
 
 
+def test_rows_of_a_table_that_cannot_fit_become_lines(capsys, monkeypatch):
+    lines = shown(capsys, monkeypatch, 40)
+    assert max(len(line) for line in lines) <= 40
+    assert "  unit layer0.hidden:9  score 1.471e-14" in lines
+
+
 def test_an_excerpt_is_split_before_a_text(capsys, monkeypatch):
     lines = shown(capsys, monkeypatch, 70)
     assert any(line.startswith("position in the line") for line in lines)

@@ -44,6 +44,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
         "charrnn compare names --vary dropout=0,0.3 --plot dropout.png",
     ),
     "export": (
+        "charrnn export runs/novel --html novel.html",
         "charrnn export runs/novel --numpy novel.py",
         "charrnn export --onnx novel.onnx --hub novel-model",
     ),

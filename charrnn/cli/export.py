@@ -1,4 +1,4 @@
-"""charrnn export: a trained model for numpy alone, for ONNX Runtime, or as a folder for a hub.
+"""charrnn export: a trained model as one page, for numpy, for ONNX Runtime, or for a hub.
 
 Never loads torch.
 """
@@ -10,7 +10,7 @@ from typing import Annotated
 
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import OUTPUT, PATH, Run, option, switch
+from charrnn.cli.options import OUTPUT, PATH, TEXT, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.errors import SettingsError, StorageError
 from charrnn.terminal import one_line, print_line, say
@@ -20,6 +20,16 @@ FORMS = "Forms"
 
 def export(
     run: Run = None,
+    html: Annotated[
+        Path | None,
+        option(
+            "--html",
+            help="Write one HTML page in which anybody can write with the model, offline",
+            metavar=PATH,
+            default="none",
+            panel=FORMS,
+        ),
+    ] = None,
     numpy: Annotated[
         Path | None,
         option(
@@ -50,6 +60,26 @@ def export(
             panel=FORMS,
         ),
     ] = None,
+    weights: Annotated[
+        str,
+        option(
+            "--weights",
+            help="Precision of the weights in the page",
+            choices=("auto", "float32", "float16"),
+            metavar=TEXT,
+            default="auto",
+            panel=FORMS,
+        ),
+    ] = "auto",
+    known: Annotated[
+        bool,
+        switch(
+            "--known/--no-known",
+            help="Put a filter of the training lines into the page, which marks known ones",
+            panel=FORMS,
+            default="--known",
+        ),
+    ] = True,
     overwrite: Annotated[
         bool, switch("--overwrite", help="Replace files that are there already", panel=OUTPUT)
     ] = False,
@@ -59,11 +89,18 @@ def export(
 ) -> None:
     """Write a trained model for other programs
 
-    A Python file to read and run, an ONNX graph, or a directory for a model hub.
+    A page for a browser, a Python file to read and run, an ONNX graph, or a directory for a hub.
     """
     # 1. What can be refused before anything is loaded.
-    if numpy is None and onnx is None and hub is None:
-        raise SettingsError("say what to write: --numpy FILE.py, --onnx FILE or --hub DIRECTORY")
+    if html is None and numpy is None and onnx is None and hub is None:
+        raise SettingsError(
+            "say what to write: --html FILE, --numpy FILE.py, --onnx FILE or --hub DIRECTORY"
+        )
+    if weights not in ("auto", "float32", "float16"):
+        raise SettingsError(f"--weights {one_line(weights)!r} is not one of auto, float32, float16")
+    if html is not None:
+        check_place("--html", html)
+        _check_absent("--html", html, overwrite)
     if numpy is not None:
         _check_python(numpy, overwrite)
     if onnx is not None:
@@ -90,6 +127,12 @@ def export(
 
     # 3. The files.
     written: list[Path] = []
+    if html is not None:
+        from charrnn.export.page import page_of
+
+        page = page_of(model, weights=weights, with_filter=known)
+        write_atomically(html, page, "--html")
+        written.append(html)
     if numpy is not None:
         from charrnn.export.numpy_script import files
 

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from charrnn.parallel.launch import Launch
+from charrnn.launch import Launch
 
 Trained = tuple[Path, Any, Any]
 

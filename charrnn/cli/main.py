@@ -23,7 +23,7 @@ from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
-from charrnn.parallel.launch import is_follower
+from charrnn.launch import is_follower
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
 app = typer.Typer(

@@ -35,7 +35,7 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.parallel.launch import is_follower, launch_of
+from charrnn.launch import is_follower, launch_of
 from charrnn.terminal import one_line, write_lines
 
 if TYPE_CHECKING:

@@ -185,7 +185,7 @@ def train_side_by_side(
                     # 3. One has ended
                     selector.unregister(key.fileobj)
                     job.leave()
-                    at_work.remove(job)
+                    at_work = [other for other in at_work if other is not job]
                     if not asked and not _has_ended(job, say, failed):
                         waiting.insert(0, job)
         finally:

@@ -1,6 +1,5 @@
 """Several processes as one training: who they are, and numbers added in an order that stays.
 
-    launch  what torchrun tells a process of itself, without torch
     tree    parts of a whole and the order in which they are added
     group   the processes of a launch: joining, talking, adding
 

@@ -23,7 +23,7 @@ from torch.distributed.distributed_c10d import PrefixStore, Store
 from torch.distributed.rendezvous import rendezvous
 
 from charrnn.errors import CharrnnError, SettingsError
-from charrnn.parallel.launch import Launch
+from charrnn.launch import Launch
 from charrnn.parallel.tree import Part, added, share_of, tiles
 from charrnn.terminal import one_line
 

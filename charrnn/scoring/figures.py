@@ -115,11 +115,10 @@ def figures(tally: Tally, size: Measured, mode: str, unit: str) -> Figures:
     interval = None
     bounds = bootstrap.interval(tally.nats, tally.chars)
     if bounds is not None:
-        unit = "line" if mode == "lines" else f"{BLOCK:,} characters"
         interval = Interval(
             level=bootstrap.LEVEL,
             method=f"percentile bootstrap, {bootstrap.RESAMPLES:,} resamples",
-            unit=unit,
+            unit="line" if mode == "lines" else f"{BLOCK:,} characters",
             units=int((tally.chars > 0).sum()),
             nats_per_char=bounds,
             bits_per_char=_in_bits(bounds),

@@ -21,9 +21,11 @@ from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
 from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
+from charrnn.text.entries import is_table
 from charrnn.text.linehash import every_line
 from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
+from charrnn.text.noticing import settle
 from charrnn.text.rare import alphabet, note_of
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
@@ -49,16 +51,26 @@ class Survey:
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
     learnt_chars: int  # of the corpus, without the lines that repeat where each is used once
     rare: int = 0  # characters that occur fewer times are written as bytes
+    column: str = "none"  # of a table that is learnt
+    strip: str = "none"  # what is taken from each line
 
     def as_read(self, settings: TextSettings) -> TextSettings:
-        """Return the settings that the texts are read with."""
-        return dataclasses.replace(settings, newlines=self.newlines, rare=self.rare)
+        """Return the settings that the texts are read with: what was open is decided."""
+        return dataclasses.replace(
+            settings,
+            newlines=self.newlines,
+            rare=self.rare,
+            column=self.column,
+            strip=self.strip,
+        )
 
 
 def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Survey:
     """Make the first pass over all texts of a training. Writes nothing. Raises CorpusError."""
     # 1. Read them.
     source, note = find_source(corpus, settings)
+    settings, notes = settle(settings, source)
+    notes = [note, *notes] if note else notes
     sources = {"train": source}
     for name, path in (("val", settings.val), ("test", settings.test)):
         if path:
@@ -73,19 +85,23 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary, rare = alphabet(counts, settings, mode)
-    notes = [note] if note else []
+    for census in censuses.values():
+        notes += census.faults.notes()
     notes += notes_of(censuses, vocabulary)
     if rare:
         notes.append(note_of(counts, rare))
     if mode == "lines" and source.separators and settings.headings:
         notes.append("each file has a heading, a line like others; --no-headings leaves them out")
-    if settings.unit == "char" and not source.separators:
+    if settings.unit == "char" and not source.separators and not is_table(settings):
         notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)
     for key in NOT_IN_FINGERPRINT:
         del options[key]
+    for key in ("column", "strip"):  # earlier versions had none
+        if options[key] == "none":
+            del options[key]
     if vocabulary.spelling is not None:
         options["rare"] = rare
     digests = {name: census.sha256 for name, census in censuses.items()}
@@ -104,6 +120,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         settings.newlines,
         _learnt_chars(source, censuses["train"], mode, settings),
         rare,
+        settings.column,
+        settings.strip,
     )
 
 

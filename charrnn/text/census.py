@@ -10,6 +10,7 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.encodings import without_mark
+from charrnn.text.faults import Faults
 from charrnn.text.reading import pieces
 from charrnn.text.sources import Source
 from charrnn.text.spelling import MAX_CODE
@@ -36,6 +37,7 @@ class Census:
     line_lengths: np.ndarray = field(default_factory=lambda: np.zeros(_LONGEST + 1, np.int64))
     indented: int = 0  # lines that begin with a space or a tab
     sha256: str = ""
+    faults: Faults = field(default_factory=Faults)  # wrong rows of a table
 
     @property
     def carriage_returns(self) -> int:
@@ -70,10 +72,11 @@ def take_census(source: Source, settings: TextSettings) -> Census:
     Raises CorpusError where it does not decode or is empty.
     """
     census = Census(source.shown)
+    census.faults.skips = settings.errors == "skip"
     digest = hashlib.sha256()
     open_line = 0  # characters since the last newline
     previous = NEWLINE  # the last code of the piece before
-    for codes in pieces(source, settings, digest):
+    for codes in pieces(source, settings, digest, census.faults):
         # 1. Characters.
         if not census.chars:
             census.wide = without_mark(codes[:HEAD].astype(np.uint8).tobytes())

@@ -1,13 +1,16 @@
 """Files that hold no plain text: archives, spreadsheets, databases, pictures. What each is, and how
-its text is got out of it.
+its text is got out of it. gzip is unpacked as it is read.
 """
 
 from __future__ import annotations
 
+import gzip
 import shlex
 import zipfile
-from typing import BinaryIO
+import zlib
+from typing import BinaryIO, cast
 
+GZIP = b"\x1f\x8b\x08"
 HEAD_BYTES = 512
 LEAST_BYTES = 25  # no such file with something in it is smaller
 MOST_ZIP_BYTES = 1 << 30  # of a zip archive whose list of files is looked at
@@ -18,7 +21,6 @@ SHEET = "open it and save the column you want as a text, one entry a line"
 NO_TEXT = "name another file"
 # Where a file begins with these bytes, at this place: what it is, and what to do.
 SIGNATURES: tuple[tuple[int, bytes, str, str], ...] = (
-    (0, b"\x1f\x8b\x08", "gzip-compressed", PIPED.replace("{command}", "gunzip -c")),
     (0, b"\xfd7zXZ\x00", "xz-compressed", PIPED.replace("{command}", "xz -dc")),
     (0, b"\x28\xb5\x2f\xfd", "zstd-compressed", PIPED.replace("{command}", "zstd -dc")),
     (4, b"1AY&SY", "bzip2-compressed", PIPED.replace("{command}", "bunzip2 -c")),
@@ -63,6 +65,24 @@ OPEN_DOCUMENTS = {
     b"text": ("a document (.odt)", "open it and save it as plain text"),
     b"presentation": ("a presentation (.odp)", "open it and save its outline as plain text"),
 }
+
+
+class _Unpacked(gzip.GzipFile):
+    """A gzip file whose faults are OSErrors."""
+
+    def read(self, size: int | None = -1) -> bytes:
+        try:
+            return super().read(size)
+        except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+            raise OSError(f"its gzip data are damaged or cut short ({error})") from None
+
+
+def unpacked(stream: BinaryIO) -> BinaryIO:
+    """Return a stream from its beginning, unpacked where it is gzip."""
+    stream.seek(0)
+    is_gzip = stream.read(len(GZIP)) == GZIP
+    stream.seek(0)
+    return cast(BinaryIO, _Unpacked(fileobj=stream)) if is_gzip else stream
 
 
 def not_a_text(stream: BinaryIO, shown: str, *, is_file: bool) -> str:

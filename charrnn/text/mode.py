@@ -9,6 +9,7 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
+from charrnn.text.entries import is_table
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import RETURN, Vocabulary
 
@@ -21,6 +22,13 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     """Return the mode of a text, "lines" or "stream", and the reason."""
     if settings.mode != "auto":
         return settings.mode, "as asked"
+    if is_table(settings):
+        if census.chars > AUTO_LINES_BYTES:
+            return "stream", "the table is large"
+        return (
+            "lines",
+            f"{many(census.lines, 'entry' if census.lines == 1 else 'entrie')} of a table",
+        )
     objection = _objection_to_lines(census)
     if objection:
         return "stream", objection

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import codecs
 import contextlib
+import dataclasses
 import hashlib
 import io
 import shlex
@@ -22,8 +23,12 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
 from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
+from charrnn.text.entries import as_line, as_lines, is_table
+from charrnn.text.faults import Faults
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
+from charrnn.text.stripping import strip_lines, stripper
+from charrnn.text.tables import Item, beginning, layout_of, rows
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
@@ -31,14 +36,18 @@ PIECE_BYTES = 1 << 22
 
 
 def pieces(
-    source: Source, settings: TextSettings, digest: hashlib._Hash | None = None
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None = None,
+    faults: Faults | None = None,
 ) -> Iterator[np.ndarray]:
     """Yield the text's codes (uint8 or uint32), a few megabytes at a time.
 
-    digest: is fed the bytes that the codes come from.
+    Of a table, the items of its column, each with a newline. digest: is fed the bytes that the
+    codes come from. faults: where wrong rows are counted.
     Raises CorpusError, which names the first byte that does not decode.
     """
-    for shown, separator, stream in source.open():
+    for shown, separator, stream in source.open(as_is=settings.unit == "byte"):
         if digest is not None:
             digest.update(separator)
         if settings.unit == "byte":
@@ -47,15 +56,80 @@ def pieces(
             for data in _byte_line_ends(_raw(stream, shown, digest), settings):
                 yield np.frombuffer(data, np.uint8)
             continue
-        if kind := not_a_text(stream, shown, is_file=bool(source.paths)):
-            more = "; --glob '*.txt' leaves it out" if source.separators else ""
-            raise CorpusError(f"{kind}{more}")
-        if separator:
-            yield _codes(separator.decode(), shown)
-        texts = _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
-        for text in _normalized(_line_ends(texts, settings), settings):
+        texts = _checked(stream, shown, source, settings, digest)
+        if is_table(settings):
+            faults = _new_faults(settings) if faults is None else faults
+            items = rows(texts, shown, settings.column, faults=faults)
+            texts = as_lines(items, settings, faults)
+        else:
+            if separator:
+                yield _codes(separator.decode(), shown)
+            texts = strip_lines(_line_ends(texts, settings), settings.strip)
+        for text in _normalized(texts, settings):
             if text:
                 yield _codes(text, shown)
+
+
+def items(
+    source: Source,
+    settings: TextSettings,
+    label_column: str = "",
+    faults: Faults | None = None,
+) -> Iterator[Item]:
+    """Yield the items of a table's column (settings.column), each with its label.
+
+    Texts are stripped and normalised as in `pieces`, which yields them without labels, in the same
+    order. label_column: "" for none, and Item.label is None. Raises CorpusError, SettingsError.
+    """
+    faults = _new_faults(settings) if faults is None else faults
+    stripped = stripper(settings.strip)
+    for shown, _, stream in source.open():
+        texts = _checked(stream, shown, source, settings, None)
+        for item in rows(texts, shown, settings.column, label_column, faults):
+            if text := as_line(stripped(item.text)):
+                prepared = "".join(_normalized(iter([text]), settings))
+                yield item._replace(text=prepared)
+
+
+def _new_faults(settings: TextSettings) -> Faults:
+    return Faults(skips=settings.errors == "skip")
+
+
+def _checked(
+    stream: BinaryIO,
+    shown: str,
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None,
+) -> Iterator[str]:
+    """Yield the decoded text of a part of a source. Raises CorpusError for what is no text."""
+    try:
+        kind = not_a_text(stream, shown, is_file=bool(source.paths))
+    except OSError as error:  # of damaged gzip
+        raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+    if kind:
+        more = "; --glob '*.txt' leaves it out" if source.separators else ""
+        raise CorpusError(f"{kind}{more}")
+    yield from _decoded(_raw(stream, shown, digest), source, shown, settings, stream)
+
+
+def head_of(source: Source, settings: TextSettings) -> tuple[str, str, bool]:
+    """Return a text's beginning, the name of its first file, and whether that is all of it."""
+    for shown, _, stream in source.open():
+        head, is_whole = beginning(_checked(stream, shown, source, settings, None))
+        return head, shown, is_whole
+    return "", source.shown, True
+
+
+def fitting(settings: TextSettings, source: Source) -> TextSettings:
+    """Return how a text is read for a model of a table's column: as such a table, or as it is."""
+    if not is_table(settings):
+        return settings
+    head, shown, is_whole = head_of(source, settings)
+    layout = layout_of(head, shown, (settings.column,), is_whole=is_whole)
+    if settings.column in layout.header and layout.width != 1:
+        return settings
+    return dataclasses.replace(settings, column="none")
 
 
 def digest_of(source: Source) -> str:
@@ -115,6 +189,7 @@ def encode_file(
         if str(path) != "-" and not path.exists():
             raise CorpusError(missing_file(path).partition("; corpora that come")[0])
     source, _ = find_source(str(path), settings)
+    settings = fitting(settings, source)
 
     # 2. Look up its codes; count unknown ones, and note where the first stands.
     refuses = unknown == "error" or (unknown == "replace" and vocabulary.substitute is None)
@@ -165,7 +240,9 @@ def _decoded(
 
     stream: where raw comes from. It is read once more when it does not decode, for advice.
     """
-    decoder = codecs.getincrementaldecoder(settings.encoding)(settings.errors)
+    decoder = codecs.getincrementaldecoder(settings.encoding)(
+        "strict" if settings.errors == "skip" else settings.errors
+    )
     # These encodings drop the mark themselves.
     drops_mark = codecs.lookup(settings.encoding).name in ("utf-16", "utf-32", "utf-8-sig")
     at_start = not drops_mark

@@ -20,6 +20,7 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
+from charrnn.text.containers import unpacked
 
 PIECE_BYTES = 1 << 22
 
@@ -34,18 +35,21 @@ class Source:
     spooled: BinaryIO | None = None
     separators: tuple[str, ...] = ()  # one before each file of a directory, to show the joints
 
-    def open(self) -> Iterator[tuple[str, bytes, BinaryIO]]:
-        """Yield the shown name, the separator and the opened stream of each part."""
+    def open(self, *, as_is: bool = False) -> Iterator[tuple[str, bytes, BinaryIO]]:
+        """Yield the shown name, the separator and the opened stream of each part.
+
+        as_is: gzip is not unpacked.
+        """
         if self.spooled is not None:
             self.spooled.seek(0)
-            yield self.shown, b"", self.spooled
+            yield self.shown, b"", self.spooled if as_is else unpacked(self.spooled)
             return
         for index, path in enumerate(self.paths):
             shown = one_line(str(path))
             separator = self.separators[index].encode() if self.separators else b""
             try:
                 with open(path, "rb") as file:
-                    yield shown, separator, file
+                    yield shown, separator, file if as_is else unpacked(file)
             except OSError as error:
                 raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
 
@@ -91,7 +95,7 @@ def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[So
                 return _spool(stream, shown, settings.max_bytes, _pipe_name(path)), ""
         except OSError as error:  # a socket, or no permission
             raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
-    return Source(path.stem, shown, (path,)), ""
+    return Source(Path(path.name.removesuffix(".gz")).stem, shown, (path,)), ""
 
 
 def is_read_once(corpus: str | None) -> bool:

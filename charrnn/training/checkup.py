@@ -130,7 +130,13 @@ def settings_of(
     settings, origins, _ = finetune.begin(layers)
     runtime.choose_device(settings.runtime.device)
     survey = building.survey(corpus, settings.text, settings.training.seed)
-    filled = settings.with_values("text", newlines=survey.newlines, mode=survey.mode)
+    filled = settings.with_values(
+        "text",
+        newlines=survey.newlines,
+        mode=survey.mode,
+        column=survey.column,
+        strip=survey.strip,
+    )
     if settings.model.cell != "ngram":
         filled = recipe.fill(
             filled,

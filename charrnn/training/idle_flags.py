@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from charrnn.config import Settings, flag
 from charrnn.errors import SettingsError
 from charrnn.text.building import Survey
+from charrnn.text.entries import is_table
 
 
 def check_idle(settings: Settings, origins: dict[str, str], survey: Survey) -> list[str]:
@@ -32,6 +33,8 @@ def _idle(settings: Settings, survey: Survey) -> Iterator[tuple[str, str]]:
         yield "seq_length", "is for a stream, and lines are learnt whole"
     else:
         yield "deduplicate", "is for lines, and this text is one stream (--mode lines)"
+    if settings.text.errors == "skip" and not is_table(survey.as_read(settings.text)):
+        yield "errors", "skip is for the rows of a table, and this text is none (--column NAME)"
     if settings.model.cell != "lstm":
         yield "forget_bias", f"is for --cell lstm, not for {settings.model.cell}"
     if not survey.sources["train"].separators:

@@ -21,6 +21,7 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.parallel.group import Group
+from charrnn.storage import disk
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer
 from charrnn.training.shards import ShardedStep
@@ -113,11 +114,11 @@ def send_texts(group: Group, files: list[Path]) -> None:
 def receive_texts(group: Group, folder: Path) -> None:
     """Write the files that process 0 sends into a folder."""
     for name, size in group.tell():
-        with (folder / Path(name).name).open("wb") as target:
+        with disk.open(folder / Path(name).name, "wb") as target:
             for start in range(0, size, PIECE_BYTES):
                 piece = torch.zeros(min(PIECE_BYTES, size - start), dtype=torch.uint8)
                 group.share(piece)
-                target.write(piece.numpy().tobytes())
+                disk.write(target, piece.numpy().tobytes())
 
 
 @dataclass(frozen=True)

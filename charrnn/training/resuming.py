@@ -10,7 +10,7 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import LENGTHS, Settings, flag, resolve
+from charrnn.config import LENGTHS, Settings, TextSettings, flag, resolve
 from charrnn.errors import CheckpointError, CorpusError, SettingsError
 from charrnn.machine import runtime
 from charrnn.modelfile import checkpoint_files
@@ -107,7 +107,9 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     """Return whether two values of a setting mean the same: 90s is 1.5m, and UTF8 is utf-8."""
     if old == new:
         return True
-    if key in ("mode", "newlines", "order") and new == "auto":  # what the program chose is kept
+    if (
+        key in ("mode", "newlines", "order", "column", "strip") and new == "auto"
+    ):  # what the program chose is kept
         return True
     if old is None or new is None or "" in (old, new):
         return False
@@ -165,7 +167,9 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    how = dataclasses.replace(settings.text, mode=model.mode, newlines=model.open_reading.newlines)
+    how = dataclasses.replace(
+        as_it_was(settings.text), mode=model.mode, newlines=model.open_reading.newlines
+    )
     survey = building.survey(text, how, seed) if text is not None else None
     shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
@@ -200,6 +204,13 @@ def same_corpus(
             "start a new run with its text"
         )
     return corpus
+
+
+def as_it_was(text: TextSettings) -> TextSettings:
+    """Return how a text is read again: versions that chose no column read it as it was."""
+    column = "none" if text.column == "auto" else text.column
+    strip = "none" if text.strip == "auto" else text.strip
+    return dataclasses.replace(text, column=column, strip=strip)
 
 
 def restore_threads(settings: Settings, recorded: Mapping[str, Any]) -> None:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import sys
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -93,8 +94,8 @@ def _relaunched(request: Request, group: Group) -> Request:
     if path is None or request.resume:
         return request
     if checkpoint_files(path / "checkpoints"):
-        return replace(request, corpus=None, run=path, resume=True, overwrite=False)
-    return replace(request, run=path, overwrite=True)
+        return dataclasses.replace(request, corpus=None, run=path, resume=True, overwrite=False)
+    return dataclasses.replace(request, run=path, overwrite=True)
 
 
 def _start(
@@ -111,7 +112,7 @@ def _start(
 
     # 2. The text, and the network that follows from it
     survey = building.survey(request.corpus, settings.text, settings.training.seed)
-    settings = settings.with_values("text", newlines=survey.newlines, rare=survey.rare)
+    settings = dataclasses.replace(settings, text=survey.as_read(settings.text))
     notes_on_flags = check_idle(settings, origins, survey)
     filled = None
     if is_counting:

@@ -21,7 +21,16 @@ def exported(trained, tmp_path_factory):
     """Everything at once: the folder, and what the program said."""
     folder = tmp_path_factory.mktemp("exported")
     return folder, export(
-        folder, trained, "--numpy", "few.py", "--onnx", "few.onnx", "--hub", "hub"
+        folder,
+        trained,
+        "--html",
+        "few.html",
+        "--numpy",
+        "few.py",
+        "--onnx",
+        "few.onnx",
+        "--hub",
+        "hub",
     )
 
 
@@ -35,7 +44,7 @@ def test_several_forms_are_written_at_once(exported):
     assert done.returncode == 0, done.stderr
     written = {file.relative_to(folder).as_posix() for file in folder.rglob("*") if file.is_file()}
     hub = {f"hub/{name}" for name in ("model.safetensors", "config.json", "vocabulary.json")}
-    assert written == {"few.py", "few.npz", "few.onnx", "hub/README.md"} | hub
+    assert written == {"few.html", "few.py", "few.npz", "few.onnx", "hub/README.md"} | hub
     assert {line.split(":")[0] for line in done.stdout.splitlines()} == written
 
 
@@ -126,3 +135,23 @@ def test_overwrite_replaces_our_files_and_leaves_others(trained, tmp_path):
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "hub/notes.txt").read_text() == "mine"
     assert (tmp_path / "hub/README.md").read_text() != "old"
+
+
+def test_a_page_says_nothing_to_whoever_reads_its_source_but_what_it_is(exported):
+    folder, _ = exported
+    page = (folder / "few.html").read_text()
+    assert "default-src 'none'" in page and "unsafe" not in page
+    assert "http://" not in page.replace("http://www.w3.org/2000/svg", "")
+    assert "https://" not in page
+
+
+def test_a_page_with_half_the_precision_is_smaller(exported, trained):
+    folder, _ = exported
+    done = export(folder, trained, "--html", "half.html", "--weights", "float16", "--no-known")
+    assert done.returncode == 0, done.stderr
+    assert (folder / "half.html").stat().st_size < (folder / "few.html").stat().st_size
+
+
+def test_a_precision_that_is_none_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="float16"):
+        command(html=tmp_path / "x.html", weights="int8")

@@ -5,8 +5,8 @@ import threading
 import torch
 from support import Watcher
 
+from charrnn.launch import Launch
 from charrnn.parallel.group import Group, LostError
-from charrnn.parallel.launch import Launch
 from charrnn.training.session import Request, train
 from charrnn.training.together import train_together
 

@@ -12,9 +12,10 @@ from support import FEW
 
 from charrnn.cli.report import report
 from charrnn.errors import CheckpointError, SettingsError, StorageError
+from charrnn.export.shell import legible
 from charrnn.modelfile import checkpoint_files, read_model
 from charrnn.report import curves
-from charrnn.report.page import legible, page
+from charrnn.report.page import page
 from charrnn.report.record import Metrics, read_metrics, read_samples, thinned
 from charrnn.report.viewer import _array, _arrays
 from charrnn.training.session import Request, train

@@ -17,7 +17,8 @@ from charrnn.progress import OF_BYTES, TrainingProgress
 from charrnn.report.curves import charts
 from charrnn.report.record import read_metrics, read_samples
 from charrnn.scoring.evaluation import How, evaluated
-from charrnn.scoring.figures import measured
+from charrnn.scoring.figures import figures, measured
+from charrnn.scoring.score import BLOCK, Tally
 from charrnn.scoring.text import text_given
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.texts import OpenedRun
@@ -93,6 +94,18 @@ def test_a_model_of_characters_scores_characters(tmp_path):
     assert card.figures.unit == "char"
     assert math.isclose(card.figures.bits_per_utf8_char, card.figures.bits_per_char)
     assert "predicted characters" in shown(card) and "bits/char" in shown(card)
+
+
+@pytest.mark.parametrize("mode", ["lines", "stream"])
+@pytest.mark.parametrize("unit", ["char", "byte"])
+def test_an_interval_leaves_the_unit_of_the_score_as_it_is(mode, unit):
+    tally = Tally(np.zeros(20 * BLOCK, np.uint8), None)
+    tally.nats[:] = np.arange(20) + 2.0 * BLOCK
+    tally.chars[:] = BLOCK
+    size = size_of("ж".encode() * 200)
+    scored = figures(tally, size, mode, unit)
+    assert scored.interval is not None
+    assert scored.unit == unit
 
 
 def test_the_charts_of_a_page_name_bytes(tmp_path):

@@ -46,7 +46,6 @@ def refusal(path, **options):
 
 
 FILES = {
-    "gzip": (gzip.compress(NAMES), "is gzip-compressed", "gunzip -c FILE | charrnn train -"),
     "xz": (lzma.compress(NAMES), "is xz-compressed", "xz -dc FILE | charrnn train -"),
     "bzip2": (bz2.compress(NAMES), "is bzip2-compressed", "bunzip2 -c FILE | charrnn train -"),
     "zip": (zipped("a.txt"), "is a zip archive", "unzip -p FILE | charrnn train -"),
@@ -84,11 +83,24 @@ def test_a_database_is_named_as_what_it_is(tmp_path):
     assert "is an SQLite database, and no text" in refusal(tmp_path / "a.txt")
 
 
+def test_gzip_is_unpacked_as_it_is_read(tmp_path):
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress(NAMES))
+    source, _ = find_source(str(tmp_path / "a.txt.gz"), PLAIN)
+    assert source.name == "a"
+    assert b"".join(part.tobytes() for part in pieces(source, PLAIN)) == NAMES
+
+
+def test_gzip_that_is_cut_short_is_one_line(tmp_path):
+    (tmp_path / "a.gz").write_bytes(gzip.compress(NAMES * 99)[:-9])
+    assert "a.gz: its gzip data are damaged or cut short" in refusal(tmp_path / "a.gz")
+
+
 def test_bytes_are_learnt_as_they_are(tmp_path):
-    (tmp_path / "a.gz").write_bytes(FILES["gzip"][0])
+    data = gzip.compress(NAMES)
+    (tmp_path / "a.gz").write_bytes(data)
     settings = replace(PLAIN, unit="byte")
     source, _ = find_source(str(tmp_path / "a.gz"), settings)
-    assert b"".join(part.tobytes() for part in pieces(source, settings)) == FILES["gzip"][0]
+    assert b"".join(part.tobytes() for part in pieces(source, settings)) == data
 
 
 @pytest.mark.parametrize(

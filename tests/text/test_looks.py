@@ -4,7 +4,7 @@ import json
 import subprocess
 
 import pytest
-from textfiles import build_text, survey_text
+from textfiles import build_text, lines_of, survey_text
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
@@ -23,46 +23,69 @@ def notes_of(tmp_path, text, **options):
     return survey_text(tmp_path, text, TextSettings(**options))[0].notes
 
 
+# What stands before and around each name, what is offered or done, and the options that do it.
 LOOKS = {
-    "csv": ("id,band,year\n", "{number},{name},19{number}\n", "CSV, 3 columns: id, band, year"),
-    "quoted csv": ('"id","band"\n', '"{number}","{name}"\n', "CSV, 2 columns: id, band"),
-    "tsv": ("", "{number}\t{name}\n", "TSV, 2 columns"),
-    "semicolons": ("name;age\n", "{name};{number}\n", "CSV, 2 columns: name, age"),
-    "numbers": ("", " {number}. {name}\n", "looks like a numbered list"),
-    "brackets": ("", "({number}) {name}\n", "looks like a numbered list"),
-    "bullets": ("", "- {name}\n", "looks like a list with bullets"),
-    "quotes": ("", '"{name}"\n', "has lines in quotation marks"),
-    "json lines": ("", '{{"name":"{name}","id":{number}}}\n', "JSON, one object a line"),
+    "csv": ("id,band,year\n", "{number},{name},19{number}\n", "is CSV, 3 columns", "column band"),
+    "quoted csv": ('"id","band"\n', '"{number}","{name}"\n', "is CSV, 2 columns", "column band"),
+    "tsv": ("", "{number}\t{name}\n", "is TSV, 2 columns", "column 2"),
+    "semicolons": ("name;age\n", "{name};{number}\n", "is CSV, 2 columns", "column name"),
+    "json lines": ("", '{{"name":"{name}","id":{number}}}\n', "is JSON, one", "column name"),
+    "numbers": ("", " {number}. {name}\n", "is a numbered list", "without its numbers"),
+    "brackets": ("", "({number}) {name}\n", "is a numbered list", "without its numbers"),
 }
 
 
 @pytest.mark.parametrize("kind", LOOKS)
-def test_a_look_is_said_with_a_command_that_makes_a_plain_text(kind, tmp_path):
-    header, row, expected = LOOKS[kind]
+def test_what_is_clear_is_done_and_said(kind, tmp_path):
+    header, row, what, learnt = LOOKS[kind]
     rows = [row.format(number=number, name=name) for number, name in enumerate(NAMES, 10)]
-    (note,) = notes_of(tmp_path, header + "".join(rows))
-    assert expected in note and str(tmp_path / "text.txt") in note
-    command = note.partition("; ")[2]
-    if command.startswith("jq"):  # not on every machine
-        assert command.startswith("jq -r .name ") and command.endswith("> name.txt")
-        return
-    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    (made,) = [path for path in tmp_path.iterdir() if path.name != "text.txt"]
-    assert made.read_text() == "".join(f"{name}\n" for name in NAMES)
+    corpus, notes = build_text(tmp_path, header + "".join(rows), TextSettings())
+    assert what in notes[0] and learnt in notes[0] and str(tmp_path / "text.txt") in notes[0]
+    assert sorted(line for part in corpus.bounds for line in lines_of(corpus, part)) == NAMES
 
 
-def test_one_json_value_is_told_by_the_keys_of_its_objects(tmp_path):
+OFFERS = {
+    "bullets": ("- {name}\n", "bullets"),
+    "quotes": ('"{name}"\n', "quotes"),
+    "numbers that begin again": ("{number}. {name}\n", "numbering"),
+}
+
+
+@pytest.mark.parametrize("kind", OFFERS)
+def test_what_is_not_clear_is_offered_as_an_option(kind, tmp_path):
+    row, option = OFFERS[kind]
+    text = "".join(row.format(number=n % 6 + 1, name=name) for n, name in enumerate(NAMES))
+    (note,) = notes_of(tmp_path, text)
+    assert f"--strip {option} " in note
+    corpus, notes = build_text(tmp_path, text, TextSettings(strip=option))
+    assert notes == []
+    assert sorted(line for part in corpus.bounds for line in lines_of(corpus, part)) == NAMES
+
+
+def test_a_table_of_several_texts_is_offered_its_columns(tmp_path):
+    rows = "".join(f"{name},{name[::-1]} town,{n}\n" for n, name in enumerate(NAMES))
+    (note,) = notes_of(tmp_path, "name,place,n\n" + rows)
+    assert note.endswith(
+        "looks like CSV, 3 columns: name, place, n; --column name learns one column alone"
+    )
+    assert notes_of(tmp_path, "name,place,n\n" + rows, column="none") == ()
+
+
+def test_one_json_value_is_read_by_the_key_of_its_texts(tmp_path):
     text = json.dumps([{"title": f"{name} soup", "n": 3} for name in NAMES])
     (note,) = notes_of(tmp_path, text)
-    assert "looks like JSON; jq -r '.[].title' " in note and note.endswith("> title.txt")
+    assert "is JSON; learning its column title" in note
 
 
 def test_entities_are_counted_and_turned_into_characters(tmp_path):
-    (note,) = notes_of(tmp_path, "".join(f"{name} &amp; co, don&#39;t\n" for name in NAMES))
-    assert "HTML entities (&amp; x36, &#39; x36)" in note
-    command = note[note.index("python3") :]
-    subprocess.run(command, shell=True, check=True, cwd=tmp_path)
-    assert (tmp_path / "plain.txt").read_text().startswith("Anna A & co, don't\n")
+    text = "".join(f"{name} &amp; co, don&#39;t\n" for name in NAMES)
+    (note,) = notes_of(tmp_path, text)
+    assert "HTML entities (&amp; x36, &#39; x36); --strip entities" in note
+    corpus, notes = build_text(tmp_path, text, TextSettings(strip="entities"))
+    assert notes == []
+    assert "Anna A & co, don't" in {
+        line for part in corpus.bounds for line in lines_of(corpus, part)
+    }
 
 
 def test_a_text_that_was_encoded_twice_is_told(tmp_path):

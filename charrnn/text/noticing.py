@@ -1,0 +1,150 @@
+"""What a file is that is not plain text, and what is done about it where nobody said.
+
+A table with one column of text is read by that column, a numbered list without its numbers. What is
+not clear is offered, as an option to paste (looks.py).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+import shlex
+from collections.abc import Iterator
+from typing import Any
+
+from charrnn.config import TextSettings
+from charrnn.errors import CharrnnError
+from charrnn.terminal import many, one_line
+from charrnn.text.entries import is_table
+from charrnn.text.jsonrows import texts_at
+from charrnn.text.reading import head_of
+from charrnn.text.sources import Source
+from charrnn.text.stripping import NUMBERED, names_of
+from charrnn.text.tables import Layout, listed, recognised
+
+LEAST_ROWS = 5  # of a table that is recognised by its looks
+LEAST_LINES = 5  # of a numbered list
+SURE = 0.95  # of the lines
+DISTINCT = 0.3  # of a column's texts: names are distinct, kinds of things are few
+# Values with letters that are no text: dates with names of months, addresses, keys.
+CODE = re.compile(
+    r"\w{0,8}[-_./:#]?\d[\w./:+-]*|[0-9a-fA-F-]{8,}|\w+://\S+|www\.\S+|\S+@\S+\.\w+|"
+    r"\d{1,4}[ ./-]\w{3,9}[ ./-]\d{1,4}"
+)
+
+
+def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[str]]:
+    """Decide how a text is read where that was left open: which column, what is stripped.
+
+    Returns settings that leave neither open, and notes for the person. Raises CorpusError.
+    """
+    names_of(settings.strip)
+    notes: list[str] = []
+    column = settings.column
+    strip = settings.strip
+    is_open = settings.unit == "char" and settings.mode != "stream"
+    if column == "auto":
+        column, note = "none", ""
+        if settings.unit == "char":
+            column, note = _column(settings, source, is_open=is_open)
+        notes += [note] if note else []
+    settled = dataclasses.replace(settings, column=column)
+    if strip == "auto":
+        strip, note = ("none", "")
+        if is_open and not is_table(settled):
+            strip, note = _strip(settings, source)
+        notes += [note] if note else []
+    return dataclasses.replace(settled, strip=strip), notes
+
+
+def _column(settings: TextSettings, source: Source, *, is_open: bool) -> tuple[str, str]:
+    """Return the column that is clearly the text, or "none", and a note."""
+    try:
+        head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
+    except CharrnnError:  # it is told when the text is read
+        return "none", ""
+    layout = recognised(head, shown, is_whole=is_whole)
+    if layout is None or (len(layout.sample) < LEAST_ROWS and not layout.header):
+        return "none", ""
+    columns = text_columns(layout)
+    what = layout.name
+    if layout.width > 1:
+        what += f", {many(layout.width, 'column')}"
+    if len(columns) == 1 and is_open:
+        (column,) = columns
+        return column, (
+            f"{shown} is {what}; learning its column {one_line(column)} "
+            "(--column NAME learns another, --column none the file as it is)"
+        )
+    if layout.header:
+        what += f": {listed(layout.header)}"
+    column = shlex.quote(one_line(columns[0])) if columns else "NAME"
+    return "none", f"{shown} looks like {what}; --column {column} learns one column alone"
+
+
+def text_columns(layout: Layout) -> list[str]:
+    """Return the columns that hold texts, as --column names them: mostly letters, few repeats."""
+    return [name for name, values in _columns(layout) if _is_text(values)]
+
+
+def _columns(layout: Layout) -> Iterator[tuple[str, list[str]]]:
+    """Yield each column's name, as --column takes it, and its values in the sample."""
+    if layout.kind != "delimited":
+        if not layout.header:
+            yield "1", _json_values(layout.sample, "")
+        for path in layout.header:
+            yield path, _json_values(layout.sample, path)
+        return
+    for place in range(min(layout.width, 1000)):
+        name = layout.header[place] if layout.header else ""
+        if not name or layout.header.count(name) > 1:
+            name = str(place + 1)
+        yield name, [row[place] for row in layout.sample if len(row) > place]
+
+
+def _json_values(sample: tuple[Any, ...], path: str) -> list[str]:
+    values: list[str] = []
+    for value in sample:
+        try:
+            values += texts_at(value, path)
+        except ValueError:
+            continue
+    return values
+
+
+def _is_text(values: list[str]) -> bool:
+    values = [value.strip() for value in values if value.strip()]
+    if not values:
+        return False
+    texts = [value for value in values if _has_words(value)]
+    if len(texts) < 0.6 * len(values):
+        return False
+    return len(set(texts)) >= DISTINCT * len(texts)
+
+
+def _has_words(value: str) -> bool:
+    letters = sum(char.isalpha() for char in value)
+    digits = sum(char.isdigit() for char in value)
+    return letters > digits and CODE.fullmatch(value) is None
+
+
+def _strip(settings: TextSettings, source: Source) -> tuple[str, str]:
+    """Return what is clearly no part of the lines, or "none", and a note."""
+    try:
+        head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
+    except CharrnnError:
+        return "none", ""
+    lines = head.splitlines()[:300]
+    if not is_whole or len(lines) == 300:
+        lines = lines[:-1]
+    lines = [line for line in lines if line.strip()]
+    numbers = [int(match[1]) for line in lines if (match := NUMBERED.match(line))]
+    pairs = zip(numbers, numbers[1:], strict=False)
+    steps = sum(later == number + 1 for number, later in pairs)
+    if len(lines) < LEAST_LINES or len(numbers) < SURE * len(lines):
+        return "none", ""
+    if steps < SURE * (len(numbers) - 1):
+        return "none", ""
+    return "numbering", (
+        f"{shown} is a numbered list; learning it without its numbers (--strip none keeps them)"
+    )

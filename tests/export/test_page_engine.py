@@ -1,0 +1,161 @@
+"""The engine in a page beside the sampler: greedy text, distributions, draws of a seed."""
+
+import dataclasses
+import itertools
+
+import numpy as np
+import pytest
+from browser_support import ENGINE, launch, needs_chromium, of_bytes, with_rare
+from export_support import V, network
+
+from charrnn.export.page import page_of
+from charrnn.sampling.decode import Decoding, distribution
+from charrnn.sampling.engine import Sampler
+from charrnn.text.contexts import Contexts
+from charrnn.text.counting import count
+from charrnn.text.gate import Ally
+
+pytestmark = [pytest.mark.medium, needs_chromium]
+LENGTH = 500
+
+
+@pytest.fixture(scope="module")
+def browser():
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as driver:
+        shown = launch(driver)
+        yield shown
+        shown.close()
+
+
+def asked(browser, tmp_path, model, weights="float32", prompts=()):
+    """What the page says of a model."""
+    place = tmp_path / "page.html"
+    place.write_bytes(page_of(model, weights=weights))
+    page = browser.new_page()
+    page.goto(place.as_uri())
+    answer = page.evaluate(ENGINE, [list(prompts), LENGTH, 1])
+    page.close()
+    return answer
+
+
+def ids_of(sampler, temperature, length):
+    sample = next(sampler.generate(1, decoding=Decoding(temperature), length=length, seed=1))
+    return sample.ids.tolist()
+
+
+def prompts_of(size, count=50):
+    rng = np.random.default_rng(3)
+    return [rng.integers(0, size, rng.integers(1, 20)).tolist() for _ in range(count)]
+
+
+def mixture(model, boundary=None):
+    """The network of a model, with n-grams beside it."""
+    ids = np.random.default_rng(5).integers(0, len(model.vocabulary), 600)
+    ngram = count(ids, len(model.vocabulary), 3, boundary)
+    ngram.spelling = model.vocabulary.spelling
+    theta = np.array([0.3, -0.2, 0.1, 0.2, 0.4, 0.3, -0.1, 0.2])
+    return dataclasses.replace(model, ally=Ally(Contexts(ngram), theta))
+
+
+# Every cell with every skip, two layers, and what else a model can have. The hidden size is not a
+# multiple of the eight rows that the engine multiplies at once.
+NETWORKS = {
+    f"{cell} {skip}{' tied' if tied else ''}": (cell, skip, tied)
+    for cell, (skip, tied) in itertools.product(
+        ("rnn", "lstm", "gru", "gru-before"),
+        (("none", False), ("residual", True), ("dense", False)),
+    )
+}
+
+
+def model_of(name):
+    if name in NETWORKS:
+        cell, skip, tied = NETWORKS[name]
+        return network(
+            cell, skip, tied, 2, mode="stream", hidden_size=11, embedding_size=11 if tied else 3
+        )
+    return {
+        "convolution": lambda: network("lstm", mode="stream", conv=3, hidden_size=11),
+        "convolution over 1": lambda: network("gru", "residual", mode="stream", conv=1),
+        "bytes": of_bytes,
+        "rare characters as bytes": with_rare,
+        "mixture": lambda: mixture(network(mode="stream", hidden_size=11)),
+        "mixture of lines": lambda: mixture(network(hidden_size=11), 0),
+        "mixture with rare characters": lambda: mixture(with_rare()),
+    }[name]()
+
+
+OTHERS = (
+    "convolution",
+    "convolution over 1",
+    "bytes",
+    "rare characters as bytes",
+    "mixture",
+    "mixture of lines",
+    "mixture with rare characters",
+)
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, *OTHERS])
+def test_the_page_writes_what_the_command_writes(browser, tmp_path, name):
+    model = model_of(name)
+    sampler = Sampler(model, weights="float32", engine="numpy")
+    size = model.vocabulary.characters if model.vocabulary.spelling else len(model.vocabulary)
+    prompts = prompts_of(size)
+    answer = asked(browser, tmp_path, model, prompts=prompts)
+
+    # 1. Equal weights write equal texts.
+    assert answer["greedy"] == ids_of(sampler, 0.0, LENGTH)
+    assert answer["drawn"] == ids_of(sampler, 0.8, 100)
+
+    # 2. Distributions: sums are taken in another order, in double precision.
+    for ids, shares in zip(prompts, answer["shares"], strict=True):
+        logits = sampler.feed(np.array([model.start, *ids]))[0]
+        np.testing.assert_allclose(shares, distribution(logits, Decoding())[0], atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["lstm dense", "convolution", "mixture"])
+def test_half_precision_moves_a_probability_by_a_thousandth_at_most(browser, tmp_path, name):
+    model = model_of(name)
+    sampler = Sampler(model, weights="float32", engine="numpy")
+    prompts = prompts_of(V)
+    answer = asked(browser, tmp_path, model, weights="float16", prompts=prompts)
+    for ids, shares in zip(prompts, answer["shares"], strict=True):
+        logits = sampler.feed(np.array([model.start, *ids]))[0]
+        np.testing.assert_allclose(shares, distribution(logits, Decoding())[0], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "decoding",
+    [
+        Decoding(1.3, top_k=3),
+        Decoding(1.0, top_p=0.7),
+        Decoding(0.9, min_p=0.1),
+        Decoding(1.2, 4, 0.8, 0.05),
+    ],
+)
+def test_a_filtered_draw_is_the_commands(browser, tmp_path, decoding):
+    model = model_of("gru none")
+    place = tmp_path / "page.html"
+    place.write_bytes(page_of(model))
+    page = browser.new_page()
+    page.goto(place.as_uri())
+    how = {
+        "temperature": decoding.temperature,
+        "topK": decoding.top_k,
+        "topP": decoding.top_p,
+        "minP": decoding.min_p,
+    }
+    drawn = page.evaluate(
+        """(how) => {
+          const story = new Story(machineOf(model), [], 12345678901, 4);
+          while (story.advance(how, 300)) { }
+          return story.ids.slice(1);
+        }""",
+        how,
+    )
+    page.close()
+    sampler = Sampler(model, weights="float32", engine="numpy")
+    [sample] = sampler.generate(1, decoding=decoding, length=300, seed=12345678901, first=4)
+    assert drawn == sample.ids.tolist()
