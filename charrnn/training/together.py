@@ -37,7 +37,7 @@ def train_together(
     lead: trains, in process 0. Returns the run, its outcome, and what else there is.
     Raises SettingsError, LostError, and in process 0 what lead raises.
     """
-    from charrnn.parallel.group import LostError
+    from charrnn.parallel.group import LostError, is_out_of_memory
     from charrnn.training.following import follow
     from charrnn.training.leading import Ending, dismiss
 
@@ -55,7 +55,7 @@ def train_together(
             dismiss(group, Ending(error.exit_code, str(error)))
             raise
         except BaseException as error:
-            dismiss(group, Ending(1, repr(error)))
+            dismiss(group, Ending(2 if is_out_of_memory(error) else 1, repr(error)))
             raise
         path, outcome, *_ = trained
         dismiss(group, Ending(SIGNALS.get(outcome.reason, 0), run=str(path)))

@@ -89,7 +89,9 @@ def together(work, world):
             results[rank] = error
             meeting.barrier.abort()
 
-    threads = [threading.Thread(target=run, args=(rank,)) for rank in range(world)]
+    threads = [
+        threading.Thread(target=run, args=(rank,), name=f"rank {rank}") for rank in range(world)
+    ]
     for thread in threads:
         thread.start()
     for thread in threads:

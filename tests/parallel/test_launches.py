@@ -32,8 +32,16 @@ SMALL = {
 }
 
 
-# The rate of a step does not depend on how many there are.
-STEADY = {"schedule": "constant", "warmup": 0, "steps": 20_000}
+# Nothing in a step depends on how many there are.
+STEADY = {
+    "schedule": "constant",
+    "warmup": 0,
+    "steps": 20_000,
+    "weight_decay": 0.01,
+    "weight_drop": 0.1,
+    "ema": 0.9,
+    "state_reset": 0.1,
+}
 
 
 def options(**changes):
@@ -92,7 +100,10 @@ def kills(count):
 def killed(folder, count, steps):
     """Go through so many kills in one launch. Returns what torchrun said."""
     (folder / "kills.json").write_text(json.dumps(kills(count)))
-    env = {"KILLS": str(folder / "kills.json"), "PYTHONPATH": f"{HERE}:{HERE.parent}"}
+    env = {
+        "KILLS": str(folder / "kills.json"),
+        "PYTHONPATH": f"{HERE}:{HERE.parent}:{HERE.parent.parent}",
+    }
     program = (str(HERE / "killed_inside.py"),)
     words = ["train", "t.txt", "--run-dir=r", *options(steps=steps)]
     with Launched(folder, *words, restarts=count, program=program, env=env) as launch:
