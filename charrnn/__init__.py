@@ -29,6 +29,7 @@ _PUBLIC = {
     "load": "charrnn.sampling.engine",
     "load_torch": "charrnn.api.networks",
     "open_run": "charrnn.api.run",
+    "samples_of": "charrnn.sampling.prompts",
     "save_torch": "charrnn.api.networks",
     "train": "charrnn.api.training",
 }
@@ -45,6 +46,7 @@ __all__ = [
     "load",
     "load_torch",
     "open_run",
+    "samples_of",
     "save_torch",
     "train",
 ]

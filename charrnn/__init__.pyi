@@ -10,5 +10,6 @@ from charrnn.errors import StopTraining as StopTraining
 from charrnn.sampling.decode import Decoding as Decoding
 from charrnn.sampling.engine import Sampler as Sampler
 from charrnn.sampling.engine import load as load
+from charrnn.sampling.prompts import samples_of as samples_of
 
 __version__: str

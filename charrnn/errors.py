@@ -50,7 +50,9 @@ class StorageError(CharrnnError):
 
 
 class CallbackError(CharrnnError):
-    """A callback of charrnn.train failed; the training was saved first."""
+    """A callback of charrnn.train, or a --log, failed; the training was saved first."""
+
+    exit_code = 5
 
 
 class StopTraining(Exception):

@@ -21,6 +21,17 @@ MAX_TOML_BYTES = 64 << 10
 MAX_TOML_LINE = 1000  # tomllib takes quadratic memory in the length of a dotted key
 
 
+def in_order(
+    config: str | None, environment: Mapping[str, str], *given: tuple[str, Mapping[str, Any]]
+) -> tuple[tuple[str, Mapping[str, Any]], ...]:
+    """Return settings in order of precedence: file < environment < what was given, in its order.
+
+    config: of toml_layer. Raises SettingsError.
+    """
+    files = [] if config is None else [toml_layer(config)]
+    return (*files, ("environment", environment_layer(environment)), *given)
+
+
 def environment_layer(environment: Mapping[str, str]) -> dict[str, str]:
     """CHARRNN_LR=0.01 -> {"lr": "0.01"}."""
     return {

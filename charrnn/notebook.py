@@ -8,6 +8,8 @@ from __future__ import annotations
 import importlib.util
 import sys
 from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
 
 WHOLE = 1000  # parts of a training that the bar counts
 
@@ -23,7 +25,11 @@ class NotebookBar:
     def __init__(self) -> None:
         from tqdm.notebook import tqdm
 
-        self._bar = tqdm(total=WHOLE, leave=False, bar_format="{percentage:3.0f}%{bar}{postfix}")
+        display: Any = import_module("IPython.display").display  # which has no types
+
+        form = "{percentage:3.0f}%{bar}{postfix}"
+        self._bar = tqdm(total=WHOLE, leave=False, bar_format=form, display=False)
+        self._place = display(self._bar.container, display_id=True)
 
     def print(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Print a line that stays: pieces of text; their styles are left out."""
@@ -38,5 +44,7 @@ class NotebookBar:
         self._bar.update(round(WHOLE * share) - int(self._bar.n))
 
     def clear(self) -> None:
-        """Remove the bar: the training is over."""
+        """Remove the bar, its place in the page too: the training is over."""
         self._bar.close()
+        if self._place is not None:
+            self._place.update({"text/plain": ""}, raw=True)

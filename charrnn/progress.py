@@ -31,7 +31,8 @@ if TYPE_CHECKING:
     from charrnn.config import Settings
     from charrnn.notebook import NotebookBar
     from charrnn.screen import Screen
-    from charrnn.training.outcome import Recent
+    from charrnn.training.listener import Step
+    from charrnn.training.outcome import Place, Recent
 
 LINE_S = 10.0  # off a terminal, at most one line of progress in so many seconds
 LINE_SHARE = 0.1  # nor in this share of the time so far: the log of an hour is no book
@@ -121,22 +122,17 @@ class TrainingProgress:
         for line in advice:
             self._write(visible(line))
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
+    def step(self, update: Step) -> None:
         """Move the bar, or print a line once in a while."""
         # 1. Speed and score
-        self._chars += chars
-        if math.isfinite(bits_per_char):
+        total = update.total_steps
+        bits = update.train_nats_per_char / math.log(2)
+        self._chars += update.chars
+        if math.isfinite(bits):
             self._updates += 1
             if self._updates == 1:
-                self._bits = bits_per_char
-            self._bits += (bits_per_char - self._bits) * max(1 - SMOOTHING, 1 / self._updates)
+                self._bits = bits
+            self._bits += (bits - self._bits) * max(1 - SMOOTHING, 1 / self._updates)
         now = time.perf_counter()
         if now - self._since >= RATE_S:
             self._rate = self._chars / (now - self._since)
@@ -145,8 +141,8 @@ class TrainingProgress:
         share_before = self._share
         if total:
             if self._updates <= 1:  # a training that was resumed begins in the middle
-                share_before = (step - 1) / total
-            self._share = min(1.0, max(self._share, step / total))
+                share_before = (update.step - 1) / total
+            self._share = min(1.0, max(self._share, update.step / total))
 
         # 2. Bar or line
         if self._quiet:
@@ -158,11 +154,11 @@ class TrainingProgress:
                 self._screen.add(share_before, self._share, self._bits)
             if now - self._drawn_at >= DRAW_S:
                 self._drawn_at = now
-                self._draw(self._screen, step, total, seconds_left)
+                self._draw(self._screen, update)
         elif now - self._line_at >= max(LINE_S, LINE_SHARE * (now - self._began)):
             learnt = "" if math.isnan(self._bits) else f"  train {_score(self._bits, self._unit)}"
-            pace = f"{learnt}  {self._rate:,.0f} chars/s{_left(seconds_left)}"
-            self._write(f"{self._head(step)}{pace}")
+            pace = f"{learnt}  {self._rate:,.0f} chars/s{_left(update.seconds_left)}"
+            self._write(f"{self._head(update.step)}{pace}")
 
     def evaluated(
         self, step: int, total: int | None, recent: Recent, val: Score, best: bool
@@ -222,7 +218,7 @@ class TrainingProgress:
             rest = many(len(lines) - len(shown), "line")
             self._write(f"  ... {rest} more in samples.txt", FIGURES)
 
-    def started(self, path: Path, settings: Settings) -> None:
+    def started(self, path: Path, settings: Settings, step: int) -> None:
         """Note what is predicted, characters or bytes; what is trained has been said."""
         self._unit = settings.text.unit
 
@@ -232,6 +228,9 @@ class TrainingProgress:
     def stop_reason(self) -> str:
         """Ask for no end: who watches presses Ctrl-C."""
         return ""
+
+    def ended(self, path: Path, reason: str, place: Place) -> None:
+        """Show nothing: `conclude` shows how it ended."""
 
     def close(self) -> None:
         """Show the newest evaluation, if it was left out, and remove the bar."""
@@ -301,15 +300,13 @@ class TrainingProgress:
             begin = len(heading) if number == 0 else 0
             self._screen.print([(line[:begin], FIGURES), (line[begin:], style)])
 
-    def _draw(
-        self, screen: Screen | NotebookBar, step: int, total: int | None, seconds_left: float | None
-    ) -> None:
+    def _draw(self, screen: Screen | NotebookBar, update: Step) -> None:
         self._columns = columns_of(sys.stderr) or USUAL_COLUMNS
-        words = [f"step {step:,}", f"{self._rate:,.0f} chars/s"]
-        if total is None:
+        words = [f"step {update.step:,}", f"{self._rate:,.0f} chars/s"]
+        if update.total_steps is None:
             words.insert(0, "measuring the pace")
-        elif seconds_left is not None:
-            words.insert(0, _left(seconds_left).strip())
+        elif update.seconds_left is not None:
+            words.insert(0, _left(update.seconds_left).strip())
         scores: list[str] = []
         if not math.isnan(self._bits):
             short = f"{self._bits:.3f}"

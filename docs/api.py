@@ -108,6 +108,10 @@ sampler = charrnn.load("runs/names")
 for sample in sampler.generate(3, decoding=charrnn.Decoding(temperature=0.8), seed=1):
     print(sample.text, sample.nats / sample.chars)
 print(sampler.score("Marianne"))
+
+# Many prompts, side by side: two samples for each.
+for sample in charrnn.samples_of(sampler, ["Mar", "Ann", "Jo"], 2, seed=1):
+    print(sample.index // 2, sample.text)
 ```
 '''
 # What a person meets, in the order of meeting it; classes with what may be called on them.
@@ -119,6 +123,7 @@ NAMES: tuple[tuple[str, Any], ...] = (
     ("charrnn.scoring.score.Score", Score),
     ("charrnn.load", charrnn.load),
     ("charrnn.Sampler", charrnn.Sampler),
+    ("charrnn.samples_of", charrnn.samples_of),
     ("charrnn.Decoding", charrnn.Decoding),
     ("charrnn.sampling.codec.Sample", Sample),
     ("charrnn.sampling.engine.Writer", Writer),

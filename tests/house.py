@@ -59,6 +59,7 @@ MAY_IMPORT = {
         "texts",
         "sampling",
         "scoring",
+        "parallel",
         "training",
         "report",
         "progress",

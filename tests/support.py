@@ -54,11 +54,11 @@ class Watcher:
     def say(self, text):
         self.said.append(text)
 
-    def started(self, path, settings):
+    def started(self, path, settings, step):
         pass
 
-    def step(self, step, total, chars, bits_per_char, seconds_left):
-        if step == self.kill_at:
+    def step(self, update):
+        if update.step == self.kill_at:
             raise Killed
 
     def evaluated(self, step, total, recent, val, best):
@@ -68,6 +68,12 @@ class Watcher:
         self.samples.append(text)
 
     def saved(self, step, path):
+        pass
+
+    def ended(self, path, reason, place):
+        pass
+
+    def close(self):
         pass
 
     def stop_reason(self):

@@ -11,13 +11,12 @@ from typing import Any
 
 from charrnn import layers as sources
 from charrnn.api.listening import Listening
+from charrnn.api.together import train_here
 from charrnn.config import FIELDS
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.machine.runtime import as_found
-from charrnn.sampling.preview import preview
 from charrnn.terminal import one_line
 from charrnn.text.sources import Source, typed_source
-from charrnn.training import session
 from charrnn.training.listener import Progress, Silent
 from charrnn.training.session import Request
 from charrnn.values import nearest
@@ -45,9 +44,10 @@ def run_training(
         if name not in FIELDS:
             raise SettingsError(f"train() has no setting {one_line(name)!r}{nearest(name, FIELDS)}")
     listening = Listening(_view(progress), callbacks)
+    file = None if config is None else str(config)
     request = Request(
         source_of(corpus),
-        _layers(config, settings),
+        sources.in_order(file, os.environ, ("train()", settings)),
         Path(run) if run is not None else None,
         resume,
         overwrite,
@@ -57,11 +57,11 @@ def run_training(
     )
     try:
         with as_found():
-            path, outcome = session.train(request, listening, preview)
+            path, outcome = train_here(request, listening, settings)
     finally:
         listening.close()
-    listening.ended(path, outcome)
-    if outcome.reason == "SIGINT":
+    listening.raise_error()
+    if outcome is not None and outcome.reason == "SIGINT":
         raise KeyboardInterrupt(f"saved: charrnn.train(run={str(path)!r}, resume=True) goes on")
     return path, listening.notes
 
@@ -84,18 +84,6 @@ def source_of(corpus: str | Path | Iterable[str] | None) -> str | Source | None:
                 "join them into one string for a stream"
             )
     return typed_source("".join(f"{line}\n" for line in lines), TYPED)
-
-
-def _layers(
-    config: str | Path | None, settings: Mapping[str, Any]
-) -> tuple[tuple[str, Mapping[str, Any]], ...]:
-    """Return settings in order of precedence: file < environment < arguments."""
-    files = [] if config is None else [sources.toml_layer(str(config))]
-    return (
-        *files,
-        ("environment", sources.environment_layer(os.environ)),
-        ("train()", settings),
-    )
 
 
 def _view(progress: str) -> Progress:

@@ -11,24 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from charrnn.training.listener import Step as Step
+
 
 @dataclass(frozen=True)
 class Start:
-    """A training begins, or goes on. settings: all of them by name, every size decided."""
+    """A training begins, or goes on after a step.
+
+    settings: all of them by name, every size decided. step: 0 for one that begins.
+    """
 
     run: Path
     settings: dict[str, Any]
-
-
-@dataclass(frozen=True)
-class Step:
-    """An update was made. total_steps: of the plan, None until a budget is a number of steps."""
-
     step: int
-    total_steps: int | None
-    chars: int
-    train_nats_per_char: float
-    seconds_left: float | None
 
 
 @dataclass(frozen=True)
@@ -60,9 +55,10 @@ class Checkpoint:
 
 @dataclass(frozen=True)
 class End:
-    """The training is over, and its run is on disk.
+    """The training is over, whatever ended it, and what it saved is on disk.
 
-    reason: "done", "stopped improving", "stopped by a callback", "SIGINT".
+    reason: "done", "stopped improving", "stopped by a callback", or a signal such as "SIGINT".
+    "diverged", or "failed" for another exception: charrnn.train raises it then.
     best_val_nats_per_char: of the weights that are kept, those of best_step.
     """
 

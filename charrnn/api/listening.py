@@ -6,7 +6,6 @@ after its step and ends, and then the exception is raised.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from charrnn.errors import CallbackError, StopTraining
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.training.listener import Progress
-from charrnn.training.outcome import STOPPED, Outcome, Recent
+from charrnn.training.outcome import STOPPED, Place, Recent
 
 NAMES = (
     "on_start",
@@ -47,7 +46,6 @@ class Listening:
         self._callbacks = list(callbacks)
         self._error: CallbackError | None = None
         self._is_stopped = False
-        self._has_started = False
         for callback in self._callbacks:
             if not any(callable(getattr(callback, name, None)) for name in NAMES):
                 kind = type(callback).__name__
@@ -58,24 +56,15 @@ class Listening:
         self.notes.append(text)
         self._view.say(text)
 
-    def started(self, path: Path, settings: Settings) -> None:
+    def started(self, path: Path, settings: Settings, step: int) -> None:
         """Call on_start."""
-        self._view.started(path, settings)
-        self._has_started = True
-        self._call("on_start", events.Start(path, flat(settings)))
+        self._view.started(path, settings, step)
+        self._call("on_start", events.Start(path, flat(settings), step))
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
+    def step(self, update: events.Step) -> None:
         """Call on_step."""
-        self._view.step(step, total, chars, bits_per_char, seconds_left)
-        nats = bits_per_char * math.log(2)
-        self._call("on_step", events.Step(step, total, chars, nats, seconds_left))
+        self._view.step(update)
+        self._call("on_step", update)
 
     def evaluated(
         self, step: int, total: int | None, recent: Recent, val: Score, best: bool
@@ -100,23 +89,20 @@ class Listening:
         """Return STOPPED after a callback asked for the end, or failed."""
         return STOPPED if self._is_stopped else self._view.stop_reason()
 
-    def ended(self, path: Path, outcome: Outcome) -> None:
-        """Call on_end where on_start was called, and raise what a callback raised: CallbackError.
-
-        A resume that finds nothing left to do starts no training.
-        """
-        place = outcome.place
-        event = events.End(path, outcome.reason, place.step, place.best_step, place.best_nats)
-        if self._has_started:
-            self._call("on_end", event)
-        if self._error is not None:
-            raise self._error
+    def ended(self, path: Path, reason: str, place: Place) -> None:
+        """Call on_end."""
+        self._view.ended(path, reason, place)
+        event = events.End(path, reason, place.step, place.best_step, place.best_nats)
+        self._call("on_end", event)
 
     def close(self) -> None:
         """Remove a bar, if there is one."""
-        close = getattr(self._view, "close", None)
-        if close is not None:
-            close()
+        self._view.close()
+
+    def raise_error(self) -> None:
+        """Raise what a callback raised, if one did: CallbackError."""
+        if self._error is not None:
+            raise self._error
 
     def _call(self, name: str, event: object) -> None:
         for callback in self._callbacks:

@@ -13,15 +13,16 @@ import shlex
 import time
 from collections.abc import Callable
 from dataclasses import fields
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
 from charrnn.cli.age import process_age_s
-from charrnn.cli.completion import run_names
+from charrnn.cli.completion import completer, run_names
 from charrnn.cli.json_lines import write_json
+from charrnn.cli.launched import train_in_processes
+from charrnn.cli.logs import check_logs
 from charrnn.cli.options import (
     DURATION,
     FLOAT,
@@ -35,11 +36,8 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
-from charrnn.launch import is_follower, launch_of
+from charrnn.launch import is_follower
 from charrnn.terminal import one_line, write_lines
-
-if TYPE_CHECKING:
-    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -172,6 +170,16 @@ def train(
     json: Annotated[
         bool, switch("--json", help="End with one JSON object on standard output")
     ] = False,
+    log: Annotated[
+        list[str] | None,
+        option(
+            "--log",
+            help="Log scores and samples to tensorboard:DIR or wandb:PROJECT; may be repeated",
+            metavar=TEXT,
+            default="none",
+            completion=completer(["tensorboard:", "wandb:"]),
+        ),
+    ] = None,
     **chosen: Any,
 ) -> int:
     """Train a network on a text and write it to runs/
@@ -180,6 +188,7 @@ def train(
     """
     began = time.perf_counter() - process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
+    logs = check_logs(log or [])
 
     # 1. What trains nothing.
     if (check or print_config) and is_follower(os.environ):
@@ -192,6 +201,7 @@ def train(
                 "--overwrite": overwrite,
                 "--print-config": print_config,
                 "--allow-corpus-change": allow_corpus_change,
+                "--log": bool(log),
             }
         )
     if print_config:
@@ -212,72 +222,28 @@ def train(
         "verbose": verbose,
         "shares_text": share_text,
     }
-    launch = launch_of(os.environ)
-    if launch is None:
-        trained = _trained(words, layers, quiet, None)
-    else:
-        from charrnn.cli.launched import trained_together
-
-        together = trained_together(launch, partial(_trained, words, layers, quiet))
-        if isinstance(together, int):
-            return together
-        trained = together
-    path, outcome, progress = trained
+    trained = train_in_processes(words, layers, logs, quiet)
+    if isinstance(trained, int):
+        return trained
+    path, outcome, progress, listening = trained
 
     # 3. What came out.
+    from charrnn.training.outcome import STOPPED
     from charrnn.training.signals import SIGNALS
 
     signal_code = SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
-        progress.conclude(*_closing_lines(path, outcome, is_stopped=bool(signal_code)))
+        is_stopped = bool(signal_code) or outcome.reason == STOPPED
+        progress.conclude(*_closing_lines(path, outcome, is_stopped=is_stopped))
     if json:
         try:
             _print_json(path, outcome)
         except StorageError:
             if not signal_code:  # a stopped training leaves with its own code
                 raise
+    if not signal_code:
+        listening.raise_error()
     return signal_code or 0
-
-
-def _trained(
-    words: dict[str, Any], layers: tuple[tuple[str, Any], ...], quiet: bool, group: Any
-) -> tuple[Path, Any, Any]:
-    """Train as the words say, leading a group of processes if there is one.
-
-    Returns the run, its outcome and who showed it.
-    """
-    # 1. A wrong option, or another process at work on this run, is told before torch is loaded.
-    settings, origins = config.resolve(layers)
-    from charrnn.text.sources import find_source, is_read_once
-    from charrnn.training.lock import check_free
-    from charrnn.training.naming import run_to_resume
-
-    corpus = words["corpus"]
-    run = words["run"]
-    text: str | Source | None = corpus
-    if words["resume"] and not words["overwrite"] and run is None:
-        if is_read_once(corpus):
-            text, _ = find_source(corpus, settings.text)
-        run = run_to_resume(text, settings.text, Path("runs"))
-        if corpus is not None and Path(corpus) == run:
-            text = None
-    if run is not None:
-        check_free(run)
-
-    # 2. The training.
-    from charrnn.progress import TrainingProgress
-    from charrnn.sampling.preview import preview
-    from charrnn.training import session
-    from charrnn.training.session import Request
-
-    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
-    progress = TrainingProgress(quiet=quiet, every=words["verbose"] or has_own_points)
-    request = Request(**words | {"corpus": text, "layers": layers, "run": run})
-    try:
-        path, outcome = session.train(request, progress, preview, group)
-    finally:
-        progress.close()
-    return path, outcome, progress
 
 
 def _refuse_with_check(given: dict[str, bool]) -> None:
@@ -331,12 +297,8 @@ def _layers(
         raise SettingsError(
             f"--config given {len(files)} times; give one file, and --set for the rest"
         )
-    return (
-        *[sources.toml_layer(name) for name in files],
-        ("environment", sources.environment_layer(os.environ)),
-        ("--set", sources.set_layer(assignments)),
-        ("--", chosen),
-    )
+    typed = (("--set", sources.set_layer(assignments)), ("--", chosen))
+    return sources.in_order(files[0] if files else None, os.environ, *typed)
 
 
 def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:

@@ -38,7 +38,7 @@ from charrnn.strictjson import parsed
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
-from charrnn.training.listener import Progress, Silent
+from charrnn.training.listener import Progress, Silent, Step
 from charrnn.training.naming import numbered, run_name
 from charrnn.training.session import SIGNALS, Request, train
 from charrnn.values import MAX_WHOLE, Check, is_list_of, is_text, is_whole, seconds, wrong_field
@@ -252,16 +252,9 @@ class Quiet(Silent):
             self._repeated.add(text)
             self._progress.say(text)
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
+    def step(self, update: Step) -> None:
         """Move the bar."""
-        self._progress.step(step, total, chars, bits_per_char, seconds_left)
+        self._progress.step(update)
 
 
 def _equalised(

@@ -6,6 +6,7 @@ A process that is killed is started again, and goes on from its run's checkpoint
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 import signal
@@ -21,6 +22,7 @@ from charrnn.errors import CharrnnError
 from charrnn.lab.compare import PLAN, Plan, Quiet, Stopped, Turn, say_trained
 from charrnn.lab.variants import as_layer
 from charrnn.modelfile import checkpoint_files
+from charrnn.training.listener import Step
 from charrnn.training.signals import SIGNALS, signals
 
 MOST_LIVES = 4  # of a training whose process is killed
@@ -49,7 +51,7 @@ class Job:
     end: dict[str, Any] | None = None  # its last event: done, diverged or fault
     step: int = 0
     total: int | None = None
-    bits: float | None = None
+    nats: float | None = None
 
     def start(self, plan: Plan, environment: dict[str, str]) -> None:
         """Begin the training, or go on with it."""
@@ -86,7 +88,7 @@ class Job:
             if event["event"] == "step":
                 self.step = event["step"]
                 self.total = event["total"]
-                self.bits = event["bits"]
+                self.nats = event["nats"]
             elif event["event"] != "say":
                 self.end = event
             yield event
@@ -128,9 +130,9 @@ class Board:
             total = round(sum(totals) / len(totals) * len(self.jobs))
             if steps:
                 left_s = (time.monotonic() - self.began) * max(0, total - steps) / steps
-        bits = [job.bits for job in self.jobs if job.is_at_work and job.bits is not None]
-        mean = sum(bits) / len(bits) if bits else float("nan")
-        self.progress.step(steps, total, chars, mean, left_s)
+        nats = [job.nats for job in self.jobs if job.is_at_work and job.nats is not None]
+        mean = sum(nats) / len(nats) if nats else math.nan
+        self.progress.step(Step(steps, total, chars, mean, left_s))
 
 
 def train_side_by_side(

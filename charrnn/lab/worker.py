@@ -7,6 +7,7 @@ standard output is an event, as JSON.
 from __future__ import annotations
 
 import json
+import math
 import os
 import signal
 import sys
@@ -17,7 +18,7 @@ from typing import Any
 
 from charrnn.errors import CharrnnError, DivergedError
 from charrnn.strictjson import parsed
-from charrnn.training.listener import Silent
+from charrnn.training.listener import Silent, Step
 from charrnn.training.session import Request, train
 
 LEAST_S = 0.1  # between two lines about steps
@@ -34,22 +35,21 @@ class Telling(Silent):
         """Tell a note or a warning."""
         tell(event="say", text=text)
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
+    def step(self, update: Step) -> None:
         """Tell of steps, a few times a second."""
-        self._chars += chars
+        self._chars += update.chars
         now = time.monotonic()
-        if now - self._told_s < LEAST_S and step != total:
+        if now - self._told_s < LEAST_S and update.step != update.total_steps:
             return
         self._told_s = now
-        bits = bits_per_char if abs(bits_per_char) < float("inf") else None
-        tell(event="step", step=step, total=total, chars=self._chars, bits=bits)
+        nats = update.train_nats_per_char
+        tell(
+            event="step",
+            step=update.step,
+            total=update.total_steps,
+            chars=self._chars,
+            nats=nats if math.isfinite(nats) else None,
+        )
         self._chars = 0
 
 
@@ -79,7 +79,7 @@ def main() -> None:
         tell(
             event="done",
             reason=outcome.reason,
-            nats=place.best_nats if place.best_nats < float("inf") else None,
+            nats=place.best_nats if math.isfinite(place.best_nats) else None,
             elapsed_s=place.elapsed_s,
         )
 

@@ -36,10 +36,14 @@ def samples_of(
     unknown: str = "error",
     threads: int | None = None,
 ) -> Iterator[Sample]:
-    """Yield `count` samples for each prompt, in order. The arguments are those of generate.
+    """Yield `count` samples for each prompt, in order, written side by side.
 
+    The other arguments are those of Sampler.generate. A sample's prompt has the number
+    sample.index // count.
     Raises SettingsError at once; what is wrong with a prompt names its number, from 1 on.
     """
+    if isinstance(prompts, str):
+        raise SettingsError("--prompts: one string is no list of prompts; put it into a list")
     if count < 0 or count * len(prompts) > min(MAX_COUNT, MAX_SEED):
         raise SettingsError(f"--count {count:,}: must be between 0 and {MAX_COUNT:,} in all")
     if isinstance(sampler._network, Cached):

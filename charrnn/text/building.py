@@ -49,7 +49,6 @@ class Survey:
     notes: tuple[str, ...]  # for the person
     fingerprint: str
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
-    learnt_chars: int  # of the corpus, without the lines that repeat where each is used once
     rare: int = 0  # characters that occur fewer times are written as bytes
     column: str = "none"  # of a table that is learnt
     strip: str = "none"  # what is taken from each line
@@ -118,18 +117,21 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         tuple(notes),
         fingerprint,
         settings.newlines,
-        _learnt_chars(source, censuses["train"], mode, settings),
         rare,
         settings.column,
         settings.strip,
     )
 
 
-def _learnt_chars(source: Source, census: Census, mode: str, settings: TextSettings) -> int:
-    """Return the characters of a text, of its distinct lines where each is used once."""
-    if mode != "lines" or not settings.deduplicate:
-        return census.chars
-    hashes, lengths = every_line(pieces(source, settings), keeps_returns=True)
+def learnt_chars(survey: Survey, settings: TextSettings) -> int:
+    """Return the characters of a corpus, of its distinct lines where each is used once.
+
+    Lines are read again for it.
+    """
+    if survey.mode != "lines" or not settings.deduplicate:
+        return survey.censuses["train"].chars
+    text = pieces(survey.sources["train"], survey.as_read(settings))
+    hashes, lengths = every_line(text, keeps_returns=True)
     _, first = np.unique(hashes[lengths > 0], return_index=True)
     distinct_lengths = lengths[lengths > 0][first].astype(np.int64)
     return int(distinct_lengths.sum()) + len(distinct_lengths)
@@ -145,7 +147,7 @@ def _looks(source: Source, census: Census, mode: str, settings: TextSettings) ->
 
 def training_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters of the training split: exact in stream mode, an estimate for lines."""
-    return training_part(survey.learnt_chars, survey, settings)
+    return training_part(learnt_chars(survey, settings), survey, settings)
 
 
 def training_part(total: int, survey: Survey, settings: TextSettings) -> int:

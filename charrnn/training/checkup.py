@@ -74,9 +74,10 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
 
     # 2. What the text is like
     findings = doctor.examine(survey, settings.text, settings.training.seed)
-    train_chars = building.training_chars(survey, settings.text)
+    learnt_chars = building.learnt_chars(survey, settings.text)
+    train_chars = building.training_part(learnt_chars, survey, settings.text)
     if not is_counting:
-        val_chars = survey.learnt_chars - train_chars
+        val_chars = learnt_chars - train_chars
         if "val" in survey.censuses:
             val_chars = survey.censuses["val"].chars
         line_chars = findings.longest_line + 1 if survey.mode == "lines" else None

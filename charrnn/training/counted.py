@@ -26,7 +26,7 @@ from charrnn.text.vocabulary import noun_of
 from charrnn.training.assembly import check_validation
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
 from charrnn.training.counting_flags import order_asked
-from charrnn.training.listener import MakeSamples, Progress
+from charrnn.training.listener import MakeSamples, Progress, Step
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 from charrnn.values import interval
@@ -184,7 +184,7 @@ class CountingTrainer:
                 "elapsed_s": round(place.elapsed_s, 3),
             }
         )
-        self.progress.step(place.step, self.plan.total_steps, chars, math.nan, None)
+        self.progress.step(Step(place.step, self.plan.total_steps, chars, math.nan, None))
 
     def _is_save_due(self, saved_at: float) -> bool:
         """Return whether --save-every, in steps or seconds, has passed.

@@ -4,18 +4,28 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 
 from charrnn.config import Settings
 from charrnn.scoring.score import Score
-from charrnn.training.outcome import Recent
+from charrnn.training.outcome import Place, Recent
 
 Tensors = dict[str, np.ndarray]
 
 # A model's weights and metadata -> text for a person.
 MakeSamples = Callable[[Tensors, dict[str, Any]], str]
+
+
+class Step(NamedTuple):
+    """An update was made. total_steps: of the plan, None until a budget is a number of steps."""
+
+    step: int
+    total_steps: int | None
+    chars: int
+    train_nats_per_char: float
+    seconds_left: float | None
 
 
 class Progress(Protocol):
@@ -25,19 +35,15 @@ class Progress(Protocol):
         """Show a message: a note, a warning, or what is trained on what."""
         ...
 
-    def started(self, path: Path, settings: Settings) -> None:
-        """Tell of a training that begins or goes on in this run, with every size decided."""
+    def started(self, path: Path, settings: Settings, step: int) -> None:
+        """Tell of a training that begins in this run, or goes on after a step.
+
+        settings: every size is decided.
+        """
         ...
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
-        """Show that a step is done. total: steps of the plan, None until it is decided."""
+    def step(self, update: Step) -> None:
+        """Show that an update was made."""
         ...
 
     def evaluated(
@@ -58,6 +64,17 @@ class Progress(Protocol):
         """Return why the training should save and end after this step; "" while it should not."""
         ...
 
+    def ended(self, path: Path, reason: str, place: Place) -> None:
+        """Tell of the end of a training that was told to have started, whatever ended it.
+
+        reason: of Outcome; "diverged", or "failed" for any other exception, which is raised then.
+        """
+        ...
+
+    def close(self) -> None:
+        """Leave the screen: no more is shown."""
+        ...
+
 
 class Silent:
     """A Progress that shows nothing and asks for no end; others change a part of it."""
@@ -65,17 +82,10 @@ class Silent:
     def say(self, text: str) -> None:
         """Show nothing."""
 
-    def started(self, path: Path, settings: Settings) -> None:
+    def started(self, path: Path, settings: Settings, step: int) -> None:
         """Show nothing."""
 
-    def step(
-        self,
-        step: int,
-        total: int | None,
-        chars: int,
-        bits_per_char: float,
-        seconds_left: float | None,
-    ) -> None:
+    def step(self, update: Step) -> None:
         """Show nothing."""
 
     def evaluated(
@@ -92,3 +102,9 @@ class Silent:
     def stop_reason(self) -> str:
         """Ask for no end."""
         return ""
+
+    def ended(self, path: Path, reason: str, place: Place) -> None:
+        """Show nothing."""
+
+    def close(self) -> None:
+        """Leave nothing behind."""

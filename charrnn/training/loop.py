@@ -22,7 +22,7 @@ from charrnn.text.corpus import Corpus
 from charrnn.training import annealing, assembly, best, memory, optim, recovery
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.ending import Kept, keep_learnt, outcome_of
-from charrnn.training.listener import MakeSamples, Progress, Tensors
+from charrnn.training.listener import MakeSamples, Progress, Step, Tensors
 from charrnn.training.mixing import Counting
 from charrnn.training.outcome import Outcome, Place, Recent
 from charrnn.training.pacing import MOST_PASSES, Pacing
@@ -388,8 +388,9 @@ class Trainer:
     def _show(self, record: dict[str, float]) -> None:
         place = self.place
         left_s = self.pace.seconds_left(place.step)
-        bits = record["train_nats_per_char"] / math.log(2)
-        self.progress.step(place.step, self.plan.total_steps, int(record["chars"]), bits, left_s)
+        chars = int(record["chars"])
+        nats = record["train_nats_per_char"]
+        self.progress.step(Step(place.step, self.plan.total_steps, chars, nats, left_s))
 
     def outcome(self, reason: str) -> Outcome:
         """Say where this training stands, and what that means."""

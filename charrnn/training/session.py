@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from charrnn.config import resolve
-from charrnn.errors import SettingsError
+from charrnn.errors import DivergedError, SettingsError
 from charrnn.machine import runtime
 from charrnn.machine.backends import candidates, training_rate
 from charrnn.modelfile import MISCOUNTED, checkpoint_files
@@ -90,8 +90,10 @@ def train(
 
 def _relaunched(request: Request, group: Group) -> Request:
     """Return what to do where torchrun has restarted the processes: go on, or begin again."""
+    if request.resume or not group.launch.name:
+        return request
     path = run_of_launch(group.launch.name, request.run, request.runs)
-    if path is None or request.resume:
+    if path is None:
         return request
     if checkpoint_files(path / "checkpoints"):
         return dataclasses.replace(request, corpus=None, run=path, resume=True, overwrite=False)
@@ -337,13 +339,22 @@ def _resume(
 def _fit(
     trainer: Trainer | CountingTrainer, path: Path, request: Request, group: Group | None
 ) -> Outcome:
-    trainer.progress.started(path, trainer.settings)
-    wake = None
-    is_launched = False
-    if isinstance(trainer, Trainer):
-        if group is not None:
+    """Train to the end, and tell of it, whatever ends the training."""
+    trainer.progress.started(path, trainer.settings, trainer.place.step)
+    place = None
+    reason = "failed"
+    wake = trainer.pace.wake if isinstance(trainer, Trainer) else None
+    try:
+        if group is not None and isinstance(trainer, Trainer):
             say_group(group, trainer.settings.training.shards or 1, trainer.progress)
-        wake = trainer.pace.wake
-        is_launched = begin(trainer, shares_text=request.shares_text)
-    with signals(trainer.stop, wake, request.is_guest, is_launched=is_launched):
-        return trainer.fit()
+            begin(trainer, shares_text=request.shares_text)
+        with signals(trainer.stop, wake, request.is_guest, is_launched=group is not None):
+            outcome = trainer.fit()
+        place = outcome.place
+        reason = outcome.reason
+        return outcome
+    except DivergedError:
+        reason = "diverged"
+        raise
+    finally:
+        trainer.progress.ended(path, reason, place or trainer.place)

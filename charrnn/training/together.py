@@ -81,14 +81,11 @@ def check_words(heard: Sequence[dict[str, Any]]) -> None:
             )
 
 
-def begin(trainer: Trainer, *, shares_text: bool) -> bool:
-    """Let the others of a group make ready. Returns whether there is a group.
-
-    Raises ToldError where one of them cannot.
-    """
+def begin(trainer: Trainer, *, shares_text: bool) -> None:
+    """Let the others of a group make ready. Raises ToldError where one of them cannot."""
     parts = trainer.parts
     if parts.leader is None:
-        return False
+        return
     corpora = trainer.records.corpora
     training = {
         "settings": trainer.settings.to_dict(),
@@ -102,7 +99,6 @@ def begin(trainer: Trainer, *, shares_text: bool) -> bool:
     if shares_text:
         files = [c.path.with_suffix(end) for c in corpora for end in (".ids", ".json")]
     parts.leader.begin(training, files)
-    return True
 
 
 def say_group(group: Group, shards: int, progress: Progress) -> None:

@@ -7,6 +7,7 @@ import pytest
 from kernel_support import random_model
 from support import needs_kernel
 
+import charrnn
 from charrnn.errors import SettingsError
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
@@ -37,6 +38,15 @@ def one_by_one(sampler, prompts, each, **how):
         for place, prompt in enumerate(prompts)
         for sample in sampler.generate(each, prime=prompt, first=place * each, **how)
     ]
+
+
+def test_it_is_a_name_of_the_package():
+    assert charrnn.samples_of is samples_of
+
+
+def test_one_string_is_no_list_of_prompts():
+    with pytest.raises(SettingsError, match="put it into a list"):
+        samples_of(Sampler(random_model()), "ab")
 
 
 def known(samples):

@@ -173,8 +173,8 @@ def test_a_signal_ends_after_the_piece_and_the_resume_goes_on(corpus, tmp_path, 
     path = corpus("stream")
 
     class Stopper(Watcher):
-        def step(self, step, *rest):
-            if step == 2:
+        def step(self, update):
+            if update.step == 2:
                 trainers[0].stop("SIGINT")
 
     trainers, made = [], CountingTrainer.fit

@@ -217,9 +217,9 @@ def test_a_resume_after_going_back_is_exact(text, tmp_path, monkeypatch, mode, k
     run = tmp_path / "b"
     original = Watcher.step
 
-    def step(watcher, number, *rest):  # killed on the way that follows the return, not before
+    def step(watcher, update):  # killed on the way that follows the return, not before
         if any("going back" in line for line in watcher.said):
-            original(watcher, number, *rest)
+            original(watcher, update)
 
     monkeypatch.setattr(Watcher, "step", step)
     with pytest.raises(Killed):

@@ -7,12 +7,15 @@ import pytest
 
 from charrnn.notebook import WHOLE, NotebookBar, has_widgets
 from charrnn.progress import TrainingProgress
+from charrnn.training.listener import Step
 
 
 class Bar:
     """Stands for tqdm.notebook.tqdm."""
 
-    def __init__(self, total, **options):
+    def __init__(self, total, display, **options):
+        assert not display  # it is shown by NotebookBar, which can take it away again
+        self.container = "the bar"
         self.total = total
         self.n = 0
         self.words = ""
@@ -28,8 +31,21 @@ class Bar:
         self.is_closed = True
 
 
+class Shown:
+    """Stands for what IPython.display.display returns: a piece of a page."""
+
+    def __init__(self, content, display_id):
+        self.content = content
+
+    def update(self, content, raw):
+        self.content = content
+
+
 @pytest.fixture
 def bar(monkeypatch):
+    page = ModuleType("IPython.display")
+    page.display = Shown
+    monkeypatch.setitem(sys.modules, "IPython.display", page)
     module = ModuleType("tqdm.notebook")
     module.tqdm = Bar
     monkeypatch.setitem(sys.modules, "tqdm.notebook", module)
@@ -38,7 +54,7 @@ def bar(monkeypatch):
 
 def test_the_bar_moves_with_the_steps(bar):
     progress = TrainingProgress(screen=bar)
-    progress.step(1, 4, 10, 3.0, 5.0)
+    progress.step(Step(1, 4, 10, 2.0, 5.0))
     assert bar._bar.n == WHOLE // 4
     assert "step 1" in bar._bar.words
 
@@ -51,9 +67,10 @@ def test_lines_stay_below_it(bar, capsys):
 
 def test_the_bar_goes_at_the_end(bar):
     progress = TrainingProgress(screen=bar)
-    progress.step(1, 4, 10, 3.0, 5.0)
+    progress.step(Step(1, 4, 10, 2.0, 5.0))
     progress.close()
     assert bar._bar.is_closed
+    assert bar._place.content == {"text/plain": ""}
 
 
 def test_outside_a_notebook_there_is_none():

@@ -78,8 +78,8 @@ def test_a_training_that_is_continued_is_woken(tmp_path, one_thread, monkeypatch
     monkeypatch.setattr(Pacing, "wake", lambda pace: woken.append(pace.elapsed_s()))
 
     class Continued(Watcher):
-        def step(self, step, *arguments):
-            if step == 2:
+        def step(self, update):
+            if update.step == 2:
                 os.kill(os.getpid(), signal.SIGCONT)
 
     (tmp_path / "few.txt").write_text("".join(f"{name}\n" for name in FEW))

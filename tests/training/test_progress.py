@@ -6,6 +6,7 @@ import pytest
 
 from charrnn.progress import WHAT_A_BIT_IS, TrainingProgress
 from charrnn.scoring.score import Score
+from charrnn.training.listener import Step
 from charrnn.training.outcome import Recent
 
 NAMES = "Thera\nGorry\nAllis\nMickis\nJona"
@@ -153,7 +154,7 @@ def terminal(capsys, monkeypatch):
 def learn(progress, steps=40, total=40, monkeypatch=None):
     for step in range(1, steps + 1):
         progress._drawn_at = 0.0  # every step is a frame
-        progress.step(step, total, 100, 5.0 - step / 10, 61.0)
+        progress.step(Step(step, total, 100, 4.0 - step / 10, 61.0))
 
 
 @pytest.mark.parametrize("char", ["a", "\u6f22"])
@@ -208,7 +209,7 @@ def test_what_is_drawn_is_removed_before_a_line_that_stays(terminal):
 def test_frames_are_bounded_in_rate(terminal):
     progress, written = terminal()
     for step in range(2000):
-        progress.step(step, 2000, 100, 3.0, 1.0)
+        progress.step(Step(step, 2000, 100, 2.0, 1.0))
     assert written().count("loss") <= 3
 
 
@@ -253,5 +254,5 @@ def test_a_log_of_a_long_training_gets_rarer_lines(capsys, monkeypatch):
     monkeypatch.setattr("charrnn.progress.time.perf_counter", lambda: float(next(clock)))
     progress = TrainingProgress()
     for step in range(1, 1801):  # an hour, of two seconds a step
-        progress.step(step, None, 100, 3.0, None)
+        progress.step(Step(step, None, 100, 2.0, None))
     assert 30 <= len(capsys.readouterr().err.splitlines()) <= 60

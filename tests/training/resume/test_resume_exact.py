@@ -161,9 +161,9 @@ class KillAfterCheckpoint(Watcher):
         super().__init__()
         self.run, self.plan_known = run, None
 
-    def step(self, step, total, chars, bits_per_char, seconds_left):
-        if total is not None and self.plan_known is None:
-            self.plan_known = step
+    def step(self, update):
+        if update.total_steps is not None and self.plan_known is None:
+            self.plan_known = update.step
         files = checkpoint_files(self.run / "checkpoints")
         if self.plan_known and files and int(files[-1].stem[5:]) > self.plan_known:
             raise Killed
@@ -290,8 +290,8 @@ def test_a_plan_is_on_disk_as_soon_as_it_is_made(tmp_path, corpus, one_thread):
     run = tmp_path / "r"
 
     class KillOnceThereIsAPlan(Watcher):
-        def step(self, step, total, chars, bits_per_char, seconds_left):
-            if total is not None:
+        def step(self, update):
+            if update.total_steps is not None:
                 raise Killed
 
     with pytest.raises(Killed):

@@ -25,8 +25,8 @@ class Stopping(Watcher):
 
     stop_at = None
 
-    def step(self, step, total, chars, bits_per_char, seconds_left):
-        if step == self.stop_at:
+    def step(self, update):
+        if update.step == self.stop_at:
             os.kill(os.getpid(), signal.SIGINT)
 
 

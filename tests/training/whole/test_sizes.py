@@ -18,7 +18,7 @@ from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import load
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
-from charrnn.text.building import survey, training_chars
+from charrnn.text.building import learnt_chars, survey, training_chars
 from charrnn.training import recipe
 from charrnn.training.outcome import Place, verdict
 from charrnn.training.session import Request, train
@@ -47,7 +47,7 @@ def test_lines_that_repeat_count_once(tmp_path):
     sizes = [sized_for(survey(str(path), Settings().text, 1)) for path in (once, often)]
     assert sizes[0] == sizes[1]
     kept = resolve([("--", {"deduplicate": False})])[0].text
-    assert survey(str(often), kept, 1).learnt_chars == often.stat().st_size
+    assert learnt_chars(survey(str(often), kept, 1), kept) == often.stat().st_size
 
 
 def test_a_larger_budget_and_a_faster_machine_get_a_larger_network(prose):
@@ -276,13 +276,14 @@ MEMORY = textwrap.dedent("""
     class Watcher:
         first = None
         def say(self, text): pass
-        def step(self, step, total, chars, bits, left):
+        def step(self, update):
             self.first = self.first or time.perf_counter()
         def evaluated(self, *a): pass
         def sampled(self, *a): pass
         def saved(self, *a): pass
         def started(self, *a): pass
         def stop_reason(self): return ''
+        def ended(self, *a): pass
 
     bare, began, watcher = resident(), time.perf_counter(), Watcher()
     settings = {
