@@ -15,7 +15,6 @@ from torch import Tensor, nn
 
 from charrnn.config import TrainingSettings
 from charrnn.errors import CheckpointError
-from charrnn.training.norms import steady_norm
 from charrnn.training.plan import Plan
 
 BETAS = (0.9, 0.99)  # of AdamW
@@ -130,7 +129,6 @@ class FlatOptimizer:
                 decay_end = end
 
         # 2. The buffers (end,): values, gradients and, for AdamW, both moments
-        self._norm = steady_norm if (settings.shards or 1) > 1 else torch.linalg.vector_norm
         self._is_adam = settings.optimizer == "adamw"
         self._steps = torch.tensor(0.0)
         buffers = [torch.zeros(end) for _ in range(4 if self._is_adam else 2)]
@@ -156,7 +154,7 @@ class FlatOptimizer:
     def clip(self, threshold: float) -> float:
         """Clip like nn.utils.clip_grad_norm_, which costs as much again for what it looks up."""
         self._collect()
-        norm = float(self._norm(self._grads))
+        norm = float(torch.linalg.vector_norm(self._grads))
         if 0 < threshold <= norm:
             self._grads.mul_(threshold / (norm + 1e-6))
         return norm
