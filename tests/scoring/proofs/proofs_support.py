@@ -4,8 +4,8 @@ Letters: V characters of an alphabet, L of a context, W of a block.
 """
 
 import contextlib
-import io
 import json
+import tempfile
 from pathlib import Path
 
 import numpy as np
@@ -25,6 +25,7 @@ RESET = b"|"  # after it a network of `write_network` knows nothing of what stoo
 SHUT = np.float32(1000)  # so far below zero a gate is 0
 HIDDEN = 11
 EMBEDDING = 6
+LONGEST_BEGINNING = 20  # of a line of prose: each beginning is scored once for every character
 
 # Texts
 
@@ -73,7 +74,8 @@ def contexts_of(text, places, length, mode):
         pasts = (text[start : start + length] for start in starts)
     else:
         lines = [line for line in text.split(b"\n") if line]
-        pasts = (line[:end] for line in lines for end in range(1, len(line) + 1))
+        ends = range(1, LONGEST_BEGINNING + 1)
+        pasts = (line[:end] for line in lines for end in ends if end <= len(line))
     return list(dict.fromkeys(pasts))[:places]
 
 
@@ -157,23 +159,18 @@ def _written(folder, settings, vocabulary, mode, tensors):
 
 
 def rows_of(model, text, **options):
-    """Return what `charrnn eval --per-char --json` prints of a text, as objects."""
+    """Yield what `charrnn eval --per-char --json` prints of a text, as objects."""
     file = model.parent / "text.txt"
     file.write_bytes(text)
-    return printed(run=model, file=file, per_char=True, json=True, **options)
-
-
-def printed(**options):
-    """Return the objects that `charrnn eval --json` prints; a name is an option."""
-    page = io.BytesIO()
-    stream = io.TextIOWrapper(page, encoding="utf-8")
-    with contextlib.redirect_stdout(stream):
-        evaluate(**options)
-    stream.flush()
-    return [json.loads(line) for line in page.getvalue().splitlines()]
+    with tempfile.TemporaryFile("w+", encoding="utf-8") as page:
+        with contextlib.redirect_stdout(page):
+            evaluate(run=model, file=file, per_char=True, json=True, **options)
+        page.seek(0)
+        yield from map(json.loads, page)
 
 
 def probabilities(rows, places):
     """Return the probability printed at each of these places."""
-    by_place = {row["place"]: row["probability"] for row in rows}
+    wanted = set(places.tolist())
+    by_place = {row["place"]: row["probability"] for row in rows if row["place"] in wanted}
     return np.array([by_place[place] for place in places])
