@@ -87,7 +87,6 @@ def together(work, world):
             results[rank] = work(ThreadGroup(rank, meeting))
         except BaseException as error:
             results[rank] = error
-            meeting.barrier.abort()
 
     threads = [
         threading.Thread(target=run, args=(rank,), name=f"rank {rank}") for rank in range(world)
