@@ -53,6 +53,7 @@ MISCOUNTED = (
     "train it again"
 )
 RUNS = Path("runs")  # where a training puts its run when nobody says
+PRETRAINED = Path(__file__).parent / "pretrained"  # runs that come with charrnn
 CHECKPOINT_NAME = re.compile(r"step-(\d{8,12})\.safetensors")
 
 
@@ -131,6 +132,11 @@ class ModelFile:
     def val_nats_per_char(self) -> float | None:
         """What it reached on validation; None where the file does not say."""
         return self.meta.get("val_nats_per_char")
+
+    @property
+    def is_pretrained(self) -> bool:
+        """Say whether it is a model that comes with charrnn."""
+        return self.path.parent.parent == PRETRAINED
 
     @property
     def run(self) -> Path | None:
@@ -291,12 +297,15 @@ def _check_weights(model: ModelFile) -> None:
 def model_path(path: Path) -> Path:
     """Return the file that a path names: a run's best model, its newest checkpoint, or itself.
 
-    A name that is no path here is looked for under runs/. Raises CheckpointError.
+    A name that is no path here is looked for under runs/, then among the models that come with
+    charrnn. Raises CheckpointError.
     """
     shown = one_line(str(path))
     try:
         if not path.exists() and path.name == str(path):
             path = RUNS / path
+            if not path.exists() and (PRETRAINED / path.name / MODEL_FILE).exists():
+                path = PRETRAINED / path.name
         is_folder = path.is_dir()
         exists = path.exists()
     except OSError as error:
@@ -338,7 +347,8 @@ def newest_run(runs: Path) -> Path:
             dated_runs.append((written_ns, run))
     if not dated_runs:
         raise CheckpointError(
-            f"no run under {one_line(str(runs))}/; train one first: charrnn train names"
+            f"no run under {one_line(str(runs))}/; train one first: charrnn train names; "
+            "or name a model that comes with charrnn: charrnn sample names"
         )
     return max(dated_runs)[1]
 

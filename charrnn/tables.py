@@ -170,6 +170,29 @@ def print_shaded(title: str, pieces: list[tuple[str, float]]) -> None:
             console.print(line_digits)
 
 
+def print_shaded_rows(title: str, heading: str, rows: list[tuple[str, list[float]]]) -> None:
+    """Print a heading, and below it rows of values between -1 and 1, a column each.
+
+    Colours as in print_shaded; a digit stands in each column where there are too few of them.
+    """
+    from rich.text import Text
+
+    console = _console(soft_wrap=True)
+    has_colours = console.color_system in ("256", "truecolor") and not console.no_color
+    if title:
+        _print_title(title)
+    console.print(Text(_shown(heading)))
+    for label, values in rows:
+        line = Text(label)
+        for value in values:
+            digit = str(min(9, int(5 * (value + 1))))
+            if has_colours:
+                line.append(" ", f"on {_shade(value)}")
+            else:
+                line.append(digit)
+        console.print(line)
+
+
 def _shown(text: str) -> str:
     """Return a text as stdout can show it, so that its width is known."""
     return writable(visible(text), _stdout())

@@ -65,9 +65,19 @@ def cells(
         str | None,
         option(
             "--show",
-            help="Colour the text by one cell, such as layer0.cell:17",
+            help="Colour the text by one cell, such as layer0.cell:17, or by all of layer0.cell",
             metavar=TEXT,
             default="none",
+            panel=WHAT,
+        ),
+    ] = None,
+    text: Annotated[
+        str | None,
+        option(
+            "--text",
+            help="Look at this text instead of the held-out one",
+            metavar=TEXT,
+            default="held-out text",
             panel=WHAT,
         ),
     ] = None,
@@ -76,13 +86,15 @@ def cells(
 ) -> None:
     """Find cells that track quotes, brackets or the place in a line
 
-    With --show, colour a text by what one of them does.
+    With --show, colour a text by what one of them does, or by a whole state or gate.
     """
     most_chars = MOST_CHARS if show is None else MOST_SHOWN_CHARS
     for name, value, most in (("--chars", chars, most_chars), ("--top", top, MOST_TOP)):
         if value is not None and not 1 <= value <= most:
             suffix = " with --show" if show else ""
             raise SettingsError(f"{name} {value}: must be between 1 and {most:,}{suffix}")
+    if text is not None and top is not None:
+        raise SettingsError("--top is for the search, which needs more than one --text")
     if show is not None and top is not None:
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
     check_outputs(None, csv, json)
@@ -91,10 +103,11 @@ def cells(
 
     opened = OpenedRun(read_chosen(run))
     run_name = one_line(str(run or opened.model.run or opened.model.path))
-    if show is None:
-        _search(opened, run_name, chars or CHARS, top or 1, csv, json)
+    if text is not None or show is not None:
+        ids = _ids(opened, text, chars or SHOWN_CHARS)
+        _show(opened.model, run_name, show, ids, csv, json)
     else:
-        _show(opened, run_name, show, chars or SHOWN_CHARS, csv, json)
+        _search(opened, run_name, chars or CHARS, top or 1, csv, json)
 
 
 # The search
@@ -167,18 +180,35 @@ def row_of(tracker: Tracker) -> list[str]:
     ]
 
 
-# One cell
+# One cell, or all of a state or gate
+
+
+def _ids(run: OpenedRun, text: str | None, chars: int) -> np.ndarray:
+    """Return the ids of the typed text, or of the beginning of the held-out one."""
+    from charrnn.insight.cells import cut, held_out
+    from charrnn.scoring.text import text_given
+
+    if text is None:
+        return held_out(run, chars)
+    return cut(run.model, text_given(run, None, text, run.model.reading, "error").ids, chars)
 
 
 def _show(
-    run: OpenedRun, run_name: str, cell: str, chars: int, csv: Path | None, json: bool
+    model: ModelFile,
+    run_name: str,
+    cell: str | None,
+    ids: np.ndarray,
+    csv: Path | None,
+    json: bool,
 ) -> None:
-    from charrnn.insight.cells import extent, held_out, named, shades, trace
+    from charrnn.insight.cells import default_view, extent, named, shades, trace, whole
     from charrnn.tables import print_shaded
 
-    model = run.model
+    if cell is None:
+        cell = default_view(model)
+    if ":" not in cell:
+        return _show_whole(model, run_name, whole(model, cell), ids, csv, json)
     name, unit = named(model, cell)
-    ids = held_out(run, chars)
     text = trace(model, ids)
     values = text.activations[name][:, unit]
     rows = _rows(model, text, values)
@@ -195,6 +225,33 @@ def _show(
     low, high = extent(name, values)
     colours = f"from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)"
     print_shaded(f"{run_name}, {name}:{unit}: {colours}", pieces)
+
+
+def _show_whole(
+    model: ModelFile, run_name: str, name: str, ids: np.ndarray, csv: Path | None, json: bool
+) -> None:
+    """Show every unit of a state or gate."""
+    from charrnn.cli.heat_view import cell_of, print_heat
+    from charrnn.insight.cells import extent, shades, trace
+
+    text = trace(model, ids)
+    values = text.activations[name]
+    rows = [
+        {"place": place, "code": code, "activations": row}
+        for place, (code, row) in enumerate(zip(text.codes.tolist(), values.tolist(), strict=True))
+    ]
+    units = [f"unit_{unit}" for unit in range(values.shape[1])]
+    named_units = [row | dict(zip(units, row["activations"], strict=True)) for row in rows]
+    if _write_csv(csv, ("place", "code", *units), named_units):
+        return
+    if json:
+        return write_json(rows)
+    edges = model.vocabulary.edges(ids).tolist()
+    decode = model.vocabulary.decode
+    chars = [cell_of(decode(ids[begin:end])) for begin, end in zip(edges, edges[1:], strict=False)]
+    low, high = extent(name, values)
+    title = f"{run_name}, {name}: from {low:.3g} (blue, or 0) to {high:.3g} (green, or 9)"
+    print_heat(title, chars, shades(name, values))
 
 
 def _rows(model: ModelFile, text: Trace, values: np.ndarray) -> list[dict[str, Any]]:

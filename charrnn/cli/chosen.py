@@ -20,5 +20,7 @@ def read_chosen(run: Path | None) -> ModelFile:
 
 def say_chosen(run: Path | None, model: ModelFile) -> None:
     """Say on standard error which run was taken, unless the person named its very path."""
-    if run is None or not run.exists():
+    if model.is_pretrained:
+        say(f"taking {model.path.parent.name}, a model that comes with charrnn")
+    elif run is None or not run.exists():
         say(f"taking {one_line(str(model.run or model.path))}")

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 
 RUNS = Path("runs")
+PRETRAINED = Path(__file__).parent.parent / "pretrained"  # models that come with charrnn
 PARTS = ("model.safetensors", "checkpoints")  # of a run: one of them is there
 
 
@@ -20,13 +21,16 @@ def completer(words: Iterable[str]) -> Callable[[], list[str]]:
 
 
 def run_names() -> list[str]:
-    """Return the names of the runs under runs/. The shell completes paths itself."""
+    """Return the names of the runs under runs/, and of the models that come with charrnn.
+
+    The shell completes paths itself."""
     names: list[str] = []
     with contextlib.suppress(OSError):
         for folder in sorted(RUNS.iterdir()):
             if any((folder / part).exists() for part in PARTS):
                 names.append(folder.name)
-    return names
+    names += sorted(folder.name for folder in PRETRAINED.iterdir() if folder.is_dir())
+    return list(dict.fromkeys(names))
 
 
 def corpus_names() -> list[str]:

@@ -32,6 +32,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "cells": (
         "charrnn cells runs/novel --top 3",
         "charrnn cells runs/novel --show layer0.cell:17",
+        "charrnn cells names --text Marianne --show layer0.update",
     ),
     "explain": (
         "charrnn explain lstm",

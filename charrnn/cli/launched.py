@@ -20,7 +20,7 @@ Trained = tuple[Path, Any, Any, Any]
 
 
 def train_in_processes(
-    words: dict[str, Any], layers: Layers, logs: Logs, quiet: bool
+    words: dict[str, Any], layers: Layers, logs: Logs, *, quiet: bool, page: bool
 ) -> Trained | int:
     """Train as the words say. Returns the run, its outcome, who showed it and who listened.
 
@@ -28,7 +28,7 @@ def train_in_processes(
     """
     launch = launch_of(os.environ)
     if launch is None:
-        return _trained(words, layers, logs, quiet, None)
+        return _trained(words, layers, logs, None, quiet=quiet, page=page)
     from charrnn.parallel.group import join
     from charrnn.training.together import train_together
 
@@ -36,7 +36,7 @@ def train_in_processes(
     trained = train_together(
         group,
         sys.argv[1:],
-        lambda: _trained(words, layers, logs, quiet, group),
+        lambda: _trained(words, layers, logs, group, quiet=quiet, page=page),
         is_guest=False,
     )
     return trained if isinstance(trained, tuple) else trained.code
@@ -46,8 +46,10 @@ def _trained(
     words: dict[str, Any],
     layers: Layers,
     logs: Logs,
-    quiet: bool,
     group: Any,
+    *,
+    quiet: bool,
+    page: bool,
 ) -> Trained:
     """Train as the words say, leading a group of processes if there is one.
 
@@ -80,7 +82,12 @@ def _trained(
 
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
     progress = TrainingProgress(quiet=quiet, every=words["verbose"] or has_own_points)
-    listening = Listening(progress, log_callbacks(logs))
+    callbacks = log_callbacks(logs)
+    if page:
+        from charrnn.api.live import LivePage
+
+        callbacks.append(LivePage())
+    listening = Listening(progress, callbacks)
     request = Request(**words | {"corpus": text, "layers": layers, "run": run})
     try:
         path, outcome = session.train(request, listening, preview, group)

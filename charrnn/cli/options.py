@@ -81,7 +81,7 @@ Corpus = Annotated[
     argument(
         "CORPUS",
         "A text file, a directory, - for standard input, or a corpus that comes with charrnn: "
-        "names, surnames",
+        "names, shakespeare, surnames",
         "names",
         corpus_names,
     ),
@@ -89,7 +89,10 @@ Corpus = Annotated[
 Run = Annotated[
     Path | None,
     argument(
-        "RUN", "A run directory, a model or a checkpoint", "the newest under runs/", run_names
+        "RUN",
+        "A run, a model, a checkpoint, or what comes with charrnn: names, shakespeare",
+        "the newest under runs/",
+        run_names,
     ),
 ]
 LabRun = Annotated[

@@ -180,6 +180,10 @@ def train(
             completion=completer(["tensorboard:", "wandb:"]),
         ),
     ] = None,
+    page: Annotated[
+        bool,
+        switch("--page", help="Write live.html into the run: curve, samples and time left"),
+    ] = False,
     **chosen: Any,
 ) -> int:
     """Train a network on a text and write it to runs/
@@ -202,6 +206,7 @@ def train(
                 "--print-config": print_config,
                 "--allow-corpus-change": allow_corpus_change,
                 "--log": bool(log),
+                "--page": page,
             }
         )
     if print_config:
@@ -222,7 +227,7 @@ def train(
         "verbose": verbose,
         "shares_text": share_text,
     }
-    trained = train_in_processes(words, layers, logs, quiet)
+    trained = train_in_processes(words, layers, logs, quiet=quiet, page=page)
     if isinstance(trained, int):
         return trained
     path, outcome, progress, listening = trained

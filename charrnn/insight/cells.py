@@ -271,17 +271,44 @@ def named(model: ModelFile, cell: str) -> tuple[str, int]:
     Raises SettingsError, which says what the model has.
     """
     refuse_counting(model)
+    name, _, unit = cell.partition(":")
+    hidden, _, _ = sizes(model.settings.model)
+    if _has(model, name) and re.fullmatch("[0-9]{1,9}", unit) and int(unit) < hidden:
+        return name, int(unit)
+    raise _unknown(model, cell)
+
+
+def whole(model: ModelFile, cell: str) -> str:
+    """The activation that "layer0.update" names, with all its units. Raises SettingsError."""
+    if not _has(model, cell):
+        raise _unknown(model, cell)
+    return cell
+
+
+def _has(model: ModelFile, name: str) -> bool:
+    """Whether a network has this state or gate. Raises SettingsError for a model that counts."""
+    refuse_counting(model)
+    _, layers, _ = sizes(model.settings.model)
+    parts = ACTIVATIONS[model.settings.model.cell]
+    return name in {f"layer{k}.{part}" for k in range(layers) for part in parts}
+
+
+def _unknown(model: ModelFile, cell: str) -> SettingsError:
+    """What to say of a cell that a model does not have."""
     hidden, layers, _ = sizes(model.settings.model)
     parts = ACTIVATIONS[model.settings.model.cell]
-    name, _, unit = cell.partition(":")
-    is_there = name in {f"layer{k}.{part}" for k in range(layers) for part in parts}
-    if is_there and re.fullmatch("[0-9]{1,9}", unit) and int(unit) < hidden:
-        return name, int(unit)
     numbers = "0" if layers == 1 else f"0 to {layers - 1}"
-    raise SettingsError(
+    return SettingsError(
         f"--show {one_line(cell)}: this model has layer {numbers}, {', '.join(parts)}, "
-        f"units 0 to {hidden - 1}; write it as in layer0.{parts[0]}:0"
+        f"units 0 to {hidden - 1}; write it as in layer0.{parts[0]}:0, or layer0.{parts[0]}"
     )
+
+
+def default_view(model: ModelFile) -> str:
+    """The state or gate that says most of a cell at a glance."""
+    refuse_counting(model)
+    best = {"rnn": "hidden", "lstm": "forget", "gru": "update", "gru-before": "update"}
+    return f"layer0.{best[model.settings.model.cell]}"
 
 
 def extent(name: str, values: np.ndarray) -> tuple[float, float]:

@@ -3,6 +3,9 @@
 
 // Charts that are read together, by group: what puts their reading position at an x.
 const GROUPS = {};
+// What draws each chart again: for paper, or for the screen.
+const REDRAWN = [];
+const PAPER = 690; // pixels between the margins of A4
 const MARGIN = { top: 14, right: 14, bottom: 34, left: 54 };
 
 function ticks(low, high, about) {
@@ -51,6 +54,9 @@ function chart(spec) {
       make("i", { "aria-hidden": "true" }), series.name, " ", value);
     return { element, value };
   });
+  const rules = spec.rules.filter((rule) => spec.tall && rule.side !== "right").map((rule) =>
+    make("span", { class: "key ruled" }, make("i", { "aria-hidden": "true" }), rule.name, " ",
+      make("span", { class: "value" }, written(spec, rule.y))));
   const where = make("span", { class: "where" });
   const holder = make("div", { class: "plot" });
   const overlay = make("div",
@@ -58,7 +64,7 @@ function chart(spec) {
   const figure = make("figure", { id: `chart-${spec.id}`, class: spec.tall ? "chart tall" : "chart" },
     make("figcaption", {},
       make("h3", {}, spec.title, spec.unit ? make("small", {}, ` ${spec.unit}`) : null),
-      make("p", { class: "legend" }, keys.map((key) => key.element), where)),
+      make("p", { class: "legend" }, keys.map((key) => key.element), rules, where)),
     holder,
     make("p", { class: "said" }, [spec.said, spec.note].filter(Boolean).join(" ")),
     make("details", {}, make("summary", {}, `${spec.title} in numbers`), numbers(spec, xs)));
@@ -68,10 +74,12 @@ function chart(spec) {
   let mark = null;
   let dots = [];
 
-  function redraw() {
-    const width = Math.max(260, holder.clientWidth || 640);
-    const tall = width < 500 ? 260 : 340;
-    const height = spec.tall ? tall : 180;
+  function redraw(isPaper) {
+    const onPaper = spec.tall ? PAPER : PAPER / 3 - 12;
+    const width = isPaper ? Math.round(onPaper) : Math.max(260, holder.clientWidth || 640);
+    const tall = width < 500 || isPaper ? 210 : 340;
+    const low = isPaper ? 130 : 180;
+    const height = spec.tall ? tall : low;
     scale = scales(spec, xs, width, height);
     mark = draw("line", { class: "mark", y1: MARGIN.top, y2: height - MARGIN.bottom });
     dots = spec.series.map((_, index) => draw("circle", { class: `dot series-${index}`, r: 4 }));
@@ -82,7 +90,7 @@ function chart(spec) {
     },
     axes(scale, across),
     inside(scale, spec.series.map((series, index) => line(series, index, scale))),
-    spec.rules.map((rule) => ruled(rule, scale, written(spec, rule.y))),
+    spec.rules.map((rule) => ruled(rule, scale, written(spec, rule.y), spec)),
     mark, dots);
     holder.replaceChildren(svg, overlay);
   }
@@ -107,7 +115,7 @@ function chart(spec) {
     return `${where.textContent}: ${said.join(", ")}`;
   }
 
-  redraw();
+  redraw(false);
   const together = (GROUPS[spec.group] = GROUPS[spec.group] || []);
   const nearest = (x) => xs.reduce((best, other, index) =>
     (Math.abs(other - x) < Math.abs(xs[best] - x) ? index : best), 0);
@@ -132,11 +140,15 @@ function chart(spec) {
       isCalled = false;
     },
   });
+  REDRAWN.push((isPaper) => {
+    redraw(isPaper);
+    reading.show(reading.held(), false);
+  });
   let drawn = 0;
   new ResizeObserver(() => {
     if (holder.clientWidth && Math.abs(holder.clientWidth - drawn) > 1) {
       drawn = holder.clientWidth;
-      redraw();
+      redraw(false);
       reading.show(reading.held(), false);
     }
   }).observe(holder);
@@ -200,20 +212,19 @@ function level(y, scale) {
   return draw("line", { x1: MARGIN.left, x2: scale.width - MARGIN.right, y1: y, y2: y });
 }
 
-// A line across with its name; above the chart's end it is only named.
-function ruled(rule, scale, value) {
+// A line across. In a large chart, where curves lie beside it, its name stands in the legend; else at
+// its right end. Above the chart's end it is only named.
+function ruled(rule, scale, value, spec) {
   const isAbove = rule.y > scale.high;
-  const isRight = isAbove || rule.side === "right";
   const y = isAbove ? MARGIN.top - 8 : scale.y(rule.y);
   const place = {
-    x: isRight ? scale.width - MARGIN.right : MARGIN.left + 6,
-    y: y < MARGIN.top + 8 ? y + 14 : y - 5,
-    "text-anchor": isRight ? "end" : "start",
+    x: scale.width - MARGIN.right, y: y < MARGIN.top + 8 ? y + 14 : y - 5, "text-anchor": "end",
   };
-  const arrow = isAbove ? "↑ " : "";
+  const isInLegend = spec.tall && rule.side !== "right";
   return draw("g", { class: "rule" },
     isAbove ? null : level(y, scale),
-    draw("text", place, `${arrow}${rule.name} ${value}`));
+    isInLegend && !isAbove ? null
+      : draw("text", place, `${isAbove ? "↑ " : ""}${rule.name} ${value}`));
 }
 
 // What would reach out of the chart is cut off there.

@@ -15,9 +15,11 @@ import numpy as np
 
 from charrnn import __version__
 from charrnn.errors import CheckpointError
+from charrnn.export.model import Model
 from charrnn.modelfile import ModelFile
 from charrnn.report import record
 from charrnn.report.curves import Chart, charts
+from charrnn.report.finished import Finished, finished_of, model_in_page
 from charrnn.report.inside import cells_of
 from charrnn.report.lookback import Lookback, lookback_of
 from charrnn.report.results import (
@@ -78,6 +80,8 @@ class Contents(TypedDict):
     summary: str
     status: str
     key: list[KeyFigure]
+    finished: Finished
+    model: Model | None
     charts: list[Chart]
     remarks: list[str]
     results: Results
@@ -115,6 +119,8 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "summary": _summary(model),
         "status": _status(run, metrics),
         "key": _key_figures(model, metrics, cards),
+        "finished": finished_of(model),
+        "model": model_in_page(model),
         "charts": charts(
             metrics, model.settings.training.clip, len(model.vocabulary), noun_of(model.vocabulary)
         ),

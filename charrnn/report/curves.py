@@ -129,7 +129,7 @@ def _loss(metrics: Metrics, vocabulary_size: int, noun: str) -> Chart:
         "high": _high(training, steps, bits, rules[1:]),
         "said": "; ".join(sentences) + ".",
         "note": "Training: the mean of neighbouring updates, with dropout where there is any; "
-        "eight of ten lie in the shade. Lower is better.",
+        "the shaded band holds eight of ten updates. Lower is better.",
     }
 
 

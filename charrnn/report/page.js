@@ -37,6 +37,16 @@ function standings(results) {
   ];
 }
 
+// What the finished model writes: thirty lines, or three passages.
+function finished(look) {
+  const shown = look.written.map(({ temperature, texts }) => make("figure", {},
+    make("figcaption", {}, `temperature ${temperature.toFixed(1)}`),
+    look.lines
+      ? make("ul", { class: "names" }, texts.map((text) => make("li", {}, text || "(an empty line)")))
+      : make("pre", {}, texts[0])));
+  return [make("div", { class: "samples finished" }, shown), paragraph(look.said, "hint")];
+}
+
 function samples(kept) {
   if (kept.why) return [paragraph(kept.why, "hint")];
   if (!kept.shown.length) return null;
@@ -46,7 +56,7 @@ function samples(kept) {
     make("div", { class: "samples" }, kept.shown.map((one) => make("figure", {},
       make("figcaption", {}, `step ${number(one.step)}`,
         one.bits === null ? null : make("span", {}, `${one.bits.toFixed(3)} bits per ${one.noun}`)),
-      make("pre", { tabindex: "0", "aria-label": `Sample at step ${one.step}` }, one.text)))),
+      make("pre", {}, one.text)))),
   ];
 }
 
@@ -78,13 +88,17 @@ function nearestLines(lines) {
 }
 
 function settings(making, files) {
-  const heads = ["setting", "value", "from"];
-  const groups = making.groups.map((group) => make("details", { class: "printed" },
+  const chosen = making.groups.flatMap((group) => group.rows).filter((row) => row[2]);
+  const groups = making.groups.map((group) => make("details", {},
     make("summary", {}, group.name),
-    make("div", { class: "wide" }, table(heads, group.rows, { words: 3 }))));
+    make("div", { class: "wide" },
+      table(["setting", "value"], group.rows.map((row) => row.slice(0, 2)), { words: 2 }))));
   const command = { class: "command", tabindex: "0", "aria-label": "The command" };
   return [
     making.command ? make("pre", command, making.command) : null,
+    chosen.length
+      ? make("div", { class: "wide" }, table(["chosen", "value", "from"], chosen, { words: 3 }))
+      : null,
     facts(files),
     make("div", { class: "groups" }, groups),
   ];
@@ -108,6 +122,8 @@ function cellSection(cells) {
 }
 
 const parts = [
+  section("finished", "What it writes", finished(contents.finished)),
+  contents.model ? section("try", "Try it", writingBox(contents.model)) : null,
   section("learning", "How it learnt", learning(contents.charts, contents.remarks)),
   section("results", "What it reaches", standings(contents.results)),
   section("samples", "What it wrote while it learnt", samples(contents.samples)),
@@ -116,6 +132,8 @@ const parts = [
   lookbackSection(contents.lookback),
   section("settings", "What made it", settings(contents.settings, contents.files)),
 ].filter(Boolean);
+const glossary = explained(parts);
+if (glossary) parts.push(glossary);
 
 document.title = `${contents.title} · charrnn report`;
 const links = parts.map((part) =>
@@ -132,7 +150,11 @@ document.body.append(
     `Made by charrnn ${contents.version}. Nothing in this page is loaded from elsewhere.`)),
 );
 
-// On paper nothing can be opened.
+// On paper nothing can be opened, and charts are drawn to the width of the paper.
 addEventListener("beforeprint", () => {
   for (const details of document.querySelectorAll("details.printed")) details.open = true;
+  for (const redraw of REDRAWN) redraw(true);
+});
+addEventListener("afterprint", () => {
+  for (const redraw of REDRAWN) redraw(false);
 });

@@ -8,16 +8,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from charrnn.export.page import ENGINE, STYLES
+from charrnn.export.page import BOX, ENGINE, STYLES
 from charrnn.export.shell import resource, shell
 
-SCRIPTS = ("charts.js", "viewer.js", "lookback.js", "page.js")
+SCRIPTS = ("charts.js", "viewer.js", "lookback.js", "glossary.js", "page.js")
 
 
 def page(contents: Mapping[str, Any]) -> bytes:
     """The page in UTF-8. contents: strict JSON, its strings as anybody wrote them."""
     room = "charrnn.export"
     styles = [*(resource(room, name) for name in STYLES), resource(__package__, "page.css")]
-    scripts = [resource(room, name) for name in ENGINE[:1]]
+    scripts = [resource(room, name) for name in (*ENGINE, *BOX)]
     scripts += [resource(__package__, name) for name in SCRIPTS]
     return shell("charrnn report", styles, scripts, {"contents": contents})

@@ -1,18 +1,23 @@
 // Held-out text, coloured by what one unit did at each character. Below it stand the model's guesses
 // before it saw the character that is read.
 const SURPRISE_FULL = 8; // bits at which the colour is full
+const PRINTED = 240; // characters that go on paper, and those up to the end of a line
 
 function cellViewer(cells) {
   const inText = (id) => (id === cells.newline ? "↵" : cells.symbols[id]);
   const symbol = (id) => ({ "\t": "⇥", " ": "␣" })[inText(id)] ?? inText(id);
   const spans = cells.ids.map((id) => make("span", { class: "char" }, inText(id)));
+  const shownEnd = cells.lines ? cells.ids.indexOf(cells.newline, PRINTED) + 1 : PRINTED;
+  const onPaper = shownEnd || cells.ids.length;
+  const placed = (from, to) => spans.slice(from, to).map((span, k) =>
+    (cells.ids[from + k] === cells.newline ? [span, "\n"] : [span]));
   const text = make("pre", {
     class: cells.lines ? "text lines" : "text",
     id: "viewer-text",
     role: "group",
     "aria-label": "Held-out text",
     "aria-describedby": "viewer-help",
-  }, spans.map((span, k) => (cells.ids[k] === cells.newline ? [span, "\n"] : [span])));
+  }, placed(0, onPaper), make("span", { class: "beyond" }, placed(onPaper, spans.length)));
   const panel = make("div", { class: "panel", id: "viewer-panel", role: "status" });
   const what = make("select", { id: "viewer-array" },
     make("option", { value: "" }, "surprise, in bits"),
@@ -184,7 +189,7 @@ function cellViewer(cells) {
     make("p", { class: "hint", id: "viewer-help" },
       "Point at a character, click it, or move with the arrow keys: "
       + "below stand the model’s guesses before it saw that character."),
-    text, panel);
+    make("div", {}, text, panel));
 }
 
 // The table of cells that follow something, and how to read it.
@@ -195,8 +200,9 @@ function followed(found, missed) {
   return [
     make("div", { class: "wide" }, table(heads, rows, { words: 2 })),
     make("p", { class: "hint" },
-      "By luck: the best that any unit reaches while the feature is displaced in the text. "
-      + "Accuracy: of one threshold on that unit, balanced, so that guessing gives 50 %. ", missed),
+      "By luck: the best correlation of any unit when the feature is shifted along the text, where "
+      + "it belongs to nothing. Accuracy: how often one threshold on that unit is right; guessing "
+      + "gives 50 %. ", missed),
   ];
 }
 

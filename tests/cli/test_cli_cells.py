@@ -282,3 +282,21 @@ def test_what_is_no_better_than_luck_is_said_so(capsys):
     )
     shown = capsys.readouterr().out
     assert "digit: no better than what luck can do" in shown and "in (): no" not in shown
+
+
+def test_a_whole_gate_over_a_typed_text_is_its_activations(charrnn, run):
+    text = "(=e\n)"
+    done = charrnn("cells", run, "--text", text, "--show", "layer0.forget", "--json")
+    rows = [json.loads(line) for line in done.stdout.splitlines()]
+    model = read_model(run)
+    expected = trace(model, model.vocabulary.encode(text)).activations["layer0.forget"]
+    assert [row["code"] for row in rows] == [ord(char) for char in text]
+    np.testing.assert_allclose([row["activations"] for row in rows], expected, rtol=1e-6)
+
+
+def test_a_text_alone_shows_a_row_of_digits_for_each_unit(charrnn, run):
+    done = charrnn("cells", run, "--text", "(=e")
+    title, heading, *units = done.stdout.splitlines()
+    assert "layer0.forget" in title and heading == "  (=e"
+    assert [line[0] for line in units] == list("012345")
+    assert all(line[2:].isdigit() and len(line) == 5 for line in units)

@@ -8,7 +8,7 @@ from loaded import loaded_after
 
 from charrnn.cli import completion
 from charrnn.cli.explain import CELLS
-from charrnn.modelfile import MODEL_FILE, RUNS
+from charrnn.modelfile import MODEL_FILE, PRETRAINED, RUNS
 from charrnn.training.removal import is_run
 
 
@@ -38,9 +38,9 @@ def completed(ask, line):
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("charrnn sample ", ["names", "novel-2"]),
+        ("charrnn sample ", ["names", "novel-2", "shakespeare"]),
         ("charrnn train --cell g", ["gru", "gru-before"]),
-        ("charrnn train s", ["surnames"]),
+        ("charrnn train s", ["shakespeare", "surnames"]),
         ("charrnn train --config la", ["latex"]),
         ("charrnn sample ./ru", []),
     ],
@@ -56,9 +56,12 @@ def test_completion_loads_neither_torch_nor_numpy(asked, tmp_path):
 
 def test_what_completes_runs_knows_where_they_lie(asked):
     assert completion.RUNS == RUNS and MODEL_FILE in completion.PARTS
-    assert completion.run_names() == [path.name for path in sorted(RUNS.iterdir()) if is_run(path)]
+    runs = {path.name for path in RUNS.iterdir() if is_run(path)}
+    pretrained = {path.name for path in PRETRAINED.iterdir()}
+    assert completion.PRETRAINED == PRETRAINED
+    assert {*completion.run_names()} == runs | pretrained
 
 
 def test_cells_and_corpora_are_known(asked):
     assert set(CELLS) <= set(completion.cell_and_run_names())
-    assert completion.corpus_names() == ["names", "surnames"]
+    assert completion.corpus_names() == ["names", "shakespeare", "surnames"]
