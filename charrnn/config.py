@@ -144,10 +144,16 @@ def _check_together(settings: Settings) -> None:
             f"or leave them out with {model.cell}"
         )
     if text.unit == "byte":
-        for key in ("encoding", "errors", "normalize", "rare", "column", "strip"):
+        for key in ("encoding", "errors", "normalize", "rare", "column", "strip", "separator"):
             if getattr(text, key) not in (getattr(TextSettings(), key), 0, "none"):
                 reason = "is for characters; --unit byte takes bytes as they are: leave it out"
                 raise SettingsError(f"{flag(key)} {reason}")
+    if text.mode == "records" and text.unit == "byte":
+        raise SettingsError("--mode records is for characters; leave out --unit byte")
+    if text.separator != "auto" and text.mode not in ("auto", "records"):
+        raise SettingsError(f"--separator is for --mode records, not {text.mode}; leave one out")
+    if not text.separator.strip() or "\n" in text.separator:
+        raise SettingsError("--separator is one line, such as ---, or the word blank")
     if not is_text_encoding(text.encoding):
         raise SettingsError(
             f"--encoding {one_line(text.encoding)!r} is not a text encoding Python knows"

@@ -26,8 +26,13 @@ class TextSettings:
 
     mode: str = setting(
         "auto",
-        "Decide by the text, read independent short lines, or one stream",
-        choices=("auto", "lines", "stream"),
+        "Decide by the text, read independent short lines, records of several lines, or one stream",
+        choices=("auto", "lines", "records", "stream"),
+    )
+    separator: str = setting(
+        "auto",
+        "Records mode: the line between two records, such as --- or %, or blank for a blank line",
+        auto=FROM_TEXT,
     )
     unit: str = setting(
         "char", "Learn characters (Unicode code points) or raw bytes", choices=("char", "byte")

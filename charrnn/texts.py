@@ -222,6 +222,7 @@ class _LearntText:
         self._run = run
         self._fingerprint = fingerprint
         vocabulary = run.model.vocabulary
+        self._vocabulary = vocabulary
         self._is_text = vocabulary.unit == "char"
         path = folder / f"{fingerprint[:16]}.novel"
         file = read_filter(path, run.model.mode, vocabulary.unit)
@@ -240,7 +241,7 @@ class _LearntText:
     def holds(self, data: bytes) -> bool | None:
         """Whether the text has these bytes; None where its ids are needed and not here."""
         if self.filter is not None:
-            text = data.decode() if self._is_text else data
+            text = self._vocabulary.breaking(data.decode()) if self._is_text else data
             if not self.filter.may_hold(text):
                 return False
         if self.corpus is None:

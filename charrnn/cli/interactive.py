@@ -116,14 +116,15 @@ class Session:
         raw: bool,
         threads: int | None,
     ) -> None:
+        from charrnn.sampling.bounds import default_length
         from charrnn.sampling.decode import checked_seed
-        from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, checked_length
+        from charrnn.sampling.engine import checked_length
 
         self.sampler = sampler
         self.is_lines = sampler.mode == "lines"
         self.decoding = decoding
         if length is None:
-            length = LINE_LENGTH if self.is_lines else STREAM_LENGTH
+            length = default_length(sampler.mode, sampler.vocabulary)
         self.length = min(checked_length(length), MOST_TURN_CHARS)
         self.until = until
         self.prime = prime

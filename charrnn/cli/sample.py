@@ -188,7 +188,7 @@ def sample(
 
     from charrnn.cli import sample_view
     from charrnn.modelfile import MISCOUNTED
-    from charrnn.sampling.bounds import check_count, check_held
+    from charrnn.sampling.bounds import RECORD_LENGTH, check_count, check_held
     from charrnn.sampling.constraints import (
         Constraints,
         Tally,
@@ -295,7 +295,13 @@ def sample(
     samples = sampler.generate(wanted, **how)  # says at once what is wrong with the rest
     if constraints:
         [prompt] = sampler.generate(1, **how | {"length": 0})
-        how["length"] = constraints.length(model.mode, model.vocabulary.unit, prompt, until, length)
+        how["length"] = constraints.length(
+            model.mode,
+            model.vocabulary.unit,
+            prompt,
+            until,
+            RECORD_LENGTH if length is None and model.vocabulary.has_breaks else length,
+        )
     as_it_comes = not (is_lines or json or rank or constraints)
     if not as_it_comes and how["length"] is not None:
         check_held(wanted, how["length"])
@@ -338,7 +344,9 @@ def sample(
             pieces = sample_view.as_ranking(ranked(samples))
         elif is_lines:
             asked = None if novel else known  # with --novel all are
-            pieces = sample_view.as_lines(samples, asked, verdicts)
+            pieces = sample_view.as_lines(
+                samples, asked, verdicts, is_divided=model.vocabulary.has_breaks
+            )
         else:
             pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)
         write_stdout(pieces, raw=raw)

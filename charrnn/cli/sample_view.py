@@ -12,10 +12,19 @@ if TYPE_CHECKING:
 
 
 def as_lines(
-    samples: Iterable[Sample], known: Novelty | None, verdicts: Counter[bool | None]
+    samples: Iterable[Sample],
+    known: Novelty | None,
+    verdicts: Counter[bool | None],
+    *,
+    is_divided: bool = False,
 ) -> Iterator[bytes]:
-    """A line for each sample. verdicts counts whether they are novel, if the text is known."""
-    for sample in samples:
+    """A line for each sample. verdicts counts whether they are novel, if the text is known.
+
+    is_divided: samples may have several lines, and a line `---` stands between two.
+    """
+    for number, sample in enumerate(samples):
+        if is_divided and number:
+            yield b"---\n"
         if known:
             verdicts[known.is_novel(sample.data)] += 1
         yield sample.data + b"\n"

@@ -1,5 +1,6 @@
 // Text to ids and back. Characters that cannot be seen are shown as escapes, as in `\x00`.
 const MAX_CODE = 0x110000; // a symbol from here on is a byte of a rare character: MAX_CODE + byte
+const BREAK = 0xffff; // a line break inside a record
 const FIRST_LEAD = 0xc2;
 const CONTINUATIONS = 64;
 const UNSEEN = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}\p{Co}\p{Cn}]/gu;
@@ -26,6 +27,8 @@ function codecOf({ unit, symbols, normalize, lineEnds }, spelling) {
   const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
   const firstByte = symbols.length - (CONTINUATIONS + 0xf4 - FIRST_LEAD + 1);
   const isOfBytes = unit === "byte";
+  // A line break inside a record; the newline ends the record.
+  const lineBreak = isOfBytes ? undefined : ids.get(BREAK);
 
   function prepared(text) {
     const ended = lineEnds === "lf" ? text.replace(/\r\n?/g, "\n") : text;
@@ -34,6 +37,7 @@ function codecOf({ unit, symbols, normalize, lineEnds }, spelling) {
 
   // The ids of a character, or null where the model does not know it.
   function idsOf(char) {
+    if (char === "\n" && lineBreak !== undefined) return [lineBreak];
     const own = ids.get(char.codePointAt(0));
     if (!isOfBytes && own !== undefined) return [own];
     const code = char.codePointAt(0);
@@ -72,6 +76,7 @@ function codecOf({ unit, symbols, normalize, lineEnds }, spelling) {
     return {
       push(id) {
         const symbol = symbols[id];
+        if (id === lineBreak) return "\n";
         if (!isOfBytes && symbol < MAX_CODE) return String.fromCodePoint(symbol);
         const byte = isOfBytes ? symbol : symbol - MAX_CODE;
         let text = "";

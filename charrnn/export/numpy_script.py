@@ -11,8 +11,8 @@ from charrnn.export.archive import npz
 from charrnn.export.named import check_network, corpus_name, described, plain
 from charrnn.layout import sizes
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
-from charrnn.text.vocabulary import NEWLINE
+from charrnn.sampling.bounds import default_length
+from charrnn.text.vocabulary import BREAK, NEWLINE
 
 LINES = 10  # that the program writes, as `charrnn sample` does
 CELLS = {
@@ -216,12 +216,15 @@ def _main(model: ModelFile) -> str:
     """Return what the program does when it is run."""
     prompt = "[*map(ord, arguments.prime)]"
     show = 'print("".join(map(chr, codes)))'
+    if model.vocabulary.has_breaks:  # of a record's lines
+        prompt = f'[*map(ord, arguments.prime.replace("\\n", chr({BREAK})))]'
+        show = f'print("".join(map(chr, codes)).replace(chr({BREAK}), "\\n"), end="\\n---\\n")'
     if model.vocabulary.unit == "byte":
         prompt = "[*arguments.prime.encode()]"
         show = 'sys.stdout.buffer.write(bytes(codes) + b"\\n")'
     is_lines = model.mode == "lines"
     count = LINES if is_lines else 1
-    length = LINE_LENGTH if is_lines else STREAM_LENGTH
+    length = default_length(model.mode, model.vocabulary)
     return f"""\
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()

@@ -28,9 +28,10 @@ from charrnn.insight.recoded import recoded
 from charrnn.insight.structure import dictionary_of, distinct_report, structure_report
 from charrnn.insight.verdicts import doubt_of, warnings_of
 from charrnn.modelfile import ModelFile
+from charrnn.sampling.bounds import LINE_LENGTH, default_length
 from charrnn.sampling.codec import Sample
 from charrnn.sampling.decode import Decoding, checked_seed
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH, Sampler
+from charrnn.sampling.engine import Sampler
 from charrnn.terminal import many
 from charrnn.text.corpus import Corpus
 from charrnn.text.matching import shares_found
@@ -89,8 +90,8 @@ def examine(
     count = question.count
     length = question.length
     if length is None:
-        length = LINE_LENGTH if is_lines else STREAM_LENGTH
-    if count * length > MAX_CHARS and not (is_lines and length <= LINE_LENGTH):
+        length = default_length(model.mode, model.vocabulary)
+    if count * length > MAX_CHARS and not (is_lines and question.length is None):
         raise SettingsError(
             f"--samples {count:,} of {length:,} characters: at most {MAX_CHARS:,} in all; "
             "ask for less"

@@ -25,6 +25,11 @@ from torch.autograd.function import once_differentiable
 State = tuple[Tensor, ...]  # of a layer: (h,) or (h, c), each (B, H)
 
 
+def emptied(state: State, is_kept: Tensor) -> State:
+    """Return a state (L, B, H) each with zeros in the rows that are not kept. is_kept (B,) bool."""
+    return tuple(part * is_kept.to(part.device)[:, None] for part in state)
+
+
 class RNNSequence(torch.autograd.Function):
     """The plain RNN: h_t = tanh(gates_x_t + W h_{t-1}).
 

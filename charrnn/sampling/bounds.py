@@ -9,11 +9,22 @@ from collections.abc import Iterable, Iterator
 
 from charrnn.errors import SettingsError
 from charrnn.sampling.codec import Sample
+from charrnn.text.vocabulary import Vocabulary
 
 MOST_RANKED = 1_000_000  # texts: 400 MB
 MOST_UNIQUE = 10_000_000  # texts of which the bytes, or a digest, are remembered: 1 GB
 MOST_HELD_CHARS = 20_000_000  # of all texts that are held at once: 30 bytes each, measured
+STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
+LINE_LENGTH = 1000  # a line that has not ended by then is cut
+RECORD_LENGTH = 20_000  # a record of several lines
 AT_ONCE = 1000  # texts under way side by side, about
+
+
+def default_length(mode: str, vocabulary: Vocabulary) -> int:
+    """Return how many characters a text has at most where nobody said."""
+    if mode != "lines":
+        return STREAM_LENGTH
+    return RECORD_LENGTH if vocabulary.has_breaks else LINE_LENGTH
 
 
 def check_count(count: int, *, rank: bool, unique: bool) -> None:

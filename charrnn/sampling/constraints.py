@@ -21,9 +21,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from charrnn.errors import SettingsError
-from charrnn.sampling.bounds import held
+from charrnn.sampling.bounds import LINE_LENGTH, STREAM_LENGTH, held
 from charrnn.sampling.codec import Sample
-from charrnn.sampling.engine import LINE_LENGTH, STREAM_LENGTH
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:

@@ -22,6 +22,7 @@ import numpy as np
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.modelfile import ModelFile, read_model
+from charrnn.sampling.bounds import default_length
 from charrnn.sampling.choice import choose_steps
 from charrnn.sampling.codec import Codec, Sample
 from charrnn.sampling.compiled import Compiled
@@ -29,11 +30,9 @@ from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
 from charrnn.sampling.steps import Finished, Place, Plan, State
 from charrnn.text.vocabulary import Vocabulary
 
-STREAM_LENGTH = 500  # characters of a stream, unless the caller says otherwise
 MAX_THREADS = 256
 MAX_LENGTH = 10**12  # no counter overflows
 MAX_COUNT = 10**12
-LINE_LENGTH = 1000  # a line that has not ended by then is cut
 SPLIT_BYTES = 1 << 20  # one stream of a larger model is split over threads, where that pays
 MAX_SPLIT = 16  # threads for one stream
 
@@ -214,7 +213,7 @@ class Sampler:
     ) -> Plan:
         """Check what was asked. Raises SettingsError."""
         if length is None:
-            length = LINE_LENGTH if self.mode == "lines" else STREAM_LENGTH
+            length = default_length(self.mode, self.vocabulary)
         length = checked_length(length)
         newline = self._codec.newline
         ids = self._codec.ids_of_prompt(prime, unknown)

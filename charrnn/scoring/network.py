@@ -17,7 +17,13 @@ from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.scoring.mixed import predictor
 from charrnn.scoring.score import Predictions
-from charrnn.scoring.validation import LINES, lane_batches, most_chars, window_batches
+from charrnn.scoring.validation import (
+    LINES,
+    lane_batches,
+    most_chars,
+    shortened,
+    window_batches,
+)
 from charrnn.text.batches import Batch, LineBatches
 from charrnn.text.gate import Ally
 from charrnn.text.spelling import Spelling
@@ -92,7 +98,7 @@ class NetworkScorer:
             for chosen in lines.in_order(most, by_length=not in_order):
                 batch = lines.collate(chosen)
                 places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
-                yield from _shortened(batch, places, most)
+                yield from shortened(batch, places, most)
             return
         if len(ids) < 2:
             return
@@ -105,18 +111,5 @@ class NetworkScorer:
         for batch in batches:
             after = place + batch.targets.numel()
             places = np.arange(place, after).reshape(batch.targets.shape)
-            yield from _shortened(batch, places, most)
+            yield from shortened(batch, places, most)
             place = after
-
-
-def _shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
-    """Yield the batch in pieces of at most `most` characters: a file may be one long line.
-
-    All pieces but the first go on with the state of the piece before.
-    """
-    width = max(1, most // len(batch.inputs))
-    for start in range(0, batch.inputs.shape[1], width):
-        piece = slice(start, start + width)
-        is_fresh = batch.fresh and start == 0
-        part = Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=is_fresh)
-        yield part, places[:, piece]

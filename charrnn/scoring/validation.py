@@ -19,6 +19,7 @@ import torch
 import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
+from charrnn.model.recurrent import emptied
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import SpelledText
@@ -60,6 +61,8 @@ def score_batches(model: CharModel, batches: Iterator[Batch], device: torch.devi
         for batch in batches:
             if batch.fresh or state is None:
                 state = model.zero_state(len(batch.inputs))
+            elif batch.begins is not None:
+                state = emptied(state, ~batch.begins)
             scored, state = model.nats(batch.inputs.to(device), batch.targets.to(device), state)
             nats += float(scored)
             chars += int((batch.targets != IGNORED).sum())
@@ -151,7 +154,11 @@ def _all_batches(
         lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
         for chosen in lines.in_order(most, by_length=by_length):
             batch = lines.collate(chosen)
-            yield batch, lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+            places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
+            if corpus.vocabulary.has_breaks:
+                yield from shortened(batch, places, most)
+            else:
+                yield batch, places
         return
     ids = ids[: MAX_VALIDATION_CHARS + 1]
     if len(ids) < 2:
@@ -160,6 +167,19 @@ def _all_batches(
     numbers = lane_batches(np.arange(len(ids)), LANES, most)
     for batch, places in zip(lane_batches(ids, LANES, most), numbers, strict=True):
         yield batch, places.targets.numpy()
+
+
+def shortened(batch: Batch, places: np.ndarray, most: int) -> Iterator[tuple[Batch, np.ndarray]]:
+    """Yield the batch in pieces of at most `most` characters: a file may be one long line.
+
+    All pieces but the first go on with the state of the piece before.
+    """
+    width = max(1, most // len(batch.inputs))
+    for start in range(0, batch.inputs.shape[1], width):
+        piece = slice(start, start + width)
+        is_fresh = batch.fresh and start == 0
+        part = Batch(batch.inputs[:, piece], batch.targets[:, piece], fresh=is_fresh)
+        yield part, places[:, piece]
 
 
 def _spelled_score(

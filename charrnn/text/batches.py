@@ -1,4 +1,4 @@
-"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines mode).
+"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines), windows (records).
 
 What step s trains on follows from (corpus, settings, s) alone: there is no iterator whose place
 could be lost. Shapes: B batch, T time, N ids.
@@ -6,6 +6,10 @@ could be lost. Shapes: B batch, T time, N ids.
 
 from __future__ import annotations
 
+import bisect
+import heapq
+import itertools
+from array import array
 from collections.abc import Iterator
 from typing import NamedTuple, Protocol
 
@@ -28,6 +32,7 @@ class Batch(NamedTuple):
     inputs: Tensor  # (B, T) int64
     targets: Tensor  # (B, T) int64
     fresh: bool  # start from the zero state, not from the batch before
+    begins: Tensor | None = None  # (B,) bool: the rows that start from it, where not all do
 
 
 class Batches(Protocol):
@@ -160,7 +165,7 @@ class LineBatches:
         lines.
         """
         self._ids = ids if old is None else np.concatenate([ids, old])
-        self._newline = newline
+        self.newline = newline
         self._seed = seed
         self.batch_size = batch_size
         starts, lengths = line_bounds(self._ids, newline)
@@ -206,10 +211,15 @@ class LineBatches:
         width = int(lengths.max()) + 1  # T
         # The newline of the line before precedes a line; the last one, at place -1, the first line.
         place = self.starts[lines][:, None] + np.arange(-1, width)
-        text = self._ids.take(place, mode="wrap").astype(np.int64)  # (B, T + 1)
+        text = self.taken(place)  # (B, T + 1)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
-        inputs = np.where(text[:, :-1] == IGNORED, self._newline, text[:, :-1])
+        inputs = np.where(text[:, :-1] == IGNORED, self.newline, text[:, :-1])
         return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), fresh=True)
+
+    def taken(self, places: np.ndarray) -> np.ndarray:
+        """Return the ids at places of any shape, int64; before the first stands the last."""
+        ids: np.ndarray = self._ids.take(places, mode="wrap").astype(np.int64)
+        return ids
 
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         """Return the batches of an epoch, each as the numbers of its lines."""
@@ -236,6 +246,62 @@ class LineBatches:
         return [lines[start : start + self.batch_size] for start in starts]
 
 
+class RecordBatches:
+    """Whole items in windows: long ones are learnt to their end, but not at once.
+
+        abcdefg. and hi. and jk., B=2, T=3   ->   .ab|.hi    cde|.jk    fg|lm   ...
+
+    An item begins in the row that is free first, at a window, and its state is carried from window
+    to window. Items come in an endless order, shuffled once for each pass.
+    """
+
+    def __init__(self, items: LineBatches, window: int, seed: int) -> None:
+        """items: where the items lie."""
+        self._items = items
+        self._seed = seed
+        self._window = window
+        self._windows = -(-(items.lengths + 1) // window)  # of each item
+        self.rows = min(items.batch_size, len(self._windows))
+        self.steps_per_epoch = -(-int(self._windows.sum()) // self.rows)
+        self.chars_per_epoch = items.chars_per_epoch
+        self.longest = min(window, items.longest)
+        # Of each row: the step at which each of its items begins, and which item that is.
+        self._begun = [array("q") for _ in range(self.rows)]
+        self._chosen = [array("q") for _ in range(self.rows)]
+        self._free = [(0, row) for row in range(self.rows)]  # a heap: when each row ends its last
+        self._order = self._endless()
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; `begins` says in which rows an item begins."""
+        # 1. The item of each row, and how many of its windows came before
+        while self._free[0][0] <= step:
+            begin, row = self._free[0]
+            item = next(self._order)
+            self._begun[row].append(begin)
+            self._chosen[row].append(item)
+            heapq.heapreplace(self._free, (begin + int(self._windows[item]), row))
+        places = [bisect.bisect_right(begun, step) - 1 for begun in self._begun]
+        rows = range(self.rows)
+        items = np.array([self._chosen[row][places[row]] for row in rows])
+        before = step - np.array([self._begun[row][places[row]] for row in rows])
+
+        # 2. Its text in this window: as LineBatches.collate
+        done = before * self._window
+        left = self._items.lengths[items] + 1 - done  # targets from here on
+        width = min(self._window, int(left.max()))
+        starts = self._items.starts[items] + done
+        text = self._items.taken(starts[:, None] + np.arange(-1, width))  # (B, T + 1)
+        text[:, 1:][np.arange(width) >= left[:, None]] = IGNORED
+        inputs = np.where(text[:, :-1] == IGNORED, self._items.newline, text[:, :-1])
+        begins = torch.from_numpy(before == 0)
+        return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), step == 0, begins)
+
+    def _endless(self) -> Iterator[int]:
+        for epoch in itertools.count():
+            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._windows))
+            yield from order.tolist()
+
+
 def make_batches(
     corpus: Corpus,
     batch_size: int,
@@ -253,7 +319,12 @@ def make_batches(
     if corpus.mode == "lines":
         old = mixed.split("train") if mixed is not None else None
         newline = int(corpus.vocabulary.newline or 0)
-        return LineBatches(corpus.split("train"), newline, batch_size, seed, old=old, share=share)
+        ids = corpus.split("train")
+        if corpus.vocabulary.has_breaks:
+            if old is not None:
+                raise SettingsError("--mix is for lines and streams, not for records; leave it out")
+            return RecordBatches(LineBatches(ids, newline, batch_size, seed), seq_length, seed)
+        return LineBatches(ids, newline, batch_size, seed, old=old, share=share)
     if mixed is not None:
         return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
     return StreamBatches(corpus, batch_size, seq_length)

@@ -20,8 +20,8 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
-from charrnn.text.corpus import FORMAT, MAX_LINE, Bounds, Corpus, described, store
-from charrnn.text.entries import is_table
+from charrnn.text.corpus import FORMAT, Bounds, Corpus, described, longest_item, store
+from charrnn.text.entries import is_records, is_table
 from charrnn.text.linehash import every_line
 from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
@@ -30,7 +30,7 @@ from charrnn.text.rare import alphabet, note_of
 from charrnn.text.reading import PIECE_BYTES, pieces
 from charrnn.text.sources import Source, find_source
 from charrnn.text.splits import SPLITS, allot, divided
-from charrnn.text.vocabulary import NEWLINE, Vocabulary
+from charrnn.text.vocabulary import BREAK, NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
 NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "headings", "mode", "rare")
@@ -50,8 +50,15 @@ class Survey:
     fingerprint: str
     newlines: str  # "keep" or "lf": what --newlines auto means for this text
     rare: int = 0  # characters that occur fewer times are written as bytes
+    asked_mode: str = "auto"  # "records" where items may have several lines
+    separator: str = "auto"  # of records
     column: str = "none"  # of a table that is learnt
     strip: str = "none"  # what is taken from each line
+
+    @property
+    def form(self) -> str:
+        """What the text is read as, in a word: "lines", "records" or "stream"."""
+        return self.asked_mode if self.asked_mode == "records" else self.mode
 
     def as_read(self, settings: TextSettings) -> TextSettings:
         """Return the settings that the texts are read with: what was open is decided."""
@@ -59,6 +66,8 @@ class Survey:
             settings,
             newlines=self.newlines,
             rare=self.rare,
+            mode=self.asked_mode,
+            separator=self.separator,
             column=self.column,
             strip=self.strip,
         )
@@ -75,12 +84,19 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         if path:
             sources[name], _ = find_source(path, settings)
     censuses = {name: take_census(part, settings) for name, part in sources.items()}
+    if is_table(settings) and settings.mode == "auto":
+        found = censuses["train"].faults.found
+        if found["line breaks"] or found["long"]:  # they are no lines
+            settings = dataclasses.replace(settings, mode="records")
+            censuses = {name: take_census(part, settings) for name, part in sources.items()}
 
     # 2. Decide on line ends, mode and alphabet.
     if settings.newlines == "auto":
         settings, censuses = settle_line_ends(settings, sources, censuses)
     mode, reason = choose_mode(censuses["train"], settings)
     counts = sum((census.counts for census in censuses.values()), np.zeros(1, np.int64))
+    if is_records(settings):
+        counts[BREAK] = max(1, counts[BREAK])
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary, rare = alphabet(counts, settings, mode)
@@ -91,7 +107,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         notes.append(note_of(counts, rare))
     if mode == "lines" and source.separators and settings.headings:
         notes.append("each file has a heading, a line like others; --no-headings leaves them out")
-    if settings.unit == "char" and not source.separators and not is_table(settings):
+    is_plain = not is_table(settings) and not is_records(settings)
+    if settings.unit == "char" and not source.separators and is_plain:
         notes += _looks(source, censuses["train"], mode, settings)
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
@@ -101,6 +118,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     for key in ("column", "strip"):  # earlier versions had none
         if options[key] == "none":
             del options[key]
+    if not is_records(settings):
+        del options["separator"]
     if vocabulary.spelling is not None:
         options["rare"] = rare
     digests = {name: census.sha256 for name, census in censuses.items()}
@@ -118,6 +137,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         fingerprint,
         settings.newlines,
         rare,
+        settings.mode,
+        settings.separator,
         settings.column,
         settings.strip,
     )
@@ -296,11 +317,11 @@ def _read_lines(
     starts = [0, *(end + 1 for end in ends[:-1])]
     spans = list(zip(starts, ends, strict=True))
     for number, (start, end) in enumerate(spans, 1):
-        if end - start > MAX_LINE:
+        if end - start > longest_item(vocabulary):
             raise CorpusError(
                 f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
-                f"--mode lines learns whole lines of at most {MAX_LINE:,}: shorten it, or use "
-                "--mode stream"
+                f"--mode lines learns whole lines of at most {longest_item(vocabulary):,}: shorten "
+                "it, or use --mode records or stream"
             )
     return [ids[start:end].tobytes() for start, end in spans]
 

@@ -11,7 +11,7 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.text.census import Census
 from charrnn.text.spelling import MAX_CODE
-from charrnn.text.vocabulary import NEWLINE, REPLACEMENT, RETURN
+from charrnn.text.vocabulary import BREAK, NEWLINE, REPLACEMENT, RETURN
 
 RARE = 5  # a character that occurs fewer times is rare
 _BIDI = {0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
@@ -79,7 +79,7 @@ def odd_characters(census: Census, unit: str) -> tuple[Symbol, ...]:
 @cache
 def _kind(code: int) -> str:
     """Name the kind of an odd character; "" for others."""
-    if code in (NEWLINE, RETURN, ord("\t"), ord(" ")):
+    if code in (NEWLINE, RETURN, BREAK, ord("\t"), ord(" ")):
         return ""
     if code == REPLACEMENT:
         return "replacement"

@@ -34,6 +34,7 @@ from charrnn.storage import (
 from charrnn.terminal import one_line
 from charrnn.text.mapped import cut_short, is_shorter, mapped
 from charrnn.text.novelty import write_filter
+from charrnn.text.records import MAX_LINE, MAX_RECORD
 from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.values import (
@@ -48,7 +49,6 @@ from charrnn.values import (
     wrong_field,
 )
 
-MAX_LINE = 4096  # lines mode learns whole lines
 FORMAT = 1
 WITH_BYTES = 2  # the format of a corpus whose rare characters are bytes
 PIECE_BYTES = 1 << 22  # hashed at a time
@@ -144,6 +144,11 @@ class Corpus:
         while at >= 0 and at % size:  # bytes of two ids side by side, not an id
             at = self._map.find(needle, at + 1, stop)
         return at >= 0
+
+
+def longest_item(vocabulary: Vocabulary) -> int:
+    """Return how many characters a line, or a record, has at most."""
+    return MAX_RECORD if vocabulary.has_breaks else MAX_LINE
 
 
 def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
@@ -311,7 +316,7 @@ def _makes_sense(corpus: Corpus) -> bool:
         if has_lines:
             ends = np.flatnonzero(piece == newline)
             edges = np.concatenate([[-1 - open_line], ends, [len(piece)]])
-            if int(np.diff(edges).max()) - 1 > MAX_LINE:
+            if int(np.diff(edges).max()) - 1 > longest_item(corpus.vocabulary):
                 return False
             open_line = len(piece) - 1 - int(edges[-2])
     corpus.release()

@@ -25,11 +25,13 @@ from charrnn.text.characters import (
     odd_characters,
     rare_characters,
 )
-from charrnn.text.corpus import MAX_LINE
+from charrnn.text.corpus import longest_item
 from charrnn.text.encodings import beginning, decodes, likelier
+from charrnn.text.entries import is_records
 from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
+from charrnn.text.records import shown_breaks
 from charrnn.text.splits import allot
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
 
@@ -135,6 +137,8 @@ def examine(survey: Survey, settings: TextSettings, seed: int) -> Findings:
     size, mark = _size_and_mark(survey)
     rare = rare_characters(census)
     suggested_mode, suggested_reason = choose_mode(census, replace(settings, mode="auto"))
+    if is_records(settings):
+        suggested_mode, suggested_reason = survey.mode, survey.reason
     findings = Findings(
         size_bytes=size,
         files=max(1, len(source.paths)),
@@ -240,7 +244,7 @@ def _beginning(survey: Survey, settings: TextSettings) -> tuple[str, ...]:
         text += codes[:SHOWN_FROM].astype("<u4").tobytes().decode("utf-32-le")
         if len(text) >= SHOWN_FROM:
             break
-    lines = [line.strip() for line in text.split("\n") if line.strip()]
+    lines = [shown_breaks(line).strip() for line in text.split("\n") if line.strip()]
     lines = [line for line in lines if not HEADING.fullmatch(line)]
     lines = sorted(dict.fromkeys(lines), key=str.isascii)
     return tuple(line[: linehash.SHOWN] for line in lines[:EXAMPLE_LINES])
@@ -337,10 +341,11 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
     least = 2
     unit = "characters"
     if survey.mode == "lines":
-        if findings.longest_line > MAX_LINE:
+        most = longest_item(survey.vocabulary)
+        if findings.longest_line > most:
             yield (
                 f"line {findings.longest_line_number:,} has {findings.longest_line:,} characters, "
-                f"and --mode lines learns at most {MAX_LINE:,}; --mode stream, or shorten it"
+                f"and --mode lines learns at most {most:,}; --mode records or stream, or shorten it"
             )
         least = 1
         unit = "lines"

@@ -16,6 +16,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from charrnn.text.records import shown_breaks
 from charrnn.text.vocabulary import NEWLINE, RETURN
 
 # Lines of running text of so many characters are hardly equal by chance. The lowest bit of a hash
@@ -70,7 +71,7 @@ class _Heads(NamedTuple):
         else:
             codes = np.concatenate([self.first, self.codes[:stop]])
         ellipsis = "…" if len(codes) > SHOWN else ""
-        return "".join(map(chr, codes[:SHOWN].tolist())) + ellipsis
+        return shown_breaks("".join(map(chr, codes[:SHOWN].tolist()))) + ellipsis
 
 
 def hash_lines(

@@ -9,7 +9,8 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
-from charrnn.text.entries import is_table
+from charrnn.text.entries import is_records, is_table
+from charrnn.text.records import words_of
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import RETURN, Vocabulary
 
@@ -20,6 +21,9 @@ LARGE_VOCABULARY = 20_000
 
 def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
     """Return the mode of a text, "lines" or "stream", and the reason."""
+    if is_records(settings):
+        between = "of a table" if is_table(settings) else f"between {words_of(settings.separator)}"
+        return "lines", f"{many(census.lines, 'record')} {between}"
     if settings.mode != "auto":
         return settings.mode, "as asked"
     if is_table(settings):

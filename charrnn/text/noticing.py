@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from typing import Any
 
 from charrnn.config import TextSettings
-from charrnn.errors import CharrnnError
+from charrnn.errors import CharrnnError, CorpusError
 from charrnn.terminal import many, one_line
-from charrnn.text.entries import is_table
+from charrnn.text.entries import is_records, is_table
 from charrnn.text.jsonrows import texts_at
 from charrnn.text.reading import head_of
+from charrnn.text.records import separator_of, words_of
 from charrnn.text.sources import Source
 from charrnn.text.stripping import NUMBERED, names_of
 from charrnn.text.tables import Layout, listed, recognised
@@ -39,6 +40,8 @@ def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[s
     Returns settings that leave neither open, and notes for the person. Raises CorpusError.
     """
     names_of(settings.strip)
+    if settings.separator != "auto" and settings.mode == "auto":
+        settings = dataclasses.replace(settings, mode="records")
     notes: list[str] = []
     column = settings.column
     strip = settings.strip
@@ -54,7 +57,24 @@ def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[s
         if is_open and not is_table(settled):
             strip, note = _strip(settings, source)
         notes += [note] if note else []
-    return dataclasses.replace(settled, strip=strip), notes
+    settled = dataclasses.replace(settled, strip=strip)
+    if is_records(settled) and settled.separator == "auto" and not is_table(settled):
+        separator, note = _separator(settled, source)
+        settled = dataclasses.replace(settled, separator=separator)
+        notes.append(note)
+    return settled, notes
+
+
+def _separator(settings: TextSettings, source: Source) -> tuple[str, str]:
+    """Return what separates the records of a text, and a note. Raises CorpusError."""
+    head, shown, _ = head_of(source, settings)
+    separator = separator_of(head)
+    if not separator:
+        raise CorpusError(
+            f"{shown} has no line of signs such as --- and no blank lines between records; "
+            "pass --separator TEXT"
+        )
+    return separator, f"records of {shown} are between {words_of(separator)} (--separator TEXT)"
 
 
 def _column(settings: TextSettings, source: Source, *, is_open: bool) -> tuple[str, str]:

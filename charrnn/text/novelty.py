@@ -204,8 +204,12 @@ def _line_pieces(ids: np.ndarray, newline: int) -> Iterator[np.ndarray]:
     """Yield pieces of a corpus of lines; each line lies whole in one piece."""
     start = 0
     while start < len(ids):
-        piece = ids[start : start + CHUNK]
-        piece = piece[: int(np.flatnonzero(piece == newline)[-1]) + 1]
+        size = CHUNK
+        ends = np.flatnonzero(ids[start : start + size] == newline)
+        while not len(ends):  # a long record
+            size *= 2
+            ends = np.flatnonzero(ids[start : start + size] == newline)
+        piece = ids[start : start + int(ends[-1]) + 1]
         yield piece
         start += len(piece)
 
@@ -230,7 +234,10 @@ def _hashes(codes: np.ndarray, starts: Places, stops: Places) -> np.ndarray:
     of two running sums, with BASE^start divided out by its inverse. So pieces of any length cost
     the same.
     """
-    powers, inverses = _powers(CHUNK + WINDOW)
+    size = CHUNK + WINDOW
+    if len(codes) >= size:  # a long record
+        size = 1 << len(codes).bit_length()
+    powers, inverses = _powers(size)
     sums = np.zeros(len(codes) + 1, np.uint64)
     np.cumsum((codes.astype(np.uint64) + 1) * powers[: len(codes)], out=sums[1:])
     hashes: np.ndarray = sums[stops] - sums[starts]
@@ -242,7 +249,7 @@ def _hashes(codes: np.ndarray, starts: Places, stops: Places) -> np.ndarray:
     return hashes
 
 
-@lru_cache(1)
+@lru_cache(4)
 def _powers(size: int) -> tuple[np.ndarray, np.ndarray]:
     """Return BASE^j and BASE^-j modulo 2^64 for j < size."""
     bases = np.array([_BASE, pow(_BASE, -1, 1 << 64)], np.uint64)

@@ -23,12 +23,13 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import one_line
 from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
-from charrnn.text.entries import as_line, as_lines, is_table
+from charrnn.text.entries import as_lines, is_records, is_table, one, preparing
 from charrnn.text.faults import Faults
+from charrnn.text.records import BLANK, as_codes_text, records, separator_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.stripping import strip_lines, stripper
-from charrnn.text.tables import Item, beginning, layout_of, rows
+from charrnn.text.tables import Item, beginning, layout_of, peeked, rows
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
@@ -43,7 +44,8 @@ def pieces(
 ) -> Iterator[np.ndarray]:
     """Yield the text's codes (uint8 or uint32), a few megabytes at a time.
 
-    Of a table, the items of its column, each with a newline. digest: is fed the bytes that the
+    Of a table, the items of its column, each with a newline; of records, each with BREAK for its
+    line breaks, and a newline. digest: is fed the bytes that the
     codes come from. faults: where wrong rows are counted.
     Raises CorpusError, which names the first byte that does not decode.
     """
@@ -59,8 +61,9 @@ def pieces(
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            items = rows(texts, shown, settings.column, faults=faults)
-            texts = as_lines(items, settings, faults)
+            texts = as_lines(rows(texts, shown, settings.column, faults=faults), settings, faults)
+        elif is_records(settings):
+            texts = _records(texts, shown, settings)
         else:
             if separator:
                 yield _codes(separator.decode(), shown)
@@ -82,13 +85,25 @@ def items(
     order. label_column: "" for none, and Item.label is None. Raises CorpusError, SettingsError.
     """
     faults = _new_faults(settings) if faults is None else faults
-    stripped = stripper(settings.strip)
+    prepared = preparing(settings)
     for shown, _, stream in source.open():
         texts = _checked(stream, shown, source, settings, None)
         for item in rows(texts, shown, settings.column, label_column, faults):
-            if text := as_line(stripped(item.text)):
-                prepared = "".join(_normalized(iter([text]), settings))
-                yield item._replace(text=prepared)
+            if text := prepared(item.text):
+                text = text if is_records(settings) else one(text)
+                yield item._replace(text="".join(_normalized(iter([text]), settings)))
+
+
+def _records(texts: Iterator[str], shown: str, settings: TextSettings) -> Iterator[str]:
+    """Yield the records of a text as lines. Raises CorpusError where nothing separates them."""
+    head, texts = peeked(texts)
+    separator = settings.separator
+    if separator == "auto":
+        separator = separator_of(head) or BLANK
+    lf = dataclasses.replace(settings, newlines="lf")
+    stripped = stripper(settings.strip)
+    found = records(_line_ends(texts, lf), separator, shown)
+    return as_codes_text(filter(None, map(stripped, found)))
 
 
 def _new_faults(settings: TextSettings) -> Faults:

@@ -140,6 +140,12 @@ def _head(texts: Iterator[str]) -> tuple[str, Iterator[str], bool]:
     return head, iter([head]), True
 
 
+def peeked(texts: Iterator[str]) -> tuple[str, Iterator[str]]:
+    """Return the beginning of a text, and all of it again."""
+    head, texts, _ = _head(texts)
+    return head, texts
+
+
 def beginning(texts: Iterator[str]) -> tuple[str, bool]:
     """Return the beginning of a text that tells what it is, and whether it is all of it."""
     head, _, is_whole = _head(texts)

@@ -16,6 +16,8 @@ from charrnn.text.spelling import ASCII, BYTE_SYMBOLS, MAX_CODE, Spelling, bytes
 
 NEWLINE = 10
 RETURN = 13
+# A line break inside a record, where the newline ends it. Unicode gives this code to no character.
+BREAK = 0xFFFF
 REPLACEMENT = 0xFFFD
 NAMED = 5  # unknown characters that a message names
 
@@ -38,6 +40,11 @@ class Vocabulary:
     def spelling(self) -> Spelling | None:
         """How rare characters are written as bytes; None where no character is."""
         return Spelling(self._symbol_array) if self.symbols[-1] >= MAX_CODE else None
+
+    @cached_property
+    def has_breaks(self) -> bool:
+        """Say whether items may have several lines: a line break inside them is BREAK."""
+        return self.unit == "char" and BREAK in self.symbols
 
     @property
     def characters(self) -> int:
@@ -63,13 +70,21 @@ class Vocabulary:
         return table
 
     def codes(self, text: str | bytes) -> np.ndarray:
-        """Return code points, or bytes, of a text. A text for a byte model is taken as UTF-8."""
+        """Return code points, or bytes, of a text. A text for a byte model is taken as UTF-8.
+
+        A newline is one inside an item where items may have several lines.
+        """
         if self.unit == "byte":
             data = text.encode("utf-8", "surrogateescape") if isinstance(text, str) else text
             return np.frombuffer(data, np.uint8)
         if isinstance(text, bytes):
             text = text.decode("utf-8")
-        return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        codes = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32)
+        return np.where(codes == NEWLINE, np.uint32(BREAK), codes) if self.has_breaks else codes
+
+    def breaking(self, text: str) -> str:
+        """Return the text of an item with BREAK for its line breaks, where it may have some."""
+        return text.replace("\n", chr(BREAK)) if self.has_breaks else text
 
     def lookup(self, codes: np.ndarray) -> np.ndarray:
         """Return the ids of codes, -1 where they are no symbol."""
@@ -180,6 +195,8 @@ class Vocabulary:
         if self.unit == "byte":
             data: bytes = codes.astype(np.uint8).tobytes()
             return data
+        if self.has_breaks:
+            codes = np.where(codes == BREAK, np.uint32(NEWLINE), codes)
         text: str = codes.astype("<u4").tobytes().decode("utf-32-le")
         return text.encode("utf-8")
 
@@ -191,6 +208,8 @@ class Vocabulary:
     def byte_lengths(self) -> np.ndarray:
         """(V,) how many bytes of UTF-8 each symbol stands for."""
         lengths = bytes_of(self._symbol_array)
+        if self.has_breaks:
+            lengths = np.where(self._symbol_array == BREAK, 1, lengths)
         return np.where(self._symbol_array >= MAX_CODE, 1, lengths)
 
     @cached_property
@@ -199,6 +218,7 @@ class Vocabulary:
         table = np.zeros((len(self), 4), np.uint8)
         for index, symbol in enumerate(self.symbols):
             data = bytes([symbol - MAX_CODE]) if symbol >= MAX_CODE else chr(symbol).encode()
+            data = b"\n" if symbol == BREAK and self.has_breaks else data
             table[index, : len(data)] = list(data)
         return table
 
@@ -250,6 +270,8 @@ def describe(code: int, unit: str = "char") -> str:
         return f"byte 0x{code:02X}"
     if code >= MAX_CODE:
         return f"byte 0x{code - MAX_CODE:02X}"
+    if code == BREAK:
+        return "a line break inside a record"
     character = chr(code)
     parts = [f"U+{code:04X}"]
     if character.isprintable() and not unicodedata.combining(character):

@@ -113,7 +113,7 @@ def _known_codes(codes: np.ndarray, vocabulary: Vocabulary) -> tuple[np.ndarray,
     if _knows_all(vocabulary) or (vocabulary.lookup(codes) >= 0).all():
         return codes, 0
     text, count = in_known_form(codes.astype("<u4").tobytes().decode("utf-32-le"), vocabulary)
-    return vocabulary.codes(text), count
+    return np.frombuffer(text.encode("utf-32-le"), np.uint32), count
 
 
 def _knows_all(vocabulary: Vocabulary) -> bool:

@@ -21,7 +21,7 @@ LARGE_BYTES = 1_000_000_000  # of activations, said unasked
 def text_line(survey: building.Survey, corpus: Corpus) -> str:
     """Return how the text is read, and how long its splits are."""
     sizes = ", ".join(f"{corpus.chars(name):,} {name}" for name in corpus.bounds)
-    return f"text: {survey.name}, {corpus.mode} ({survey.reason}); characters: {sizes}"
+    return f"text: {survey.name}, {survey.form} ({survey.reason}); characters: {sizes}"
 
 
 def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> str:
@@ -33,7 +33,7 @@ def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> s
     elif is_shipped:
         text = many(census.lines, survey.name.removesuffix("s"))
     else:
-        text = f"{many(census.lines, 'line')} of {census.shown}"
+        text = f"{many(census.lines, survey.form.removesuffix('s'))} of {census.shown}"
     if isinstance(trainer, CountingTrainer):
         return f"reading {text}; counting n-grams"
     cell = trainer.settings.model.cell.upper()

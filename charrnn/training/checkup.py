@@ -81,6 +81,8 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
         if "val" in survey.censuses:
             val_chars = survey.censuses["val"].chars
         line_chars = findings.longest_line + 1 if survey.mode == "lines" else None
+        if survey.form == "records" and line_chars is not None:
+            line_chars = min(line_chars, filled.settings.training.seq_length or line_chars)
         planned |= _training(filled.settings, len(vocabulary), line_chars, val_chars, device)
         if advice := _too_few(survey, settings, findings):
             findings = dataclasses.replace(findings, advice=(*findings.advice, advice))
@@ -134,7 +136,8 @@ def settings_of(
     filled = settings.with_values(
         "text",
         newlines=survey.newlines,
-        mode=survey.mode,
+        mode=survey.form,
+        separator=survey.separator,
         column=survey.column,
         strip=survey.strip,
     )

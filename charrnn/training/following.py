@@ -24,7 +24,7 @@ from charrnn.training.leading import (
     receive_texts,
     share_weights,
 )
-from charrnn.training.step import carried_state
+from charrnn.training.step import carried_into
 
 
 def follow(group: Group) -> Ending:
@@ -110,7 +110,7 @@ class Follower:
     def step(self, step: int, lr: float) -> None:
         """Compute this process's shards of a step, and update as all do."""
         batch = self._parts.batches.batch(step)
-        carried = carried_state(self._state, batch, self._settings, step)
+        carried = carried_into(batch, self._state, self._settings, step)
         self._state = self._parts.update(batch, carried, lr, step).state
 
     def gather(self) -> None:

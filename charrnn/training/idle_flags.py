@@ -30,7 +30,8 @@ def _idle(settings: Settings, survey: Survey) -> Iterator[tuple[str, str]]:
     """Yield the settings that do nothing, and why."""
     if survey.mode == "lines":
         yield "state_reset", "is for a stream, and this text is lines of their own"
-        yield "seq_length", "is for a stream, and lines are learnt whole"
+        if survey.form == "lines":
+            yield "seq_length", "is for a stream, and lines are learnt whole"
     else:
         yield "deduplicate", "is for lines, and this text is one stream (--mode lines)"
     if settings.text.errors == "skip" and not is_table(survey.as_read(settings.text)):

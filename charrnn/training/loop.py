@@ -29,7 +29,7 @@ from charrnn.training.pacing import MOST_PASSES, Pacing
 from charrnn.training.plan import Plan, first_plan, is_same_length, resumed_plan
 from charrnn.training.records import Records, step_record
 from charrnn.training.recovery import BAD_STEPS, Diverging
-from charrnn.training.step import carried_state
+from charrnn.training.step import carried_into
 
 NEVER = -1  # a step that no sample or judgement was made at
 
@@ -220,7 +220,7 @@ class Trainer:
         rate = optim.learning_rate(place.step, self.plan, training, peak)
         if place.step == 0:
             self.parts.lift(self._lift)
-        carried = carried_state(self.state, batch, training, place.step)
+        carried = carried_into(batch, self.state, training, place.step)
         before = watch.before(batch, carried, place.step) if watch is not None else None
 
         # 2. The step

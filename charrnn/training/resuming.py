@@ -108,7 +108,7 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
     if old == new:
         return True
     if (
-        key in ("mode", "newlines", "order", "column", "strip") and new == "auto"
+        key in ("mode", "newlines", "order", "column", "strip", "separator") and new == "auto"
     ):  # what the program chose is kept
         return True
     if old is None or new is None or "" in (old, new):
@@ -167,9 +167,9 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    how = dataclasses.replace(
-        as_it_was(settings.text), mode=model.mode, newlines=model.open_reading.newlines
-    )
+    how = dataclasses.replace(as_it_was(settings.text), newlines=model.open_reading.newlines)
+    if how.mode != "records":
+        how = dataclasses.replace(how, mode=model.mode)
     survey = building.survey(text, how, seed) if text is not None else None
     shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:

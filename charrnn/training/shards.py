@@ -54,6 +54,8 @@ class ShardedStep:
         """
         # 1. The shards of this process: the sums of the tree's largest parts
         chars = int((batch.targets != IGNORED).sum())
+        if batch.begins is not None:  # records in windows
+            self._carries_state = True
         if batch.fresh:
             rows = len(batch.inputs) if self._carries_state else 1
             state = self._step.model.zero_state(rows)

@@ -18,7 +18,7 @@ from charrnn.config import Settings, TrainingSettings
 from charrnn.machine.runtime import step_seed
 from charrnn.model.charmodel import CharModel
 from charrnn.model.dropout import seeded
-from charrnn.model.recurrent import State
+from charrnn.model.recurrent import State, emptied
 from charrnn.text.batches import IGNORED, Batch
 from charrnn.training.optim import Optimizer
 
@@ -190,8 +190,10 @@ def drawing(
     return seeded(step_seed(seed, step, piece, shard))
 
 
-def carried_state(state: State, batch: Batch, training: TrainingSettings, step: int) -> State:
-    """Return what a step begins with, of what the step before has left."""
+def carried_into(batch: Batch, state: State, training: TrainingSettings, step: int) -> State:
+    """Return the state that a batch goes on with; not read where the batch is fresh."""
+    if batch.begins is not None:
+        return state if batch.fresh else emptied(state, ~batch.begins)
     share = 0.0 if batch.fresh else training.state_reset or 0.0
     return some_emptied(state, len(batch.inputs), share, training.seed, step)
 
@@ -204,7 +206,7 @@ def some_emptied(state: State, lanes: int, share: float, seed: int, step: int) -
     if not share:
         return state
     is_kept = torch.from_numpy(np.random.default_rng([seed, step]).random(lanes) >= share)
-    return tuple(part * is_kept.to(part.device)[:, None] for part in state)
+    return emptied(state, is_kept)
 
 
 def pinned(ids: Tensor, device: torch.device) -> Tensor:

@@ -110,7 +110,7 @@ def test_mixtures_are_clean_under_the_sanitizers(tmp_path):
 
 ONE_TOO_MANY = {
     "children": ("mixing.inc.h", r"child < at\[1\]\.first;", "child <= at[1].first;"),
-    "nodes": ("sampling.c", r"return low \+ 1;", "return low + 2;"),
+    "nodes": ("following.h", r"return low \+ 1;", "return low + 2;"),
 }
 
 
