@@ -384,7 +384,7 @@ def sample(
             tries,
             constraints,
             known,
-            seek,
+            seek=seek,
         )
     verdicts: Counter[bool | None] = Counter()
     if json:

@@ -92,7 +92,7 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         if path:
             sources[name], _ = find_source(path, settings)
     censuses = {name: take_census(part, settings) for name, part in sources.items()}
-    if is_table(settings) and settings.mode == "auto":
+    if is_table(settings) and settings.mode == "auto" and not settings.label:
         found = censuses["train"].faults.found
         if found["line breaks"] or found["long"]:  # they are no lines
             settings = dataclasses.replace(settings, mode="records")
