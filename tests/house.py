@@ -12,6 +12,7 @@ MAY_IMPORT = {
     "model": (),  # and so no disk
     "machine": ("model",),
     "modelfile": ("text",),
+    "newest": ("text", "modelfile"),
     "texts": ("text", "modelfile"),
     "sampling": ("text", "modelfile", "texts"),
     "scoring": ("text", "model", "machine", "modelfile", "texts", "sampling"),
@@ -20,6 +21,7 @@ MAY_IMPORT = {
         "text",
         "model",
         "machine",
+        "newest",
         "modelfile",
         "texts",
         "sampling",
@@ -42,6 +44,7 @@ MAY_IMPORT = {
         "text",
         "model",
         "machine",
+        "newest",
         "modelfile",
         "texts",
         "sampling",

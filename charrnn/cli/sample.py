@@ -7,24 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
+from charrnn.cli.options import INTEGER, OUTPUT, TEXT, Run, option, switch
 from charrnn.cli.prompt import as_meant, begin_of, check_utf8
 from charrnn.cli.prompts import check_alone, read_prompts, texts_of
 from charrnn.cli.sample_options import (
+    TEXTS,
     Fill,
+    Label,
     Likeliest,
     Matching,
     MaxLength,
     MinLength,
     MinP,
     Novel,
+    Prime,
+    PrimeFile,
+    Prompts,
     Rank,
     RepetitionPenalty,
     Seed,
@@ -38,7 +42,6 @@ from charrnn.cli.seeking import check_likeliest, say_sought, seeker_of, write_li
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.terminal import many, one_line, say, write_stdout
 
-TEXTS = "Text"
 SPEED = "Speed"
 
 
@@ -66,49 +69,10 @@ def sample(
             panel=TEXTS,
         ),
     ] = None,
-    prime: Annotated[
-        str | None,
-        option(
-            "--prime",
-            "--starts-with",
-            "-p",
-            help="Begin with this text",
-            metavar=TEXT,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    prime_file: Annotated[
-        Path | None,
-        option(
-            "--prime-file",
-            help="Begin with the text of this file, or of standard input with -",
-            metavar=PATH,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        option(
-            "--prompts",
-            help="Write --count texts, as JSON, for each prompt in this file, or in standard input "
-            "with -",
-            metavar=PATH,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        option(
-            "--label",
-            help="Write items of this label, or of all; may be repeated, and then in turn",
-            metavar=TEXT,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
+    prime: Prime = None,
+    prime_file: PrimeFile = None,
+    prompts: Prompts = None,
+    label: Label = None,
     until: Annotated[
         str,
         option("--until", help="Stop after this text", metavar=TEXT, default="none", panel=TEXTS),
