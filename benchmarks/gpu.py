@@ -1,189 +1,184 @@
-"""Training on a GPU: charrnn's step beside a plain loop over nn.LSTM or nn.GRU.
+"""All that is to be known of training on one GPU, in one call of under ten minutes.
 
-    python benchmarks/gpu.py [--quick]
+    python benchmarks/gpu.py --data TEXTS          # all parts that fit, to the screen and gpu.jsonl
+    python benchmarks/gpu.py --only steps --only many
+    python benchmarks/gpu.py --only c --data TEXTS # five minutes of training; also --only latex
+    python benchmarks/gpu.py --dry                 # the usual parts on a processor, tiny
 
-It looks for the batch size at which each saturates: a contender's batches double from 32 lanes of
-50 characters until that gains less than 10 %. "in kernels" is the share of the wall clock in which
-the GPU ran kernels (torch.profiler). Not cuda.py: torch would import that for NVIDIA's package.
+It needs torch and no network. TEXTS is a folder with tinyshakespeare.txt, names-makemore.txt,
+linux-kernel.c and stacks-algebra.tex. A part runs in a process of its own, with a clock of its own;
+one that fails, hangs or takes the driver with it leaves one line, and the next part begins.
+
+Each line is also one JSON object of the --out file: the part, and what was measured. "target" is
+what should hold on an H100. Not cuda.py: torch would import that for NVIDIA's package.
 """
 
 from __future__ import annotations
 
-import itertools
+import argparse
+import json
+import os
+import signal
+import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any, NamedTuple
 
-import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
-from torch.profiler import ProfilerActivity, profile
-
-from charrnn.config import RuntimeSettings, Settings
-from charrnn.errors import SettingsError
-from charrnn.machine import runtime
-from charrnn.model.charmodel import CharModel
-from charrnn.text.batches import Batch
-from charrnn.training.graph import make_step
-from charrnn.training.optim import make_optimizer
-from charrnn.training.step import TrainStep
-
-T = 50  # characters of a window
-V = 65  # vocabulary
-LR = 1e-3
-CLIP = 1.0
-GAIN = 1.1  # of a doubled batch, below which it has saturated
-BATCHES = [32 << k for k in range(8)]  # 32 ... 4096
-DEVICE = torch.device("cuda:0")
-
-Step = Callable[[], None]
+ROOT = Path(__file__).resolve().parents[1]
+GRACE_S = 20  # that a part may take to begin and to end
 
 
-class Plain(nn.Module):
-    """The tutorial's network."""
+class Bench:
+    """What a part is given: where to compute, how long, and where lines go."""
 
-    def __init__(self, cell: str, layers: int, hidden: int) -> None:
-        super().__init__()
-        recurrent = {"lstm": nn.LSTM, "gru": nn.GRU}[cell]
-        self.embedding = nn.Embedding(V, hidden)
-        self.recurrent = recurrent(hidden, hidden, layers, batch_first=True)
-        self.head = nn.Linear(hidden, V)
+    def __init__(self, part: str, seconds: float, out: Path, data: Path, is_dry: bool) -> None:
+        self.part = part
+        self.data = data
+        self.is_dry = is_dry
+        self._out = out
+        self._end = time.monotonic() + seconds
 
-    def forward(self, ids: Tensor, state):
-        outputs, state = self.recurrent(self.embedding(ids), state)
-        return self.head(outputs), state
+    def left_s(self) -> float:
+        """Return how much of the part's time is left."""
+        return self._end - time.monotonic()
 
+    @property
+    def device(self) -> str:
+        return "cpu" if self.is_dry else "cuda:0"
 
-def plain(cell: str, layers: int, hidden: int, lanes: int) -> Step:
-    """Return the step of a plain loop with Adam."""
-    runtime.prepare(RuntimeSettings(device="cuda:0"))
-    model = Plain(cell, layers, hidden).to(DEVICE)
-    optimizer = torch.optim.Adam(model.parameters(), LR)
-    ids = torch.randint(V, (lanes, T + 1))
-    state = None
+    def report(self, **figures: Any) -> None:
+        """Print one line, and write it."""
+        shown = "  ".join(f"{name} {_shown(value)}" for name, value in figures.items())
+        print(f"{self.part}: {shown}", flush=True)
+        with self._out.open("a") as out:
+            out.write(json.dumps({"part": self.part, "dry": self.is_dry, **figures}) + "\n")
 
-    def step() -> None:
-        nonlocal state
-        logits, after = model(ids[:, :-1].to(DEVICE), state)
-        loss = F.cross_entropy(logits.flatten(0, 1), ids[:, 1:].to(DEVICE).flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(model.parameters(), CLIP)
-        optimizer.step()
-        loss.item()
-        if cell == "lstm":
-            state = tuple(part.detach() for part in after)
-        else:
-            state = after.detach()
+    def text(self, name: str) -> str:
+        """Return the path of a text, or the names that charrnn has where a dry run lacks it.
 
-    return step
+        Raises FileNotFoundError.
+        """
+        if self.is_dry:
+            return "names"
+        path = self.data / name
+        if not path.exists():
+            raise FileNotFoundError(f"{path} is not there; name its folder with --data")
+        return str(path)
 
 
-def ours(cell: str, layers: int, hidden: int, lanes: int, precision: str, by_graph: bool) -> Step:
-    """Return charrnn's step."""
-    runtime.prepare(RuntimeSettings(device="cuda:0", precision=precision))
-    settings = Settings().with_values(
-        "model",
-        cell=cell,
-        hidden_size=hidden,
-        num_layers=layers,
-        embedding_size=hidden,
-        dropout=0.0,
-    )
-    settings = settings.with_values("training", batch_size=lanes, seq_length=T, clip=CLIP)
-    model = CharModel(settings.model, V, "torch", precision).to(DEVICE)
-    optimizer = make_optimizer(model, settings.training)
-    ids = torch.randint(V, (lanes, T + 1))
-    state = model.zero_state(lanes)
-    batch = Batch(ids[:, :-1], ids[:, 1:], fresh=False)
-    numbers = itertools.count()
-    update = TrainStep(model, optimizer, settings)
-    if by_graph:
-        update = make_step(model, optimizer, settings, "stream", DEVICE, print)
+class Part(NamedTuple):
+    """A part: its function as module.name, its seconds, and whether a plain call runs it."""
 
-    def step() -> None:
-        nonlocal state
-        state = update(batch, state, LR, next(numbers)).state
-
-    return step
+    function: str
+    seconds: float
+    is_usual: bool = True
 
 
-CONTENDERS: dict[str, Callable[..., Step]] = {
-    "plain nn loop, Adam": plain,
-    "charrnn, step by step": lambda *size: ours(*size, "float32", False),
-    "charrnn, graph": lambda *size: ours(*size, "float32", True),
-    "charrnn, graph, tf32": lambda *size: ours(*size, "tf32", True),
-    "charrnn, graph, bfloat16": lambda *size: ours(*size, "bfloat16", True),
+# In the order in which they run. The usual ones take nine and a half minutes together at most.
+PARTS = {
+    "about": Part("gpu_steps.about", 15),
+    "steps": Part("gpu_steps.steps", 90),
+    "gaps": Part("gpu_steps.gaps", 30),
+    "training": Part("gpu_trainings.training", 30),
+    "many": Part("gpu_trainings.many", 45),
+    "traced": Part("gpu_steps.traced", 15),
+    "tests": Part("gpu_runs.tests", 70),
+    "resume": Part("gpu_runs.resume", 75),
+    "shakespeare": Part("gpu_runs.shakespeare", 115),
+    "names": Part("gpu_runs.names", 85),
+    "saturation": Part("gpu_trainings.saturation", 240, is_usual=False),
+    "c": Part("gpu_runs.c", 360, is_usual=False),
+    "latex": Part("gpu_runs.latex", 360, is_usual=False),
 }
 
 
-def step_s(step: Step, least_s: float) -> float:
-    """Return the seconds of a step, over at least so many seconds.
-
-    Every step ends with a look at its loss, so the GPU has finished it.
-    """
-    for _ in range(5):
-        step()
-    began = time.perf_counter()
-    steps = 0
-    while steps < 10 or time.perf_counter() - began <= least_s:
-        step()
-        steps += 1
-    return (time.perf_counter() - began) / steps
+def function_of(part: str) -> Callable[[Bench], None]:
+    """Return the function of a part. Only now torch is imported."""
+    module, _, name = PARTS[part].function.partition(".")
+    found: Callable[[Bench], None] = getattr(__import__(module), name)
+    return found
 
 
-def kernel_share(step: Step, steps: int = 20) -> float:
-    """Return the share of the wall clock in which the GPU ran kernels."""
-    with profile(activities=[ProfilerActivity.CUDA]) as profiled:
-        began = time.perf_counter()
-        for _ in range(steps):
-            step()
-        torch.cuda.synchronize()
-        taken_s = time.perf_counter() - began
-    kernels_us = sum(
-        event.time_range.elapsed_us()
-        for event in profiled.events()
-        if event.device_type == torch.autograd.DeviceType.CUDA and not event.name.startswith("Mem")
-    )
-    return kernels_us / 1e6 / taken_s
-
-
-def measure(name: str, size: tuple[str, int, int], least_s: float) -> str:
-    """Return the characters a second at the first batch size and at the one that saturates."""
-    first = 0.0
-    best = 0.0
-    lanes_at_best = 0
-    share = 0.0
+def run_part(bench: Bench) -> None:
+    """Run a part in this process. What it lacks is one line."""
     try:
-        for lanes in BATCHES:
-            step = CONTENDERS[name](*size, lanes)
-            speed = lanes * T / step_s(step, least_s)
-            if speed < GAIN * best:
-                break
-            first = first or speed
-            best = speed
-            lanes_at_best = lanes
-            share = kernel_share(step)
-    except (SettingsError, torch.OutOfMemoryError) as error:
-        print(f"  {name}: {str(error).splitlines()[0]}")
-    return (
-        f"{first:>12,.0f} at {BATCHES[0]}; {best:>13,.0f} at {lanes_at_best:>4}, "
-        f"{share:4.0%} in kernels"
-    )
+        function_of(bench.part)(bench)
+    except Exception as error:
+        first = (str(error).splitlines() or [""])[0]
+        bench.report(failed=f"{type(error).__name__}: {first}")
 
 
-def main() -> None:
-    least_s = 0.3 if "--quick" in sys.argv else 2.0  # of each measurement
-    if not torch.cuda.is_available():
-        print("no CUDA device here: nothing to measure")
+def run_apart(part: str, seconds: float, arguments: argparse.Namespace) -> None:
+    """Run a part in a process of its own, and end it and its children when its time is over."""
+    command = [sys.executable, __file__, "--part", part, "--seconds", str(seconds)]
+    command += ["--out", str(arguments.out), "--data", str(arguments.data)]
+    if arguments.dry:
+        command.append("--dry")
+    with tempfile.TemporaryFile("w+") as errors:
+        process = subprocess.Popen(command, stderr=errors, start_new_session=True)
+        try:
+            process.wait(seconds + GRACE_S)
+            fault = f"ended with {process.returncode}" if process.returncode else ""
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            fault = f"did not end in {seconds + GRACE_S:.0f} s"
+        if fault:
+            errors.seek(0)
+            last = (errors.read().strip().splitlines() or [""])[-1]
+            Bench(part, 0, arguments.out, arguments.data, arguments.dry).report(
+                failed=f"{fault}: {last}"
+            )
+
+
+def main(words: list[str] | None = None) -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n")[0])
+    parser.add_argument("--only", action="append", choices=PARTS, help="run this part alone")
+    parser.add_argument("--dry", action="store_true", help="tiny sizes, on a processor")
+    parser.add_argument("--out", type=Path, default=Path("gpu.jsonl"), help="append lines here")
+    parser.add_argument("--data", type=Path, default=ROOT / "shared" / "data")
+    parser.add_argument("--minutes", type=float, default=9.5, help="of all parts together")
+    parser.add_argument("--part", choices=PARTS, help=argparse.SUPPRESS)
+    parser.add_argument("--seconds", type=float, default=60.0, help=argparse.SUPPRESS)
+    arguments = parser.parse_args(words)
+    arguments.out = arguments.out.resolve()
+    arguments.data = arguments.data.resolve()
+    if arguments.part:
+        run_part(
+            Bench(
+                arguments.part,
+                arguments.seconds,
+                arguments.out,
+                arguments.data,
+                arguments.dry,
+            )
+        )
         return
-    name = torch.cuda.get_device_name(DEVICE)
-    print(f"{name}, torch {torch.__version__}, cuDNN {torch.backends.cudnn.version()}; chars/s")
-    for cell, (layers, hidden) in itertools.product(("lstm", "gru"), ((2, 128), (3, 512))):
-        print(f"{cell} {layers} x {hidden}, T={T}, V={V}")
-        for name in CONTENDERS:
-            result = measure(name, (cell, layers, hidden), least_s)
-            print(f"  {name:26} {result}", flush=True)
+
+    end = time.monotonic() + 60 * arguments.minutes
+    usual = [name for name, part in PARTS.items() if part.is_usual]
+    for name in arguments.only or usual:
+        seconds = PARTS[name].seconds
+        if not arguments.only:
+            seconds = min(seconds, end - time.monotonic() - GRACE_S)
+        if seconds < 10:
+            Bench(name, 0, arguments.out, arguments.data, arguments.dry).report(
+                failed="no time was left; run it with --only"
+            )
+            continue
+        run_apart(name, seconds, arguments)
+
+
+def _shown(value: object) -> str:
+    """Return a figure as a person reads it."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    if value == 0 or 1e-3 <= abs(value) < 1e4:
+        return f"{value:.4g}"
+    return f"{value:,.0f}" if abs(value) >= 1e4 else f"{value:.1e}"
 
 
 if __name__ == "__main__":

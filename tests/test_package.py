@@ -73,6 +73,9 @@ def test_a_wheel_holds_the_corpora_the_presets_and_every_module(wheel):
     data = {f"charrnn/corpora/{name}.txt" for name in ("names", "surnames")}
     data |= {f"charrnn/configs/{path.name}" for path in (ROOT / "configs").glob("*.toml")}
     data |= {f"charrnn/report/{path.name}" for path in (ROOT / "charrnn/report").glob("*.[cj]s*")}
+    data |= {f"charrnn/export/{path.name}" for path in (ROOT / "charrnn/export").glob("*.[cj]s*")}
+    pretrained = (ROOT / "charrnn" / "pretrained").rglob("*")
+    data |= {str(path.relative_to(ROOT)) for path in pretrained if path.is_file()}
     assert modules | data | {"charrnn/py.typed"} <= inside
 
 
@@ -128,7 +131,8 @@ def test_an_installed_wheel_trains_on_names_from_any_directory(wheel, tmp_path, 
 
 
 def test_the_shipped_lists_are_what_their_readme_says():
-    assert shipped_names("corpora") == ["names", "surnames"]
+    assert shipped_names("corpora") == ["names", "shakespeare", "surnames"]
+    assert len(shipped("corpora", "shakespeare.txt").read_text()) == 1_115_394
     for name, count in (("names", 5163), ("surnames", 20000)):
         lines = shipped("corpora", f"{name}.txt").read_text().splitlines()
         assert len(lines) == len(set(lines)) == count

@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
 from charrnn.cli.chosen import read_chosen
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import INTEGER, TEXT, WHAT, Csv, Json, Run, option
@@ -81,6 +83,8 @@ def cells(
             panel=WHAT,
         ),
     ] = None,
+    # Cells are read on the processor: hidden, and still read, as the one of `sample`.
+    device: Annotated[str, typer.Option("--device", hidden=True)] = "auto",
     csv: Csv = None,
     json: Json = False,
 ) -> None:
@@ -97,6 +101,11 @@ def cells(
         raise SettingsError("--top is for the search, which needs more than one --text")
     if show is not None and top is not None:
         raise SettingsError("--top is for the search, and --show looks at one cell; leave one out")
+    if device not in ("auto", "cpu"):
+        raise SettingsError(
+            f"--device {one_line(device)!r}: cells are read on the processor; "
+            "leave it out, or say cpu"
+        )
     check_outputs(None, csv, json)
 
     from charrnn.texts import OpenedRun

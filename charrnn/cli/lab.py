@@ -5,6 +5,7 @@ One function a lab; each returns through result_view.show. A further lab is a fu
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -19,6 +20,7 @@ from charrnn.cli.options import (
     LabRun,
     Plot,
     Quiet,
+    RunDevice,
     Seed,
     option,
 )
@@ -49,6 +51,7 @@ def vanish(
             panel=WHAT,
         ),
     ] = 64,
+    device: RunDevice = None,
     plot: Plot = None,
     csv: Csv = None,
     json: Json = False,
@@ -63,10 +66,12 @@ def vanish(
     check_outputs(plot, csv, json, seed)
     if not 3 <= lags <= 1000:
         raise SettingsError(f"--lags {lags}: must be between 3 and 1,000")
+    _check_device(device, run)
 
     from charrnn.lab.gradients import vanish as measured
 
-    show(measured(run, lags, seed, lambda text: note(quiet, text)), plot, csv, json)
+    result = measured(run, lags, seed, lambda text: note(quiet, text), device or "cpu")
+    show(result, plot, csv, json)
 
 
 @lab.command("depth", cls=Command, epilog=epilogue("lab depth"))
@@ -105,6 +110,7 @@ def depth(
 @lab.command("memory", cls=Command, epilog=epilogue("lab memory"))
 def memory(
     run: LabRun = None,
+    device: RunDevice = None,
     seed: Seed = 1,
     plot: Plot = None,
     csv: Csv = None,
@@ -117,10 +123,12 @@ def memory(
     can remember.
     """
     check_outputs(plot, csv, json, seed)
+    _check_device(device, run)
 
     from charrnn.lab.memory import memory as measured
 
-    show(measured(run, seed, lambda text: note(quiet, text)), plot, csv, json)
+    result = measured(run, seed, lambda text: note(quiet, text), device or "cpu")
+    show(result, plot, csv, json)
 
 
 @lab.command("explode", cls=Command, epilog=epilogue("lab explode"))
@@ -136,3 +144,12 @@ def explode(
     from charrnn.lab.explode import explode as measured
 
     show(measured(seed, lambda text: note(quiet, text)), plot, csv, json)
+
+
+def _check_device(device: str | None, run: Path | None) -> None:
+    """Refuse a device where nothing runs on it. Raises SettingsError."""
+    if device is not None and run is None:
+        raise SettingsError(
+            "--device is for the network of a RUN: the lab's own small networks run on the "
+            "processor; name a run, or leave it out"
+        )

@@ -147,4 +147,24 @@ Json = Annotated[
     bool,
     switch("--json", help="Print strict JSON, one object a line, on standard output", panel=OUTPUT),
 ]
+Device = Annotated[
+    str | None,
+    option(
+        "--device",
+        help="Where to compute: auto, cpu, cuda, cuda:N or mps",
+        metavar=TEXT,
+        default="auto",
+        panel=WHAT,
+    ),
+]
+RunDevice = Annotated[
+    str | None,
+    option(
+        "--device",
+        help="Where a RUN's network computes: auto, cpu, cuda, cuda:N or mps",
+        metavar=TEXT,
+        default="cpu",
+        panel=WHAT,
+    ),
+]
 Quiet = Annotated[bool, switch("--quiet", "-q", help="Show no progress", panel=OUTPUT)]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import PATH, Run, option, switch
+from charrnn.cli.options import PATH, Device, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.terminal import one_line, print_line, say
 
@@ -35,6 +35,7 @@ def report(
             default="none",
         ),
     ] = None,
+    device: Device = None,
     json: Annotated[
         bool, switch("--json", help="Print one JSON object on standard output")
     ] = False,
@@ -49,17 +50,20 @@ def report(
     if pdf is not None:
         check_place("--pdf", pdf)
 
+    from charrnn.machine.runtime import choose_device
     from charrnn.report.contents import gather
     from charrnn.report.page import page
     from charrnn.report.pdf import find_browser, printed
     from charrnn.storage import write_atomically
     from charrnn.texts import OpenedRun
 
+    if device is not None:
+        choose_device(device)  # refused before anything is scored
     browser = find_browser() if pdf is not None else ""
     model = read_chosen(run)
     say_chosen(run, model)
     place = out or _place(model)
-    contents = gather(OpenedRun(model), say)
+    contents = gather(OpenedRun(model), say, device)
     data = page(contents)
     write_atomically(place, data, "--out")
     if pdf is not None:

@@ -30,7 +30,6 @@ WORK = 2e12  # weights times characters read, of each of the two measurements
 CHARS = (8_192, 100_000)  # how many at least and at most
 PLACES = (32, 256)
 USABLE = 0.95  # share of the gain that usable context has
-CPU = torch.device("cpu")
 
 
 class Means(NamedTuple):
@@ -65,8 +64,8 @@ class Context:
 def context_of(model: CharModel, ids: np.ndarray, newline: int | None, seed: int) -> Context:
     """Measure what a network uses of its context, on ids (N,).
 
-    newline: its id where the text is lines, each from the zero state; None for a stream. The model
-    must be on the CPU. Raises CorpusError where the text is too short.
+    newline: its id where the text is lines, each from the zero state; None for a stream. Raises
+    CorpusError where the text is too short.
     """
     lengths = lengths_for(ids, newline)
     weights = model.parameter_count()
@@ -118,11 +117,14 @@ def reset_score(model: CharModel, ids: np.ndarray, context: int, newline: int | 
     The state is also emptied at the beginning of each line, where the text is lines.
     """
     most = most_chars(model)
+    device = model.head.bias.device
     if newline is None:
-        return score_batches(model, window_batches(ids, context, most), CPU)
+        return score_batches(model, window_batches(ids, context, most), device)
     lines = LineBatches(ids, newline, LINES)
     whole = (lines.collate(chosen) for chosen in lines.in_order(most))
-    return score_batches(model, (piece for batch in whole for piece in _cut(batch, context)), CPU)
+    return score_batches(
+        model, (piece for batch in whole for piece in _cut(batch, context)), device
+    )
 
 
 def _cut(batch: Batch, width: int) -> Iterator[Batch]:
@@ -181,8 +183,9 @@ def place_nats(
             near = np.concatenate([kept, random.permuted(far, axis=1), near], 1)
         text = torch.from_numpy(np.ascontiguousarray(near))
         rows = max(1, most_chars(model) // text.shape[1])
+        device = model.head.bias.device
         for ids, targets in zip(torch.split(text, rows), torch.split(wanted, rows), strict=True):
-            nats.append(_last_nats(model, ids, targets))
+            nats.append(_last_nats(model, ids.to(device), targets.to(device)))
     return np.concatenate(nats)
 
 
@@ -194,4 +197,4 @@ def _last_nats(model: CharModel, ids: torch.Tensor, targets: torch.Tensor) -> np
             state = model.advance(ids[:, :-1], state)
         logits, _ = model(ids[:, -1:], state)
         losses = F.cross_entropy(logits[:, 0], targets, reduction="none")
-    return losses.double().numpy()
+    return losses.double().cpu().numpy()

@@ -28,6 +28,7 @@ from charrnn.lab.models import fresh, names_stream, read_run, train_briefly
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.unrolled import Step, Tensors, linear_step, nats, tensors_of, unroll
 from charrnn.layout import sizes
+from charrnn.machine.runtime import choose_device
 from charrnn.model import equations
 from charrnn.terminal import one_line
 from charrnn.text.corpus import line_bounds
@@ -147,7 +148,9 @@ def gradient_norms(
         nodes = [node for states in by_layer for kind in zip(*states, strict=True) for node in kind]
         gradients = torch.autograd.grad(loss, nodes)
         norms = torch.stack([torch.linalg.vector_norm(gradient, dim=1) for gradient in gradients])
-        parts.append(norms.view(layers, -1, windows.lags + 1, len(ids)).transpose(2, 3).numpy())
+        parts.append(
+            norms.view(layers, -1, windows.lags + 1, len(ids)).transpose(2, 3).cpu().numpy()
+        )
     return [list(layer) for layer in np.concatenate(parts, 2)]
 
 
@@ -184,25 +187,33 @@ def spectral_radius(matrix: torch.Tensor) -> float:
     return float(torch.linalg.eigvals(matrix.detach().double()).abs().max())
 
 
-def vanish(run: Path | None, lags: int, seed: int, say: Callable[[str], None]) -> Result:
+def vanish(
+    run: Path | None, lags: int, seed: int, say: Callable[[str], None], device: str = "cpu"
+) -> Result:
     """Measure how gradients fade with distance.
 
     With a run, in its network, on its held-out text. Without one, in small cells on the shipped
-    names, fresh and briefly trained. Raises CheckpointError, CorpusError.
+    names, fresh and briefly trained. device: of a run's network. Raises CheckpointError,
+    CorpusError; SettingsError for a device that is not there.
     """
     if run is not None:
-        return _of_run(run, lags, seed)
+        return _of_run(run, lags, seed, device)
     return _of_cells(lags, seed, say)
 
 
-def _of_run(run: Path, lags: int, seed: int) -> Result:
+def _of_run(run: Path, lags: int, seed: int, device_name: str) -> Result:
+    device = choose_device(device_name)
     model_file, ids = read_run(run)
     settings = model_file.settings.model
-    tensors = {name: torch.from_numpy(value).double() for name, value in model_file.tensors.items()}
+    tensors = {
+        name: torch.from_numpy(value).double().to(device)
+        for name, value in model_file.tensors.items()
+    }
     if model_file.mode == "lines":
         windows = line_windows(ids, int(model_file.vocabulary.newline or 0), lags, seed)
     else:
         windows = stream_windows(ids, lags, seed)
+    windows = windows._replace(ids=windows.ids.to(device), starts=windows.starts.to(device))
     layers = gradient_norms(settings, tensors, windows)
     curves = []
     for k, layer in enumerate(layers):

@@ -57,21 +57,22 @@ RUN_COLUMNS = (
 Say = Callable[[str], None]
 
 
-def memory(run: Path | None, seed: int, say: Say) -> Result:
+def memory(run: Path | None, seed: int, say: Say, device: str = "cpu") -> Result:
     """Measure what a network uses of its context.
 
     With a run, in its network, on its held-out text. Without one, in briefly trained cells, which
-    also learn to recall a symbol after a delay. Raises CheckpointError, CorpusError.
+    also learn to recall a symbol after a delay. device: of a run's network. Raises CheckpointError,
+    CorpusError; SettingsError for a device that is not there.
     """
     if run is not None:
-        return _of_run(run, seed)
+        return _of_run(run, seed, device)
     return _of_cells(seed, say)
 
 
-def _of_run(run: Path, seed: int) -> Result:
+def _of_run(run: Path, seed: int, device: str) -> Result:
     # 1. Measure
     model_file, ids = read_run(run)
-    model, _ = load_model(model_file, "cpu")
+    model, _ = load_model(model_file, device)
     newline = model_file.vocabulary.newline if model_file.mode == "lines" else None
     context = context_of(model, ids, newline, seed)
     name = model_file.settings.model.cell

@@ -68,14 +68,14 @@ def unroll(
     embedded = tensors["embedding.weight"][ids.T]
     carried = None  # (T, B, 1): 0 where a row's state is emptied, else 1
     if starts is not None:
-        is_inside = torch.arange(ids.shape[1])[:, None] > starts
+        is_inside = torch.arange(ids.shape[1], device=ids.device)[:, None] > starts
         carried = is_inside.to(embedded)[:, :, None]
     below = list(embedded)
     seen = [below]  # what every layer so far gave, [layer][time]
     first = below
     if settings.conv:
         if starts is not None:
-            is_text = torch.arange(ids.shape[1])[:, None] >= starts
+            is_text = torch.arange(ids.shape[1], device=ids.device)[:, None] >= starts
             embedded = embedded * is_text.to(embedded)[:, :, None]
         past = embedded.new_zeros(settings.conv - 1, *embedded.shape[1:])
         first = list(equations.causal_convolution(embedded, past, tensors["conv.weight"]))
@@ -125,9 +125,7 @@ def _run_layer(
     """Run layer k over its inputs, T of (B, W). Returns the state after each."""
     weights = {name: tensors[f"recurrent.{name}_l{k}"] for name in PARAMETERS}
     # The state needs a gradient, the weights do not: half the work.
-    zeros = torch.zeros(
-        len(inputs[0]), hidden_size, dtype=inputs[0].dtype, requires_grad=torch.is_grad_enabled()
-    )
+    zeros = inputs[0].new_zeros(len(inputs[0]), hidden_size, requires_grad=torch.is_grad_enabled())
     state: State = (zeros, zeros) if cell == "lstm" else (zeros,)
     states = []
     for time, x in enumerate(inputs):

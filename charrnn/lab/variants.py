@@ -22,6 +22,7 @@ from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
 from charrnn.text.building import Survey
 from charrnn.training import recipe
+from charrnn.training.card import card_for
 from charrnn.training.naming import run_name
 
 TOLERANCE = 0.02  # of the reference's parameters
@@ -80,7 +81,13 @@ def variants_of(
 
     # 2. What the recipe decides, for the first
     reference = resolved[0]
-    filled, *_ = recipe.fill(reference, survey, lambda: rate(reference), {*origins, *keys})
+    filled, *_ = recipe.fill(
+        reference,
+        survey,
+        lambda: rate(reference),
+        {*origins, *keys},
+        card_for(reference, survey),
+    )
     vocabulary_size = len(survey.vocabulary)
     model = filled.model
     wanted = count(sized(model, model.hidden_size or 1), vocabulary_size)

@@ -167,6 +167,7 @@ def _measured(
                 start = time.perf_counter()
                 nats, _ = network.nats(ids, ids, network.zero_state(shape[0]))
                 nats.backward()
+                float(nats.detach())  # a GPU has only been told so far: wait until it has done it
                 if round_number:
                     least[name] = min(least[name], time.perf_counter() - start)
             if round_number and time.perf_counter() > deadline:

@@ -44,15 +44,21 @@ def _seed_devices(seed: int) -> None:
         torch.mps.manual_seed(seed)
 
 
-def mask(shape: tuple[int, ...], dropped: float, device: torch.device) -> Tensor:
+def mask(
+    shape: tuple[int, ...],
+    dropped: float,
+    device: torch.device,
+    generator: torch.Generator | None = None,
+) -> Tensor:
     """Return float32 numbers: 0 with probability `dropped`, else 1 / (1 - dropped); the mean is 1.
 
-    A number takes 16 random bits, and one draw makes four numbers. torch's own dropout draws twice
-    for each number and takes six times as long.
+    generator: None for that of the block (`seeded`). A number takes 16 random bits, and one draw
+    makes four numbers. torch's own dropout draws twice for each number and takes six times as long.
     """
     count = math.prod(shape)
     draws = -(-count // 4)
-    generator = _drawing.generator if device.type == "cpu" else None
+    if generator is None and device.type == "cpu":
+        generator = _drawing.generator
     bits = torch.empty(draws, dtype=torch.int64, device=device)
     bits.random_(-(1 << 63), None, generator=generator)
     # The least int16 that is kept. It stays an int16 however close to 1 `dropped` is.

@@ -102,8 +102,9 @@ def folder_of(model: ModelFile) -> Path:
     return model.run
 
 
-def gather(run: OpenedRun, say: Say) -> Contents:
-    """Gather all that a page shows. say: is told what takes long.
+def gather(run: OpenedRun, say: Say, device: str | None = None) -> Contents:
+    """Gather all that a page shows. say: is told what takes long. device: where the network
+    computes; None: scores on the first GPU if there is one, the rest on the processor.
 
     Raises CheckpointError if the run's text is not the model's.
     """
@@ -112,7 +113,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
     metrics = record.read_metrics(folder / "metrics.jsonl")
     scored_steps = {evaluation.step for evaluation in metrics.evaluations}
     about = record.read_about(folder / "run.json")
-    cards = scores_of(run, say)
+    cards = scores_of(run, say, device or "auto")
     return {
         "title": folder.resolve().name,
         "version": __version__,
@@ -129,7 +130,7 @@ def gather(run: OpenedRun, say: Say) -> Contents:
         "samples": samples_of(folder / "samples.txt", scored_steps),
         "novelty": novelty_of(run, say),
         "cells": cells_of(run, say),
-        "lookback": lookback_of(run, say),
+        "lookback": lookback_of(run, say, device or "cpu"),
         "settings": _making(model, about),
         "files": _files(model),
     }

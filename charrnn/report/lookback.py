@@ -45,7 +45,7 @@ class Lookback(TypedDict):
     cells: list[list[int]]
 
 
-def lookback_of(run: OpenedRun, say: Say) -> Lookback | None:
+def lookback_of(run: OpenedRun, say: Say, device: str = "cpu") -> Lookback | None:
     """Where a cache would look. None for a run without held-out text, or whose model has none."""
     model = run.model
     try:
@@ -53,7 +53,7 @@ def lookback_of(run: OpenedRun, say: Say) -> Lookback | None:
         ids = text.ids[:READ_CHARS]
         check(READ_CHARS, model)
         say(f"looking back over {many(len(ids), 'character')} of the {text.split} text")
-        seen = list(glances(model, ids, READ_CHARS, "cpu"))
+        seen = list(glances(model, ids, READ_CHARS, device))
     except (CorpusError, SettingsError):
         return None
     if not seen:

@@ -49,13 +49,13 @@ class Results(TypedDict):
     facts: list[list[list[str]]]
 
 
-def scores_of(run: OpenedRun, say: Say) -> list[Evaluation]:
+def scores_of(run: OpenedRun, say: Say, device: str = "auto") -> list[Evaluation]:
     """The cards of the run's test and validation text, as far as it keeps any."""
-    cards = [_score(run, split, say) for split in ("test", "val")]
+    cards = [_score(run, split, say, device) for split in ("test", "val")]
     return [card for card in cards if card is not None]
 
 
-def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
+def _score(run: OpenedRun, split: str, say: Say, device: str) -> Evaluation | None:
     """What `charrnn eval` finds on a split, or on its beginning if the split is large."""
     model = run.model
     try:
@@ -71,9 +71,9 @@ def _score(run: OpenedRun, split: str, say: Say) -> Evaluation | None:
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
         with_baselines = split == "test" or not len(corpus.split("test"))
-        card = evaluated(run, text, How(), with_baselines, say)
+        card = evaluated(run, text, How(device=device), with_baselines, say)
     else:
-        card = scored_alone(model, text, How())
+        card = scored_alone(model, text, How(device=device))
         card.baselines["uniform"] = math.log2(len(model.vocabulary))
         card.notes.append(
             "the training text is too large for a page to count it: charrnn eval compares"

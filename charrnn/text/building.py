@@ -321,7 +321,7 @@ def _read_lines(
             raise CorpusError(
                 f"{survey.sources[name].shown}: line {number:,} has {end - start:,} characters; "
                 f"--mode lines learns whole lines of at most {longest_item(vocabulary):,}: shorten "
-                "it, or use --mode records or stream"
+                "it, or use --mode stream"
             )
     return [ids[start:end].tobytes() for start, end in spans]
 

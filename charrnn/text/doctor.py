@@ -345,7 +345,7 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
         if findings.longest_line > most:
             yield (
                 f"line {findings.longest_line_number:,} has {findings.longest_line:,} characters, "
-                f"and --mode lines learns at most {most:,}; --mode records or stream, or shorten it"
+                f"and --mode lines learns at most {most:,}; --mode stream, or shorten it"
             )
         least = 1
         unit = "lines"

@@ -22,6 +22,7 @@ from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
 from charrnn.text.splits import SPLITS, divided
 from charrnn.training import finetune, memory, recipe
+from charrnn.training.card import card_for
 from charrnn.training.counting_flags import check_flags, order_asked
 from charrnn.training.idle_flags import check_idle
 from charrnn.training.naming import fresh_run
@@ -62,6 +63,7 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
             survey,
             lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
             origins,
+            card_for(settings, survey),
         )
         planned = {"network": f"{filled.network} ({filled.reason})"}
         if old is not None:
@@ -147,6 +149,7 @@ def settings_of(
             survey,
             lambda: backends.training_rate(settings, runtime.prepare(settings.runtime)),
             origins,
+            card_for(settings, survey),
         ).settings
     before = settings.to_dict()
     chosen = dict(origins)

@@ -239,10 +239,11 @@ class TorchOptimizer:
     clip_on_device and step_on_device read nothing on the host, so that a CUDA graph can hold them.
     """
 
-    def __init__(self, model: nn.Module, settings: TrainingSettings) -> None:
+    def __init__(self, model: nn.Module, settings: TrainingSettings, matrix_dims: int = 2) -> None:
+        """matrix_dims: dimensions from which on a parameter is a matrix, whose weights decay."""
         self._model = model
-        matrices = [p for p in model.parameters() if p.dim() >= 2]
-        biases = [p for p in model.parameters() if p.dim() < 2]
+        matrices = [p for p in model.parameters() if p.dim() >= matrix_dims]
+        biases = [p for p in model.parameters() if p.dim() < matrix_dims]
         groups = [
             {"params": matrices, "weight_decay": settings.weight_decay or 0.0},
             {"params": biases, "weight_decay": 0.0},

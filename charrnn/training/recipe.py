@@ -11,6 +11,7 @@ from charrnn.config import ModelSettings, Settings, TrainingSettings
 from charrnn.layout import GATES
 from charrnn.terminal import one_line
 from charrnn.text.building import Survey, training_chars
+from charrnn.training.sizing import LANES, WINDOWS, Card, Size, fitted, shortened_s
 from charrnn.values import seconds
 
 Section = TypeVar("Section", ModelSettings, TrainingSettings)
@@ -39,6 +40,7 @@ MOST_WEIGHT_DROP = 0.1
 WEIGHT_DECAY = 0.1
 MOST_WEIGHT_DECAY = 0.25
 DECAYED = 64  # wear from which on weights decay more
+TRIED_WEAR = 400  # at most, in trials
 # Recurrent weights from which on two layers with dense skips learn more than one.
 DEEP = 400_000
 MOST_LR = 0.01
@@ -52,9 +54,10 @@ SHALLOW_SHAPE = (32, 64)
 DEEP_SHAPE = (8, 256)
 # A model that also meets empty states in training loses less where texts begin.
 STATE_RESET = 0.03
-# Of a budget: seconds before the first step; of the rest, the share without
-# evaluations and samples.
+# Of a budget: seconds before the first step, of which a GPU takes more; of the rest, the share
+# without evaluations and samples.
 START_S = 6.0
+CARD_START_S = 12.0
 TRAINING_SHARE = 0.93
 
 LINES_BATCH = 64
@@ -76,6 +79,7 @@ class Recipe(NamedTuple):
     batch_size: int
     seq_length: int
     reason: str
+    wear: float
 
 
 class Filled(NamedTuple):
@@ -90,21 +94,34 @@ class Filled(NamedTuple):
 
 
 def fill(
-    settings: Settings, survey: Survey, rate: Callable[[], float], asked: Collection[str] = ()
+    settings: Settings,
+    survey: Survey,
+    rate: Callable[[], float],
+    asked: Collection[str] = (),
+    card: Card | None = None,
 ) -> Filled:
     """Decide every setting of the network and the training that is None.
 
     rate: recurrent weights times characters that a second of training takes here; asked for only if
     it matters.
     asked: the settings that a person chose; of --skip its value does not say.
+    card: the GPU that a budget is spent on, instead of a rate.
     """
-    # 1. How long, and which recipe
+    # 1. How long, and which recipe. A GPU may wear out a small text long before five minutes.
     chars = max(1, training_chars(survey, settings.text))
     model = settings.model
     training = settings.training
-    if training.epochs is None and training.steps is None and training.budget is None:
+    is_open = training.epochs is None and training.steps is None and training.budget is None
+    if is_open:
         training = dataclasses.replace(training, budget=default_budget(chars))
-    recipe = _for_work(chars, len(survey.vocabulary), model, training, rate, "skip" in asked)
+    arguments = (chars, len(survey.vocabulary), model)
+    has_skip = "skip" in asked
+    recipe = _for_work(*arguments, training, rate, has_skip, card)
+    if card is not None and is_open and recipe.wear > TRIED_WEAR:
+        training_s = _training_s(training, card)
+        enough_s = shortened_s(training_s, recipe.wear, TRIED_WEAR) / TRAINING_SHARE + CARD_START_S
+        training = dataclasses.replace(training, budget=f"{math.ceil(enough_s)}s")
+        recipe = _for_work(*arguments, training, rate, has_skip, card)
 
     # 2. The network: tied weights are one matrix, and so hidden and embedding size are one.
     hidden = model.hidden_size
@@ -172,18 +189,21 @@ def _for_work(
     training: TrainingSettings,
     rate: Callable[[], float],
     has_skip: bool,
+    card: Card | None = None,
 ) -> Recipe:
     """Size a network for what it will read.
 
     Weights and characters read grow together: twice the work, sqrt(2) of both.
     What is read often is dropped more.
     """
+    if card is not None and training.budget is not None:
+        return _for_card(chars, symbols, model, training, has_skip, card)
+
     # 1. How many characters will be read? With a budget: as many as balance the weights.
     gates = GATES[model.cell]
     work = 0.0  # weights times characters read
     if training.budget is not None:
-        training_s = (seconds(training.budget, "--budget") - START_S) * TRAINING_SHARE
-        work = max(1.0, training_s) * rate()
+        work = _training_s(training, card) * rate()
         read = math.sqrt(work / WEIGHTS_PER_CHAR)
     elif training.epochs is not None:
         read = training.epochs * chars
@@ -194,16 +214,8 @@ def _for_work(
 
     # 2. One layer or two? Two only if nobody chose, and two layers of a width that was
     # asked for fit.
-    wanted = read * WEIGHTS_PER_CHAR
-    smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
-    more = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
-    wanted = max(wanted, min(more, DEEP - 1))
-    wanted = max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
-    is_open = (
-        model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
-    )
-    fits = model.hidden_size is None or 3 * gates * model.hidden_size**2 <= 2 * wanted
-    is_deep = is_open and wanted >= DEEP and fits
+    wanted = _wanted(read, chars)
+    is_deep = _is_deep(wanted, model, has_skip)
     layers = model.num_layers or 1 + is_deep
 
     # 3. How wide? Each layer has a hidden x hidden matrix of its own, and one for the
@@ -216,23 +228,120 @@ def _for_work(
     # 4. How much is dropped?
     weights = squares * hidden * hidden
     read = work / weights if work else read
+    lanes, length = DEEP_SHAPE if is_deep else SHALLOW_SHAPE
+    size = Size(layers, hidden, lanes, length)
+    is_full = wanted == chars * MOST_WEIGHTS_PER_CHAR
+    return _recipe(chars, symbols, model, size, weights, read, is_deep=is_deep, is_full=is_full)
+
+
+def _for_card(
+    chars: int,
+    symbols: int,
+    model: ModelSettings,
+    training: TrainingSettings,
+    has_skip: bool,
+    card: Card,
+) -> Recipe:
+    """Size a network and its batches for what this GPU reads of it within the budget."""
+    training_s = _training_s(training, card)
+    gates = GATES[model.cell]
+
+    def wanted(read: float) -> float:
+        return _wanted(read, chars)
+
+    # 1. Two layers where one that is as large as two would read enough for both
+    lanes, length = SHALLOW_SHAPE
+    is_lines = card.line_chars is not None
+    if is_lines:
+        lanes = LINES_BATCH
+    width = min(HIDDEN_SIZES, key=lambda size: abs(gates * size * size - DEEP))
+    shape = (training.batch_size or lanes, card.line_chars or training.seq_length or length)
+    read = training_s * card.speed(Size(1, width, *shape))
+    is_deep = _is_deep(wanted(read), model, has_skip)
+    layers = model.num_layers or 1 + is_deep
+
+    # 2. The width, the lanes and the window
+    lengths: tuple[int, ...] = WINDOWS if is_deep else (length,)
+    lane_counts: tuple[int, ...] = LANES
+    if is_lines or training.batch_size is not None:
+        lane_counts = (shape[0],)
+    if is_lines or training.seq_length is not None:
+        lengths = (shape[1],)
+    most_lanes = max(1, (chars - 1) // lengths[-1])
+    lane_counts = tuple(count for count in lane_counts if count <= most_lanes) or (most_lanes,)
+    widths = HIDDEN_SIZES if model.hidden_size is None else (model.hidden_size,)
+    found = fitted(card, training_s, chars, gates, layers, widths, wanted, lane_counts, lengths)
+
+    # 3. How much is dropped?
+    is_full = wanted(found.read) == chars * MOST_WEIGHTS_PER_CHAR
+    return _recipe(
+        chars,
+        symbols,
+        model,
+        found.size,
+        found.weights,
+        found.read,
+        is_deep=is_deep,
+        is_full=is_full,
+    )
+
+
+def _training_s(training: TrainingSettings, card: Card | None) -> float:
+    """Return how long a budget trains, 1 second at least."""
+    assert training.budget is not None
+    start_s = START_S if card is None else CARD_START_S
+    left_s: float = (seconds(training.budget, "--budget") - start_s) * TRAINING_SHARE
+    return max(1.0, left_s)
+
+
+def _wanted(read: float, chars: int) -> float:
+    """Return the recurrent weights for so many characters read, of a text of so many."""
+    wanted = read * WEIGHTS_PER_CHAR
+    smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
+    more: float = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
+    wanted = max(wanted, min(more, DEEP - 1))
+    return max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
+
+
+def _is_deep(wanted: float, model: ModelSettings, has_skip: bool) -> bool:
+    """Return whether there are two layers: nobody chose, and two of a width asked for fit."""
+    is_open = (
+        model.num_layers is None and model.skip == "none" and not has_skip and not model.tie_weights
+    )
+    gates = GATES[model.cell]
+    fits = model.hidden_size is None or 3 * gates * model.hidden_size**2 <= 2 * wanted
+    return is_open and wanted >= DEEP and fits
+
+
+def _recipe(
+    chars: int,
+    symbols: int,
+    model: ModelSettings,
+    size: Size,
+    weights: int,
+    read: float,
+    *,
+    is_deep: bool,
+    is_full: bool,
+) -> Recipe:
+    """Return the recipe for a network of so many recurrent weights that reads so much."""
     wear = weights * read / chars**2  # weights for each character, times how often it is read
-    batch_size, seq_length = DEEP_SHAPE if is_deep else SHALLOW_SHAPE
     return Recipe(
-        hidden_size=hidden,
-        num_layers=layers,
+        hidden_size=size.hidden_size,
+        num_layers=size.num_layers,
         skip="dense" if is_deep else model.skip,
         dropout=_in_twentieths(0.06 * math.log2(1 + wear) - 0.025, MOST_DROPOUT),
         weight_drop=_in_twentieths(MOST_WEIGHT_DROP * wear / WORN - 0.05, MOST_WEIGHT_DROP),
-        lr=min(MOST_LR, 2.8 / hidden) * chars / (chars + RARE * symbols),
+        lr=min(MOST_LR, 2.8 / size.hidden_size) * chars / (chars + RARE * symbols),
         weight_decay=round(
             min(MOST_WEIGHT_DECAY, WEIGHT_DECAY * math.sqrt(max(1.0, wear / DECAYED))), 2
         ),
         ema=EMA,
         state_reset=STATE_RESET,
-        batch_size=batch_size,
-        seq_length=seq_length,
-        reason=_reason(read / chars, chars, is_full=wanted == chars * MOST_WEIGHTS_PER_CHAR),
+        batch_size=size.lanes,
+        seq_length=size.length,
+        reason=_reason(read / chars, chars, is_full=is_full),
+        wear=wear,
     )
 
 

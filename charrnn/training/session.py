@@ -19,6 +19,7 @@ from charrnn.text import building, doctor, leaks
 from charrnn.text.sources import Source
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.announcement import say_network, say_surroundings, start_line, text_line
+from charrnn.training.card import card_for
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
 from charrnn.training.counting_flags import check_flags
@@ -126,7 +127,7 @@ def _start(
         def rate() -> float:
             return processes * training_rate(asked, runtime.prepare(asked.runtime))
 
-        filled = recipe.fill(asked, survey, rate, origins)
+        filled = recipe.fill(asked, survey, rate, origins, card_for(asked, survey))
         settings = with_shards(filled.settings, origins, group)
 
     # 3. The directory
