@@ -143,6 +143,18 @@ def _check_together(settings: Settings) -> None:
             "--order and --smoothing are for counting; add --cell ngram, "
             f"or leave them out with {model.cell}"
         )
+    if text.label and (text.mode == "records" or text.separator != "auto"):
+        raise SettingsError("--label is of lines; leave out --mode records and --separator")
+    if text.label and text.mode == "stream":
+        raise SettingsError(
+            "--label is of items that stand alone, and a stream has none: leave out --mode stream"
+        )
+    if text.label and model.cell == "ngram":
+        raise SettingsError("--cell ngram learns no labels; leave out --label, or train a network")
+    if text.label == "prefix" and not text.delimiter:
+        raise SettingsError("--delimiter is empty; name what ends a label, such as '\\t'")
+    if text.delimiter != TextSettings().delimiter and text.label != "prefix":
+        raise SettingsError("--delimiter is for --label prefix; add that, or leave it out")
     if text.unit == "byte":
         for key in ("encoding", "errors", "normalize", "rare", "column", "strip", "separator"):
             if getattr(text, key) not in (getattr(TextSettings(), key), 0, "none"):

@@ -8,11 +8,18 @@ GATES = {"rnn": 1, "lstm": 4, "gru": 3, "gru-before": 3}  # blocks of H rows in 
 PARAMETERS = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")  # of each layer: torch.nn's names
 
 
-def expected_shapes(settings: ModelSettings, vocabulary_size: int) -> dict[str, tuple[int, ...]]:
-    """Return name and shape of every tensor of a model, without making any."""
+def expected_shapes(
+    settings: ModelSettings, vocabulary_size: int, labels: int = 0
+) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every tensor of a model, without making any.
+
+    labels: how many it knows.
+    """
     hidden, layers, embedding = sizes(settings)
     rows = GATES[settings.cell] * hidden
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": (vocabulary_size, embedding)}
+    if labels:
+        shapes["labels.weight"] = (labels, embedding)  # what each adds to the newline's embedding
     if settings.conv:
         shapes["conv.weight"] = (embedding, embedding, settings.conv)  # as torch.nn.Conv1d's
     width = embedding  # numbers a character that the next layer, or the head, reads

@@ -24,17 +24,26 @@ from charrnn.errors import CheckpointError, DamagedError, MissingError, Settings
 from charrnn.layout import expected_shapes, sizes
 from charrnn.storage import read_tensors
 from charrnn.terminal import one_line
-from charrnn.text.vocabulary import RETURN, Vocabulary
-from charrnn.values import is_number, is_optional, is_text, is_whole, wrong_field
+from charrnn.text.vocabulary import MOST_LABELS, RETURN, Vocabulary
+from charrnn.values import (
+    MAX_WHOLE,
+    is_list_of,
+    is_number,
+    is_optional,
+    is_text,
+    is_whole,
+    wrong_field,
+)
 
 if TYPE_CHECKING:
     from charrnn.text.gate import Ally
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
-# 3: a network may have n-grams beside it, and rare characters may be bytes.
-KINDS = {"charrnn-model": 3, "charrnn-checkpoint": 3}
+# 3: a network may have n-grams beside it, and rare characters may be bytes. 4: it knows labels.
+KINDS = {"charrnn-model": 4, "charrnn-checkpoint": 4}
 FORMAT_OF_ALLIES = 3
+FORMAT_OF_LABELS = 4
 MOST_STEPS = 10**12
 MOST_NATS = 1e6  # a character
 # What a file may say beside its settings, vocabulary, mode and start. open_corpus looks closer at
@@ -45,6 +54,7 @@ FIELDS = {
     "fingerprint": is_text(64),
     "mixed": is_text(64),
     "step": is_whole(0, MOST_STEPS - 1),
+    "label_counts": is_list_of(is_whole(0, MAX_WHOLE), MOST_LABELS),
     "val_nats_per_char": is_optional(is_number(MOST_NATS)),
 }
 MODEL_FILE = "model.safetensors"
@@ -128,6 +138,19 @@ class ModelFile:
         """The step that it was written at; None where the file does not say."""
         return self.meta.get("step")
 
+    def without_labels(self) -> ModelFile:
+        """Return the model for programs that know no labels: it writes without one."""
+        vocabulary = dataclasses.replace(self.vocabulary, labels=())
+        tensors = {name: part for name, part in self.tensors.items() if name != "labels.weight"}
+        return dataclasses.replace(self, vocabulary=vocabulary, tensors=tensors)
+
+    @property
+    def label_counts(self) -> np.ndarray:
+        """(K,) the training lines of each label; ones where the file does not say."""
+        counts = self.meta.get("label_counts", ())
+        size = len(self.vocabulary.labels)
+        return np.array(counts if len(counts) == size else [1] * size, np.int64)
+
     @property
     def val_nats_per_char(self) -> float | None:
         """What it reached on validation; None where the file does not say."""
@@ -153,7 +176,7 @@ def model_meta(
     """Return the metadata that every model and checkpoint file begins with."""
     return {
         "kind": kind,
-        "format": KINDS[kind],
+        "format": FORMAT_OF_LABELS if vocabulary.labels else FORMAT_OF_ALLIES,
         "charrnn": __version__,
         "settings": settings.to_dict(),
         "vocabulary": vocabulary.to_dict(),
@@ -190,6 +213,8 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
+        if settings.model.cell == "ngram" and vocabulary.labels:
+            raise ValueError
         if settings.text.rare is None:  # written before rare characters could be bytes
             settings = settings.with_values("text", rare=0)
         if (
@@ -234,6 +259,8 @@ def _check_record(shown: str, meta: dict[str, Any]) -> None:
 def _check_start(mode: object, start: object, vocabulary: Vocabulary) -> None:
     """Raise ValueError for an unknown mode, lines without a newline, or a start that is no id."""
     if mode not in ("lines", "stream") or (mode == "lines" and vocabulary.newline is None):
+        raise ValueError
+    if vocabulary.labels and (mode != "lines" or start != vocabulary.newline):
         raise ValueError
     if type(start) is not int or not 0 <= start < len(vocabulary):
         raise ValueError
@@ -282,7 +309,8 @@ def _check_weights(model: ModelFile) -> None:
     """Raise DamagedError for tensors that are not the network of the settings."""
     shown = one_line(str(model.path))
     tensors = model.tensors
-    shapes = expected_shapes(model.settings.model, len(model.vocabulary))
+    vocabulary = model.vocabulary
+    shapes = expected_shapes(model.settings.model, len(vocabulary), len(vocabulary.labels))
     if {name: value.shape for name, value in tensors.items()} != shapes:
         wrong = sorted(set(shapes) ^ set(tensors))
         if not wrong:

@@ -65,6 +65,15 @@ class TextSettings:
     )
     glob: str = setting("*", "Files to read from a directory, in name order, such as '**/*.c'")
     headings: bool = setting(True, "Put a heading with its name before each file of a directory")
+    label: str = setting(
+        "",
+        "Learn a label of each line: a table's column by its name, the name of its file (file), or "
+        "what stands before --delimiter (prefix)",
+        auto="none",
+    )
+    delimiter: str = setting(
+        "\\t", "With --label prefix: what ends the label of a line; \\t is a tab"
+    )
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
     val: str = setting("", "Read the validation text from this file", auto="a share of the text")

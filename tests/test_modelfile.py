@@ -230,7 +230,7 @@ def test_a_stream_model_needs_no_newline(tmp_path):
 def test_a_newer_format_is_refused_with_both_versions(refusal):
     message = refusal(weights(), meta_of(format=99, charrnn="7.0"))
     assert "format 99, written by charrnn 7.0" in message
-    assert "up to format 3" in message
+    assert "up to format 4" in message
 
 
 # Shapes

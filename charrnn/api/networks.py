@@ -33,7 +33,12 @@ class Network(CharModel):
         """file: of a network. Counting that may stand beside it is left out."""
         cell = file.settings.model.cell
         backend = "func" if cell == "gru-before" else "torch"
-        super().__init__(file.settings.model, len(file.vocabulary), backend)
+        vocabulary = file.vocabulary
+        labels = len(vocabulary.labels)
+        newline = vocabulary.newline or 0
+        super().__init__(
+            file.settings.model, len(vocabulary), backend, labels=labels, newline=newline
+        )
         self.file = file
         self.load_tensors(to_torch({name: value.copy() for name, value in file.tensors.items()}))
         self.eval()
@@ -42,7 +47,8 @@ class Network(CharModel):
         """Return logits (B, T, V) and the state after the last character.
 
         ids (B, T) of `encode`. state: (h,) or (h, c), each (L, B, H); None: before any character.
-        Before a line the model has read file.start, the newline.
+        Before a line the model has read file.start, the newline, or a label's id
+        (file.vocabulary.label_ids).
         """
         return super().forward(ids, self.zero_state(len(ids)) if state is None else state)
 

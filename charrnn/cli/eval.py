@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 from charrnn.cli.chosen import read_chosen
+from charrnn.cli.eval_options import ByLabel, Classify, Length, Prior, Samples, Seed, Temp
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import (
     FLOAT,
@@ -26,7 +27,6 @@ from charrnn.terminal import say
 from charrnn.values import finite
 
 HOW = "How"
-NOVELTY = "Novelty"
 
 
 def evaluate(
@@ -158,40 +158,13 @@ def evaluate(
             panel=HOW,
         ),
     ] = None,
-    samples: Annotated[
-        int | None,
-        option(
-            "--samples",
-            help="Draw this many samples and say what is new in them and what is copied",
-            metavar=INTEGER,
-            default="none",
-            panel=NOVELTY,
-        ),
-    ] = None,
-    temp: Annotated[
-        float | None,
-        option(
-            "--temp",
-            help="Temperature of the samples",
-            metavar=FLOAT,
-            default="0.8",
-            panel=NOVELTY,
-        ),
-    ] = None,
-    length: Annotated[
-        int | None,
-        option(
-            "--length",
-            help="Most characters of a sample",
-            metavar=INTEGER,
-            default="500; for a line 1000",
-            panel=NOVELTY,
-        ),
-    ] = None,
-    seed: Annotated[
-        int | None,
-        option("--seed", help="Seed of the samples", metavar=INTEGER, default="1", panel=NOVELTY),
-    ] = None,
+    by_label: ByLabel = False,
+    classify: Classify = False,
+    prior: Prior = None,
+    samples: Samples = None,
+    temp: Temp = None,
+    length: Length = None,
+    seed: Seed = None,
     per_char: Annotated[
         bool,
         switch(
@@ -219,7 +192,7 @@ def evaluate(
         Path | None,
         option(
             "--plot",
-            help="With --show: draw that to a .png or .svg file (needs matplotlib)",
+            help="With --show or --classify: draw that to a .png or .svg file (needs matplotlib)",
             metavar=PATH,
             default="none",
             panel=OUTPUT,
@@ -235,8 +208,11 @@ def evaluate(
     if dynamic_lr is not None:
         finite(dynamic_lr, "--dynamic-lr", above=0)
         dynamic = True
-    _check_views(samples, per_char, rank, cache, dynamic, show)
-    _check_show(show, plot, cache, dynamic)
+    labels = {"--by-label": by_label, "--classify": classify}
+    _check_views(samples, per_char, rank, cache, dynamic, show, labels)
+    _check_show(show, plot, cache, dynamic, classify)
+    if not classify:
+        _refuse({"--prior": prior}, "labels are chosen by --classify")
     of_a_given_text = {"--unknown": unknown, "--encoding": encoding, "--errors": errors}
     if samples is not None:
         scoring_only = {
@@ -302,6 +278,12 @@ def evaluate(
         scored = text_given(opened, file, text, settings.text, unknown or "error")
 
     # 3. Score it, and show what was asked for.
+    if by_label or classify:
+        from charrnn.cli import label_view
+
+        if by_label:
+            return label_view.show_scores(opened, scored, how, json=json)
+        return label_view.show_classes(opened, scored, how, prior or "count", plot, json=json)
     if per_char:
         costs = characters_of(model, scored, how)
         if json:
@@ -330,13 +312,19 @@ def evaluate(
 
 
 def _check_views(
-    samples: int | None, per_char: bool, rank: bool, cache: int, dynamic: bool, show: bool
+    samples: int | None,
+    per_char: bool,
+    rank: bool,
+    cache: int,
+    dynamic: bool,
+    show: bool,
+    labels: dict[str, bool],
 ) -> None:
     """Refuse two views at once, and figures beside the score that a view does not show.
 
     Raises SettingsError.
     """
-    views = {"--samples": samples is not None, "--per-char": per_char, "--rank": rank}
+    views = {"--samples": samples is not None, "--per-char": per_char, "--rank": rank} | labels
     asked = [name for name, is_wanted in views.items() if is_wanted]
     readings = {"--cache": cache != 0, "--dynamic": dynamic}
     beside = [name for name, is_wanted in readings.items() if is_wanted]
@@ -350,13 +338,15 @@ def _check_views(
         raise SettingsError(f"{' and '.join(asked)} show different things; give one")
 
 
-def _check_show(show: bool, plot: Path | None, cache: int, dynamic: bool) -> None:
+def _check_show(show: bool, plot: Path | None, cache: int, dynamic: bool, classify: bool) -> None:
     """Refuse --show and --plot where there is nothing to show. Raises SettingsError, StorageError.
 
     --show cannot stand beside another view, since those refuse --cache.
     """
-    if plot is not None and not show:
-        raise SettingsError("--plot draws what --show shows; add --cache 2000 --show")
+    if plot is not None and not show and not classify:
+        raise SettingsError(
+            "--plot draws what --show or --classify shows; add --cache 2000 --show, or --classify"
+        )
     if show and not cache:
         raise SettingsError("--show is for a cache, which looks back; add --cache 2000")
     if show and dynamic:

@@ -14,7 +14,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     "sample": (
         "charrnn sample --count 20 --novel",
         "charrnn sample runs/novel --prime 'Once upon' --length 1000 --temp 0.7",
-        "charrnn sample --interactive",
+        "charrnn sample --label Irish --label Greek",
     ),
     "eval": (
         "charrnn eval",

@@ -127,6 +127,9 @@ def export(
 
     # 3. The files.
     written: list[Path] = []
+    if model.vocabulary.labels and not (html is None and numpy is None and onnx is None):
+        say("note: without its labels: only --hub and charrnn itself write with them")
+        model = model.without_labels()
     if html is not None:
         from charrnn.export.page import page_of
 

@@ -11,9 +11,10 @@ import sys
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, NamedTuple, TypeAlias
 
 from charrnn.cli.keyboard import ask, edit_lines, stoppable
+from charrnn.cli.prompt import in_session, number_of
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, say, write_stdout
 
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 REMEMBERED = 100  # turns that /back can undo
 REMEMBERED_BYTES = 256 << 20  # fewer where each is large, as with a cache
 MOST_TURN_CHARS = 10**9  # they are kept, to go on from
+SHOWN_LABELS = 20
 END_CHARS = 40  # of the text before a point, shown by /back
 HOW_STREAM = """What you type is read as it stands, and the model goes on from there.
 With Enter alone, the model just goes on. A line that ends in a backslash goes
@@ -85,7 +87,7 @@ def converse(
         except EOFError:
             return
         except SettingsError as error:
-            say(one_line(_in_session(str(error))))
+            say(one_line(in_session(str(error))))
         except UnicodeDecodeError:
             say("this line is not UTF-8, and was not read")
         except KeyboardInterrupt:
@@ -116,9 +118,8 @@ class Session:
         raw: bool,
         threads: int | None,
     ) -> None:
-        from charrnn.sampling.bounds import default_length
+        from charrnn.sampling.bounds import checked_length, default_length
         from charrnn.sampling.decode import checked_seed
-        from charrnn.sampling.engine import checked_length
 
         self.sampler = sampler
         self.is_lines = sampler.mode == "lines"
@@ -260,10 +261,10 @@ class Session:
 
     def set_length(self, argument: str) -> None:
         """Set the most characters of a turn, or tell them."""
-        from charrnn.sampling.engine import checked_length
+        from charrnn.sampling.bounds import checked_length
 
         if argument:
-            length = min(_number("length", int, argument), MOST_TURN_CHARS)
+            length = min(number_of("length", int, argument), MOST_TURN_CHARS)
             self.length = checked_length(length)
         bound = ", the most of a turn" if self.length == MOST_TURN_CHARS else ""
         say(f"length {self.length}{bound}")
@@ -273,10 +274,19 @@ class Session:
         from charrnn.sampling.decode import checked_seed
 
         if argument:
-            self.seed = checked_seed(_number("seed", int, argument))
+            self.seed = checked_seed(number_of("seed", int, argument))
             self.takes_seed = True
         seed = self.seed if self.takes_seed else self.now.writer.seed
         say(f"seed {seed}")
+
+    def set_label(self, name: str) -> None:
+        """Write with this label from the next line on, or tell the labels."""
+        labels = self.sampler.vocabulary.labels
+        if name or not labels:
+            self.sampler = self.sampler.labelled("" if name == "none" else name)
+        known = ", ".join(map(one_line, labels[:SHOWN_LABELS]))
+        more = f" and {len(labels) - SHOWN_LABELS:,} more" if len(labels) > SHOWN_LABELS else ""
+        say(f"label {one_line(self.sampler.label or 'none')}; there is none, {known}{more}")
 
     def fork(self, name: str) -> None:
         """Mark this point."""
@@ -342,7 +352,7 @@ def _knob(name: str, field: str, kind: type, help: str) -> Command:
 
     def do(session: Session, argument: str) -> None:
         if argument:
-            session.decoding = replace(session.decoding, **{field: _number(name, kind, argument)})
+            session.decoding = replace(session.decoding, **{field: number_of(name, kind, argument)})
         say(f"{name} {getattr(session.decoding, field)}")
 
     return Command("X", do, help)
@@ -362,6 +372,7 @@ COMMANDS = {
     ),
     "length": Command("X", Session.set_length, "write at most so many characters a turn"),
     "seed": Command("X", Session.set_seed, "draw from this seed on"),
+    "label": Command("X", Session.set_label, "write with this label; none: without one"),
     "fork": Command("[NAME]", Session.fork, "mark this point"),
     "back": Command(
         "[NAME]", Session.back, "return to a mark (the newest), or before the last turn"
@@ -382,18 +393,3 @@ def _joined(text: Text) -> bytes:
         text, piece = text
         pieces.append(piece)
     return b"".join(reversed(pieces))
-
-
-def _number(name: str, kind: type, argument: str) -> Any:
-    try:
-        return kind(argument)
-    except ValueError:
-        what = "whole number" if kind is int else "number"
-        raise SettingsError(f"/{name} {argument}: not a {what}") from None
-
-
-def _in_session(message: str) -> str:
-    """Turn a message about an option into one about a command."""
-    if message.startswith("--prime "):
-        return f"what you typed {message.removeprefix('--prime ')}"
-    return f"/{message.removeprefix('--')}" if message.startswith("--") else message

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from charrnn.errors import SettingsError
 from charrnn.terminal import one_line, say
@@ -107,3 +107,19 @@ def check_utf8(name: str, value: str) -> None:
             raise SettingsError(
                 f"{name}: what stands at position {position} is not UTF-8; {advice}"
             )
+
+
+def number_of(name: str, kind: type, argument: str) -> Any:
+    """Return the number that stands after a command of a session. Raises SettingsError."""
+    try:
+        return kind(argument)
+    except ValueError:
+        what = "whole number" if kind is int else "number"
+        raise SettingsError(f"/{name} {argument}: not a {what}") from None
+
+
+def in_session(message: str) -> str:
+    """Turn a message about an option into one about a command."""
+    if message.startswith("--prime "):
+        return f"what you typed {message.removeprefix('--prime ')}"
+    return f"/{message.removeprefix('--')}" if message.startswith("--") else message

@@ -96,6 +96,16 @@ def sample(
             panel=TEXTS,
         ),
     ] = None,
+    label: Annotated[
+        list[str] | None,
+        option(
+            "--label",
+            help="Write items of this label, or of all; may be repeated, and then in turn",
+            metavar=TEXT,
+            default="none",
+            panel=TEXTS,
+        ),
+    ] = None,
     until: Annotated[
         str,
         option("--until", help="Stop after this text", metavar=TEXT, default="none", panel=TEXTS),
@@ -187,7 +197,9 @@ def sample(
     check_utf8("--matching", matching or "")
 
     from charrnn.cli import sample_view
+    from charrnn.cli.labels import check_one_label, of_labels
     from charrnn.modelfile import MISCOUNTED
+    from charrnn.sampling import labelled
     from charrnn.sampling.bounds import RECORD_LENGTH, check_count, check_held
     from charrnn.sampling.constraints import (
         Constraints,
@@ -198,6 +210,7 @@ def sample(
     )
     from charrnn.sampling.decode import Decoding, checked_seed
     from charrnn.sampling.engine import Sampler
+    from charrnn.text.labels import asked_labels
     from charrnn.texts import OpenedRun
 
     # 2. The model, and how it is to write.
@@ -207,6 +220,10 @@ def sample(
     model = read_chosen(run)
     is_lines = model.mode == "lines"
     default_count = 10 if is_lines else 1
+    labels = asked_labels(label, model.vocabulary) if label else []
+    if labels:
+        default_count = labelled.default_count(labels)
+        check_one_label(labels, prompts is not None, interactive)
     wanted = default_count if count is None else count
     check_count(wanted, rank=rank, unique=unique)
     tries = tries_allowed(tries, wanted, temp)
@@ -236,6 +253,8 @@ def sample(
     if model.is_miscounted:
         say(f"note: {MISCOUNTED}")
     sampler = Sampler(model, weights=weights, cache=cache)
+    if prompts is not None or interactive:
+        sampler = sampler.labelled(labels[0] if labels else "")
     if cache and not begin and not interactive:
         raise SettingsError(
             "--cache needs a prompt to look back on: "
@@ -327,7 +346,9 @@ def sample(
         write_stdout(sample_view.divided(streams, end_line=end_line), raw=raw)
         return
     tally = Tally(wanted)
-    if constraints:
+    if labels:
+        samples = of_labels(sampler, labels, how, tally, tries, constraints, known)
+    elif constraints:
         samples = accepted(
             lambda first, n: sampler.generate(n, first=first, **how),
             tally,
@@ -341,11 +362,15 @@ def sample(
         write_json(objects, raw=raw)
     else:
         if rank:
-            pieces = sample_view.as_ranking(ranked(samples))
+            pieces = sample_view.as_ranking(ranked(samples), with_labels=len(labels) > 1)
         elif is_lines:
             asked = None if novel else known  # with --novel all are
             pieces = sample_view.as_lines(
-                samples, asked, verdicts, is_divided=model.vocabulary.has_breaks
+                samples,
+                asked,
+                verdicts,
+                with_labels=len(labels) > 1,
+                is_divided=model.vocabulary.has_breaks,
             )
         else:
             pieces = sample_view.divided(([one.data] for one in samples), end_line=end_line)

@@ -16,10 +16,12 @@ def as_lines(
     known: Novelty | None,
     verdicts: Counter[bool | None],
     *,
+    with_labels: bool = False,
     is_divided: bool = False,
 ) -> Iterator[bytes]:
     """A line for each sample. verdicts counts whether they are novel, if the text is known.
 
+    with_labels: each begins with its label and a tab, as `train --label prefix` reads it.
     is_divided: samples may have several lines, and a line `---` stands between two.
     """
     for number, sample in enumerate(samples):
@@ -27,7 +29,8 @@ def as_lines(
             yield b"---\n"
         if known:
             verdicts[known.is_novel(sample.data)] += 1
-        yield sample.data + b"\n"
+        label = f"{sample.label}\t".encode() if with_labels else b""
+        yield label + sample.data + b"\n"
 
 
 def as_objects(
@@ -40,7 +43,9 @@ def as_objects(
         samples = ranked(samples)
     for place, sample in enumerate(samples, 1):
         is_novel = known.is_novel(sample.data) if known and not novel else None
-        place_of = {"rank": place} if rank else {}
+        place_of: dict[str, Any] = {"rank": place} if rank else {}
+        if sample.label:
+            place_of["label"] = sample.label
         yield {
             "text": sample.text,
             "nats": sample.nats,
@@ -53,8 +58,11 @@ def as_objects(
         }
 
 
-def as_ranking(samples: list[Sample]) -> Iterator[bytes]:
-    """`2.13  Maria`; the further lines of a text are indented as far as its first."""
+def as_ranking(samples: list[Sample], *, with_labels: bool = False) -> Iterator[bytes]:
+    """`2.13  Maria`; the further lines of a text are indented as far as its first.
+
+    with_labels: its label and a tab stand before the text.
+    """
     from charrnn.sampling.constraints import bits_per_char
 
     bits = [bits_per_char(sample) for sample in samples]
@@ -62,7 +70,8 @@ def as_ranking(samples: list[Sample]) -> Iterator[bytes]:
     width = max(map(len, numbers), default=0)
     for number, sample in zip(numbers, samples, strict=True):
         text = sample.data.removesuffix(b"\n").replace(b"\n", b"\n" + b" " * (width + 2))
-        yield f"{number:>{width}}  ".encode() + text + b"\n"
+        label = f"{sample.label}\t" if with_labels else ""
+        yield f"{number:>{width}}  {label}".encode() + text + b"\n"
 
 
 def divided(texts: Iterable[Iterable[bytes]], *, end_line: bool) -> Iterator[bytes]:

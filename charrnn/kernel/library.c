@@ -5,7 +5,7 @@
 #include <cpuid.h>
 #endif
 
-#define VERSION 8
+#define VERSION 9
 
 int charrnn_version(void) { return VERSION; }
 

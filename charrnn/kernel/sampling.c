@@ -161,7 +161,8 @@ static void advance(Work *work, int64_t active, const int32_t *ids, const float 
         if (m->spelling) spelled[row] = next_state(m->spelling, spelled[row], ids[row]);
         if (m->spelling && scores) forbid(m->spelling, m->vocabulary, spelled[row], scores);
         if (!m->ally) continue;
-        node[row] = next_node(m->ally, node[row], ids[row]);
+        const int32_t id = ids[row] < m->vocabulary ? ids[row] : (int32_t)m->ally->boundary;
+        node[row] = next_node(m->ally, node[row], id);
         if (scores) at_level[m->level].mix(work, node[row], scores);
         /* The mixture is never smaller than a float can be. */
         if (m->spelling && scores) forbid(m->spelling, m->vocabulary, spelled[row], scores);

@@ -68,13 +68,14 @@ typedef struct {
     const int32_t *character; /* (M): that an n-gram ends with; ascending in each node */
     const float *gain;        /* (M) */
     int64_t full;             /* from this node on, contexts are as long as they can be */
+    int64_t boundary;         /* the id before a line: of a label, which counting does not know */
     double theta[4];          /* of entropy, largest ln P, ln P of `best`, agreement */
 } Ally;
 
 /* How rare characters are written as bytes (text/spelling.py). S states; below 0: may not follow.
  */
 typedef struct {
-    const int32_t *after; /* (V): the state after an id between characters */
+    const int32_t *after; /* (I): the state after an id between characters */
     const int32_t *table; /* (S, 64): the state after each byte that goes on with a character */
     int64_t first;        /* the id of byte 0x80; those of all other bytes follow */
 } Spelling;
@@ -84,16 +85,17 @@ typedef struct {
     int32_t skip;
     int32_t half;
     int32_t level;
-    int64_t vocabulary;
+    int64_t vocabulary;       /* V, the ids that are written */
+    int64_t inputs;           /* I, the ids that are read: V, and then those of labels */
     int64_t embedding_size;
     int64_t hidden_size;
     int64_t layers;
     int64_t depth;            /* D, layers of the state: L, or L + 1 with `past` */
     int64_t past;             /* P, the earlier characters that a convolution sees */
     int64_t width;            /* what the head reads */
-    const float *embedding;   /* (V, E), for skip connections */
-    const float *table;       /* (V, G): layer 0's input product with all folded biases */
-    const float *past_tables; /* (P, V + 1, G): of the earlier characters; row 0: none */
+    const float *embedding;   /* (I, E), for skip connections */
+    const float *table;       /* (I, G): layer 0's input product with all folded biases */
+    const float *past_tables; /* (P, I + 1, G): of the earlier characters; row 0: none */
     Matrix head;              /* (V', width) */
     const Layer *layer;       /* (L) */
     const Ally *ally;         /* null: the network stands alone */

@@ -204,7 +204,7 @@ INLINE void NAME(convolve)(Work *work) {
         float *x = work->x + r * gates;
         memcpy(x, m->table + work->ids[r] * gates, (size_t)gates * sizeof(float));
         for (int64_t back = 0; back < m->past; back++) {
-            const int64_t row = back * (m->vocabulary + 1) + (int64_t)past[back];
+            const int64_t row = back * (m->inputs + 1) + (int64_t)past[back];
             const float *from = m->past_tables + row * gates;
             for (int64_t j = 0; j < gates; j++)
                 x[j] += from[j];

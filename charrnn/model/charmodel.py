@@ -59,6 +59,10 @@ class CharModel(nn.Module):
     conv K: the first layer reads a causal convolution over the last K embedded characters. Skips
     begin at the embedding, not at the convolution.
 
+    labels: how many may stand before a line, with the ids V, V + 1, ... They are embedded as the
+    newline with this id, plus a learnt difference that begins as zero: a label that is hardly ever
+    seen stays near to none. No output predicts them.
+
     In training, dropout leaves out numbers of each layer's output. weight_drop leaves out numbers
     of its weight_hh, the same ones for all T (DropConnect: Merity et al. 2018, "Regularizing and
     Optimizing LSTM Language Models").
@@ -70,6 +74,8 @@ class CharModel(nn.Module):
         vocabulary_size: int,
         backend: str = "func",
         precision: str = "float32",
+        labels: int = 0,
+        newline: int = 0,
     ) -> None:
         super().__init__()
         is_bfloat16 = precision == "bfloat16"
@@ -83,6 +89,8 @@ class CharModel(nn.Module):
 
         # 1. The embedding and the layers. widths: of what each layer may see.
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.labels = nn.Embedding(labels, embedding_size) if labels else None
+        self._newline = newline
         self.conv: Convolution | None = None
         if settings.conv:
             self.conv = Convolution(embedding_size, settings.conv)
@@ -199,15 +207,16 @@ class CharModel(nn.Module):
 
         # 1. The embedding. Own cells without skips may not need it: _run_layer decides (None).
         below: Tensor | None = None  # what the next layer reads (T, B, K)
+        rows = self._rows()
         if skip != "none" or self.backend == "torch":
-            below = self.embedding(ids)
+            below = F.embedding(ids, rows)
             if self._computes_bfloat16:
                 below = below.bfloat16()
         seen = [] if below is None else [below]
         first = below
         past: State = ()
         if self.conv is not None:
-            first, last_past = self.conv(self.embedding(ids), state[-1])
+            first, last_past = self.conv(F.embedding(ids, rows), state[-1])
             past = (last_past,)
             if self._computes_bfloat16:
                 first = first.bfloat16()
@@ -219,10 +228,10 @@ class CharModel(nn.Module):
             inputs = first
             if k:
                 inputs = torch.cat(seen, 2) if skip == "dense" else below
-            outputs, last_state = self._run_layer(k, ids, inputs, layer_state)
+            outputs, last_state = self._run_layer(k, ids, inputs, layer_state, rows)
             last_states.append(last_state)
             if layers is not None:
-                traced_inputs = self.embedding(ids) if inputs is None else inputs
+                traced_inputs = F.embedding(ids, rows) if inputs is None else inputs
                 layers.append((traced_inputs, outputs))
             if skip == "residual" and below is not None and below.shape == outputs.shape:
                 outputs = outputs + below
@@ -266,12 +275,19 @@ class CharModel(nn.Module):
             for name, value in self.tensors().items():
                 value.copy_(tensors[name])
 
+    def _rows(self) -> Tensor:
+        """Return the embedding of every id that may be read, of characters and then of labels."""
+        rows = self.embedding.weight
+        if self.labels is None:
+            return rows
+        return torch.cat([rows, rows[self._newline] + self.labels.weight])
+
     def _run_layer(
-        self, k: int, ids: Tensor, inputs: Tensor | None, state: State
+        self, k: int, ids: Tensor, inputs: Tensor | None, state: State, rows: Tensor
     ) -> tuple[Tensor, State]:
         """Run a layer over time: outputs (T, B, H) and its last state of (B, H).
 
-        inputs (T, B, K); None in the first layer: the embedding of ids (T, B).
+        inputs (T, B, K); None in the first layer: the embedding of ids (T, B), which are of rows.
         """
         weights = self._layer_weights(k)
         if self.backend == "torch":
@@ -279,11 +295,11 @@ class CharModel(nn.Module):
             return self._run_torch_layer(k, inputs, state, weights)
         # V different characters have V input products. The own cells look rows of them up instead
         # of multiplying, if there are as many places as characters.
-        by_table = k == 0 and self.conv is None and ids.numel() >= len(self.embedding.weight)
+        by_table = k == 0 and self.conv is None and ids.numel() >= len(rows)
         if by_table:
-            return self._run_own_layer(ids, self.embedding.weight, state, weights)
+            return self._run_own_layer(ids, rows, state, weights)
         if inputs is None:
-            inputs = self.embedding(ids)
+            inputs = F.embedding(ids, rows)
         return self._run_own_layer(None, inputs, state, weights)
 
     def _layer_weights(self, k: int) -> tuple[Tensor, ...]:
@@ -375,5 +391,7 @@ class CharModel(nn.Module):
                 head_bound = 1 / math.sqrt(self.head.in_features)
                 self.head.weight.uniform_(-head_bound, head_bound)
             self.head.bias.zero_()
+            if self.labels is not None:
+                self.labels.weight.zero_()
         if self.conv is not None:
             self.conv.initialize()

@@ -43,6 +43,7 @@ from charrnn.texts import OpenedRun
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import verdict, weights_sha256
 
+MOST_LABELS = 100  # named on the page
 ARTICLES = {
     "rnn": "An RNN",
     "lstm": "An LSTM",
@@ -266,10 +267,24 @@ def _value(value: object) -> str:
 def _files(model: ModelFile) -> list[list[str]]:
     meta = model.meta
     units = "bytes" if model.vocabulary.unit == "byte" else "characters"
+    labels = []
+    if model.vocabulary.labels:
+        labels = [["labels", _labels(model)]]
     return [
         ["model", f"{model.path.name}, of step {model.step}"],
         ["SHA-256 of its weights", weights_sha256(model.tensors)],
         ["SHA-256 of the text, with its options", str(meta.get("fingerprint", ""))],
         ["vocabulary", f"{len(model.vocabulary):,} {units}"],
+        *labels,
         ["charrnn that trained it", str(meta.get("charrnn", ""))],
     ]
+
+
+def _labels(model: ModelFile) -> str:
+    """Return the labels with their training lines, the most frequent first."""
+    names = model.vocabulary.labels
+    counts = model.label_counts.tolist()
+    order = sorted(range(len(names)), key=lambda place: -counts[place])
+    shown = ", ".join(f"{names[place]} ({counts[place]:,})" for place in order[:MOST_LABELS])
+    more = f" and {len(names) - MOST_LABELS:,} more" if len(names) > MOST_LABELS else ""
+    return f"{len(names):,}: {shown}{more}"

@@ -5,12 +5,14 @@ A stream that is written as it comes is held nowhere: it has no bound but MAX_LE
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator
 
 from charrnn.errors import SettingsError
 from charrnn.sampling.codec import Sample
 from charrnn.text.vocabulary import Vocabulary
 
+MAX_LENGTH = 10**12  # no counter overflows
 MOST_RANKED = 1_000_000  # texts: 400 MB
 MOST_UNIQUE = 10_000_000  # texts of which the bytes, or a digest, are remembered: 1 GB
 MOST_HELD_CHARS = 20_000_000  # of all texts that are held at once: 30 bytes each, measured
@@ -63,3 +65,19 @@ def held(samples: Iterable[Sample]) -> Iterator[Sample]:
                 "ask for fewer or shorter ones"
             )
         yield sample
+
+
+def processors() -> int:
+    """Return how many processors this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def checked_length(length: int) -> int:
+    """Return the length. Raises SettingsError for one below 0 or above MAX_LENGTH."""
+    if length < 0:
+        raise SettingsError(f"--length {length}: must be at least 0")
+    if length > MAX_LENGTH:
+        raise SettingsError(f"--length {length:,}: must be at most {MAX_LENGTH:,}")
+    return length

@@ -29,6 +29,7 @@ class Sample:
     # The ids of several samples, and where this one begins and ends in them
     _ids: tuple[np.ndarray, int, int] = field(repr=False, compare=False)
     _raw: bytes | None = field(default=None, repr=False)
+    label: str = ""  # that stood before it; "": none
 
     @property
     def ids(self) -> np.ndarray:

@@ -47,6 +47,8 @@ class Compiled(Packed):
         Returns logits (1, V), the state after them, and the nats of all ids but the first.
         """
         ids = self._checked_ids(ids, state, 1)
+        if len(ids) > 1 and ids[1:].max() >= self.vocabulary_size:
+            raise IndexError("a label stands before a text, and not in it")
         kernel_state = self.packed_state(state)
         logits = np.empty((1, padded(self.vocabulary_size)), np.float32)  # (1, V')
         nats = ctypes.c_double()
@@ -133,8 +135,8 @@ class Compiled(Packed):
         Raises IndexError for an id, ValueError for a state that is not of this model.
         """
         ids = np.asarray(ids)
-        if len(ids) and not 0 <= ids.min() <= ids.max() < self.vocabulary_size:
-            raise IndexError(f"an id is not in 0 ... {self.vocabulary_size - 1}")
+        if len(ids) and not 0 <= ids.min() <= ids.max() < self.input_size:
+            raise IndexError(f"an id is not in 0 ... {self.input_size - 1}")
         shapes = [part.shape for part in state]
         expected = [part.shape for part in self.zero_state(rows)]
         if shapes != expected:

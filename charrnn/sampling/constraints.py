@@ -240,12 +240,15 @@ def accepted(
     tries: int,
     constraints: Constraints,
     known: Novelty | None = None,
+    seen: set[bytes] | None = None,
 ) -> Iterator[Sample]:
     """Yield the first tally.wanted samples that are kept, in the order of their draws.
 
-    There are fewer after `tries`. Memory is flat, but `unique` remembers what it has let pass.
+    There are fewer after `tries`. Memory is flat, but `unique` remembers what it has let pass, in
+    `seen`, which several calls may share.
     """
-    seen: set[bytes] = set()
+    if seen is None:
+        seen = set()
     while tally.kept < tally.wanted:
         # A few rows cost little less than many: draw as many at once as are likely to be needed.
         missing = tally.wanted - tally.kept

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import secrets
+import zlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -123,6 +124,13 @@ def checked_seed(seed: int | None) -> int:
     if not 0 <= seed <= MAX_SEED:
         raise SettingsError(f"--seed {seed}: must be between 0 and {MAX_SEED}")
     return seed
+
+
+def seed_of_label(seed: int, label: str) -> int:
+    """Return the seed of the items of a label: equal draws would make labels look alike."""
+    if not label:
+        return seed
+    return (seed + (zlib.crc32(label.encode("utf-8", "surrogatepass")) << 20)) % (MAX_SEED + 1)
 
 
 def _mix(z: np.ndarray) -> np.ndarray:

@@ -13,7 +13,6 @@ Letters: B rows, N ids, V vocabulary, H hidden size, L layers.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,16 +21,16 @@ import numpy as np
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
 from charrnn.modelfile import ModelFile, read_model
-from charrnn.sampling.bounds import default_length
+from charrnn.sampling.bounds import checked_length, default_length, processors
 from charrnn.sampling.choice import choose_steps
 from charrnn.sampling.codec import Codec, Sample
 from charrnn.sampling.compiled import Compiled
-from charrnn.sampling.decode import MAX_SEED, WINDOW, Decoding, checked_seed
-from charrnn.sampling.steps import Finished, Place, Plan, State
+from charrnn.sampling.decode import MAX_SEED, Decoding, checked_seed, seed_of_label
+from charrnn.sampling.labelled import Labelled
+from charrnn.sampling.steps import Finished, Place, Plan, State, no_recent
 from charrnn.text.vocabulary import Vocabulary
 
 MAX_THREADS = 256
-MAX_LENGTH = 10**12  # no counter overflows
 MAX_COUNT = 10**12
 SPLIT_BYTES = 1 << 20  # one stream of a larger model is split over threads, where that pays
 MAX_SPLIT = 16  # threads for one stream
@@ -51,7 +50,7 @@ def load(
     return Sampler(read_model(Path(path)), weights=weights, engine=engine, cache=cache)
 
 
-class Sampler:
+class Sampler(Labelled):
     """A trained model that writes and scores text."""
 
     def __init__(
@@ -62,6 +61,8 @@ class Sampler:
         self.vocabulary = model.vocabulary
         self.mode = model.mode
         self.start = model.start
+        self.label = ""  # of what it writes; "": none
+        self._label_counts = model.label_counts
         self._made_of = (model, weights, engine, cache)
         newline = int(model.vocabulary.newline or 0) if model.mode == "lines" else -1
         self._codec = Codec(model.vocabulary, model.reading, model.mode, newline)
@@ -90,7 +91,7 @@ class Sampler:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Pickle the model: arrays packed for one processor do not travel."""
-        return _restored, self._made_of
+        return _restored, (*self._made_of, self.label)
 
     def __repr__(self) -> str:
         size = len(self.vocabulary)
@@ -162,14 +163,18 @@ class Sampler:
         unknown: str = "error",
         first: int = 0,
         threads: int | None = None,
+        label: str | None = None,
     ) -> Iterator[Sample]:
         """Yield `count` samples in order, computed side by side; memory does not grow.
 
         Lines: each ends at its newline, or after `length` (1000) characters. Stream: each has
         exactly `length` (500) characters after the prompt. Either ends earlier after `until`.
         Sample i of a seed is the same however many are drawn and on however many threads (default:
-        one for each processor); `first` is the number of the first. Raises SettingsError at once.
+        one for each processor); `first` is the number of the first. label: of all of them; None:
+        the sampler's own. Raises SettingsError at once.
         """
+        if label is not None:
+            self = self.labelled(label)
         plan = self._plan(decoding, length, prime, until, seed, unknown)
         self._split(threads)
         if count < 0:
@@ -227,7 +232,7 @@ class Sampler:
             length=length,
             prime=ids,
             until=self._codec.ids_of_end(until),
-            seed=checked_seed(seed),
+            seed=seed_of_label(checked_seed(seed), self.label),
             newline=newline,
             spelling=self.vocabulary.spelling,
         )
@@ -270,7 +275,7 @@ class Sampler:
         yield plan.prime
         split = self._split(threads)
         logits, state, _ = self.feed(np.concatenate([[self.start], plan.prime]), threads=split)
-        place = Place(state, logits, _no_recent(), number)
+        place = Place(state, logits, no_recent(), number)
         yield from self._network.write(plan, place, threads=split)
 
 
@@ -288,7 +293,7 @@ class Writer:
         self.seed = checked_seed(seed)
         ids = sampler._codec.ids_of_prompt(prime, unknown)
         logits, state, _ = sampler.feed(np.concatenate([[sampler.start], ids]))
-        self._place = Place(state, logits, _no_recent())
+        self._place = Place(state, logits, no_recent())
         self._turn = 0  # counts what was read and written: an older iterator stops
 
     def __repr__(self) -> str:
@@ -371,27 +376,8 @@ class Writer:
         return twin
 
 
-def processors() -> int:
-    """Return how many processors this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
-
-
-def checked_length(length: int) -> int:
-    """Return the length. Raises SettingsError for one below 0 or above MAX_LENGTH."""
-    if length < 0:
-        raise SettingsError(f"--length {length}: must be at least 0")
-    if length > MAX_LENGTH:
-        raise SettingsError(f"--length {length:,}: must be at most {MAX_LENGTH:,}")
-    return length
-
-
-def _no_recent() -> np.ndarray:
-    """Return (1, WINDOW): nothing was generated yet."""
-    return np.full((1, WINDOW), -1, np.int32)
-
-
-def _restored(model: ModelFile, weights: str, engine: str, cache: int = 0) -> Sampler:
+def _restored(
+    model: ModelFile, weights: str, engine: str, cache: int = 0, label: str = ""
+) -> Sampler:
     """Return the sampler that was pickled."""
-    return Sampler(model, weights=weights, engine=engine, cache=cache)
+    return Sampler(model, weights=weights, engine=engine, cache=cache).labelled(label)

@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.sampling.decode import log_probabilities
-from charrnn.sampling.steps import MAX_SCORES, State, Step, Steps
+from charrnn.sampling.steps import MAX_SCORES, State, Step, Steps, counted_ids
 from charrnn.text.gate import Ally
 
 PIECE = 256  # characters of one text that are mixed at once
@@ -63,7 +63,7 @@ class Mixed(Steps):
             for at in range(len(piece)):
                 char = piece[at : at + 1]
                 row, of_network = self._network.step(char, of_network)
-                nodes = self._ally.contexts.advance(nodes, char)
+                nodes = self._advanced(nodes, char)
                 logits.append(row)
                 after.append(nodes)
             ln_network = log_probabilities(np.concatenate(logits))
@@ -78,5 +78,11 @@ class Mixed(Steps):
         self, ids: np.ndarray, logits: np.ndarray, after: State, nodes: np.ndarray
     ) -> tuple[np.ndarray, State]:
         """Return ln P (B, V) after ids (B,) and the state there. nodes (1, B): before them."""
-        led_to = self._ally.contexts.advance(nodes[0], np.asarray(ids, np.int64))
+        led_to = self._advanced(nodes[0], ids)
         return self._ally.mixed(log_probabilities(logits), led_to), (*after, led_to[None])
+
+    def _advanced(self, nodes: np.ndarray, ids: np.ndarray) -> np.ndarray:
+        """Return the nodes (B,) that ids (B,) lead to."""
+        contexts = self._ally.contexts
+        known = counted_ids(ids, self.vocabulary_size, contexts.ngram.boundary)
+        return contexts.advance(nodes, known)

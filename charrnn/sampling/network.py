@@ -79,10 +79,13 @@ class Network(Headed):
         tensors = {
             name: np.array(value, np.float32, order="C") for name, value in model.tensors.items()
         }
-        self.embedding = tensors["embedding.weight"]
-        self.vocabulary_size = len(self.embedding)
+        tied = tensors["embedding.weight"]
+        self.embedding = tied  # (V + labels, E)
+        if "labels.weight" in tensors:
+            of_labels = tied[model.start] + tensors["labels.weight"]
+            self.embedding = np.concatenate([tied, of_labels])
+        self.vocabulary_size = len(tied)
         self.head_bias = tensors["head.bias"]
-        tied = self.embedding
         self.head = self._rounded(tensors.get("head.weight", tied)).T  # (W, V)
         self.layers = [self._layer(k, tensors) for k in range(self.num_layers)]
         self.past_tables = np.zeros((0, 0, 0), np.float32)
@@ -96,7 +99,7 @@ class Network(Headed):
                 weights_of_taps = taps @ weight_ih
                 weight_ih = weights_of_taps[0]
                 earlier = self.embedding @ weights_of_taps[1:]
-                # Row 0 is no character: (K-1, V+1, G).
+                # Row 0 is no character: (K-1, V+1, G), or more rows with labels.
                 self.past_tables = np.pad(earlier, ((0, 0), (1, 0), (0, 0)))
             self.table = self.embedding @ weight_ih + self.layers[0].bias
 

@@ -64,13 +64,8 @@ class _Model(ctypes.Structure):
         ("skip", ctypes.c_int32),
         ("half", ctypes.c_int32),
         ("level", ctypes.c_int32),
-        ("vocabulary", _int),
-        ("embedding_size", _int),
-        ("hidden_size", _int),
-        ("layers", _int),
-        ("depth", _int),
-        ("past", _int),
-        ("width", _int),
+        *((name, _int) for name in ("vocabulary", "inputs", "embedding_size", "hidden_size")),
+        *((name, _int) for name in ("layers", "depth", "past", "width")),
         ("embedding", _pointer),
         ("table", _pointer),
         ("past_tables", _pointer),
@@ -95,6 +90,7 @@ class _Ally(ctypes.Structure):
         ("character", _pointer),
         ("gain", _pointer),
         ("full", _int),
+        ("boundary", _int),
         ("theta", ctypes.c_double * 4),
     ]
 
@@ -148,6 +144,7 @@ class Packed:
         # The kernel keeps what a convolution sees of the past as one more layer of h.
         self.depth = self.num_layers + (self.past_size > 0)
         self.vocabulary_size = network.vocabulary_size
+        self.input_size = len(network.embedding)  # of ids that may be read: with labels
         self._kept: list[np.ndarray] = []  # what the structures point to
         self._memory = _Memory()
 
@@ -159,7 +156,7 @@ class Packed:
         table = self._table(network.table)
         past_tables = 0
         if self.past_size:
-            rows = network.past_tables.reshape(-1, network.table.shape[1])  # ((K-1) (V+1), G)
+            rows = network.past_tables.reshape(-1, network.table.shape[1])  # ((K-1) rows, G)
             past_tables = self._keep(self._table(rows))
 
         # Padding of the head can never be drawn: its logits are -inf.
@@ -176,6 +173,7 @@ class Packed:
             half=self.half,
             level=best if level is None else min(level, best),
             vocabulary=self.vocabulary_size,
+            inputs=self.input_size,
             embedding_size=embedding.shape[1],
             hidden_size=self.hidden_size,
             layers=self.num_layers,
@@ -197,8 +195,9 @@ class Packed:
             self._model.ally = ctypes.addressof(self._ally)
         self._spelling: _Spelling | None = None
         if spelling is not None:
+            labels = self.input_size - self.vocabulary_size
             self._spelling = _Spelling(
-                after=self._keep(spelling.after),
+                after=self._keep(np.pad(spelling.after, (0, labels))),
                 table=self._keep(np.ascontiguousarray(spelling.table)),
                 first=spelling.first,
             )
@@ -335,6 +334,7 @@ class Packed:
             character=self._keep(graph.characters.astype(np.int32)),
             gain=self._keep(graph.gain.astype(np.float32)),
             full=int(np.searchsorted(graph.lengths, graph.order - 1)),
+            boundary=graph.ngram.boundary or 0,
             theta=(ctypes.c_double * 4)(*ally.theta[1:5]),
         )
 

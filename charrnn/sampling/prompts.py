@@ -13,11 +13,12 @@ from dataclasses import replace
 import numpy as np
 
 from charrnn.errors import SettingsError
+from charrnn.sampling.bounds import processors
 from charrnn.sampling.cache import Cached
 from charrnn.sampling.codec import Sample
 from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import MAX_SEED, Decoding
-from charrnn.sampling.engine import MAX_COUNT, Sampler, processors
+from charrnn.sampling.engine import MAX_COUNT, Sampler
 from charrnn.sampling.rows import LEAST_SHARE, MAX_ROWS, Rows, Supply, written
 from charrnn.sampling.steps import MAX_SCORES, Finished, Plan, State, write_rows
 

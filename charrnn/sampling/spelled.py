@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 
 from charrnn.sampling.decode import surprise
-from charrnn.sampling.steps import State, Step, Steps
+from charrnn.sampling.steps import State, Step, Steps, counted_ids
 from charrnn.text.spelling import Spelling
 
 
@@ -60,5 +60,6 @@ class Spelled(Steps):
     def _masked(
         self, ids: np.ndarray, logits: np.ndarray, after: State, states: np.ndarray
     ) -> tuple[np.ndarray, State]:
-        now = self._spelling.advance(states[0], np.asarray(ids))
+        known = counted_ids(ids, self.vocabulary_size, 0)  # after a label begins a character
+        now = self._spelling.advance(states[0], known)
         return self._spelling.masked(logits, now), (*after, now[None])

@@ -86,6 +86,11 @@ class Place:
         return dataclasses.replace(self, state=state, logits=logits, recent=self.recent.copy())
 
 
+def no_recent() -> np.ndarray:
+    """Return (1, WINDOW): nothing was drawn yet."""
+    return np.full((1, WINDOW), -1, np.int32)
+
+
 class Steps(ABC):
     """A model that takes steps."""
 
@@ -177,6 +182,12 @@ class Steps(ABC):
     def rows(self, state: State) -> tuple[Step, State]:
         """Return what takes the steps of rows that begin in this state, and how each begins."""
         return self.write_step, state
+
+
+def counted_ids(ids: np.ndarray, vocabulary_size: int, boundary: int | None) -> np.ndarray:
+    """Return ids (B,) as counting knows them: a label is the newline before a line."""
+    ids = np.asarray(ids, np.int64)
+    return np.where(ids < vocabulary_size, ids, boundary or 0)
 
 
 class Headed(Steps):

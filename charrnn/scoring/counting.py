@@ -34,7 +34,13 @@ class CountingScorer:
         self.ngram = ngram
 
     def predictions(
-        self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
+        self,
+        ids: np.ndarray,
+        protocol: str,
+        *,
+        window: int = 256,
+        detailed: bool = False,
+        first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         text = spelled_text(self.ngram.spelling, ids)
         read = self._detailed if detailed else self._quick

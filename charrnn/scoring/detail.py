@@ -44,11 +44,19 @@ class RankedLine(NamedTuple):
 
 
 def characters(
-    scorer: Scorer, ids: np.ndarray, protocol: str, vocabulary: Vocabulary, window: int
+    scorer: Scorer,
+    ids: np.ndarray,
+    protocol: str,
+    vocabulary: Vocabulary,
+    window: int,
+    first: np.ndarray | None = None,
 ) -> Iterator[CharacterCost]:
-    """Yield every predicted character in the order of the text, as soon as it is scored."""
+    """Yield every predicted character in the order of the text, as soon as it is scored.
+
+    first: as for Scorer.predictions.
+    """
     decoded = [vocabulary.decode(np.array([i])) for i in range(len(vocabulary))]
-    pieces = scorer.predictions(ids, protocol, window=window, detailed=True)
+    pieces = scorer.predictions(ids, protocol, window=window, detailed=True, first=first)
     costs = (
         cost
         for predictions in pieces

@@ -60,7 +60,13 @@ class DynamicScorer:
         self.rule = rule
 
     def predictions(
-        self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
+        self,
+        ids: np.ndarray,
+        protocol: str,
+        *,
+        window: int = 256,
+        detailed: bool = False,
+        first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
         predict = predictor(self.ally, ids, protocol, window, self.spelling)

@@ -209,10 +209,11 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     """The card so far, and the sums that its figures are made of."""
     protocol = protocol_of(model, how)
     scorer = open_scorer(model, how.device)
-    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window)
+    first = text.first_ids(model.vocabulary)
+    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window, first)
     experts = None
     if model.ally is not None:
-        experts = _experts(model, text.ids, protocol, how, tally)
+        experts = _experts(model, text.ids, protocol, how, tally, first)
     size = measured(text.ids, model.vocabulary, model.mode)
     rule = window = None
     if text.split:
@@ -255,11 +256,18 @@ def _description(model: ModelFile) -> NetworkModel | CountingModel:
     return NetworkModel(settings.cell, settings.num_layers, settings.hidden_size)
 
 
-def _experts(model: ModelFile, ids: np.ndarray, protocol: str, how: How, mixture: Tally) -> Experts:
+def _experts(
+    model: ModelFile,
+    ids: np.ndarray,
+    protocol: str,
+    how: How,
+    mixture: Tally,
+    first: np.ndarray | None,
+) -> Experts:
     """What the network and the n-grams of a mixture score alone."""
     assert model.ally is not None
     alone = open_scorer(dataclasses.replace(model, ally=None), how.device)
-    network = tallied(alone, ids, protocol, _newline(model), how.window).score()
+    network = tallied(alone, ids, protocol, _newline(model), how.window, first).score()
     ngram = model.ally.contexts.ngram
     counting = score_of(ngram, ids, protocol, how.window)
     share = mixture.mean_share
@@ -362,7 +370,9 @@ def characters_of(model: ModelFile, text: Text, how: How) -> Iterator[CharacterC
         scorer = _dynamic_scorer(model, how)
     else:
         scorer = open_scorer(model, how.device)
-    return characters(scorer, text.ids, protocol, model.vocabulary, how.window)
+    vocabulary = model.vocabulary
+    first = text.first_ids(vocabulary)
+    return characters(scorer, text.ids, protocol, vocabulary, how.window, first)
 
 
 def lines_of(model: ModelFile, text: Text, how: How) -> Iterator[RankedLine]:
@@ -378,5 +388,6 @@ def lines_of(model: ModelFile, text: Text, how: How) -> Iterator[RankedLine]:
             "--rank scores each line from an empty state; leave out --protocol windowed"
         )
     ids = whole_lines(text.ids, newline)
-    tally = tallied(open_scorer(model, how.device), ids, "lines", newline)
+    first = text.first_ids(model.vocabulary)
+    tally = tallied(open_scorer(model, how.device), ids, "lines", newline, first=first)
     return ranked(ids, tally, newline, model.vocabulary, likeliest_first(tally))

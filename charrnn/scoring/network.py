@@ -41,7 +41,11 @@ def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torc
     # No dropout at all, so that dynamic evaluation can switch to training mode: cuDNN computes
     # gradients only there.
     network = dataclasses.replace(settings.model, dropout=0.0)
-    model = CharModel(network, len(model_file.vocabulary), backend)
+    vocabulary = model_file.vocabulary
+    labels = len(vocabulary.labels)
+    model = CharModel(
+        network, len(vocabulary), backend, labels=labels, newline=vocabulary.newline or 0
+    )
     tensors = {name: torch.from_numpy(value) for name, value in model_file.tensors.items()}
     model.load_tensors(tensors)
     return model.to(device).eval(), device
@@ -74,11 +78,17 @@ class NetworkScorer:
         self._newline = newline
 
     def predictions(
-        self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
+        self,
+        ids: np.ndarray,
+        protocol: str,
+        *,
+        window: int = 256,
+        detailed: bool = False,
+        first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         predict = predictor(self.ally, ids, protocol, window, self.spelling)
         state = None
-        for batch, places in self._placed_batches(ids, protocol, window, detailed):
+        for batch, places in self._placed_batches(ids, protocol, window, detailed, first):
             with torch.inference_mode():
                 if batch.fresh or state is None:
                     state = self.model.zero_state(len(batch.inputs))
@@ -88,13 +98,18 @@ class NetworkScorer:
             yield predictions
 
     def _placed_batches(
-        self, ids: np.ndarray, protocol: str, window: int, in_order: bool
+        self,
+        ids: np.ndarray,
+        protocol: str,
+        window: int,
+        in_order: bool,
+        first: np.ndarray | None,
     ) -> Iterator[tuple[Batch, np.ndarray]]:
         """Yield batches, and for each the place in ids of every target (B, T)."""
         most = most_chars(self.model)
         if protocol == "lines":
             assert self._newline is not None
-            lines = LineBatches(ids, self._newline, LINES)
+            lines = LineBatches(ids, self._newline, LINES, first=first)
             for chosen in lines.in_order(most, by_length=not in_order):
                 batch = lines.collate(chosen)
                 places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])

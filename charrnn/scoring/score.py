@@ -67,13 +67,20 @@ class Scorer(Protocol):
     """A model that predicts. protocol: "stateful", "windowed" (of window characters) or "lines"."""
 
     def predictions(
-        self, ids: np.ndarray, protocol: str, *, window: int = 256, detailed: bool = False
+        self,
+        ids: np.ndarray,
+        protocol: str,
+        *,
+        window: int = 256,
+        detailed: bool = False,
+        first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         """Yield every predicted character of ids (N,) once.
 
         Of a stream, all but the first are predicted, in the order of the text. Lines, which each
         end in the newline, come in the quickest order, and blank ones are left out.
         detailed: with ranks and guesses, and lines in the order of the text.
+        first: the id that a network reads before each line, of its label; None: the newline.
         """
         ...
 
@@ -121,10 +128,15 @@ class Tally:
 
 
 def tallied(
-    scorer: Scorer, ids: np.ndarray, protocol: str, newline: int | None, window: int = 256
+    scorer: Scorer,
+    ids: np.ndarray,
+    protocol: str,
+    newline: int | None,
+    window: int = 256,
+    first: np.ndarray | None = None,
 ) -> Tally:
-    """The sums of a scorer over a text."""
+    """The sums of a scorer over a text. first: as for Scorer.predictions."""
     tally = Tally(ids, newline)
-    for predictions in scorer.predictions(ids, protocol, window=window):
+    for predictions in scorer.predictions(ids, protocol, window=window, first=first):
         tally.add(predictions)
     return tally

@@ -10,7 +10,10 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError
 from charrnn.text.corpus import Corpus
+from charrnn.text.labelled import check_known
+from charrnn.text.labels import first_ids, numbered
 from charrnn.text.reading import encode_file, encode_text
+from charrnn.text.vocabulary import Vocabulary
 from charrnn.texts import OpenedRun
 
 
@@ -22,6 +25,8 @@ class Text:
     corpus: the run's own text, if it is at hand.
     unknown: characters that were left out or replaced because the model does not know them.
     respelt: characters in another Unicode form than they were given in, which the model knows.
+    labels (lines,): 1 + the place of each line's label in the vocabulary, 0 for none; None: the
+    model knows none.
     """
 
     ids: np.ndarray
@@ -30,6 +35,11 @@ class Text:
     corpus: Corpus | None
     unknown: int = 0
     respelt: int = 0
+    labels: np.ndarray | None = None
+
+    def first_ids(self, vocabulary: Vocabulary) -> np.ndarray | None:
+        """Return what a network reads before each line; None: the newline."""
+        return None if self.labels is None else first_ids(self.labels, vocabulary)
 
 
 def text_of_split(
@@ -47,7 +57,7 @@ def text_of_split(
     ids = corpus.split(split)
     if len(ids) < 2:
         raise CorpusError(f"this run has no {split} text; {advice}")
-    return Text(ids, split, None, corpus)
+    return Text(ids, split, None, corpus, labels=corpus.labels_of(split))
 
 
 def text_given(
@@ -55,13 +65,19 @@ def text_given(
 ) -> Text:
     """A file, or a text somebody typed. Raises CorpusError, VocabularyError."""
     vocabulary = run.model.vocabulary
+    labels: list[str] | None = [] if vocabulary.labels and file is not None else None
     if file is not None:
-        encoded = encode_file(file, settings, vocabulary, unknown)
+        encoded = encode_file(file, settings, vocabulary, unknown, labels)
     else:
         encoded = encode_text(text or "", settings, vocabulary, unknown, "--text")
     ids, missing, respelt = encoded
+    numbers = None
     if run.model.mode == "lines":
-        ids = whole_lines(ids, int(vocabulary.newline or 0))
+        newline = int(vocabulary.newline or 0)
+        if labels:
+            check_known({"": labels}, vocabulary)
+            numbers = numbered(labels, vocabulary.labels)[has_text(ids, newline)]
+        ids = whole_lines(ids, newline)
     if len(ids) < 2:
         raise CorpusError(
             "nothing to score: a stream needs two characters that the model knows, lines need one"
@@ -72,7 +88,16 @@ def text_given(
         corpus = text_of_split(run, "train").corpus
     except (CheckpointError, CorpusError):
         corpus = None  # a model that travels alone has only its own figure
-    return Text(ids, None, str(file), corpus, missing, respelt)
+    return Text(ids, None, str(file), corpus, missing, respelt, numbers)
+
+
+def has_text(ids: np.ndarray, newline: int) -> np.ndarray:
+    """(lines,) bool: whether each line has characters. A last one without a newline counts too."""
+    ends = np.flatnonzero(ids == newline)
+    if len(ids) and ids[-1] != newline:
+        ends = np.append(ends, len(ids))
+    filled: np.ndarray = np.diff(ends, prepend=-1) > 1
+    return filled
 
 
 def whole_lines(ids: np.ndarray, newline: int) -> np.ndarray:

@@ -151,7 +151,8 @@ def _all_batches(
     """Yield all batches, each of at most `most` characters. by_length: short lines first."""
     ids = corpus.split(split)
     if corpus.mode == "lines":
-        lines = LineBatches(ids, int(corpus.vocabulary.newline or 0), LINES)
+        newline = int(corpus.vocabulary.newline or 0)
+        lines = LineBatches(ids, newline, LINES, first=corpus.first_ids(split))
         for chosen in lines.in_order(most, by_length=by_length):
             batch = lines.collate(chosen)
             places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])

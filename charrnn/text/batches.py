@@ -20,6 +20,7 @@ from torch import Tensor
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.terminal import many
 from charrnn.text.corpus import Corpus, line_bounds
+from charrnn.text.labels import is_dropped
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
@@ -158,11 +159,12 @@ class LineBatches:
         *,
         old: np.ndarray | None = None,
         share: float = 0.0,
+        first: np.ndarray | None = None,
     ) -> None:
         """ids (N,): lines that each end in newline; blank ones are left out.
 
         old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its
-        lines.
+        lines. first: the id that stands before each line of ids, then of old; None: the newline.
         """
         self._ids = ids if old is None else np.concatenate([ids, old])
         self.newline = newline
@@ -171,6 +173,7 @@ class LineBatches:
         starts, lengths = line_bounds(self._ids, newline)
         self.starts = starts[lengths > 0]
         self.lengths = lengths[lengths > 0]
+        self._first = None if first is None else torch.from_numpy(first[lengths > 0])
         self.longest = int(self.lengths.max(initial=0)) + 1
         self._own = int((self.starts < len(ids)).sum())  # lines of the newer text, which are first
         self._added = 0  # older lines in an epoch
@@ -188,7 +191,11 @@ class LineBatches:
         epoch, k = divmod(step, self.steps_per_epoch)
         if self._plan[0] != epoch:
             self._plan = (epoch, self._shuffled(epoch))
-        return self.collate(self._plan[1][k])
+        batch = self.collate(self._plan[1][k])
+        if self._first is not None:
+            drops = is_dropped(len(batch.inputs), self._seed, step)
+            batch.inputs[torch.from_numpy(drops), 0] = self.newline
+        return batch
 
     def in_order(self, most: int, *, by_length: bool = True) -> Iterator[np.ndarray]:
         """Yield every line once, at most `most` characters in a batch: for evaluation.
@@ -213,8 +220,10 @@ class LineBatches:
         place = self.starts[lines][:, None] + np.arange(-1, width)
         text = self.taken(place)  # (B, T + 1)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
-        inputs = np.where(text[:, :-1] == IGNORED, self.newline, text[:, :-1])
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), fresh=True)
+        inputs = torch.from_numpy(np.where(text[:, :-1] == IGNORED, self.newline, text[:, :-1]))
+        if self._first is not None:
+            inputs[:, 0] = self._first[lines]
+        return Batch(inputs, torch.from_numpy(text[:, 1:]), fresh=True)
 
     def taken(self, places: np.ndarray) -> np.ndarray:
         """Return the ids at places of any shape, int64; before the first stands the last."""
@@ -319,12 +328,17 @@ def make_batches(
     if corpus.mode == "lines":
         old = mixed.split("train") if mixed is not None else None
         newline = int(corpus.vocabulary.newline or 0)
+        first = corpus.first_ids("train")
+        if first is not None and mixed is not None:
+            of_old = mixed.first_ids("train")
+            assert of_old is not None  # of the same vocabulary
+            first = np.concatenate([first, of_old])
         ids = corpus.split("train")
         if corpus.vocabulary.has_breaks:
             if old is not None:
                 raise SettingsError("--mix is for lines and streams, not for records; leave it out")
             return RecordBatches(LineBatches(ids, newline, batch_size, seed), seq_length, seed)
-        return LineBatches(ids, newline, batch_size, seed, old=old, share=share)
+        return LineBatches(ids, newline, batch_size, seed, old=old, share=share, first=first)
     if mixed is not None:
         return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
     return StreamBatches(corpus, batch_size, seq_length)

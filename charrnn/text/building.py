@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -20,8 +21,10 @@ from charrnn.errors import CorpusError, VocabularyError
 from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.census import Census, take_census
-from charrnn.text.corpus import FORMAT, Bounds, Corpus, described, longest_item, store
+from charrnn.text.corpus import FORMAT, Bounds, Corpus, Written, described, longest_item, store
 from charrnn.text.entries import is_records, is_table
+from charrnn.text.labelled import check_known, tags_of, with_names
+from charrnn.text.labels import numbered
 from charrnn.text.linehash import every_line
 from charrnn.text.looks import MOST_CHARS, looks_of
 from charrnn.text.mode import choose_mode, notes_of, settle_line_ends
@@ -33,7 +36,10 @@ from charrnn.text.splits import SPLITS, allot, divided
 from charrnn.text.vocabulary import BREAK, NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
-NOT_IN_FINGERPRINT = ("val", "test", "max_bytes", "glob", "headings", "mode", "rare")
+NOT_IN_FINGERPRINT = (
+    *("val", "test", "max_bytes", "glob", "headings", "mode", "rare"),
+    *("label", "delimiter"),  # without labels; the labels themselves are in it
+)
 
 
 @dataclass(frozen=True)
@@ -54,6 +60,8 @@ class Survey:
     separator: str = "auto"  # of records
     column: str = "none"  # of a table that is learnt
     strip: str = "none"  # what is taken from each line
+    # Of each source, where items have labels: the label of each line, "" for none.
+    labels: dict[str, list[str]] = field(default_factory=dict)
 
     @property
     def form(self) -> str:
@@ -84,7 +92,7 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         if path:
             sources[name], _ = find_source(path, settings)
     censuses = {name: take_census(part, settings) for name, part in sources.items()}
-    if is_table(settings) and settings.mode == "auto":
+    if is_table(settings) and settings.mode == "auto" and not settings.label:
         found = censuses["train"].faults.found
         if found["line breaks"] or found["long"]:  # they are no lines
             settings = dataclasses.replace(settings, mode="records")
@@ -102,10 +110,14 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     vocabulary, rare = alphabet(counts, settings, mode)
     for census in censuses.values():
         notes += census.faults.notes()
+    labels: dict[str, list[str]] = {}
+    if settings.label:
+        labels = {name: labels_of(part, settings) for name, part in sources.items()}
+        vocabulary = with_names(vocabulary, labels.values(), source.shown)
     notes += notes_of(censuses, vocabulary)
     if rare:
         notes.append(note_of(counts, rare))
-    if mode == "lines" and source.separators and settings.headings:
+    if mode == "lines" and source.separators and settings.headings and not labels:
         notes.append("each file has a heading, a line like others; --no-headings leaves them out")
     is_plain = not is_table(settings) and not is_records(settings)
     if settings.unit == "char" and not source.separators and is_plain:
@@ -125,6 +137,8 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     digests = {name: census.sha256 for name, census in censuses.items()}
     shuffle_seed = seed if mode == "lines" else 0
     identity = [FORMAT, digests, options, mode, shuffle_seed]
+    if labels:
+        identity.append(labels)
     fingerprint = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
     return Survey(
         source.name,
@@ -141,7 +155,16 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         settings.separator,
         settings.column,
         settings.strip,
+        labels,
     )
+
+
+def labels_of(source: Source, settings: TextSettings) -> list[str]:
+    """Return the label of each line of a text, blank ones too; "" for none. Raises CorpusError."""
+    labels: list[str] = []
+    for _ in pieces(source, settings, labels=labels):
+        pass
+    return labels
 
 
 def learnt_chars(survey: Survey, settings: TextSettings) -> int:
@@ -199,12 +222,13 @@ def build(
             raise VocabularyError(
                 vocabulary.explain_unknown(missing, census.counts[missing], census.shown)
             )
+    check_known(survey.labels, vocabulary)
     notes: list[str] = []
 
-    def write(file: Output) -> Bounds:
+    def write(file: Output) -> Written:
         if survey.mode == "lines":
             return _write_lines(file, survey, settings, vocabulary, seed, notes)
-        return _write_stream(file, survey, settings, vocabulary)
+        return _write_stream(file, survey, settings, vocabulary), None
 
     digests = {name: census.sha256 for name, census in survey.censuses.items()}
     corpus = store(folder, survey.name, survey.fingerprint, survey.mode, digests, vocabulary, write)
@@ -218,11 +242,16 @@ def translate(old: Corpus, vocabulary: Vocabulary, folder: Path) -> Corpus:
     """
     new_ids = vocabulary.lookup(np.array(old.vocabulary.symbols))
 
-    def write(file: Output) -> Bounds:
+    def write(file: Output) -> Written:
         for start in range(0, len(old.ids), PIECE_BYTES):
             ids = new_ids[old.ids[start : start + PIECE_BYTES]]
             file.write(ids.astype(vocabulary.dtype).data)
-        return old.bounds
+        if old.labels is None:
+            return old.bounds, None
+        places = np.append(
+            np.zeros(1, np.uint32), numbered(old.vocabulary.labels, vocabulary.labels)
+        )
+        return old.bounds, places[old.labels]
 
     digests = described(old.path).get("text_sha256", {})
     return store(folder, old.name, old.fingerprint, old.mode, digests, vocabulary, write)
@@ -258,22 +287,30 @@ def _write_lines(
     vocabulary: Vocabulary,
     seed: int,
     notes: list[str],
-) -> Bounds:
+) -> Written:
     """Write the lines of all splits, each line with its newline. Adds to notes. Raises CorpusError.
 
-    The lines of the corpus are shuffled before they are divided.
+    The lines of the corpus are shuffled before they are divided. Lines that differ in their labels
+    alone stay in one split, unless repeats are kept.
     """
     # 1. Read the lines of each text. A repeat that is used once cannot stand in two splits.
     groups: dict[str, list[bytes]] = {}
+    tags: dict[str, list[list[int]]] = {}  # the labels of each of these lines
     has_repeats = False
     for name in survey.sources:
         lines = _read_lines(survey, name, settings, vocabulary)
         full = [line for line in lines if line]
         distinct = list(dict.fromkeys(full)) if settings.deduplicate else full
-        if len(distinct) < len(full):
+        used = len(distinct)
+        if survey.labels:
+            numbers = numbered(survey.labels[name], vocabulary.labels).tolist()
+            pairs = [pair for pair in zip(lines, numbers, strict=True) if pair[0]]
+            tags[name] = tags_of(pairs, distinct=settings.deduplicate)
+            used = sum(map(len, tags[name]))
+        if used < len(full):
             has_repeats = True
             notes.append(
-                f"{len(full) - len(distinct):,} of {len(full):,} lines were repeats and are used "
+                f"{len(full) - used:,} of {len(full):,} lines were repeats and are used "
                 "once (--no-deduplicate keeps them)"
             )
         if len(full) < len(lines):
@@ -284,22 +321,33 @@ def _write_lines(
     unit = "distinct lines (--no-deduplicate keeps repeats)" if has_repeats else "lines"
     counts = allot({name: len(lines) for name, lines in groups.items()}, settings, 1, unit)
     corpus_lines = groups["train"]
+    corpus_tags = tags.get("train")
     order = np.random.default_rng(seed).permutation(len(corpus_lines))
     start = 0
     for name in SPLITS:
         if name == "train" or name not in groups:
             stop = start + counts[name]
             groups[name] = [corpus_lines[i] for i in order[start:stop]]
+            if corpus_tags is not None:
+                tags[name] = [corpus_tags[i] for i in order[start:stop]]
             start = stop
 
     # 3. Write them.
     newline = np.array([vocabulary.newline], vocabulary.dtype).tobytes()
     lengths: dict[str, int] = {}
     for name in SPLITS:
-        data = b"".join(line + newline for line in groups[name])
+        if survey.labels:
+            lines_of_split = zip(groups[name], tags[name], strict=True)
+            data = b"".join((line + newline) * len(labels) for line, labels in lines_of_split)
+        else:
+            data = b"".join(line + newline for line in groups[name])
         lengths[name] = len(data) // len(newline)
         file.write(data)
-    return _bounds(lengths)
+    if not survey.labels:
+        count = sum(map(len, groups.values()))
+        return _bounds(lengths), np.zeros(count, np.uint32) if vocabulary.labels else None
+    flat = itertools.chain.from_iterable(itertools.chain(*(tags[name] for name in SPLITS)))
+    return _bounds(lengths), np.fromiter(flat, np.uint32)
 
 
 def _read_lines(

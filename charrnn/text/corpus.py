@@ -3,6 +3,7 @@
     3d1acd1cbd0a86f2.ids      train | val | test: one uint8, uint16 or uint32 a character
     3d1acd1cbd0a86f2.json     the description: alphabet, bounds of the splits, digests
     3d1acd1cbd0a86f2.novel    a filter of the training split, see novelty.py
+    3d1acd1cbd0a86f2.labels   where items have labels: a uint32 for each line, 0 for none
 
 The name is the beginning of the fingerprint, a digest of content and options: a text is found again
 and never confused with another. building.py makes the ids from a text.
@@ -32,6 +33,7 @@ from charrnn.storage import (
     write_atomically,
 )
 from charrnn.terminal import one_line
+from charrnn.text.labels import first_ids
 from charrnn.text.mapped import cut_short, is_shorter, mapped
 from charrnn.text.novelty import write_filter
 from charrnn.text.records import MAX_LINE, MAX_RECORD
@@ -65,10 +67,12 @@ FIELDS: dict[str, Check] = {
     "charrnn": is_text(),
     "text_sha256": is_table_of(is_digest, len(SPLITS)),
     "digest": is_digest,
+    "labels_sha256": is_digest,  # of the labels of its lines, if they have some
 }
 REQUIRED = ("name", "fingerprint", "mode", "dtype", "bounds", "sha256")
 
 Bounds = dict[str, tuple[int, int]]  # by split: where it starts and stops, in ids
+Written = tuple[Bounds, "np.ndarray | None"]  # with the label of every line, from 1 on; 0: none
 
 
 @dataclass(frozen=True)
@@ -109,6 +113,30 @@ class Corpus:
         """Return the ids of "train", "val" or "test" (possibly none), a view of the file."""
         start, stop = self.bounds[name]
         return self.ids[start:stop]
+
+    @cached_property
+    def labels(self) -> np.ndarray | None:
+        """(lines,) uint32: 1 + the place of each line's label in the vocabulary; 0: it has none.
+
+        None where the vocabulary has no labels.
+        """
+        if not self.vocabulary.labels:
+            return None
+        return np.fromfile(self.path.with_suffix(".labels"), "<u4")
+
+    def labels_of(self, name: str) -> np.ndarray | None:
+        """Return the labels of the lines of a split; None where the vocabulary has none."""
+        if self.labels is None:
+            return None
+        start, stop = self.bounds[name]
+        newline = self.vocabulary.newline
+        before = int((self.ids[:start] == newline).sum())
+        return self.labels[before : before + int((self.ids[start:stop] == newline).sum())]
+
+    def first_ids(self, name: str) -> np.ndarray | None:
+        """Return (lines,) int64: what stands before each line of a split; None: newlines."""
+        labels = self.labels_of(name)
+        return None if labels is None else first_ids(labels, self.vocabulary)
 
     def check_size(self) -> None:
         """Raise CheckpointError if the file was cut short since it was opened.
@@ -168,12 +196,12 @@ def store(
     mode: str,
     text_sha256: dict[str, str],
     vocabulary: Vocabulary,
-    write: Callable[[Output], Bounds],
+    write: Callable[[Output], Written],
 ) -> Corpus:
-    """Write the three files of a corpus and return it.
+    """Write the files of a corpus and return it.
 
-    write: puts the ids of all splits into a file, as vocabulary.dtype, and returns their bounds.
-    Raises StorageError.
+    write: puts the ids of all splits into a file, as vocabulary.dtype, and returns their bounds,
+    with the labels of their lines. Raises StorageError.
     """
     path = folder / f"{fingerprint[:16]}.ids"
     try:
@@ -183,7 +211,7 @@ def store(
 
     # 1. The ids.
     with replacing(path) as file:
-        bounds = write(file)
+        bounds, labels = write(file)
     corpus = Corpus(name, path, vocabulary.dtype, bounds, vocabulary, mode, fingerprint)
 
     # 2. The description.
@@ -199,6 +227,10 @@ def store(
         "text_sha256": text_sha256,
         "vocabulary": vocabulary.to_dict(),
     }
+    if labels is not None:
+        labels_path = path.with_suffix(".labels")
+        write_atomically(labels_path, labels.astype("<u4").tobytes())
+        about["labels_sha256"] = _file_sha256(labels_path)
     description = json.dumps(about | {"digest": _digest(about)})
     write_atomically(path.with_suffix(".json"), description.encode())
 
@@ -260,13 +292,18 @@ def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpu
             f"{shown} does not fit its description; start a new run with its text"
         )
 
-    # 3. Its ids.
+    # 3. Its ids, and the labels of its lines.
     if verify and _file_sha256(path) != ids_sha256:
         raise CheckpointError(
             f"{shown} is damaged (its SHA-256 differs); start a new run with its text"
         )
     if verify and not _makes_sense(corpus):
         raise CheckpointError(f"{shown} does not fit its alphabet; start a new run with its text")
+    if corpus.vocabulary.labels and not _has_labels(corpus, about.get("labels_sha256")):
+        raise CheckpointError(
+            f"{one_line(str(path.with_suffix('.labels')))} is missing or damaged; "
+            "start a new run with its text"
+        )
     return corpus
 
 
@@ -321,6 +358,21 @@ def _makes_sense(corpus: Corpus) -> bool:
             open_line = len(piece) - 1 - int(edges[-2])
     corpus.release()
     return True
+
+
+def _has_labels(corpus: Corpus, sha256: object) -> bool:
+    """Return whether the file of labels is there, whole, and fits the lines and the vocabulary."""
+    path = corpus.path.with_suffix(".labels")
+    try:
+        lines = int((corpus.ids == corpus.vocabulary.newline).sum())
+        if corpus.mode != "lines" or path.stat().st_size != 4 * lines:
+            return False
+        if _file_sha256(path) != sha256:
+            return False
+    except OSError:
+        return False
+    assert corpus.labels is not None
+    return int(corpus.labels.max(initial=0)) <= len(corpus.vocabulary.labels)
 
 
 def _digest(about: dict[str, Any]) -> str:

@@ -20,10 +20,16 @@ def is_table(settings: TextSettings) -> bool:
     return settings.column not in ("auto", "none")
 
 
-def as_lines(items: Iterator[Item], settings: TextSettings, faults: Faults) -> Iterator[str]:
+def as_lines(
+    items: Iterator[Item],
+    settings: TextSettings,
+    faults: Faults,
+    labels: list[str] | None = None,
+) -> Iterator[str]:
     """Yield the items of a table as lines, some thousands at a time; empty ones are left out.
 
-    In records mode a line break inside an item is BREAK, else a space.
+    In records mode a line break inside an item is BREAK, else a space. labels: gets the label of
+    each line, "" for none, where the items have some.
     """
     prepared = preparing(settings)
     while batch := list(itertools.islice(items, PIECE_ITEMS)):
@@ -34,6 +40,8 @@ def as_lines(items: Iterator[Item], settings: TextSettings, faults: Faults) -> I
                     _count(line, item, settings, faults)
                     line = line.replace("\n", BREAK_SIGN) if is_records(settings) else one(line)
                 lines.append(line)
+                if labels is not None and item.label is not None:
+                    labels.append(item.label.strip())
         if lines:
             yield "\n".join(lines) + "\n"
 

@@ -26,6 +26,8 @@ def choose_mode(census: Census, settings: TextSettings) -> tuple[str, str]:
         return "lines", f"{many(census.lines, 'record')} {between}"
     if settings.mode != "auto":
         return settings.mode, "as asked"
+    if settings.label:
+        return "lines", "each line has a label"
     if is_table(settings):
         if census.chars > AUTO_LINES_BYTES:
             return "stream", "the table is large"

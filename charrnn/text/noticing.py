@@ -13,10 +13,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from charrnn.config import TextSettings
-from charrnn.errors import CharrnnError, CorpusError
+from charrnn.errors import CharrnnError, CorpusError, SettingsError
 from charrnn.terminal import many, one_line
 from charrnn.text.entries import is_records, is_table
 from charrnn.text.jsonrows import texts_at
+from charrnn.text.labels import column_of
 from charrnn.text.reading import head_of
 from charrnn.text.records import separator_of, words_of
 from charrnn.text.sources import Source
@@ -48,9 +49,14 @@ def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[s
     is_open = settings.unit == "char" and settings.mode != "stream"
     if column == "auto":
         column, note = "none", ""
-        if settings.unit == "char":
+        if settings.unit == "char" and settings.label != "prefix":
             column, note = _column(settings, source, is_open=is_open)
         notes += [note] if note else []
+    if column == "none" and column_of(settings):
+        raise SettingsError(
+            f"--label {one_line(settings.label)} is a column of a table; name the column of the "
+            "texts too (--column NAME), or choose --label file or --label prefix"
+        )
     settled = dataclasses.replace(settings, column=column)
     if strip == "auto":
         strip, note = ("none", "")
@@ -86,7 +92,7 @@ def _column(settings: TextSettings, source: Source, *, is_open: bool) -> tuple[s
     layout = recognised(head, shown, is_whole=is_whole)
     if layout is None or (len(layout.sample) < LEAST_ROWS and not layout.header):
         return "none", ""
-    columns = text_columns(layout)
+    columns = [name for name in text_columns(layout) if name != column_of(settings)]
     what = layout.name
     if layout.width > 1:
         what += f", {many(layout.width, 'column')}"

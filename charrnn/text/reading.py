@@ -25,6 +25,8 @@ from charrnn.text.containers import not_a_text
 from charrnn.text.encodings import advice, decodes
 from charrnn.text.entries import as_lines, is_records, is_table, one, preparing
 from charrnn.text.faults import Faults
+from charrnn.text.labelled import with_file_labels, without_prefixes
+from charrnn.text.labels import column_of
 from charrnn.text.records import BLANK, as_codes_text, records, separator_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
@@ -41,36 +43,57 @@ def pieces(
     settings: TextSettings,
     digest: hashlib._Hash | None = None,
     faults: Faults | None = None,
+    labels: list[str] | None = None,
 ) -> Iterator[np.ndarray]:
-    """Yield the text's codes (uint8 or uint32), a few megabytes at a time.
+    """Yield the text's codes (uint8 or uint32), a few megabytes at a time, without its labels.
 
     Of a table, the items of its column, each with a newline; of records, each with BREAK for its
-    line breaks, and a newline. digest: is fed the bytes that the
-    codes come from. faults: where wrong rows are counted.
+    line breaks, and a newline. digest: is fed the bytes. faults: counts wrong rows. labels: gets
+    the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
-    for shown, separator, stream in source.open(as_is=settings.unit == "byte"):
+    parts = _parts(source, settings, digest, faults, labels)
+    if settings.label == "prefix":
+        yield from without_prefixes((codes for _, codes in parts), settings, labels)
+    elif settings.label == "file":
+        yield from with_file_labels(parts, source, labels)
+    else:
+        for _, codes in parts:
+            yield codes
+
+
+def _parts(
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None,
+    faults: Faults | None,
+    labels: list[str] | None,
+) -> Iterator[tuple[int, np.ndarray]]:
+    """Yield codes, each with the number of its file. labels: gets those of a table's column."""
+    as_is = settings.unit == "byte"
+    for number, (shown, separator, stream) in enumerate(source.open(as_is=as_is)):
         if digest is not None:
             digest.update(separator)
         if settings.unit == "byte":
             if separator:
-                yield np.frombuffer(separator, np.uint8)
+                yield number, np.frombuffer(separator, np.uint8)
             for data in _byte_line_ends(_raw(stream, shown, digest), settings):
-                yield np.frombuffer(data, np.uint8)
+                yield number, np.frombuffer(data, np.uint8)
             continue
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            texts = as_lines(rows(texts, shown, settings.column, faults=faults), settings, faults)
+            entries = rows(texts, shown, settings.column, column_of(settings), faults)
+            texts = as_lines(entries, settings, faults, labels)
         elif is_records(settings):
             texts = _records(texts, shown, settings)
         else:
             if separator:
-                yield _codes(separator.decode(), shown)
+                yield number, _codes(separator.decode(), shown)
             texts = strip_lines(_line_ends(texts, settings), settings.strip)
         for text in _normalized(texts, settings):
             if text:
-                yield _codes(text, shown)
+                yield number, _codes(text, shown)
 
 
 def items(
@@ -144,17 +167,8 @@ def fitting(settings: TextSettings, source: Source) -> TextSettings:
     layout = layout_of(head, shown, (settings.column,), is_whole=is_whole)
     if settings.column in layout.header and layout.width != 1:
         return settings
-    return dataclasses.replace(settings, column="none")
-
-
-def digest_of(source: Source) -> str:
-    """Return the SHA-256 of a text's bytes, as `pieces` feeds them to its digest."""
-    digest = hashlib.sha256()
-    for shown, separator, stream in source.open():
-        digest.update(separator)
-        for _ in _raw(stream, shown, digest):
-            pass
-    return digest.hexdigest()
+    label = settings.label if not column_of(settings) else ""
+    return dataclasses.replace(settings, column="none", label=label)
 
 
 def prepare(text: str, settings: TextSettings) -> str:
@@ -192,12 +206,16 @@ def encode_text(
 
 
 def encode_file(
-    path: Path, settings: TextSettings, vocabulary: Vocabulary, unknown: str
+    path: Path,
+    settings: TextSettings,
+    vocabulary: Vocabulary,
+    unknown: str,
+    labels: list[str] | None = None,
 ) -> Encoded:
     """Return the ids of a file.
 
     The ids have the vocabulary's smallest type: about one byte a character. "-" is standard input.
-    Raises CorpusError and VocabularyError.
+    labels: gets the label of each line. Raises CorpusError and VocabularyError.
     """
     # 1. Find the text. A path that is not there is never taken for a shipped corpus of that name.
     with contextlib.suppress(OSError):  # find_source reports it
@@ -213,7 +231,8 @@ def encode_file(
     first = -1
     position = 0
     respelt = 0
-    for codes, count in codes_in_known_form(pieces(source, settings), vocabulary):
+    codes_of_file = pieces(source, settings, labels=labels)
+    for codes, count in codes_in_known_form(codes_of_file, vocabulary):
         respelt += count
         ids = vocabulary.spelled(codes)
         is_unknown = ids < 0  # with bytes none is: then ids and codes are not as many

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import hashlib
 import io
 import os
 import re
@@ -52,6 +53,19 @@ class Source:
                     yield shown, separator, file if as_is else unpacked(file)
             except OSError as error:
                 raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+
+
+def digest_of(source: Source) -> str:
+    """Return the SHA-256 of a text's bytes, as reading.pieces feeds them to its digest."""
+    digest = hashlib.sha256()
+    for shown, separator, stream in source.open():
+        digest.update(separator)
+        try:
+            while data := stream.read(PIECE_BYTES):
+                digest.update(data)
+        except OSError as error:
+            raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
+    return digest.hexdigest()
 
 
 def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[Source, str]:
@@ -164,7 +178,7 @@ def _directory(path: Path, settings: TextSettings) -> Source:
     for file in files:
         name = one_line(file.relative_to(path).as_posix()).encode("utf-8", "replace").decode()
         headings.append(f"==> {name} <==\n")
-    if not settings.headings:
+    if not settings.headings or settings.label:  # a heading is no item
         headings = [""] * len(files)
     separators = [headings[0], *(f"\n{heading}" for heading in headings[1:])]
     return Source(

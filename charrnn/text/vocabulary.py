@@ -20,6 +20,8 @@ RETURN = 13
 BREAK = 0xFFFF
 REPLACEMENT = 0xFFFD
 NAMED = 5  # unknown characters that a message names
+MOST_LABELS = 1 << 20
+MOST_LABEL_CHARS = 200
 
 
 @dataclass(frozen=True)
@@ -28,10 +30,13 @@ class Vocabulary:
 
     symbols: ascending code points (unit "char") or byte values (unit "byte"). Code points may be
     followed by BYTE_SYMBOLS: then all other characters are written as their bytes (spelling.py).
+    labels: names that may stand before an item in place of the newline (labels.py). They are never
+    predicted: a network reads V + K ids, and writes V.
     """
 
     unit: str
     symbols: tuple[int, ...]
+    labels: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -55,6 +60,16 @@ class Vocabulary:
     def newline(self) -> int | None:
         """The id of the newline, the boundary of lines; None if this text has none."""
         return self.symbols.index(NEWLINE) if NEWLINE in self.symbols else None
+
+    @property
+    def inputs(self) -> int:
+        """The number of ids that a network may read: of symbols, then of labels."""
+        return len(self.symbols) + len(self.labels)
+
+    @cached_property
+    def label_ids(self) -> dict[str, int]:
+        """The id of each label."""
+        return {name: id for id, name in enumerate(self.labels, len(self.symbols))}
 
     @property
     def dtype(self) -> str:
@@ -228,7 +243,8 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabulary as a file holds it."""
-        return {"unit": self.unit, "symbols": list(self.symbols)}
+        labels = {"labels": list(self.labels)} if self.labels else {}
+        return {"unit": self.unit, "symbols": list(self.symbols), **labels}
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Vocabulary:
@@ -251,12 +267,24 @@ class Vocabulary:
             raise ValueError("vocabulary out of order")
         if unit == "char" and any(0xD800 <= code < 0xE000 for code in codes):
             raise ValueError("vocabulary with surrogates")
-        return Vocabulary(unit, tuple(symbols))
+        labels = values.get("labels", [])
+        if not is_names(labels):
+            raise ValueError("vocabulary with labels that are none")
+        return Vocabulary(unit, tuple(symbols), tuple(labels))
 
     @staticmethod
     def with_bytes(codes: Iterable[int]) -> Vocabulary:
         """Return the vocabulary of these characters, and of the bytes of all others."""
         return Vocabulary("char", (*sorted({*ASCII, *codes}), *BYTE_SYMBOLS))
+
+
+def is_names(labels: Any) -> bool:
+    """Return whether these could be the labels of a vocabulary: different names of some length."""
+    if not isinstance(labels, list) or len(labels) > MOST_LABELS:
+        return False
+    if not all(isinstance(name, str) and 0 < len(name) <= MOST_LABEL_CHARS for name in labels):
+        return False
+    return len(set(labels)) == len(labels)
 
 
 def noun_of(vocabulary: Vocabulary) -> str:

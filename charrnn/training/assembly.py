@@ -199,7 +199,9 @@ def assemble(
     precision = backends.precision_of(settings.runtime, backend)
     with _initializing, torch.random.fork_rng(devices=[]):
         torch.manual_seed(training.seed)
-        model = CharModel(settings.model, size, backend, precision)
+        labels = len(corpus.vocabulary.labels)
+        newline = corpus.vocabulary.newline or 0
+        model = CharModel(settings.model, size, backend, precision, labels, newline)
     if weights is not None:
         model.load_tensors(to_torch(weights))
     frozen = frozen_tensors(settings)

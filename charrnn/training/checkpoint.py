@@ -330,6 +330,10 @@ def run_meta(kind: str, settings: Settings, corpus: Corpus, **more: Any) -> dict
     start = vocabulary.newline
     if start is None:
         start = int(corpus.split("train")[0])
+    labels = corpus.labels_of("train")
+    if labels is not None:
+        counts = np.bincount(labels, minlength=len(vocabulary.labels) + 1)[1:]
+        more["label_counts"] = counts.tolist()
     return model_meta(
         kind,
         settings,

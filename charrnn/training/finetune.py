@@ -20,7 +20,7 @@ from charrnn.errors import CheckpointError, SettingsError
 from charrnn.layout import GATES, PARAMETERS
 from charrnn.modelfile import ModelFile, read_model
 from charrnn.storage import read_bounded, write_atomically
-from charrnn.terminal import one_line
+from charrnn.terminal import many, one_line
 from charrnn.text.building import Survey, translate
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.text.novelty import DOUBT, lines_held, read_filter
@@ -162,7 +162,13 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
     symbols = list(old.vocabulary.symbols)
     if old.vocabulary.spelling is None:  # else it has bytes for what is new
         symbols = sorted({*symbols, *survey.vocabulary.symbols})
-    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols))
+    known = old.vocabulary.labels
+    added = tuple(name for name in survey.vocabulary.labels if name not in set(known))
+    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols), (*known, *added))
+    if known and survey.mode == "stream":
+        raise SettingsError(
+            f"--init-from {shown} knows labels, and a stream has no items: pass --mode lines"
+        )
     frozen = frozen_tensors(settings)
     has_new = len(vocabulary) > len(old.vocabulary)
     if has_new and frozen & {"embedding.weight", "head.bias"}:
@@ -184,6 +190,8 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
         shares = counts[symbols] / counts.sum() * (1 - training.mix)
         weights = extended(old, vocabulary, counts[list(old.vocabulary.symbols)])
         lift = lift_to_shares(old, vocabulary, shares)
+    if added:
+        weights = dict(weights) | {"labels.weight": with_rows(old, len(vocabulary.labels))}
     return Source(
         vocabulary=vocabulary,
         weights=weights,
@@ -226,6 +234,15 @@ def extended(old: ModelFile, vocabulary: Vocabulary, counts: np.ndarray) -> dict
         tensors[name] = np.broadcast_to(average, size).astype(np.float32)
         tensors[name][places] = rows
     return tensors
+
+
+def with_rows(old: ModelFile, labels: int) -> np.ndarray:
+    """Return the old model's embedding of labels with a row for each of `labels`: new ones zero."""
+    width = old.tensors["embedding.weight"].shape[1]
+    rows = np.zeros((labels, width), np.float32)
+    if old.vocabulary.labels:
+        rows[: len(old.vocabulary.labels)] = old.tensors["labels.weight"]
+    return rows
 
 
 def lift_to_shares(
@@ -321,6 +338,9 @@ def _note(old: ModelFile, survey: Survey, settings: Settings, vocabulary: Vocabu
     if vocabulary.spelling is None:
         unused = len(vocabulary) - len(survey.vocabulary)
     note = f"starting from {shown}: {_named(old.vocabulary, vocabulary)} added"
+    labels = len(vocabulary.labels) - len(old.vocabulary.labels)
+    if labels:
+        note += f", {many(labels, 'label')} too"
     if unused:
         verb = "does" if unused == 1 else "do"
         note += f", {unused:,} of the old {verb} not occur in this text"

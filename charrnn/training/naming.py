@@ -16,8 +16,7 @@ from charrnn.modelfile import MODEL_FILE, checkpoint_files, last_write_ns, newes
 from charrnn.storage import claim_directory, storage_error
 from charrnn.terminal import one_line
 from charrnn.text.corpus import described
-from charrnn.text.reading import digest_of
-from charrnn.text.sources import Source, find_source, is_run
+from charrnn.text.sources import Source, digest_of, find_source, is_run
 
 MOST_NAME_CHARS = 80
 

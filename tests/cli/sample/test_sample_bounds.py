@@ -6,8 +6,9 @@ from sample_support import run
 from charrnn.cli import main
 from charrnn.errors import SettingsError
 from charrnn.sampling import bounds
+from charrnn.sampling.bounds import MAX_LENGTH
 from charrnn.sampling.constraints import ranked
-from charrnn.sampling.engine import MAX_LENGTH, load
+from charrnn.sampling.engine import load
 
 
 @pytest.mark.parametrize(
