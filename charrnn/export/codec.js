@@ -23,12 +23,12 @@ function named(text) {
 // unit: "char" or "byte". symbols: code points or bytes, in order of their ids. spelling: {after,
 // table} where rare characters are bytes, else null: the state after a symbol between characters, and
 // after a byte inside one; -1: it may not stand there.
-function codecOf({ unit, symbols, normalize, lineEnds }, spelling) {
+function codecOf({ unit, symbols, hasBreaks, normalize, lineEnds }, spelling) {
   const ids = new Map(symbols.map((symbol, id) => [symbol, id]));
   const firstByte = symbols.length - (CONTINUATIONS + 0xf4 - FIRST_LEAD + 1);
   const isOfBytes = unit === "byte";
   // A line break inside a record; the newline ends the record.
-  const lineBreak = isOfBytes ? undefined : ids.get(BREAK);
+  const lineBreak = hasBreaks ? ids.get(BREAK) : undefined;
 
   function prepared(text) {
     const ended = lineEnds === "lf" ? text.replace(/\r\n?/g, "\n") : text;

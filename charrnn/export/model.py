@@ -97,6 +97,7 @@ def packed_model(model: ModelFile, *, weights: str = "auto", with_filter: bool =
         "text": {
             "unit": vocabulary.unit,
             "symbols": list(vocabulary.symbols),
+            "hasBreaks": vocabulary.has_breaks,
             "normalize": "" if reading.normalize == "none" else reading.normalize.upper(),
             "lineEnds": reading.newlines,
         },

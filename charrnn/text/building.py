@@ -108,6 +108,7 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
     if mode == "lines" and not counts[NEWLINE]:
         counts[NEWLINE] = 1  # the boundary, even of a text of one line
     vocabulary, rare = alphabet(counts, settings, mode)
+    vocabulary = dataclasses.replace(vocabulary, has_breaks=is_records(settings))
     for census in censuses.values():
         notes += census.faults.notes()
     labels: dict[str, list[str]] = {}

@@ -32,11 +32,13 @@ class Vocabulary:
     followed by BYTE_SYMBOLS: then all other characters are written as their bytes (spelling.py).
     labels: names that may stand before an item in place of the newline (labels.py). They are never
     predicted: a network reads V + K ids, and writes V.
+    has_breaks: items may have several lines, and BREAK is a line break inside one.
     """
 
     unit: str
     symbols: tuple[int, ...]
     labels: tuple[str, ...] = ()
+    has_breaks: bool = False
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -45,11 +47,6 @@ class Vocabulary:
     def spelling(self) -> Spelling | None:
         """How rare characters are written as bytes; None where no character is."""
         return Spelling(self._symbol_array) if self.symbols[-1] >= MAX_CODE else None
-
-    @cached_property
-    def has_breaks(self) -> bool:
-        """Say whether items may have several lines: a line break inside them is BREAK."""
-        return self.unit == "char" and BREAK in self.symbols
 
     @property
     def characters(self) -> int:
@@ -243,8 +240,12 @@ class Vocabulary:
 
     def to_dict(self) -> dict[str, Any]:
         """Return the vocabulary as a file holds it."""
-        labels = {"labels": list(self.labels)} if self.labels else {}
-        return {"unit": self.unit, "symbols": list(self.symbols), **labels}
+        about: dict[str, Any] = {"unit": self.unit, "symbols": list(self.symbols)}
+        if self.labels:
+            about["labels"] = list(self.labels)
+        if self.has_breaks:
+            about["has_breaks"] = True
+        return about
 
     @staticmethod
     def from_dict(values: dict[str, Any]) -> Vocabulary:
@@ -270,7 +271,10 @@ class Vocabulary:
         labels = values.get("labels", [])
         if not is_names(labels):
             raise ValueError("vocabulary with labels that are none")
-        return Vocabulary(unit, tuple(symbols), tuple(labels))
+        has_breaks = values.get("has_breaks", False)
+        if type(has_breaks) is not bool or (has_breaks and BREAK not in symbols):
+            raise ValueError("vocabulary of records without line breaks")
+        return Vocabulary(unit, tuple(symbols), tuple(labels), has_breaks)
 
     @staticmethod
     def with_bytes(codes: Iterable[int]) -> Vocabulary:

@@ -162,9 +162,10 @@ def prepare(old: ModelFile, settings: Settings, survey: Survey, path: Path) -> S
     symbols = list(old.vocabulary.symbols)
     if old.vocabulary.spelling is None:  # else it has bytes for what is new
         symbols = sorted({*symbols, *survey.vocabulary.symbols})
+    has_breaks = old.vocabulary.has_breaks or survey.vocabulary.has_breaks
     known = old.vocabulary.labels
     added = tuple(name for name in survey.vocabulary.labels if name not in set(known))
-    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols), (*known, *added))
+    vocabulary = Vocabulary(old.vocabulary.unit, tuple(symbols), (*known, *added), has_breaks)
     if known and survey.mode == "stream":
         raise SettingsError(
             f"--init-from {shown} knows labels, and a stream has no items: pass --mode lines"

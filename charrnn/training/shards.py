@@ -100,10 +100,10 @@ class ShardedStep:
         """
         first, last = self._lanes(shard, len(batch.inputs))
         targets = batch.targets[first:last]
-        lengths = (targets != IGNORED).sum(1)
-        if not len(lengths):
+        if not len(targets):
             return 0.0
-        longest = int(lengths.max())  # lines are padded to the longest of the whole batch
+        # Lines are padded to the longest of the whole batch.
+        longest = int((targets != IGNORED).any(0).nonzero().max()) + 1
         part = Batch(batch.inputs[first:last, :longest], targets[:, :longest], batch.fresh)
         before = tuple(tensor[:, first:last].contiguous() for tensor in state)
         nats_per_char, last_state = self._step.add_gradients(part, before, chars, step, shard)

@@ -141,3 +141,11 @@ def test_a_batch_of_records_follows_from_its_step_alone(tmp_path):
         assert (batch.inputs == again.inputs).all() and (batch.targets == again.targets).all()
         assert (batch.begins == again.begins).all() and batch.fresh == (step == 0)
     assert (late.targets == ahead.batch(300).targets).all()
+
+
+def test_a_line_with_the_code_of_a_break_keeps_it(tmp_path):
+    corpus, _ = build_text(tmp_path, f"a{BREAK_SIGN}b\n" * 9 + "c\nd\n", TextSettings(mode="lines"))
+    assert not corpus.vocabulary.has_breaks
+    assert (
+        corpus.vocabulary.decode(corpus.vocabulary.encode(f"a{BREAK_SIGN}\n")) == f"a{BREAK_SIGN}\n"
+    )
