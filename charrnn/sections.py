@@ -200,6 +200,15 @@ class TrainingSettings:
         min=0.0,
         below=1.0,
     )
+    shards: int | None = setting(
+        None,
+        "Parts of each batch, computed one by one, whose gradients are added in a fixed order: "
+        "equal weights on any number of processes",
+        auto="1; 4 with torchrun",
+        kind=int,
+        min=1,
+        max=1024,
+    )
     clip: float = setting(1.0, "Largest gradient norm; 0 turns clipping off", min=0.0)
     optimizer: str = setting("adamw", "Update rule", choices=("adamw", "sgd"))
     schedule: str = setting(

@@ -20,6 +20,7 @@ GROUND = (
     "strictjson",
     "temporary",
     "layout",
+    "launch",
     "kernel",
 )
 

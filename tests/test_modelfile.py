@@ -14,11 +14,11 @@ from charrnn.modelfile import (
     checkpoint_files,
     model_meta,
     model_path,
-    newest_run,
     read_model,
     sizes,
     step_of,
 )
+from charrnn.newest import newest_run
 from charrnn.storage import write_tensors
 from charrnn.text.vocabulary import Vocabulary
 

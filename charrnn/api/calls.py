@@ -11,13 +11,12 @@ from typing import Any
 
 from charrnn import layers as sources
 from charrnn.api.listening import Listening
+from charrnn.api.together import train_here
 from charrnn.config import FIELDS
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.machine.runtime import as_found
-from charrnn.sampling.preview import preview
 from charrnn.terminal import one_line
 from charrnn.text.sources import Source, typed_source
-from charrnn.training import session
 from charrnn.training.listener import Progress, Silent
 from charrnn.training.session import Request
 from charrnn.values import nearest
@@ -58,11 +57,11 @@ def run_training(
     )
     try:
         with as_found():
-            path, outcome = session.train(request, listening, preview)
+            path, outcome = train_here(request, listening, settings)
     finally:
         listening.close()
     listening.raise_error()
-    if outcome.reason == "SIGINT":
+    if outcome is not None and outcome.reason == "SIGINT":
         raise KeyboardInterrupt(f"saved: charrnn.train(run={str(path)!r}, resume=True) goes on")
     return path, listening.notes
 

@@ -36,6 +36,8 @@ def train(
     config: a TOML file of settings, or the name of one that comes with charrnn.
     settings: any setting of the command, with underscores: budget="1m", hidden_size=128, seed=1.
 
+    In the processes of torchrun, or of a torch.distributed group, all make the same call, and train
+    together. The first one writes, and its callbacks are told.
     Ctrl-C saves and raises KeyboardInterrupt. Other signals are left alone, and torch's threads,
     flags and generators are left as they were found.
     Raises CharrnnError: SettingsError, CorpusError, CheckpointError, DivergedError, StorageError;

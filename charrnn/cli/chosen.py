@@ -13,7 +13,8 @@ if TYPE_CHECKING:
 
 def read_chosen(run: Path | None) -> ModelFile:
     """Read the model of a run, of the newest where none is named. Raises CheckpointError."""
-    from charrnn.modelfile import RUNS, newest_run, read_model
+    from charrnn.modelfile import RUNS, read_model
+    from charrnn.newest import newest_run
 
     return read_model(run or newest_run(RUNS))
 

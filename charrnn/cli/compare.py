@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any
@@ -109,6 +110,26 @@ def compare(
             panel=WHAT,
         ),
     ] = None,
+    jobs: Annotated[
+        int,
+        option(
+            "--jobs",
+            help="Trainings at a time; of several, each has one thread unless runtime.threads "
+            "says more",
+            metavar=INTEGER,
+            default="1",
+        ),
+    ] = 1,
+    part: Annotated[
+        str | None,
+        option(
+            "--part",
+            help="Train one part of the runs, such as 1/4; without it the rest is trained and the "
+            "table shown",
+            metavar=TEXT,
+            default="all",
+        ),
+    ] = None,
     run: Annotated[
         Path | None,
         option(
@@ -137,30 +158,54 @@ def compare(
         layers = (toml_layer(config_file), *layers)
     if run is not None and run.exists() and not run.is_dir():
         raise SettingsError(f"--run {one_line(str(run))} is a file; name a directory")
+    if jobs < 1:
+        raise SettingsError(f"--jobs {jobs}: train at least 1 at a time")
+    share = _part(part)
 
     from charrnn.lab.asked import ask
 
     request = ask(corpus, layers, vary or [], equal, seeds)
 
-    from charrnn.lab.compare import Stopped, prepare, train_all
+    from charrnn.lab.compare import Stopped, prepare, train_all, turns_of
     from charrnn.lab.compared import compared
     from charrnn.progress import TrainingProgress
     from charrnn.training.session import SIGNALS
 
     progress = TrainingProgress(quiet=quiet)
     try:
-        plan, folder = prepare(request, run, Path("runs"), progress)
+        plan, folder = prepare(request, run, Path("runs"), progress, jobs=jobs)
+        turns = turns_of(plan, share)
         for variant, parameters in zip(plan.variants, plan.parameters, strict=True):
             units = variant.settings.model.hidden_size
             sizes = f"{many(units or 0, 'unit')}, {many(parameters, 'parameter')}"
             note(quiet, f"{variant.name}: {sizes}")
         equal_words = f", equal {plan.equal}" if plan.equal else ""
-        note(quiet, f"{many(len(plan.variants) * seeds, 'training')} in {folder}{equal_words}")
-        failed = train_all(plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say)
+        note(quiet, f"{many(len(turns), 'training')} in {folder}{equal_words}")
+        if jobs > 1:
+            from charrnn.lab.jobs import train_side_by_side
+
+            failed = train_side_by_side(plan, folder, turns, jobs, progress, progress.say)
+        else:
+            failed = train_all(
+                plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say, turns
+            )
     except Stopped as signal:
         note(quiet, "stopped; what was trained is saved. The same command goes on")
         return SIGNALS[str(signal)]
     finally:
         progress.close()
+    if part is not None:
+        note(quiet, f"part {part} is trained; without --part the same command shows the table")
+        return 0
     show(compared(plan, folder, failed), plot, csv, json)
     return 0
+
+
+def _part(text: str | None) -> tuple[int, int]:
+    """Return which part of how many is meant: 2/4. Raises SettingsError."""
+    if text is None:
+        return 1, 1
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+    if match is None or not 1 <= int(match[1]) <= int(match[2]):
+        raise SettingsError(f"--part {one_line(text)}: write which of how many, such as 1/4")
+    return int(match[1]), int(match[2])

@@ -38,6 +38,7 @@ ALIASES = {
     "primetext": "prime",
     "rnn-layers": "num-layers",
     "rnn-size": "hidden-size",
+    "run-dir": "run",
     "save-dir": "run",
     "seq-len": "seq-length",
     "sequence-length": "seq-length",

@@ -23,6 +23,7 @@ from charrnn.cli.runs import runs
 from charrnn.cli.sample import sample
 from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
+from charrnn.launch import is_follower
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
 app = typer.Typer(
@@ -157,7 +158,8 @@ def _is_out_of_memory(error: MemoryError | RuntimeError) -> bool:
 
 
 def _complain(message: str) -> None:
-    if message:
+    """Say what is wrong; of several processes on a machine, the first one does."""
+    if message and not is_follower(os.environ):
         say(f"charrnn: {one_line(message)}")
 
 

@@ -7,22 +7,28 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from charrnn.cli.chosen import read_chosen, say_chosen
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.options import INTEGER, OUTPUT, PATH, TEXT, Run, option, switch
+from charrnn.cli.options import INTEGER, OUTPUT, TEXT, Run, option, switch
 from charrnn.cli.prompt import as_meant, begin_of, check_utf8
 from charrnn.cli.prompts import check_alone, read_prompts, texts_of
 from charrnn.cli.sample_options import (
+    TEXTS,
+    Fill,
+    Label,
+    Likeliest,
     Matching,
     MaxLength,
     MinLength,
     MinP,
     Novel,
+    Prime,
+    PrimeFile,
+    Prompts,
     Rank,
     RepetitionPenalty,
     Seed,
@@ -32,10 +38,10 @@ from charrnn.cli.sample_options import (
     Tries,
     Unique,
 )
+from charrnn.cli.seeking import check_likeliest, say_sought, seeker_of, write_likeliest
 from charrnn.errors import CheckpointError, SettingsError
 from charrnn.terminal import many, one_line, say, write_stdout
 
-TEXTS = "Text"
 SPEED = "Speed"
 
 
@@ -63,49 +69,10 @@ def sample(
             panel=TEXTS,
         ),
     ] = None,
-    prime: Annotated[
-        str | None,
-        option(
-            "--prime",
-            "--starts-with",
-            "-p",
-            help="Begin with this text",
-            metavar=TEXT,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    prime_file: Annotated[
-        Path | None,
-        option(
-            "--prime-file",
-            help="Begin with the text of this file, or of standard input with -",
-            metavar=PATH,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    prompts: Annotated[
-        Path | None,
-        option(
-            "--prompts",
-            help="Write --count texts, as JSON, for each prompt in this file, or in standard input "
-            "with -",
-            metavar=PATH,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
-    label: Annotated[
-        list[str] | None,
-        option(
-            "--label",
-            help="Write items of this label, or of all; may be repeated, and then in turn",
-            metavar=TEXT,
-            default="none",
-            panel=TEXTS,
-        ),
-    ] = None,
+    prime: Prime = None,
+    prime_file: PrimeFile = None,
+    prompts: Prompts = None,
+    label: Label = None,
     until: Annotated[
         str,
         option("--until", help="Stop after this text", metavar=TEXT, default="none", panel=TEXTS),
@@ -141,10 +108,12 @@ def sample(
     novel: Novel = False,
     unique: Unique = False,
     matching: Matching = None,
+    fill: Fill = None,
     min_length: MinLength = 0,
     max_length: MaxLength = None,
     rank: Rank = False,
     tries: Tries = None,
+    likeliest: Likeliest = None,
     weights: Annotated[
         str,
         option(
@@ -195,6 +164,7 @@ def sample(
     check_utf8("--prime", prime or "")
     check_utf8("--until", until)
     check_utf8("--matching", matching or "")
+    check_utf8("--fill", fill or "")
 
     from charrnn.cli import sample_view
     from charrnn.cli.labels import check_one_label, of_labels
@@ -215,7 +185,7 @@ def sample(
 
     # 2. The model, and how it is to write.
     decoding = Decoding(temp, top_k, top_p, min_p, repetition_penalty)
-    constraints = Constraints(novel, unique, matching, min_length, max_length)
+    constraints = Constraints(novel, unique, matching, min_length, max_length, fill)
     true_seed = checked_seed(seed)
     model = read_chosen(run)
     is_lines = model.mode == "lines"
@@ -225,7 +195,25 @@ def sample(
         default_count = labelled.default_count(labels)
         check_one_label(labels, prompts is not None, interactive)
     wanted = default_count if count is None else count
-    check_count(wanted, rank=rank, unique=unique)
+    if likeliest is not None:
+        check_likeliest(
+            likeliest,
+            {
+                "--count": count is not None,
+                "--temp": temp != 0.8,
+                "--top-k": top_k != 0,
+                "--top-p": top_p != 1.0,
+                "--min-p": min_p != 0.0,
+                "--repetition-penalty": repetition_penalty != 1.0,
+                "--seed": seed is not None,
+                "--tries": tries is not None,
+                "--rank": rank,
+                "--cache": cache != 0,
+                "--interactive": interactive,
+            },
+        )
+        wanted = likeliest
+    check_count(wanted, rank=rank or likeliest is not None, unique=unique)
     tries = tries_allowed(tries, wanted, temp)
     if prompts is not None:
         check_alone(
@@ -238,6 +226,8 @@ def sample(
                 "--novel": novel,
                 "--unique": unique,
                 "--matching": matching is not None,
+                "--fill": fill is not None,
+                "--likeliest": likeliest is not None,
                 "--min-length": min_length != 0,
                 "--max-length": max_length is not None,
             }
@@ -321,7 +311,7 @@ def sample(
             until,
             RECORD_LENGTH if length is None and model.vocabulary.has_breaks else length,
         )
-    as_it_comes = not (is_lines or json or rank or constraints)
+    as_it_comes = not (is_lines or json or rank or constraints or likeliest is not None)
     if not as_it_comes and how["length"] is not None:
         check_held(wanted, how["length"])
     known = None if as_it_comes else OpenedRun(model).novelty
@@ -332,7 +322,10 @@ def sample(
         )
     if wanted == 0:
         return
+    seek = None if likeliest is not None else seeker_of(sampler, constraints, how)
     say_chosen(run, model)
+    if likeliest is not None:
+        return write_likeliest(sampler, constraints, known, likeliest, how, json=json, raw=raw)
     if top_k > len(model.vocabulary):
         size = many(len(model.vocabulary), "character")
         say(f"--top-k {top_k}: this model knows {size}, so all are kept")
@@ -355,6 +348,7 @@ def sample(
             tries,
             constraints,
             known,
+            seek=seek,
         )
     verdicts: Counter[bool | None] = Counter()
     if json:
@@ -377,6 +371,7 @@ def sample(
         write_stdout(pieces, raw=raw)
 
     # 6. What is said about it, on standard error.
+    say_sought(seek)
     if tally.ran_out:
         advice = "loosen them or raise --tries"
         if temp == 0:

@@ -2,13 +2,58 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
-from charrnn.cli.options import FLOAT, INTEGER, TEXT, option, switch
+from charrnn.cli.options import FLOAT, INTEGER, PATH, TEXT, option, switch
 
+TEXTS = "Text"
 RANDOMNESS = "Randomness"
 CONSTRAINTS = "Constraints"
 
+Prime = Annotated[
+    str | None,
+    option(
+        "--prime",
+        "--starts-with",
+        "-p",
+        help="Begin with this text",
+        metavar=TEXT,
+        default="none",
+        panel=TEXTS,
+    ),
+]
+PrimeFile = Annotated[
+    Path | None,
+    option(
+        "--prime-file",
+        help="Begin with the text of this file, or of standard input with -",
+        metavar=PATH,
+        default="none",
+        panel=TEXTS,
+    ),
+]
+Prompts = Annotated[
+    Path | None,
+    option(
+        "--prompts",
+        help="Write --count texts, as JSON, for each prompt in this file, or in standard input "
+        "with -",
+        metavar=PATH,
+        default="none",
+        panel=TEXTS,
+    ),
+]
+Label = Annotated[
+    list[str] | None,
+    option(
+        "--label",
+        help="Write items of this label, or of all; may be repeated, and then in turn",
+        metavar=TEXT,
+        default="none",
+        panel=TEXTS,
+    ),
+]
 Temp = Annotated[
     float,
     option(
@@ -89,6 +134,16 @@ Matching = Annotated[
         panel=CONSTRAINTS,
     ),
 ]
+Fill = Annotated[
+    str | None,
+    option(
+        "--fill",
+        help=r"Only texts of this form: _ is any character, \_ is an underscore",
+        metavar=TEXT,
+        default="none",
+        panel=CONSTRAINTS,
+    ),
+]
 MinLength = Annotated[
     int,
     option(
@@ -120,6 +175,16 @@ Tries = Annotated[
         help="Most texts to draw for those that pass",
         metavar=INTEGER,
         default="1000 for each, at least 10,000",
+        panel=CONSTRAINTS,
+    ),
+]
+Likeliest = Annotated[
+    int | None,
+    option(
+        "--likeliest",
+        help="In place of drawing: the so many most probable texts, with their probability",
+        metavar=INTEGER,
+        default="none",
         panel=CONSTRAINTS,
     ),
 ]

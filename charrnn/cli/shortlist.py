@@ -23,7 +23,7 @@ COMMON: dict[str, tuple[str, ...]] = {
     ),
     "sample": (
         *("run", "count", "length", "prime", "until", "temp", "seed", "novel", "unique"),
-        *("matching", "rank", "interactive", "json"),
+        *("matching", "fill", "likeliest", "rank", "interactive", "json"),
     ),
     "eval": (
         *("run", "file", "text", "split", "protocol", "cache", "dynamic", "samples", "per_char"),
@@ -40,6 +40,8 @@ SHORT = {
     "--temp": "1 is as learnt, lower is safer (default: 0.8)",
     "--verbose": "Show every score, and all about text and network",
     "--matching": "Only texts that match this regular expression",
+    "--fill": "Only texts of this form, in which _ is any character",
+    "--likeliest": "Not drawn: so many of the most probable texts",
     "--protocol": "Read one stream, or windows [stateful|windowed]",
     "--cache": "Score also with a cache of so many characters",
     "--dynamic": "Score also while the model adapts to the text",

@@ -14,13 +14,15 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
+from charrnn.cli.age import process_age_s
 from charrnn.cli.completion import completer, run_names
 from charrnn.cli.json_lines import write_json
-from charrnn.cli.logs import check_logs, log_callbacks
+from charrnn.cli.launched import train_in_processes
+from charrnn.cli.logs import check_logs
 from charrnn.cli.options import (
     DURATION,
     FLOAT,
@@ -34,10 +36,8 @@ from charrnn.cli.options import (
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
+from charrnn.launch import is_follower
 from charrnn.terminal import one_line, write_lines
-
-if TYPE_CHECKING:
-    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -155,6 +155,13 @@ def train(
             help="Print every setting and where it comes from, and train nothing",
         ),
     ] = False,
+    share_text: Annotated[
+        bool,
+        switch(
+            "--share-text",
+            help="With torchrun: give the text to machines that do not see the run's directory",
+        ),
+    ] = False,
     verbose: Annotated[
         bool,
         switch("--verbose", "-v", help="Show all about text, network and machine, and every score"),
@@ -183,11 +190,13 @@ def train(
 
     Progress and samples are shown on the way. Ctrl-C saves and stops; --resume continues.
     """
-    began = time.perf_counter() - _process_age_s()
+    began = time.perf_counter() - process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
     logs = check_logs(log or [])
 
     # 1. What trains nothing.
+    if (check or print_config) and is_follower(os.environ):
+        return 0
     if check:
         _refuse_with_check(
             {
@@ -207,48 +216,27 @@ def train(
     if check:
         return _check(corpus, layers, json)
 
-    # 2. A wrong option, or another process at work on this run, is told before torch is loaded.
-    settings, origins = config.resolve(layers)
-    from charrnn.text.sources import find_source, is_read_once
-    from charrnn.training.lock import check_free
-    from charrnn.training.naming import run_to_resume
+    # 2. The training, in this process or in those that torchrun has started.
+    words = {
+        "corpus": corpus,
+        "run": run,
+        "resume": resume,
+        "overwrite": overwrite,
+        "allow_corpus_change": allow_corpus_change,
+        "began": began,
+        "verbose": verbose,
+        "shares_text": share_text,
+    }
+    trained = train_in_processes(words, layers, logs, quiet=quiet, page=page)
+    if isinstance(trained, int):
+        return trained
+    path, outcome, progress, listening = trained
 
-    text: str | Source | None = corpus
-    if resume and not overwrite and run is None:
-        if is_read_once(corpus):
-            text, _ = find_source(corpus, settings.text)
-        run = run_to_resume(text, settings.text, Path("runs"))
-        if corpus is not None and Path(corpus) == run:
-            text = None
-    if run is not None:
-        check_free(run)
-
-    # 3. The training.
-    from charrnn.api.listening import Listening
-    from charrnn.progress import TrainingProgress
-    from charrnn.sampling.preview import preview
-    from charrnn.training import session
+    # 3. What came out.
     from charrnn.training.outcome import STOPPED
-    from charrnn.training.session import Request
+    from charrnn.training.signals import SIGNALS
 
-    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
-    progress = TrainingProgress(quiet=quiet, every=verbose or has_own_points)
-    callbacks = log_callbacks(logs)
-    if page:
-        from charrnn.api.live import LivePage
-
-        callbacks.append(LivePage())
-    listening = Listening(progress, callbacks)
-    request = Request(
-        text, layers, run, resume, overwrite, allow_corpus_change, began=began, verbose=verbose
-    )
-    try:
-        path, outcome = session.train(request, listening, preview)
-    finally:
-        listening.close()
-
-    # 4. What came out.
-    signal_code = session.SIGNALS.get(outcome.reason)
+    signal_code = SIGNALS.get(outcome.reason)
     if outcome.reason != "already done":
         is_stopped = bool(signal_code) or outcome.reason == STOPPED
         progress.conclude(*_closing_lines(path, outcome, is_stopped=is_stopped))
@@ -368,15 +356,3 @@ def _print_json(path: Path, outcome: Any) -> None:
         "verdict": outcome.verdict,
     }
     write_json([line])
-
-
-def _process_age_s() -> float:
-    """Seconds since this process began: a budget counts from when the person pressed Enter."""
-    try:
-        with open("/proc/self/stat", "rb") as file:
-            ticks = int(file.read().rpartition(b")")[2].split()[19])
-        with open("/proc/uptime", "rb") as file:
-            uptime = float(file.read().split()[0])
-        return max(0.0, uptime - ticks / os.sysconf("SC_CLK_TCK"))
-    except (OSError, ValueError, IndexError):
-        return time.process_time()

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from charrnn.lab.result import Panel, Series
-from charrnn.training.optim import clip_by_norm
+from charrnn.training.norms import clip_by_norm
 
 STEPS = 50
 FIRST = 0.5  # x_0

@@ -11,8 +11,9 @@ begins with another variant: a machine that grows slower or warmer does so for a
 from __future__ import annotations
 
 import json
+import math
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -83,13 +84,36 @@ class Plan:
                 yield variant, seed
 
 
+@dataclass(frozen=True)
+class Turn:
+    """One training of a comparison. title: its number of how many, variant and seed."""
+
+    variant: Variant
+    seed: int
+    title: str
+
+
+def turns_of(plan: Plan, part: tuple[int, int] = (1, 1)) -> list[Turn]:
+    """Return the trainings in their order; of a part (number, of how many) every such one."""
+    number, parts = part
+    runs = list(plan.runs())
+    return [
+        Turn(variant, seed, f"{place}/{len(runs)}  {variant.name}, seed {seed}")
+        for place, (variant, seed) in enumerate(runs, 1)
+        if (place - number) % parts == 0
+    ]
+
+
 class Stopped(Exception):
     """A signal, named by the argument, ended the comparison. What was trained is saved."""
 
 
-def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -> tuple[Plan, Path]:
+def prepare(
+    asked: Asked, folder: Path | None, runs: Path, progress: Progress, *, jobs: int = 1
+) -> tuple[Plan, Path]:
     """Read the recorded plan, or make one and record it. Returns it and its directory.
 
+    jobs: trainings at a time; beside others each has one thread, where nobody chose.
     Raises SettingsError, CorpusError, Stopped.
     """
     settings, _ = resolve(asked.layers)
@@ -98,7 +122,7 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
     usual = runs / f"compare-{run_name(survey.name)}"
     place, recorded = _place(folder, usual, identity)
     if recorded is None:
-        recorded = _planned(asked, survey, identity, progress)
+        recorded = _planned(asked, survey, identity, progress, jobs)
         try:
             if folder is not None:
                 make_directories(place)
@@ -106,14 +130,19 @@ def prepare(asked: Asked, folder: Path | None, runs: Path, progress: Progress) -
                 place = next(filter(claim_directory, numbered(usual)))
         except OSError as error:
             raise storage_error(error, place) from error
-        write_atomically(place / PLAN, json.dumps(recorded, indent=1, allow_nan=False).encode())
+        other = _recorded(place)  # of another part of the comparison, which was quicker
+        if other is not None and other.get("asked") == identity:
+            recorded = other
+        else:
+            content = json.dumps(recorded, indent=1, allow_nan=False)
+            write_atomically(place / PLAN, content.encode())
     first_seed = settings.training.seed
     seeds = tuple(range(first_seed, first_seed + asked.seeds))
     return _plan(recorded, asked.corpus, survey.name, seeds, place / PLAN), place
 
 
 def _planned(
-    asked: Asked, survey: Survey, identity: dict[str, Any], progress: Progress
+    asked: Asked, survey: Survey, identity: dict[str, Any], progress: Progress, jobs: int
 ) -> dict[str, Any]:
     """Decide the settings of every variant. Returns the content of compare.json."""
 
@@ -121,6 +150,8 @@ def _planned(
         return training_rate(settings, runtime.prepare(settings.runtime))
 
     variants, parameters = variants_of(asked, survey, rate)
+    if jobs > 1:
+        variants = [_pinned(variant) for variant in variants]
     variants, equal = _equalised(variants, asked, progress)
     listed = [
         {"name": variant.name, "settings": variant.settings.to_dict()} for variant in variants
@@ -132,6 +163,12 @@ def _planned(
         "parameters": parameters,
         "variants": listed,
     }
+
+
+def _pinned(variant: Variant) -> Variant:
+    """Return the variant with one thread, unless somebody has chosen how many."""
+    threads = variant.settings.runtime.threads or 1
+    return Variant(variant.name, variant.settings.with_values("runtime", threads=threads))
 
 
 def _plan(
@@ -152,31 +189,35 @@ def _plan(
 
 
 def train_all(
-    plan: Plan, folder: Path, progress_of: Callable[[], Any], say: Callable[[str], None]
+    plan: Plan,
+    folder: Path,
+    progress_of: Callable[[], Any],
+    say: Callable[[str], None],
+    turns: Sequence[Turn] | None = None,
 ) -> dict[tuple[str, int], str]:
     """Train what is not trained yet. Raises Stopped.
 
     Returns why a run has no figure, for those that diverged. progress_of: gives a Progress with
-    close() for each training.
+    close() for each training. turns: those to train; None: all.
     """
-    total = len(plan.variants) * len(plan.seeds)
     repeated: set[str] = set()
     failed: dict[tuple[str, int], str] = {}
-    for number, (variant, seed) in enumerate(plan.runs(), 1):
+    for turn in turns_of(plan) if turns is None else turns:
         # 1. A training from the beginning, or from where it was stopped
+        variant = turn.variant
+        seed = turn.seed
         path = variant.run(folder, seed)
         if checkpoint_files(path / "checkpoints"):
             request = Request(None, (), run=path, resume=True)
         else:
             layers = ((PLAN, as_layer(variant.with_seed(seed))),)
             request = Request(plan.corpus, layers, run=path)
-        title = f"{number}/{total}  {variant.name}, seed {seed}"
         progress = progress_of()
         try:
-            _, outcome = train(request, _Quiet(progress, repeated))
+            _, outcome = train(request, Quiet(progress, repeated))
         except DivergedError as error:
             failed[variant.name, seed] = str(error)
-            say(f"{title}: diverged")
+            say(f"{turn.title}: diverged")
             continue
         finally:
             progress.close()
@@ -184,13 +225,20 @@ def train_all(
         # 2. What became of it
         if outcome.reason in SIGNALS:
             raise Stopped(outcome.reason)
-        if outcome.reason != "already done":
-            score = Score(outcome.place.best_nats, 1)
-            say(f"{title}: {score} after {outcome.place.elapsed_s:.1f} s")
+        say_trained(turn, outcome.reason, outcome.place.best_nats, outcome.place.elapsed_s, say)
     return failed
 
 
-class _Quiet(Silent):
+def say_trained(
+    turn: Turn, reason: str, nats: float | None, elapsed_s: float, say: Callable[[str], None]
+) -> None:
+    """Say what became of a training, unless it had been done before."""
+    if reason != "already done":
+        score = Score(math.inf if nats is None else nats, 1)
+        say(f"{turn.title}: {score} after {elapsed_s:.1f} s")
+
+
+class Quiet(Silent):
     """The progress of a training inside a comparison: its bar, and each warning once."""
 
     def __init__(self, progress: Progress, repeated: set[str]) -> None:
@@ -231,7 +279,7 @@ def _equalised(
     probe = variants[0].settings.with_values("training", budget=f"{min(PROBE_S, wanted_s):g}s")
     with tempfile.TemporaryDirectory(prefix="charrnn-compare-") as folder:
         request = Request(asked.corpus, (("compare", as_layer(probe)),), run=Path(folder) / "pace")
-        _, outcome = train(request, _Quiet(progress, set()))
+        _, outcome = train(request, Quiet(progress, set()))
     if outcome.reason in SIGNALS:
         raise Stopped(outcome.reason)
 

@@ -32,7 +32,8 @@ from charrnn.text.corpus import Corpus
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.listener import Silent
 from charrnn.training.loop import Trainer
-from charrnn.training.optim import FlatOptimizer, clip_by_norm
+from charrnn.training.norms import clip_by_norm
+from charrnn.training.optim import FlatOptimizer
 from charrnn.training.step import TrainStep
 
 SENTENCE = "a cell that forgets slowly will quote me exactly, by heart. "

@@ -156,18 +156,20 @@ def _bfloat16_fault(device: torch.device) -> str:
     return ""
 
 
-def step_seed(seed: int, step: int, piece: int = 0) -> int:
+def step_seed(seed: int, step: int, piece: int = 0, shard: int = 0) -> int:
     """Return the seed of a step's dropout: it draws the same after any resume.
 
     So no generator is saved. piece: the number of a piece, where a window is computed in several.
-    SplitMix64's finaliser (Steele et al. 2014) spreads (seed, step, piece) over the 32 bits that
-    torch's generator takes.
+    shard: the number of a part of the batch, where its gradients are computed one by one.
+    SplitMix64's finaliser (Steele et al. 2014) spreads the four over the 32 bits that torch's
+    generator takes.
     """
     mask = (1 << 64) - 1
     z = (
         seed * 0x9E3779B97F4A7C15
         + step * 0xD1B54A32D192ED03
         + piece * 0x8CB92BA72F3D8DD7
+        + shard * 0xBEA225F9EB34556D
         + 0x9E3779B97F4A7C15
     ) & mask
     z = ((z ^ (z >> 30)) * 0xBF58476D1CE4E5B9) & mask

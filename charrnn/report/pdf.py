@@ -9,6 +9,7 @@ import tempfile
 from pathlib import Path
 
 from charrnn.errors import SettingsError, StorageError
+from charrnn.storage import write_atomically
 from charrnn.terminal import one_line
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
@@ -31,7 +32,7 @@ def printed(browser: str, page: bytes) -> bytes:
     with tempfile.TemporaryDirectory(prefix="charrnn-") as folder:
         source = Path(folder) / "page.html"
         target = Path(folder) / "page.pdf"
-        source.write_bytes(page)
+        write_atomically(source, page, "--pdf")
         command = [browser, "--headless", "--disable-gpu", "--no-pdf-header-footer"]
         command += [f"--user-data-dir={folder}/profile", f"--print-to-pdf={target}"]
         if hasattr(os, "geteuid") and os.geteuid() == 0:

@@ -17,7 +17,8 @@ from typing import Any
 
 from charrnn.config import ModelSettings, settings_from_dict
 from charrnn.errors import CharrnnError, CheckpointError, StorageError
-from charrnn.modelfile import FIELDS, KINDS, MODEL_FILE, checkpoint_files, last_write_ns
+from charrnn.modelfile import FIELDS, KINDS, MODEL_FILE, checkpoint_files
+from charrnn.newest import last_write_ns
 from charrnn.storage import MAX_HEADER_BYTES
 from charrnn.strictjson import check_format, parsed
 from charrnn.temporary import no_wait

@@ -1,8 +1,8 @@
 """Which texts are kept: length, pattern, no repeats, novelty; and their order by probability.
 
-By rejection, never by steering: a text that fails is thrown away whole and another is drawn. So
-what is kept follows the model's own distribution given the constraints. The price is a number of
-tries, and that is bounded.
+A text that fails is thrown away whole and another is drawn. So what is kept follows the model's own
+distribution given the constraints. The price is a number of tries, and that is bounded. Where few
+texts fit a pattern, they are sought (seeking.py), which keeps to the same distribution.
 """
 
 from __future__ import annotations
@@ -24,12 +24,17 @@ from charrnn.errors import SettingsError
 from charrnn.sampling.bounds import LINE_LENGTH, STREAM_LENGTH, held
 from charrnn.sampling.codec import Sample
 from charrnn.terminal import one_line
+from charrnn.text.expression import filled
 
 if TYPE_CHECKING:
     from charrnn.texts import Novelty
 
 Draw = Callable[[int, int], Iterator[Sample]]  # first, count -> samples first ... first + count - 1
+# number of the first sample -> samples, and how many tries were lost in between
+Seek = Callable[[int], Iterator[Sample | int]]
 LEAST_TRIES = 10_000
+PATIENCE = 1000  # texts that are drawn before it is asked whether few fit
+RARE = 1 / 50  # of them
 TRIES_PER_TEXT = 1_000
 PATTERN_S = 10.0  # for reading a pattern, or looking for it in one text; some need years: (a+)+$
 # A clock costs 10 us. A pattern this short with one repeat, in a text this short, needs no clock:
@@ -44,6 +49,7 @@ NUMBER_FORMS = {
     "short": ("is shorter than --min-length", "are shorter than --min-length"),
     "long": ("is longer than --max-length", "are longer than --max-length"),
     "unlike": ("does not match --matching", "do not match --matching"),
+    "unfilled": ("does not fit --fill", "do not fit --fill"),
     "repeat": ("is a repeat (--unique)", "are repeats (--unique)"),
     "known": ("is in the training text (--novel)", "are in the training text (--novel)"),
     "doubtful": ("may be in the training text (--novel)", "may be in the training text (--novel)"),
@@ -62,6 +68,7 @@ class Constraints:
     matching: str | None = None  # a regular expression of Python, searched for
     min_length: int = 0
     max_length: int | None = None
+    fill: str | None = None  # a whole text, in which `_` is any character
 
     def __post_init__(self) -> None:
         for name, value in (("--min-length", self.min_length), ("--max-length", self.max_length)):
@@ -71,7 +78,7 @@ class Constraints:
             raise SettingsError(
                 f"--min-length {self.min_length} is more than --max-length {self.max_length}"
             )
-        _ = self.pattern
+        _ = self.pattern, self.patterns
 
     def __bool__(self) -> bool:
         return self != Constraints()
@@ -96,6 +103,25 @@ class Constraints:
         except (re.error, OverflowError) as error:
             reason = one_line(str(error))
         raise SettingsError(f"--matching {shown} is no regular expression: {reason}")
+
+    @cached_property
+    def patterns(self) -> list[str]:
+        """The regular expressions that are looked for. Raises SettingsError for a wrong --fill."""
+        patterns = [] if self.matching is None else [self.matching]
+        if self.fill is not None:
+            try:
+                patterns.append(filled(self.fill))
+            except ValueError as error:
+                raise SettingsError(f"--fill {one_line(self.fill)!r}: {error}") from None
+        return patterns
+
+    @cached_property
+    def _filled(self) -> re.Pattern[str] | None:
+        return None if self.fill is None else re.compile(self.patterns[-1])
+
+    def fits(self, text: str) -> bool:
+        """Is the text as --fill has it, if that was given?"""
+        return self._filled is None or self._filled.search(text) is not None
 
     def matches(self, text: str) -> bool:
         """Is the pattern in the text, if there is one?
@@ -211,6 +237,11 @@ class Tally:
     refused: Counter[str] = field(default_factory=Counter)
     ran_out: bool = False
 
+    @property
+    def fitting(self) -> int:
+        """How many had a length and a form that were wanted, repeats and known texts included."""
+        return self.kept + sum(self.refused[reason] for reason in ("repeat", "known", "doubtful"))
+
     def reasons(self) -> str:
         """Return, say, `9,120 do not match --matching, 877 are in the training text (--novel)`."""
         parts = []
@@ -241,11 +272,12 @@ def accepted(
     constraints: Constraints,
     known: Novelty | None = None,
     seen: set[bytes] | None = None,
+    seek: Seek | None = None,
 ) -> Iterator[Sample]:
     """Yield the first tally.wanted samples that are kept, in the order of their draws.
 
     There are fewer after `tries`. Memory is flat, but `unique` remembers what it has let pass, in
-    `seen`, which several calls may share.
+    `seen`, which several calls may share. seek: what finds texts where few fit.
     """
     if seen is None:
         seen = set()
@@ -259,18 +291,37 @@ def accepted(
         if batch <= 0:
             tally.ran_out = True
             return
-        for sample in draw(tally.tried, batch):
-            tally.tried += 1
-            reason = _refusal(sample, constraints, seen, known)
-            if reason:
-                tally.refused[reason] += 1
-                continue
-            tally.kept += 1
-            if constraints.unique:
-                seen.add(_remembered(sample.data))
-            yield sample
+        found: Iterator[Sample | int]
+        if seek is not None and tally.tried >= PATIENCE and tally.fitting < RARE * tally.tried:
+            found = seek(tally.tried)
+        else:
+            if seek is not None and tally.tried < PATIENCE:
+                batch = min(batch, PATIENCE - tally.tried)
+            found = draw(tally.tried, batch)
+        is_over = True
+        for sample in found:
+            is_over = False
+            if isinstance(sample, int):
+                lost = min(sample, tries - tally.tried)
+                tally.tried += lost
+                tally.refused["unfilled" if constraints.matching is None else "unlike"] += lost
+            else:
+                tally.tried += 1
+                reason = _refusal(sample, constraints, seen, known)
+                if reason:
+                    tally.refused[reason] += 1
+                else:
+                    tally.kept += 1
+                    if constraints.unique:
+                        seen.add(_remembered(sample.data))
+                    yield sample
             if tally.kept == tally.wanted:
                 return
+            if tally.tried >= tries:
+                break
+        if is_over:  # nothing can fit any more
+            tally.ran_out = True
+            return
 
 
 def _refusal(
@@ -284,6 +335,8 @@ def _refusal(
         return "long"
     if not constraints.matches(text):
         return "unlike"
+    if not constraints.fits(text):
+        return "unfilled"
     if constraints.unique and _remembered(sample.data) in seen:
         return "repeat"
     if constraints.novel:

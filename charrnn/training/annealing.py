@@ -57,7 +57,7 @@ def _return_to_best(run: RunDirectory, parts: Parts, place: Place) -> bool:
     if model is None:
         return False
     tensors = to_torch({name: value.copy() for name, value in model.tensors.items()})
-    parts.model.load_tensors(tensors)
+    parts.load_weights(tensors)
     if parts.average.tensors():
         parts.average.load_tensors(tensors)
     place.val_nats = place.best_nats

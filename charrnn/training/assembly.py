@@ -6,6 +6,7 @@ import math
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -34,7 +35,12 @@ from charrnn.training.health import Watch
 from charrnn.training.listener import Tensors
 from charrnn.training.memory import Expected
 from charrnn.training.optim import Optimizer
+from charrnn.training.shards import ShardedStep
 from charrnn.training.step import Step, of_characters
+
+if TYPE_CHECKING:
+    from charrnn.parallel.group import Group as Group
+    from charrnn.training.leading import Leader
 
 # Weights are drawn from torch's generator, which all threads share and find as it was.
 _initializing = threading.Lock()
@@ -62,13 +68,35 @@ class Parts:
     average: WeightAverage
     update: Step
     watch: Watch | None
+    sharded: ShardedStep | None = None  # what `update` does, where batches are cut into shards
+    leader: Leader | None = None  # of a group: what this process tells the others
 
     def weights(self) -> Tensors:
         """Return the model's tensors on the CPU, float32."""
         return to_numpy(self.model.tensors())
 
+    @property
+    def stop_reason(self) -> str:
+        """Return the signal that a process of the group got; "" without."""
+        return self.leader.group.stop_reason if self.leader is not None else ""
+
+    def gathered(self, state: State) -> State:
+        """Return the carried state with the lanes that other processes of a group have."""
+        return state if self.leader is None else self.leader.gathered(state)
+
+    def load_weights(self, tensors: dict[str, torch.Tensor]) -> None:
+        """Put these weights where the present ones are."""
+        self.model.load_tensors(tensors)
+        self._tell_weights()
+
+    def _tell_weights(self) -> None:
+        """Note that weights were changed by something else than a step."""
+        if self.leader is not None:
+            self.leader.is_stale = True
+
     def lift(self, lift: Sequence[tuple[int, float]]) -> None:
         """Raise the biases of characters: (id, nats) each."""
+        self._tell_weights()
         with torch.no_grad():
             for index, nats in lift:
                 self.model.head.bias[index] += nats
@@ -105,7 +133,7 @@ class Parts:
 
         Raises CheckpointError.
         """
-        self.model.load_tensors(to_torch(checkpoint.model.tensors))
+        self.load_weights(to_torch(checkpoint.model.tensors))
         moments = {name: value.copy() for name, value in checkpoint.optimizer.items()}
         self.optimizer.load_tensors(to_torch(moments))
         self.average.load_tensors(to_torch(checkpoint.average))
@@ -131,12 +159,14 @@ def assemble(
     say: Say,
     weights: Tensors | None,
     recorded_backend: str | None,
+    group: Group | None = None,
 ) -> Parts:
     """Make the parts of a training; settings must be filled (recipe.fill).
 
     mixed: an older text for a share of each batch. weights: begin with these instead of random
     ones.
     recorded_backend: the one that an earlier part of this training used.
+    group: the processes that compute the shards together.
     Raises SettingsError: nothing to validate on, or too large for the memory.
     """
     # 1. Batches
@@ -156,7 +186,7 @@ def assemble(
 
     # 2. Memory and backend: refused before anything is allocated, measured only if it may fit.
     size = len(corpus.vocabulary)
-    shape = (training.batch_size, batches.longest)
+    shape = (training.batch_size // (training.shards or 1), batches.longest)
     val_chars = validation_chars(corpus, "val")
     backend = backends.expected_backend(settings, device)
     expected = memory.expected_memory(settings, size, shape, backend, val_chars)
@@ -181,7 +211,14 @@ def assemble(
 
     # 4. What updates it
     optimizer = optim.make_optimizer(model, training)
-    update = make_step(model, optimizer, settings, corpus.mode, device, say)
+    update = make_step(model, optimizer, settings, corpus.mode, device, say, group)
+    sharded = update if isinstance(update, ShardedStep) else None
+    leader = None
+    if group is not None and group.is_leader and sharded is not None:
+        from charrnn.training.leading import Leader
+
+        leader = Leader(group, sharded, model, optimizer)
+        update = leader
     return Parts(
         device=device,
         backend=backend,
@@ -197,6 +234,8 @@ def assemble(
         average=WeightAverage(model, training.ema or 0.0),
         update=of_characters(update, corpus.ids_per_char),
         watch=Watch(model) if settings.runtime.watch else None,
+        sharded=sharded,
+        leader=leader,
     )
 
 

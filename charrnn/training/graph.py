@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import torch
 
@@ -21,7 +21,11 @@ from charrnn.model.recurrent import State
 from charrnn.terminal import one_line
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer, TorchOptimizer
+from charrnn.training.shards import ShardedStep
 from charrnn.training.step import Step, Stepped, TrainStep, drawing, pinned
+
+if TYPE_CHECKING:
+    from charrnn.parallel.group import Group
 
 WARM_UP = 3  # runs before the recording, in which libraries choose their algorithms and allocate
 
@@ -35,14 +39,18 @@ def make_step(
     mode: str,
     device: torch.device,
     say: Say,
+    group: Group | None = None,
 ) -> Step:
     """Return the step for a training: a graph on CUDA where shapes are static.
 
-    Shapes are static where a stream is computed at once, not in pieces.
+    Shapes are static where a stream is computed at once, neither in pieces nor in shards.
     mode: of the corpus, "stream" or "lines". say: told if recording fails; training then goes on
-    without.
+    without. group: the processes that share the shards.
     """
     one_by_one = TrainStep(model, optimizer, settings)
+    shards = settings.training.shards or 1
+    if shards > 1:
+        return ShardedStep(one_by_one, shards, mode, group)
     is_static = mode == "stream" and not settings.training.checkpoint_every_chars
     if device.type != "cuda" or not is_static or not isinstance(optimizer, TorchOptimizer):
         return one_by_one

@@ -19,8 +19,7 @@ from charrnn.scoring.score import Score
 from charrnn.scoring.validation import is_noise
 from charrnn.text.batches import Batch
 from charrnn.text.corpus import Corpus
-from charrnn.training import annealing, best, memory, optim, recovery
-from charrnn.training.assembly import assemble
+from charrnn.training import annealing, assembly, best, memory, optim, recovery
 from charrnn.training.checkpoint import Checkpoint, RunDirectory
 from charrnn.training.ending import Kept, keep_learnt, outcome_of
 from charrnn.training.listener import MakeSamples, Progress, Step, Tensors
@@ -52,12 +51,14 @@ class Trainer:
         weights: Tensors | None = None,
         mixed: Corpus | None = None,
         lift: Sequence[tuple[int, float]] = (),
+        group: assembly.Group | None = None,
     ) -> None:
         """checkpoint: go on from there. began: time.perf_counter() when the budget's clock started.
 
         weights: begin with these instead of random ones.
         mixed: an older text for a share of each batch (--mix).
         lift: (id, nats) by which a character's bias rises at the first step.
+        group: the processes that compute together; this one leads.
         """
         self.settings = settings
         self.corpus = corpus
@@ -67,7 +68,8 @@ class Trainer:
         self._lift = lift
 
         backend = checkpoint.surroundings.get("backend") if checkpoint is not None else None
-        self.parts = assemble(settings, corpus, mixed, progress.say, weights, backend)
+        say = progress.say
+        self.parts = assembly.assemble(settings, corpus, mixed, say, weights, backend, group)
         # Whoever sets a patience goes by validation all the same.
         self._keeps_last = is_noise(corpus) and settings.training.patience is None
         self.counting = Counting(corpus, mixed, settings.training.counting)
@@ -131,7 +133,7 @@ class Trainer:
         place = self.place
         is_best = self._begin()
         while not self._is_over:
-            reason = self._signal or self.progress.stop_reason()
+            reason = self._signal or self.parts.stop_reason or self.progress.stop_reason()
             if reason:
                 self._keep(is_best=False, is_due=True)
                 self._stopped = keep_learnt(
@@ -308,6 +310,7 @@ class Trainer:
         Raises Diverging rather than keep numbers that are not finite.
         """
         self.place.elapsed_s = self.pace.elapsed_s()
+        self.state = self.parts.gathered(self.state)
         path = self.records.save(self.place, self.plan, self.state, self._lift)
         self.progress.saved(self.place.step, path)
 

@@ -12,7 +12,8 @@ from typing import Any
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError, SettingsError, StorageError
-from charrnn.modelfile import MODEL_FILE, checkpoint_files, last_write_ns, newest_run
+from charrnn.modelfile import MODEL_FILE, checkpoint_files
+from charrnn.newest import last_write_ns, newest_run
 from charrnn.storage import claim_directory, storage_error
 from charrnn.terminal import one_line
 from charrnn.text.corpus import described

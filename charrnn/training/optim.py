@@ -8,7 +8,6 @@ that a run moves between devices.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any, NamedTuple, Protocol
 
 import torch
@@ -62,6 +61,14 @@ class Optimizer(Protocol):
 
         Returns that norm, before clipping; if not finite, do not step.
         """
+        ...
+
+    def take_gradients(self) -> Tensor:
+        """Return the gradients as they are (N,), in memory of their own."""
+        ...
+
+    def put_gradients(self, flat: Tensor) -> None:
+        """Put these gradients (N,) where `take_gradients` took them."""
         ...
 
     def step(self, lr: float) -> None:
@@ -151,6 +158,15 @@ class FlatOptimizer:
         if 0 < threshold <= norm:
             self._grads.mul_(threshold / (norm + 1e-6))
         return norm
+
+    def take_gradients(self) -> Tensor:
+        """Return a copy of the buffer."""
+        self._collect()
+        return self._grads.clone()
+
+    def put_gradients(self, flat: Tensor) -> None:
+        """Copy these into the buffer."""
+        self._grads.copy_(flat)
 
     def step(self, lr: float) -> None:
         """Update everything at once; what has no gradient is put back."""
@@ -253,6 +269,20 @@ class TorchOptimizer:
             return nn.utils.clip_grad_norm_(parameters, threshold)
         return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
 
+    def take_gradients(self) -> Tensor:
+        """Return the gradients of all that learns, one after the other."""
+        return torch.cat([_gradient(p).reshape(-1) for p in self._learning()])
+
+    def put_gradients(self, flat: Tensor) -> None:
+        """Cut them into the parameters' gradients."""
+        parameters = self._learning()
+        parts = torch.split(flat, [p.numel() for p in parameters])
+        for parameter, part in zip(parameters, parts, strict=True):
+            parameter.grad = part.view(parameter.shape)
+
+    def _learning(self) -> list[nn.Parameter]:
+        return [p for p in self._model.parameters() if p.requires_grad]
+
     def step(self, lr: float) -> None:
         """Update with a rate of the host."""
         for group in self._optimizer.param_groups:
@@ -305,19 +335,9 @@ class TorchOptimizer:
                     self._optimizer.state[parameter][key] = value.to(parameter.device)
 
 
-def clip_by_norm(gradients: Iterable[Tensor], threshold: float) -> float:
-    """Clip in place: if |g| >= threshold then g <- threshold / |g| * g. Returns |g|.
-
-    Source: Algorithm 1 of Pascanu et al. 2013, "On the difficulty of training recurrent neural
-    networks". Equal to torch.nn.utils.clip_grad_norm_ up to the 1e-6 that it adds to the norm;
-    training clips as that does.
-    """
-    gradients = list(gradients)
-    norm = math.sqrt(sum(float(gradient.double().square().sum()) for gradient in gradients))
-    if norm >= threshold:
-        for gradient in gradients:
-            gradient.mul_(threshold / norm)
-    return norm
+def _gradient(parameter: nn.Parameter) -> Tensor:
+    """Return a parameter's gradient; zeros where it has none."""
+    return torch.zeros_like(parameter) if parameter.grad is None else parameter.grad
 
 
 def _piece(name: str, parameter: nn.Parameter, flat: list[Tensor]) -> Piece:

@@ -103,14 +103,18 @@ class Records:
             meta["lift"] = lift
         return self._run.save(place.step, tensors, meta, self._settings.training.keep)
 
+    @property
+    def corpora(self) -> list[Corpus]:
+        """Return the text and, with --mix, the older one."""
+        return [self.corpus] if self._mixed is None else [self.corpus, self._mixed]
+
     def check_texts(self) -> None:
         """Raise CheckpointError if a text was cut short since it was opened.
 
         Then nothing more is saved.
         """
-        self.corpus.check_size()
-        if self._mixed is not None:
-            self._mixed.check_size()
+        for corpus in self.corpora:
+            corpus.check_size()
 
     def save_best(self, place: Place) -> None:
         """Write the weights, or their mean, as the run's model."""

@@ -134,6 +134,8 @@ def _is_in_effect(key: str, old: Any, new: Any, checkpoint: Checkpoint) -> bool:
         return bool(new == model.mode)
     if key == "order" and old == "auto" and model.counts and checkpoint.place.has_learnt:
         return bool(new == str(model.ngram().order))
+    if key == "shards" and old is None:  # up to 0.4.0 a batch was one
+        return bool(new == 1)
     if key == "eval_every" and old is None:
         steps, _ = interval(new, key)
         plan = checkpoint.plan
@@ -226,11 +228,22 @@ def inexact(trainer: Trainer, recorded: Mapping[str, Any]) -> list[str]:
     """Return what makes this resume inexact, in words. recorded: the checkpoint's surroundings."""
     parts = trainer.parts
     here = runtime.surroundings(parts.device, parts.backend, parts.precision)
+    unimportant = "threads" if is_steady(trainer) else ""
     changes = [
         f"{key} {recorded.get(key)} -> {value}"
         for key, value in here.items()
-        if value != recorded.get(key)
+        if value != recorded.get(key) and key != unimportant
     ]
     if parts.device.type != "cpu":
         changes.append(f"{parts.device} adds up in no fixed order")
     return changes
+
+
+def is_steady(trainer: Trainer) -> bool:
+    """Return whether the weights are the same bits with any number of threads.
+
+    The compiled kernel's are, without a convolution, and so is the norm of shards.
+    """
+    settings = trainer.settings
+    has_shards = (settings.training.shards or 1) > 1
+    return has_shards and trainer.parts.backend == "kernel" and not settings.model.conv

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import os
-import signal
 import sys
-import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn.config import resolve
 from charrnn.errors import DivergedError, SettingsError
@@ -39,8 +35,13 @@ from charrnn.training.naming import (
     runs_of_text,
 )
 from charrnn.training.outcome import Outcome
+from charrnn.training.shards import check_shards, with_shards
+from charrnn.training.signals import SIGNALS as SIGNALS
+from charrnn.training.signals import signals
+from charrnn.training.together import begin, run_of_launch, say_group
 
-SIGNALS = {"SIGINT": 130, "SIGTERM": 143, "SIGHUP": 129}
+if TYPE_CHECKING:
+    from charrnn.parallel.group import Group
 
 
 @dataclass(frozen=True)
@@ -61,15 +62,22 @@ class Request:
     began: float | None = None  # time.perf_counter() when the person pressed Enter
     is_guest: bool = False
     verbose: bool = False  # say what it runs on, and what memory it will take
+    shares_text: bool = False  # process 0 gives the text to the others
 
 
 def train(
-    request: Request, progress: Progress, make_samples: MakeSamples | None = None
+    request: Request,
+    progress: Progress,
+    make_samples: MakeSamples | None = None,
+    group: Group | None = None,
 ) -> tuple[Path, Outcome]:
     """Train as asked. Returns the run directory and how the training ended.
 
+    group: the processes that compute together; this one leads (together.py).
     "already done": nothing was left for a resume to do.
     """
+    if group is not None:
+        request = _relaunched(request, group)
     if request.resume and request.overwrite:
         raise SettingsError(
             "--resume goes on with a run and --overwrite starts a new one; give one"
@@ -77,12 +85,24 @@ def train(
     if request.allow_corpus_change and not request.resume:
         raise SettingsError("--allow-corpus-change is for a run that goes on; add --resume")
     if request.resume:
-        return _resume(request, progress, make_samples)
-    return _start(request, progress, make_samples)
+        return _resume(request, progress, make_samples, group)
+    return _start(request, progress, make_samples, group)
+
+
+def _relaunched(request: Request, group: Group) -> Request:
+    """Return what to do where torchrun has restarted the processes: go on, or begin again."""
+    if request.resume or not group.launch.name:
+        return request
+    path = run_of_launch(group.launch.name, request.run, request.runs)
+    if path is None:
+        return request
+    if checkpoint_files(path / "checkpoints"):
+        return dataclasses.replace(request, corpus=None, run=path, resume=True, overwrite=False)
+    return dataclasses.replace(request, run=path, overwrite=True)
 
 
 def _start(
-    request: Request, progress: Progress, make_samples: MakeSamples | None
+    request: Request, progress: Progress, make_samples: MakeSamples | None, group: Group | None
 ) -> tuple[Path, Outcome]:
     # 1. Settings: what is wrong with them is told before the text is read.
     settings, origins, old = finetune.begin(request.layers)
@@ -102,14 +122,13 @@ def _start(
         check_flags(origins)
     else:
         asked = settings
-        filled = recipe.fill(
-            asked,
-            survey,
-            lambda: training_rate(asked, runtime.prepare(asked.runtime)),
-            origins,
-            card_for(asked, survey),
-        )
-        settings = filled.settings
+        processes = group.world if group is not None else 1
+
+        def rate() -> float:
+            return processes * training_rate(asked, runtime.prepare(asked.runtime))
+
+        filled = recipe.fill(asked, survey, rate, origins, card_for(asked, survey))
+        settings = with_shards(filled.settings, origins, group)
 
     # 3. The directory
     source = None
@@ -164,6 +183,7 @@ def _start(
                 weights=source.weights if source is not None else None,
                 mixed=mixed,
                 lift=source.lift if source is not None else (),
+                group=group,
             )
         start = start_line(survey, trainer)
         if not is_said:
@@ -188,9 +208,10 @@ def _start(
                 "settings": settings.to_dict(),
                 "origins": origins,
                 "corpus": survey.name,
+                "launch": group.launch.name if group is not None else None,
             }
         )
-        return path, _fit(trainer, path, request)
+        return path, _fit(trainer, path, request, group)
 
 
 def _named_run(survey: building.Survey, request: Request) -> Path | None:
@@ -235,7 +256,7 @@ def _say_directory(
 
 
 def _resume(
-    request: Request, progress: Progress, make_samples: MakeSamples | None
+    request: Request, progress: Progress, make_samples: MakeSamples | None, group: Group | None
 ) -> tuple[Path, Outcome]:
     # 1. The checkpoint
     text = resolve(request.layers)[0].text
@@ -262,7 +283,11 @@ def _resume(
             progress,
             may_change=request.allow_corpus_change,
         )
-        resuming.restore_threads(settings, checkpoint.surroundings)
+        if group is None:
+            resuming.restore_threads(settings, checkpoint.surroundings)
+        elif not is_counting:
+            training = settings.training
+            check_shards(training.shards or 1, training.batch_size or 1, group.world)
 
         # 3. The training
         run.rewind(checkpoint)
@@ -289,6 +314,7 @@ def _resume(
                 checkpoint=checkpoint,
                 began=request.began,
                 mixed=finetune.recorded_mix(checkpoint, corpus, path / "corpus"),
+                group=group,
             )
             changes = resuming.inexact(trainer, checkpoint.surroundings)
             if changes:
@@ -308,16 +334,22 @@ def _resume(
         progress.say(f"resuming {shown} at step {step:,}{end}")
         if isinstance(trainer, Trainer):
             say_surroundings(trainer, request.verbose, progress)
-        return path, _fit(trainer, path, request)
+        return path, _fit(trainer, path, request, group)
 
 
-def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Outcome:
+def _fit(
+    trainer: Trainer | CountingTrainer, path: Path, request: Request, group: Group | None
+) -> Outcome:
     """Train to the end, and tell of it, whatever ends the training."""
     trainer.progress.started(path, trainer.settings, trainer.place.step)
     place = None
     reason = "failed"
+    wake = trainer.pace.wake if isinstance(trainer, Trainer) else None
     try:
-        with _signals(trainer, request.is_guest):
+        if group is not None and isinstance(trainer, Trainer):
+            say_group(group, trainer.settings.training.shards or 1, trainer.progress)
+            begin(trainer, shares_text=request.shares_text)
+        with signals(trainer.stop, wake, request.is_guest, is_launched=group is not None):
             outcome = trainer.fit()
         place = outcome.place
         reason = outcome.reason
@@ -327,39 +359,3 @@ def _fit(trainer: Trainer | CountingTrainer, path: Path, request: Request) -> Ou
         raise
     finally:
         trainer.progress.ended(path, reason, place or trainer.place)
-
-
-@contextlib.contextmanager
-def _signals(trainer: Trainer | CountingTrainer, is_guest: bool) -> Iterator[None]:
-    """Let the first signal finish the step and save, and the second leave at once.
-
-    Files are replaced whole or not at all. Signals that are ignored (nohup, background jobs) stay
-    so. is_guest: of Ctrl-C alone, and the second one interrupts the caller.
-    """
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-
-    def leave(number: int, frame: object) -> None:
-        if is_guest:
-            raise KeyboardInterrupt
-        os._exit(128 + number)
-
-    def stop(number: int, frame: object) -> None:
-        for other in numbers:
-            signal.signal(other, leave)
-        trainer.stop(signal.Signals(number).name)
-
-    names = ["SIGINT"] if is_guest else SIGNALS
-    present = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    numbers = [number for number in present if signal.getsignal(number) is not signal.SIG_IGN]
-    handlers = {number: signal.signal(number, stop) for number in numbers}
-    if hasattr(signal, "SIGCONT") and isinstance(trainer, Trainer):
-        handlers[signal.SIGCONT] = signal.signal(
-            signal.SIGCONT, lambda number, frame: trainer.pace.wake()
-        )
-    try:
-        yield
-    finally:
-        for number, handler in handlers.items():
-            signal.signal(number, handler)

@@ -74,21 +74,35 @@ class TrainStep:
         state (L, B, H) each; not read where the batch is fresh. step: the number that dropout is
         seeded with.
         """
-        device = self.model.head.bias.device
-        before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
         chars = int((batch.targets != IGNORED).sum())
-        inputs = pinned(batch.inputs, device).to(device, non_blocking=True)
-        targets = pinned(batch.targets, device).to(device, non_blocking=True)
         self.optimizer.zero_grad()
-        nats_per_char, after = self._backward(inputs, targets, before, chars, step)
+        nats_per_char, after = self.add_gradients(batch, state, chars, step)
+        return self.update(nats_per_char, after, chars, lr)
+
+    def update(self, nats_per_char: float, after: State, chars: int, lr: float) -> Stepped:
+        """Clip the gradients that there are, and update, if they and the loss are finite."""
         result = Stepped(nats_per_char, self.optimizer.clip(self._clip), after, chars)
         if not result.is_finite:
             return result._replace(state=tuple(torch.zeros_like(part) for part in after))
         self.optimizer.step(lr)
         return result
 
+    def add_gradients(
+        self, batch: Batch, state: State, chars: int, step: int, shard: int = 0
+    ) -> tuple[float, State]:
+        """Add the gradients of a batch to those there are.
+
+        chars: that the sum of nats is divided by; more than the batch's where it is a shard.
+        Returns its share of the mean nats per character, and its last state.
+        """
+        device = self.model.head.bias.device
+        before = self.model.zero_state(len(batch.inputs)) if batch.fresh else state
+        inputs = pinned(batch.inputs, device).to(device, non_blocking=True)
+        targets = pinned(batch.targets, device).to(device, non_blocking=True)
+        return self._backward(inputs, targets, before, chars, step, shard)
+
     def _backward(
-        self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int
+        self, inputs: Tensor, targets: Tensor, state: State, chars: int, step: int, shard: int
     ) -> tuple[float, State]:
         """Compute the gradients of the mean nats per character.
 
@@ -107,7 +121,7 @@ class TrainStep:
         states = [state]
         with torch.no_grad():
             for k, (piece, _) in enumerate(pieces[:-1]):
-                with drawing(self.model, self._seed, step, k):
+                with drawing(self.model, self._seed, step, k, shard):
                     states.append(self.model.advance(piece, states[-1]))
 
         # 2. Backward, from the last piece to the first. d_state: gradient of the state
@@ -118,7 +132,7 @@ class TrainStep:
         for k, (piece, piece_targets) in reversed(list(enumerate(pieces))):
             before = tuple(part.detach().requires_grad_(k > 0) for part in states[k])
             loss, after = self._backward_of_piece(
-                piece, piece_targets, before, chars, d_state, step, k
+                piece, piece_targets, before, chars, d_state, step, k, shard
             )
             losses.append(loss)
             if d_state is None:
@@ -135,6 +149,7 @@ class TrainStep:
         d_after: State | None,
         step: int,
         piece: int,
+        shard: int,
     ) -> tuple[Tensor, State]:
         """Add a piece's gradients to those there are.
 
@@ -142,7 +157,7 @@ class TrainStep:
         Returns its share of the loss and its last state, both without their graph: that is freed
         here.
         """
-        nats, after = self._nats(ids, targets, state, step, piece)
+        nats, after = self._nats(ids, targets, state, step, piece, shard)
         loss = nats / chars
         has_recurrent_gradient = after[0].requires_grad  # else all below the head is frozen
         if d_after is not None and has_recurrent_gradient:
@@ -156,21 +171,23 @@ class TrainStep:
         return loss.detach(), tuple(part.detach() for part in after)
 
     def _nats(
-        self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int
+        self, ids: Tensor, targets: Tensor, state: State, step: int, piece: int, shard: int
     ) -> tuple[Tensor, State]:
         """Return the sum of nats and the last state, with the dropout of this piece of this step.
 
         Drawn again, the dropout is the same.
         """
-        with drawing(self.model, self._seed, step, piece):
+        with drawing(self.model, self._seed, step, piece, shard):
             return self.model.nats(ids, targets, state)
 
 
-def drawing(model: CharModel, seed: int, step: int, piece: int = 0) -> AbstractContextManager[None]:
+def drawing(
+    model: CharModel, seed: int, step: int, piece: int = 0, shard: int = 0
+) -> AbstractContextManager[None]:
     """Return the block in which a piece of a step draws what to leave out."""
     if not model.is_random:
         return nullcontext()
-    return seeded(step_seed(seed, step, piece))
+    return seeded(step_seed(seed, step, piece, shard))
 
 
 def carried_into(batch: Batch, state: State, training: TrainingSettings, step: int) -> State:

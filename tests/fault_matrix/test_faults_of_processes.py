@@ -26,7 +26,7 @@ from support import Killed, Watcher
 
 from charrnn.cli import main
 from charrnn.errors import CheckpointError, CorpusError, StorageError
-from charrnn.modelfile import newest_run
+from charrnn.newest import newest_run
 from charrnn.text.corpus import open_corpus
 from charrnn.training.checkpoint import RunDirectory, load_newest
 from charrnn.training.lock import check_free

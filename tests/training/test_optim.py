@@ -10,13 +10,8 @@ from torch import nn
 from charrnn.config import ModelSettings, TrainingSettings
 from charrnn.errors import CheckpointError
 from charrnn.model.charmodel import CharModel
-from charrnn.training.optim import (
-    FlatOptimizer,
-    TorchOptimizer,
-    clip_by_norm,
-    learning_rate,
-    make_optimizer,
-)
+from charrnn.training.norms import clip_by_norm
+from charrnn.training.optim import FlatOptimizer, TorchOptimizer, learning_rate, make_optimizer
 from charrnn.training.plan import Plan, corrected_plan, decided_plan, extended_plan, first_plan
 
 BACKENDS = ["func", "torch", pytest.param("kernel", marks=needs_kernel)]

@@ -11,7 +11,8 @@ from support import FEW, Watcher
 
 from charrnn import modelfile
 from charrnn.errors import CheckpointError, StorageError
-from charrnn.modelfile import checkpoint_files, newest_run, read_model
+from charrnn.modelfile import checkpoint_files, read_model
+from charrnn.newest import newest_run
 from charrnn.training import checkpoint, naming
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.naming import claimed_run, fresh_run, runs_of

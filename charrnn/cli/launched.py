@@ -1,0 +1,96 @@
+"""charrnn train, in this process or in those that torchrun has started: one leads them."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from charrnn import config
+from charrnn.cli.logs import log_callbacks
+from charrnn.launch import launch_of
+
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
+
+Layers = tuple[tuple[str, Any], ...]
+Logs = list[tuple[str, str]]
+Trained = tuple[Path, Any, Any, Any]
+
+
+def train_in_processes(
+    words: dict[str, Any], layers: Layers, logs: Logs, *, quiet: bool, page: bool
+) -> Trained | int:
+    """Train as the words say. Returns the run, its outcome, who showed it and who listened.
+
+    In the processes that another one leads: the exit code.
+    """
+    launch = launch_of(os.environ)
+    if launch is None:
+        return _trained(words, layers, logs, None, quiet=quiet, page=page)
+    from charrnn.parallel.group import join
+    from charrnn.training.together import train_together
+
+    group = join(launch)
+    trained = train_together(
+        group,
+        sys.argv[1:],
+        lambda: _trained(words, layers, logs, group, quiet=quiet, page=page),
+        is_guest=False,
+    )
+    return trained if isinstance(trained, tuple) else trained.code
+
+
+def _trained(
+    words: dict[str, Any],
+    layers: Layers,
+    logs: Logs,
+    group: Any,
+    *,
+    quiet: bool,
+    page: bool,
+) -> Trained:
+    """Train as the words say, leading a group of processes if there is one.
+
+    Returns the run, its outcome, who showed it and who listened.
+    """
+    # 1. A wrong option, or another process at work on this run, is told before torch is loaded.
+    settings, origins = config.resolve(layers)
+    from charrnn.text.sources import find_source, is_read_once
+    from charrnn.training.lock import check_free
+    from charrnn.training.naming import run_to_resume
+
+    corpus = words["corpus"]
+    run = words["run"]
+    text: str | Source | None = corpus
+    if words["resume"] and not words["overwrite"] and run is None:
+        if is_read_once(corpus):
+            text, _ = find_source(corpus, settings.text)
+        run = run_to_resume(text, settings.text, Path("runs"))
+        if corpus is not None and Path(corpus) == run:
+            text = None
+    if run is not None:
+        check_free(run)
+
+    # 2. The training.
+    from charrnn.api.listening import Listening
+    from charrnn.progress import TrainingProgress
+    from charrnn.sampling.preview import preview
+    from charrnn.training import session
+    from charrnn.training.session import Request
+
+    has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
+    progress = TrainingProgress(quiet=quiet, every=words["verbose"] or has_own_points)
+    callbacks = log_callbacks(logs)
+    if page:
+        from charrnn.api.live import LivePage
+
+        callbacks.append(LivePage())
+    listening = Listening(progress, callbacks)
+    request = Request(**words | {"corpus": text, "layers": layers, "run": run})
+    try:
+        path, outcome = session.train(request, listening, preview, group)
+    finally:
+        listening.close()
+    return path, outcome, progress, listening
