@@ -192,7 +192,7 @@ def test_shipped_gives_only_plain_names(name):
 
 def test_shipped_finds_a_corpus_and_names_them_all():
     assert shipped("corpora", "names.txt").name == "names.txt"
-    assert shipped_names("corpora") == ["names", "surnames"]
+    assert shipped_names("corpora") == ["names", "shakespeare", "surnames"]
 
 
 # Round trip

@@ -232,7 +232,8 @@ def test_the_shipped_names_under_another_path_come_with_a_note(tmp_path, monkeyp
 def test_a_missing_file_names_close_ones_and_the_shipped(tmp_path):
     (tmp_path / "shakespeare.txt").write_text("x")
     with pytest.raises(
-        CorpusError, match=r"shakespear\.txt; near it: shakespeare\.txt; .*names, surnames"
+        CorpusError,
+        match=r"shakespear\.txt; near it: shakespeare\.txt; .*names, shakespeare, surnames",
     ):
         find_source(str(tmp_path / "shakespear.txt"), PLAIN)
 
