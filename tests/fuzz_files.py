@@ -127,7 +127,7 @@ class Quiet:
     def sampled(self, step, text):
         pass
 
-    started = step = evaluated = saved = lambda self, *rest: None
+    started = step = evaluated = saved = ended = close = lambda self, *rest: None
 
     def stop_reason(self):
         return ""

@@ -138,7 +138,7 @@ Fill = Annotated[
     str | None,
     option(
         "--fill",
-        help=r"Only texts of this form: _ is any character, \_ is an underscore",
+        help="Only texts of this form, in which _ is any character (the guide has more)",
         metavar=TEXT,
         default="none",
         panel=CONSTRAINTS,

@@ -23,7 +23,7 @@ COMMON: dict[str, tuple[str, ...]] = {
     ),
     "sample": (
         *("run", "count", "length", "prime", "until", "temp", "seed", "novel", "unique"),
-        *("matching", "fill", "likeliest", "rank", "interactive", "json"),
+        *("matching", "fill", "rank", "interactive", "json"),
     ),
     "eval": (
         *("run", "file", "text", "split", "protocol", "cache", "dynamic", "samples", "per_char"),

@@ -137,8 +137,8 @@ class Signalled(Watcher):
         super().__init__()
         self.number, self.moment = number, moment
 
-    def step(self, step, *rest):
-        if self.moment == "step" and step == 3:
+    def step(self, update):
+        if self.moment == "step" and update.step == 3:
             os.kill(os.getpid(), self.number)
 
     def evaluated(self, step, *rest):
@@ -173,9 +173,9 @@ def test_a_second_signal_leaves_at_once(tmp_path, straight, tally, monkeypatch, 
         raise Killed
 
     class Twice(Signalled):
-        def step(self, step, *rest):
-            super().step(step, *rest)
-            super().step(step, *rest)
+        def step(self, update):
+            super().step(update)
+            super().step(update)
 
     monkeypatch.setattr(os, "_exit", leave)
     with tally("F9 signals"):
@@ -201,11 +201,11 @@ def test_memory_that_runs_out_at_a_step_leaves_a_checkpoint_that_goes_on(
 ):
     original, steps = TrainStep._nats, []
 
-    def full(step, ids, targets, state, number, piece):
+    def full(step, ids, targets, state, number, *rest):
         steps.append(number)
         if number == 3:
             raise fault
-        return original(step, ids, targets, state, number, piece)
+        return original(step, ids, targets, state, number, *rest)
 
     with tally("F12 memory and devices"):
         with monkeypatch.context() as patch:
@@ -238,10 +238,10 @@ def test_a_text_that_changes_never_changes_a_training(tmp_path, straight, tally,
             )
 
     class Spoil(Watcher):
-        def step(self, step, *rest):
-            if when == "while it trains" and step == 3:
+        def step(self, update):
+            if when == "while it trains" and update.step == 3:
                 spoil()
-            super().step(step, *rest)
+            super().step(update)
 
     with tally("F14 the text changes"):
         if when == "while it trains":
@@ -265,8 +265,8 @@ def test_a_copy_of_the_text_that_is_damaged_while_it_trains_is_told(
     tmp_path, straight, tally, part
 ):
     class Spoil(Watcher):
-        def step(self, step, *rest):
-            if step == 3:
+        def step(self, update):
+            if update.step == 3:
                 [path] = (tmp_path / "r/corpus").glob("*.ids")
                 begin = 0 if part == "all of it" else bounds["val"][0]
                 with open(path, "r+b") as file:  # in place: it is mapped

@@ -179,8 +179,9 @@ def test_a_line_longer_than_a_batch_is_read_in_pieces_with_its_state(model, monk
 def test_what_training_sees_of_lines_is_their_score(model, tmp_path):
     class Few:
         mode = "lines"
-        vocabulary = type("Vocabulary", (), {"newline": 0, "spelling": None})
+        vocabulary = type("Vocabulary", (), {"newline": 0, "spelling": None, "has_breaks": False})
         split = staticmethod(lambda name: np.array([1, 2, 0, 3, 0]))
+        first_ids = staticmethod(lambda name: None)
 
     assert validation(model, Few, "val", CPU).nats == pytest.approx(
         scored(model, [1, 2, 0, 3, 0], "lines").nats

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from charrnn.config import TextSettings
@@ -132,6 +132,7 @@ def test_any_text_in_tiny_pieces_equals_the_text_in_one_go(
     data=st.binary(max_size=24) | st.text(max_size=9).map(str.encode), piece_bytes=st.integers(2, 7)
 )
 def test_any_bytes_in_tiny_pieces_fail_where_the_whole_fails(data, piece_bytes, monkeypatch):
+    assume(not data.startswith(b"\x1f\x8b"))  # gzip, which is unpacked
     monkeypatch.setattr(reading, "PIECE_BYTES", piece_bytes)
     try:
         expected = data.decode("utf-8").removeprefix("\ufeff")

@@ -110,7 +110,7 @@ ODD = {
         {},
         "and 99,988 more",
     ),
-    "long field": ("a.csv", b'n,b\n1,"' + b"x" * 200_000 + b'"\n', "b", {}, ["x" * 200_000]),
+    "long field": ("a.csv", b'n,b\n1,"' + b"x" * 99_999 + b'"\n', "b", {}, ["x" * 99_999]),
     "stripped": (
         "a.csv",
         b'n,b\n1,"1. Ants"\n2,2. Bees\n',

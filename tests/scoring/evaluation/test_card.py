@@ -179,7 +179,9 @@ def test_a_gain_may_be_chance_where_its_interval_holds_zero(bounds, expected):
     ],
 )
 def test_the_part_that_is_scored_has_two_characters_at_least(split, sizes, chosen):
-    corpus = SimpleNamespace(split=lambda name: np.zeros(sizes.get(name, 0), np.uint8))
+    corpus = SimpleNamespace(
+        split=lambda name: np.zeros(sizes.get(name, 0), np.uint8), labels_of=lambda name: None
+    )
     run = SimpleNamespace(own_corpus=lambda advice: corpus)
     if chosen is not None:
         assert text_of_split(run, split).split == chosen

@@ -174,7 +174,7 @@ def test_many_lines_show_five_of_each_end_and_few_show_all():
 
 def test_each_character_tells_its_price_and_its_rank():
     class Ranked(Fixed):
-        def predictions(self, ids, protocol, *, window=256, detailed=False):
+        def predictions(self, ids, protocol, *, window=256, detailed=False, first=None):
             assert detailed
             yield Predictions(
                 np.array([1]),

@@ -45,9 +45,9 @@ def test_a_checkpoint_of_a_newer_charrnn_is_not_passed_over(tmp_path, corpus, on
     train(Request(corpus("lines"), layers(), run=tmp_path / "r"), Watcher())
     newest = checkpoint_files(tmp_path / "r/checkpoints")[-1]
     tensors, meta = read_tensors(newest, KINDS)
-    write_tensors(newest, tensors, meta | {"format": 4, "charrnn": "9.9"})
+    write_tensors(newest, tensors, meta | {"format": 5, "charrnn": "9.9"})
     with pytest.raises(
-        CheckpointError, match=r"has format 4, written by charrnn 9\.9; .* reads up to format 3"
+        CheckpointError, match=r"has format 5, written by charrnn 9\.9; .* reads up to format 4"
     ):
         train(Request(run=tmp_path / "r", resume=True), Watcher())
 
