@@ -190,8 +190,8 @@ def test_the_disk_becomes_full_or_read_only_at_every_call(tmp_path, straight, ta
 
 def test_a_run_deleted_while_it_trains_is_5_and_names_it(tmp_path, tally):
     class Delete(Watcher):
-        def step(self, step, *rest):
-            if step == 3:
+        def step(self, update):
+            if update.step == 3:
                 shutil.rmtree(tmp_path / "r")
 
     with (

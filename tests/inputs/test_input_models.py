@@ -50,7 +50,7 @@ def newer(run):
 
     for file in (run / "model.safetensors", *run.glob("checkpoints/*")):
         tensors, meta = read_tensors(file, KINDS)
-        write_tensors(file, tensors, meta | {"format": 4, "charrnn": "9.9"})
+        write_tensors(file, tensors, meta | {"format": 5, "charrnn": "9.9"})
 
 
 def piped(run):
@@ -64,7 +64,7 @@ DAMAGE = {
     "a bit flipped": (flipped, "damaged: its SHA-256 does not match"),
     "a zip of pickles": (pickled, "is not a charrnn checkpoint"),
     "empty": (emptied, "is not a charrnn checkpoint"),
-    "of a later charrnn": (newer, "has format 4, written by charrnn 9.9"),
+    "of a later charrnn": (newer, "has format 5, written by charrnn 9.9"),
     "a pipe": (piped, "is not a regular file"),
     "missing": (shutil.rmtree, "no run"),
 }

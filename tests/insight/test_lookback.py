@@ -159,7 +159,7 @@ def test_it_is_drawn(tmp_path, capsys, one_thread, ending):
         ({"show": True}, "--show is for a cache"),
         ({"show": True, "cache": 5, "dynamic": True}, "--dynamic cannot be combined with --show"),
         ({"show": True, "cache": 5, "per_char": True}, "--cache cannot be combined"),
-        ({"plot": "x.png", "cache": 5}, "--plot draws what --show shows"),
+        ({"plot": "x.png", "cache": 5}, "--plot draws what --show or --classify shows"),
     ],
 )
 def test_what_would_show_nothing_is_refused(options, words):

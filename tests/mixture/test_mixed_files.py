@@ -55,8 +55,8 @@ def test_parts_that_make_no_mixture_are_refused(written, tensors):
 
 
 def test_a_later_format_is_refused_with_a_plain_line(written):
-    with pytest.raises(CheckpointError, match="has format 4, written by"):
-        read_model(written({}, {"format": 4}))
+    with pytest.raises(CheckpointError, match="has format 5, written by"):
+        read_model(written({}, {"format": 5}))
 
 
 def test_a_run_from_before_goes_on_without_counting(written):

@@ -98,6 +98,7 @@ def test_a_gate_is_fitted_where_rare_characters_are_bytes(mode):
     texts = {"train": ids_of(TEXT * 20), "val": ids_of(TEXT * 40)}  # several blocks
     corpus = type("Corpus", (), {"mode": mode, "vocabulary": ALPHABET})
     corpus.split = staticmethod(texts.get)
+    corpus.first_ids = staticmethod(lambda name: None)
     settings = ModelSettings(cell="gru", hidden_size=5, num_layers=1, embedding_size=3)
     untrained = CharModel(settings, len(ALPHABET))
     counting = Counting(corpus, None, "auto")

@@ -68,7 +68,9 @@ def test_every_character_is_counted_once(protocol, model):
 @pytest.mark.parametrize("mode", ["lines", "stream"])
 def test_validation_in_training_is_the_score(mode, model):
     ids = ALPHABET.encode(TEXT)
-    corpus = type("Corpus", (), {"mode": mode, "vocabulary": ALPHABET, "split": lambda *_: ids})()
+    about = {"mode": mode, "vocabulary": ALPHABET}
+    about |= {"split": lambda *_: ids, "first_ids": lambda *_: None}
+    corpus = type("Corpus", (), about)()
     newline = NEWLINE if mode == "lines" else None
     protocol = "lines" if mode == "lines" else "stateful"
     scorer = NetworkScorer(model, CPU, NEWLINE, spelling=ALPHABET.spelling)

@@ -222,7 +222,7 @@ def test_graphs_are_for_streams_on_cuda_that_are_computed_at_once():
 
 
 def test_a_training_by_replays_resumes_to_the_bit(tmp_path, monkeypatch):
-    def with_replays(model, optimizer, chosen, mode, device, say):
+    def with_replays(model, optimizer, chosen, mode, *rest):
         assert mode == "stream"
         return graphed(chosen, model, optimizer)
 

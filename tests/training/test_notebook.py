@@ -73,5 +73,6 @@ def test_the_bar_goes_at_the_end(bar):
     assert bar._place.content == {"text/plain": ""}
 
 
-def test_outside_a_notebook_there_is_none():
+def test_outside_a_notebook_there_is_none(monkeypatch):
+    monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
     assert not has_widgets()
