@@ -62,6 +62,8 @@ def test_the_annealed_weights_are_those_of_the_best_step(tmp_path, corpus, one_t
 )
 def test_kills_around_the_turn_change_nothing(tmp_path, corpus, one_thread, mode, kills):
     changes = OVERFITTED | {"mode": mode}
+    if mode == "stream":  # with 0.3 it never turns back in float32
+        changes |= {"lr": 0.5, "precision": "float32"}
     expected = straight(tmp_path, corpus(mode), **changes)
     turn = turning_point(tmp_path / "straight")
     run = tmp_path / "killed"
