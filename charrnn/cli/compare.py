@@ -182,9 +182,9 @@ def compare(
         equal_words = f", equal {plan.equal}" if plan.equal else ""
         note(quiet, f"{many(len(turns), 'training')} in {folder}{equal_words}")
         if jobs > 1:
-            from charrnn.lab.jobs import train_side_by_side
+            from charrnn.lab.jobs import train_in_processes
 
-            failed = train_side_by_side(plan, folder, turns, jobs, progress, progress.say)
+            failed = train_in_processes(plan, folder, turns, jobs, progress, progress.say)
         else:
             failed = train_all(
                 plan, folder, lambda: TrainingProgress(quiet=quiet), progress.say, turns

@@ -25,11 +25,11 @@ def seeker_of(sampler: Sampler, constraints: Constraints, how: Mapping[str, Any]
 
     how: arguments of Sampler.generate. Raises SettingsError where no text fits.
     """
+    if not constraints.patterns or how["decoding"].temperature == 0 or how["length"] == 0:
+        return None
     from charrnn.sampling.seeking import seeker
     from charrnn.text.expression import Uncompilable
 
-    if not constraints.patterns or how["decoding"].temperature == 0 or how["length"] == 0:
-        return None
     try:
         return seeker(sampler, constraints, **how)
     except Uncompilable as error:

@@ -1,4 +1,4 @@
-"""Trainings of a comparison side by side, each in a process of its own with its own threads.
+"""Trainings of a comparison at the same time, each in a process with threads of its own.
 
 A process that is killed is started again, and goes on from its run's checkpoint.
 """
@@ -135,7 +135,7 @@ class Board:
         self.progress.step(Step(steps, total, chars, mean, left_s))
 
 
-def train_side_by_side(
+def train_in_processes(
     plan: Plan,
     folder: Path,
     turns: Sequence[Turn],

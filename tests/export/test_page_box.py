@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from browser_support import launch, needs_chromium, with_alphabet
+from browser_support import needs_chromium, with_alphabet
 from export_support import network
 
 from charrnn.export.page import page_of
@@ -16,15 +16,6 @@ pytestmark = [pytest.mark.medium, needs_chromium]
 CONTRAST = (Path(__file__).parent.parent / "report" / "contrast.js").read_text()
 # What could break out of a page, steer it, or hide in it.
 HOSTILE = "</script><img src=x onerror=alert(1)>\u2028\u202e\x00\u2066&\"'`"
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as driver:
-        shown = launch(driver)
-        yield shown
-        shown.close()
 
 
 def model_of_lines(**more):
@@ -127,7 +118,7 @@ def test_going_on_adds_lines_that_follow(opened):
 
 
 def test_a_stream_stops_at_once_and_goes_on(opened):
-    page = opened(network(mode="stream", hidden_size=9))
+    page = opened(network(mode="stream", hidden_size=200))  # slow enough to be stopped
     page.locator("#box-count").fill("10000")
     page.get_by_role("button", name="Write").click()
     page.locator("#box-out .char").first.wait_for(state="attached")

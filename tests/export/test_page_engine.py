@@ -5,7 +5,7 @@ import itertools
 
 import numpy as np
 import pytest
-from browser_support import ENGINE, launch, needs_chromium, of_bytes, with_rare
+from browser_support import ENGINE, needs_chromium, of_bytes, with_rare
 from export_support import V, network
 
 from charrnn.export.page import page_of
@@ -17,15 +17,6 @@ from charrnn.text.gate import Ally
 
 pytestmark = [pytest.mark.medium, needs_chromium]
 LENGTH = 500
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as driver:
-        shown = launch(driver)
-        yield shown
-        shown.close()
 
 
 def asked(browser, tmp_path, model, weights="float32", prompts=()):

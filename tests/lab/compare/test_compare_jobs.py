@@ -14,7 +14,7 @@ from charrnn.cli.compare import _part
 from charrnn.errors import SettingsError
 from charrnn.lab.compare import Stopped, prepare, train_all, turns_of
 from charrnn.lab.compared import compared
-from charrnn.lab.jobs import JobError, train_side_by_side
+from charrnn.lab.jobs import JobError, train_in_processes
 from charrnn.modelfile import checkpoint_files, read_model
 
 
@@ -27,7 +27,7 @@ def side_by_side(few, folder, bar=None, said=None, seeds=2, **more):
     bar = bar or Bar()
     plan, place = prepare(request, folder, Path("none"), bar, jobs=2)
     say = (said if said is not None else []).append
-    return plan, train_side_by_side(plan, place, turns_of(plan), 2, bar, say)
+    return plan, train_in_processes(plan, place, turns_of(plan), 2, bar, say)
 
 
 def workers():
@@ -99,7 +99,7 @@ def test_a_fault_of_one_is_told_once_with_its_code(few, tmp_path, one_thread):
     plan, place = prepare(request, folder, Path("none"), Bar(), jobs=2)
     (place / "gru-seed-3").write_text("in the way")
     with pytest.raises(JobError, match="gru-seed-3") as caught:
-        train_side_by_side(plan, place, turns_of(plan), 2, Bar(), lambda text: None)
+        train_in_processes(plan, place, turns_of(plan), 2, Bar(), lambda text: None)
     assert caught.value.exit_code == 5
     assert not workers()
 
