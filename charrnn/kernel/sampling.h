@@ -85,8 +85,8 @@ typedef struct {
     int32_t skip;
     int32_t half;
     int32_t level;
-    int64_t vocabulary;       /* V, the ids that are written */
-    int64_t inputs;           /* I, the ids that are read: V, and then those of labels */
+    int64_t vocabulary; /* V, the ids that are written */
+    int64_t inputs;     /* I, the ids that are read: V, and then those of labels */
     int64_t embedding_size;
     int64_t hidden_size;
     int64_t layers;
