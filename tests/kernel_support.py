@@ -130,4 +130,4 @@ def child(**changes):
 
 def build(sources, target, *flags, compiler=COMPILER):
     command = [compiler, *flags, "-fPIC", "-shared", "-o", target, *sources, "-lm"]
-    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=200)
+    return subprocess.run(list(map(str, command)), capture_output=True, text=True, timeout=900)
