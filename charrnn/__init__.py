@@ -23,8 +23,12 @@ __version__ = "0.4.0"
 _PUBLIC = {
     "CharrnnError": "charrnn.errors",
     "Decoding": "charrnn.sampling.decode",
+    "History": "charrnn.api.history",
+    "Network": "charrnn.api.networks",
     "Run": "charrnn.api.run",
+    "Sample": "charrnn.sampling.codec",
     "Sampler": "charrnn.sampling.engine",
+    "Score": "charrnn.scoring.score",
     "StopTraining": "charrnn.errors",
     "load": "charrnn.sampling.engine",
     "load_torch": "charrnn.api.networks",
@@ -32,17 +36,24 @@ _PUBLIC = {
     "samples_of": "charrnn.sampling.prompts",
     "save_torch": "charrnn.api.networks",
     "train": "charrnn.api.training",
+    "Writer": "charrnn.sampling.engine",
 }
-_MODULES = ("callbacks", "errors")
+_MODULES = ("callbacks", "errors", "events")
 __all__ = [
     "CharrnnError",
     "Decoding",
+    "History",
+    "Network",
     "Run",
+    "Sample",
     "Sampler",
+    "Score",
     "StopTraining",
+    "Writer",
     "__version__",
     "callbacks",
     "errors",
+    "events",
     "load",
     "load_torch",
     "open_run",

@@ -18,7 +18,7 @@ from charrnn.storage import write_atomically
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
-    from charrnn.api import events
+    from charrnn import events
 
 STEPS_BETWEEN = 10  # updates between two points of the training curve
 TRAIN = "train/nats_per_char"

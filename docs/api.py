@@ -8,16 +8,11 @@ tests/docs/test_api.py holds that the page is up to date, and runs its examples.
 from __future__ import annotations
 
 import inspect
+import json
 from pathlib import Path
 from typing import Any
 
 import charrnn
-from charrnn.api import events
-from charrnn.api.history import History
-from charrnn.api.networks import Network
-from charrnn.sampling.codec import Sample
-from charrnn.sampling.engine import Writer
-from charrnn.scoring.score import Score
 
 WIDTH = 100
 PAGE = Path(__file__).parent / "api.md"
@@ -50,7 +45,7 @@ import charrnn
 class Patience:
     """Ends a training when validation is good enough."""
 
-    def on_evaluation(self, event):
+    def on_evaluation(self, event: charrnn.events.Evaluation) -> None:
         if event.val_nats_per_char < 2.5:
             raise charrnn.StopTraining
 
@@ -119,21 +114,21 @@ NAMES: tuple[tuple[str, Any], ...] = (
     ("charrnn.train", charrnn.train),
     ("charrnn.open_run", charrnn.open_run),
     ("charrnn.Run", charrnn.Run),
-    ("charrnn.api.history.History", History),
-    ("charrnn.scoring.score.Score", Score),
+    ("charrnn.History", charrnn.History),
+    ("charrnn.Score", charrnn.Score),
     ("charrnn.load", charrnn.load),
     ("charrnn.Sampler", charrnn.Sampler),
     ("charrnn.samples_of", charrnn.samples_of),
     ("charrnn.Decoding", charrnn.Decoding),
-    ("charrnn.sampling.codec.Sample", Sample),
-    ("charrnn.sampling.engine.Writer", Writer),
+    ("charrnn.Sample", charrnn.Sample),
+    ("charrnn.Writer", charrnn.Writer),
     ("charrnn.load_torch", charrnn.load_torch),
     ("charrnn.save_torch", charrnn.save_torch),
-    ("charrnn.api.networks.Network", Network),
+    ("charrnn.Network", charrnn.Network),
     ("charrnn.callbacks.TensorBoard", charrnn.callbacks.TensorBoard),
     ("charrnn.callbacks.WandB", charrnn.callbacks.WandB),
     *(
-        (f"charrnn.api.events.{name}", getattr(events, name))
+        (f"charrnn.events.{name}", getattr(charrnn.events, name))
         for name in ("Start", "Step", "Evaluation", "Samples", "Checkpoint", "End")
     ),
     *(
@@ -157,7 +152,14 @@ def _entry(name: str, value: Any) -> str:
         lines += ["```text", _signature(name.rpartition(".")[2], value), "```", ""]
     lines += [inspect.getdoc(value) or "", ""]
     if isinstance(value, type) and not is_error:
-        for member, method in vars(value).items():
+        bases = [base for base in value.__bases__ if inspect.isabstract(base)]
+        members = vars(value) | {
+            name: method
+            for base in bases
+            for name, method in vars(base).items()
+            if name not in vars(value)
+        }
+        for member, method in members.items():
             if not member.startswith("_"):
                 lines += _member(member, method)
     return "\n".join(lines)
@@ -176,11 +178,38 @@ def _member(name: str, member: Any) -> list[str]:
     return []
 
 
+class _Plain:
+    """A part of a signature that is printed as it is, without the quotes of a string."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def _unquoted(part: inspect.Parameter) -> inspect.Parameter:
+    """Return a parameter whose type is printed without quotes, its default with double ones."""
+    if isinstance(part.default, str):
+        part = part.replace(default=_Plain(json.dumps(part.default)))
+    if part.annotation is part.empty:
+        return part
+    annotation = getattr(part.annotation, "__forward_arg__", part.annotation)
+    return part.replace(annotation=_Plain(str(annotation)))
+
+
 def _signature(name: str, value: Any) -> str:
     """Return `name(arguments) -> type`, an argument a line where it is long."""
     signature = inspect.signature(value)
-    parameters = [part for part in signature.parameters.values() if part.name != "self"]
-    short = f"{name}{signature.replace(parameters=parameters)}".replace("'", "")
+    parameters = [
+        _unquoted(part)
+        for part in signature.parameters.values()
+        if part.name not in ("self", "cls") and not part.name.startswith("_")
+    ]
+    is_empty = signature.return_annotation is inspect.Signature.empty
+    returned = "None" if is_empty else str(signature.return_annotation)
+    signature = signature.replace(parameters=parameters, return_annotation=_Plain(returned))
+    short = f"{name}{signature}"
     if len(short) <= WIDTH:
         return short
     lines = []
@@ -191,10 +220,7 @@ def _signature(name: str, value: Any) -> str:
             lines.append("*")
         lines.append(str(part))
     arguments = "".join(f"    {line},\n" for line in lines)
-    end = ")"
-    if signature.return_annotation is not inspect.Signature.empty:
-        end = f") -> {signature.return_annotation}"
-    return f"{name}(\n{arguments}{end}".replace("'", "")
+    return f"{name}(\n{arguments}) -> {returned}"
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from charrnn.api import events
+from charrnn import events
 from charrnn.config import Settings
 from charrnn.errors import CallbackError, StopTraining
 from charrnn.scoring.score import Score

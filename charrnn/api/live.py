@@ -7,7 +7,7 @@ import math
 import time
 from pathlib import Path
 
-from charrnn.api import events
+from charrnn import events
 from charrnn.errors import StorageError
 from charrnn.report.live import Live, live_page
 from charrnn.storage import write_atomically

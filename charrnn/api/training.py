@@ -29,7 +29,7 @@ def train(
     run: the run's directory; None: runs/ and the corpus's name, with a number if that is taken.
     resume: go on with that run, or the newest of this text, exactly where it stopped.
     overwrite: start over in a directory that holds a run.
-    callbacks: objects with any of the methods in charrnn.api.events. One that raises
+    callbacks: objects with any of the methods in charrnn.events. One that raises
     charrnn.StopTraining ends the training after its step, saved.
     progress: "on" shows what the command shows, "off" nothing; "auto" is "on" where a person sits:
     in a notebook or at Python's prompt.

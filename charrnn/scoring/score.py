@@ -37,14 +37,17 @@ class Score:
 
     @property
     def nats_per_char(self) -> float:
+        """Nats per character; not a number where there is none."""
         return self.nats / self.chars if self.chars else math.nan
 
     @property
     def bits_per_char(self) -> float:
+        """Bits per character: nats / ln 2."""
         return self.nats_per_char / math.log(2)
 
     @property
     def perplexity(self) -> float:
+        """e to the nats per character: among how many equally likely ones it chooses."""
         return math.exp(min(self.nats_per_char, 700.0))
 
 

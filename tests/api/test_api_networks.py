@@ -1,5 +1,7 @@
 """load_torch and save_torch: the network as a module, against the sampler and plain torch.nn."""
 
+import copy
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ from support import FEW
 
 import charrnn
 from charrnn.errors import CheckpointError, SettingsError, VocabularyError
+from charrnn.model import equations
 from charrnn.storage import read_tensors
 
 LINES = [f"{first}{second.lower()}" for first in FEW[:9] for second in FEW[:7]]
@@ -45,6 +48,45 @@ def test_a_state_goes_on(run):
     _, state = network(ids[:, :4])
     rest, _ = network(ids[:, 4:], state)
     torch.testing.assert_close(rest, whole[:, 4:], atol=1e-6, rtol=1e-5)
+
+
+def loss_of(logits):
+    """A number that every logit moves, differently."""
+    weights = torch.linspace(-1, 1, logits.numel(), dtype=logits.dtype).view_as(logits)
+    return (logits.log_softmax(-1) * weights).sum()
+
+
+def by_equations(network, ids):
+    """The logits (B, T, V) by the textbook's equations. network: in float64."""
+    settings = network.settings
+    embedded = network.embedding.weight[ids].transpose(0, 1)  # (T, B, E)
+    seen, below = [embedded], embedded
+    if settings.conv:
+        past = embedded.new_zeros(settings.conv - 1, *embedded.shape[1:])
+        below = equations.causal_convolution(embedded, past, network.conv.weight)
+    for layer in range(settings.num_layers):
+        names = ("weight_ih", "weight_hh", "bias_ih", "bias_hh")
+        weights = {name: getattr(network.recurrent, f"{name}_l{layer}") for name in names}
+        zeros = embedded.new_zeros(embedded.shape[1], settings.hidden_size)
+        state = (zeros, zeros) if settings.cell == "lstm" else (zeros,)
+        inputs = torch.cat(seen, 2) if settings.skip == "dense" else below
+        outputs, _ = equations.run_layer(settings.cell, inputs, state, weights)
+        is_added = settings.skip == "residual" and outputs.shape == seen[-1].shape
+        below = outputs + seen[-1] if is_added else outputs
+        seen.append(below)
+    top = torch.cat(seen, 2) if settings.skip == "dense" else below
+    return (top @ network.head.weight.T + network.head.bias).transpose(0, 1)
+
+
+def test_gradients_are_those_of_the_equations(run):
+    network = run.torch()
+    ids = torch.tensor([network.encode("Annabella"), network.encode("Brendanna")])
+    double = copy.deepcopy(network).double()
+    loss_of(network(ids)[0]).backward()
+    loss_of(by_equations(double, ids)).backward()
+    expected = {name: part.grad for name, part in double.named_parameters()}
+    for name, part in network.named_parameters():
+        np.testing.assert_allclose(part.grad, expected[name], atol=1e-5, rtol=1e-5, err_msg=name)
 
 
 def test_every_parameter_has_a_gradient(run):

@@ -12,10 +12,10 @@ from support import FEW
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 import charrnn
-from charrnn.api.events import Start
 from charrnn.cli.logs import check_logs, log_callbacks
 from charrnn.cli.train import train as command
 from charrnn.errors import DivergedError, SettingsError, StorageError
+from charrnn.events import Start
 from charrnn.modelfile import read_model
 from charrnn.training.loop import Trainer
 

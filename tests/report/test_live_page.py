@@ -4,7 +4,7 @@ from pathlib import Path
 
 from support import FEW, Watcher
 
-from charrnn.api import events
+from charrnn import events
 from charrnn.api.listening import Listening
 from charrnn.api.live import LIVE_PAGE, LivePage
 from charrnn.report.live import MOST_POINTS, Live, live_page
