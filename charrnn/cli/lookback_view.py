@@ -12,9 +12,7 @@ from charrnn.cli.json_lines import write_json
 from charrnn.terminal import many, one_line
 
 if TYPE_CHECKING:
-    import numpy as np
-
-    from charrnn.insight.lookback import CharacterSeen, Glance
+    from charrnn.insight.lookback import Characters, CharacterSeen, Glance
     from charrnn.scoring.evaluation import How
     from charrnn.scoring.text import Text
     from charrnn.texts import OpenedRun
@@ -37,21 +35,21 @@ def look_back_and_show(
     run: OpenedRun, text: Text, how: How, *, plot: Path | None, json: bool
 ) -> None:
     """Print or draw where the cache looked as it read a text. Raises SettingsError."""
-    from charrnn.insight.lookback import glances, in_words
+    from charrnn.insight.lookback import Characters, glances, in_words
     from charrnn.scoring.evaluation import protocol_of
 
     protocol_of(run.model, how)  # refuses models and protocols without a cache
-    vocabulary = run.model.vocabulary
+    read = Characters(run.model.vocabulary, text.ids)
     seen = glances(run.model, text.ids, how.cache, how.device)
     if json and plot is None:
-        return write_json(_as_dict(in_words(glance, text.ids, vocabulary)) for glance in seen)
+        return write_json(_as_dict(in_words(glance, read)) for glance in seen)
     shown = list(itertools.islice(seen, SHOWN_CHARS))
     rest = seen
     if plot is not None:
-        _draw(plot, shown, text.ids, run)
-    characters = [in_words(glance, text.ids, vocabulary) for glance in shown]
+        _draw(plot, shown, read, run)
+    characters = [in_words(glance, read) for glance in shown]
     if json:
-        later = (in_words(glance, text.ids, vocabulary) for glance in rest)
+        later = (in_words(glance, read) for glance in rest)
         return write_json(map(_as_dict, itertools.chain(characters, later)))
     _print(characters, next(rest, None) is not None)
 
@@ -99,20 +97,18 @@ def _row(seen: CharacterSeen) -> list[str]:
     return [*cells, looked_at, f"{seen.place - best.place:,}", f"{best.share:.0%}"]
 
 
-def _draw(plot: Path, seen: Sequence[Glance], ids: np.ndarray, run: OpenedRun) -> None:
+def _draw(plot: Path, seen: Sequence[Glance], read: Characters, run: OpenedRun) -> None:
     """Draw the last characters over the places before them."""
     from charrnn.insight.lookback import shares_between
     from charrnn.picture import attention
     from charrnn.storage import write_atomically
 
     rows, columns, shares = shares_between(seen, PICTURE_ROWS, PICTURE_COLUMNS)
-
-    def labels(places: range) -> list[str]:
-        return [one_line(run.model.vocabulary.decode(ids[place : place + 1])) for place in places]
-
-    is_right = ids[rows.start : rows.stop, None] == ids[None, columns.start : columns.stop]
     title = f"Where {one_line(run.model.path.parent.name)} looked back before each character"
-    picture = attention(
-        title, labels(rows), labels(columns), shares, is_right, plot.suffix.lower()[1:]
+    of_rows, of_columns = (
+        [one_line(char) for char in read.each(places)] for places in (rows, columns)
     )
+    is_right = read.are_same(rows, columns)
+    kind = plot.suffix.lower()[1:]
+    picture = attention(title, of_rows, of_columns, shares, is_right, kind)
     write_atomically(plot, picture, "--plot")

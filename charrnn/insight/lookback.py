@@ -17,13 +17,14 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import NETWORK_COUNT, PIECE, THETA, check, keys_of
 from charrnn.sampling.decode import log_probabilities
-from charrnn.scoring.mixed import masked
 from charrnn.scoring.network import load_model
-from charrnn.scoring.spelled import spelled_text
+from charrnn.scoring.spelled import SpelledText, spelled_text
 from charrnn.scoring.validation import lane_batches
+from charrnn.text.spelling import Spelling
 from charrnn.text.vocabulary import Vocabulary
 
 MOST_PLACES = 3  # that are named for each character
@@ -77,13 +78,25 @@ def glances(
 ) -> Iterator[Glance]:
     """Yield a glance for every predicted character of ids (N,), in order.
 
-    length: how many characters the cache remembers. Raises SettingsError where this model has no
-    cache.
+    length: how many characters the cache remembers; where rare characters are bytes, so many ids.
+    Places are numbers of characters. Raises SettingsError where this model has no cache.
     """
     check(length, model_file)
     model, device = load_model(model_file, device_name)
+    spelling = model_file.vocabulary.spelling
+    seen = _glances_at_ids(model, device, ids, length, spelled_text(spelling, ids))
+    return seen if spelling is None else _by_character(seen, starts_of(spelling, ids), len(ids))
+
+
+def _glances_at_ids(
+    model: CharModel,
+    device: torch.device,
+    ids: np.ndarray,
+    length: int,
+    spelled: SpelledText | None,
+) -> Iterator[Glance]:
+    """Yield a glance for every id but the first."""
     state = model.zero_state(1)
-    spelled = spelled_text(model_file.vocabulary.spelling, ids)
     # keys (M + 1, K): of the state before ids[base], before ids[base + 1], ...
     base = 0
     keys = np.zeros((1, model.num_layers * model.hidden_size), np.float32)
@@ -92,48 +105,128 @@ def glances(
         with torch.inference_mode():
             inputs = batch.inputs.to(device)
             logits, outputs, state = model.forward_traced(inputs, state)
-        if spelled is not None:
-            following = np.arange(place, place + len(logits[0]))
-            logits = masked(logits[0], spelled, following)[None]
         keys = np.concatenate([keys, keys_of(outputs[:, :, 0].cpu().numpy())])
         for ln_network in log_probabilities(logits[0].cpu().numpy()):
             first = max(0, place - length)
             now = keys[place - base]
             remembered = keys[first - base : place - base]
-            yield _glance(ids, place, first, remembered @ now, ln_network)
+            allowed = None if spelled is None else spelled.allowed(np.array([place]))[0]
+            yield _glance(ids, place, first, remembered @ now, ln_network, allowed)
             place += 1
         keys = keys[max(0, place - length) - base :]
         base = max(0, place - length)
 
 
 def _glance(
-    ids: np.ndarray, place: int, first: int, similarity: np.ndarray, ln_network: np.ndarray
+    ids: np.ndarray,
+    place: int,
+    first: int,
+    similarity: np.ndarray,
+    ln_network: np.ndarray,
+    allowed: np.ndarray | None,
 ) -> Glance:
-    """The glance at ids[place]. similarity (M,): of now to the places first, first + 1, ..."""
+    """The glance at ids[place]. similarity (M,): of now to the places first, first + 1, ...
+
+    allowed (V,) bool: what may follow, where rare characters are bytes. The rest of the probability
+    is taken away, from network and cache together.
+    """
     weights = np.exp(THETA * (similarity.astype(np.float64) - 1))
     total = NETWORK_COUNT + weights.sum()
     shares = weights / total
+    network_share = NETWORK_COUNT / total
+    followed = ids[first:place]
     char = ids[place]
     nats = -float(ln_network[char])
-    followed = float(shares[ids[first:place] == char].sum())
-    probability = NETWORK_COUNT / total * math.exp(-nats) + followed
+    probability = network_share * math.exp(-nats) + float(shares[followed == char].sum())
+    if allowed is not None:
+        network_left = float(np.exp(ln_network[allowed].astype(np.float64)).sum())
+        shares = np.where(allowed[followed], shares, 0.0)
+        left = network_share * network_left + float(shares.sum())
+        shares, probability = shares / left, probability / left
+        nats += math.log(network_left)
     return Glance(place, nats, -math.log(probability), first, shares)
 
 
-def in_words(glance: Glance, ids: np.ndarray, vocabulary: Vocabulary) -> CharacterSeen:
+def starts_of(spelling: Spelling | None, ids: np.ndarray) -> np.ndarray:
+    """Return where the characters of ids (N,) begin; without bytes each id is one."""
+    if spelling is None:
+        return np.arange(len(ids))
+    is_start = spelling.is_start[ids]
+    is_start[:1] = True  # a text that begins inside a character
+    return np.flatnonzero(is_start)
+
+
+def _by_character(seen: Iterator[Glance], starts: np.ndarray, count: int) -> Iterator[Glance]:
+    """Yield one glance for each character of several bytes: their costs, the first one's shares.
+
+    The first character of a text is not predicted, nor are the rest of its bytes.
+    """
+    sizes = np.diff(starts, append=count)
+    numbers = np.repeat(np.arange(len(starts)), sizes)  # the character of each id
+    pending: Glance | None = None
+    for glance in seen:
+        number = int(numbers[glance.place])
+        if number == 0:
+            continue
+        if pending is not None and pending.place == number:
+            nats = pending.nats + glance.nats
+            cached_nats = pending.cached_nats + glance.cached_nats
+            pending = Glance(number, nats, cached_nats, pending.first, pending.shares)
+            continue
+        if pending is not None:
+            yield pending
+        inside = numbers[glance.first : glance.place]
+        first = int(inside[0])
+        shares = np.bincount(inside - first, glance.shares)
+        pending = Glance(number, glance.nats, glance.cached_nats, first, shares)
+    if pending is not None:
+        yield pending
+
+
+class Characters:
+    """The characters of a text by their numbers, whatever ids stand for each."""
+
+    def __init__(self, vocabulary: Vocabulary, ids: np.ndarray) -> None:
+        self._vocabulary = vocabulary
+        self._ids = ids
+        self._starts = np.append(starts_of(vocabulary.spelling, ids), len(ids))
+
+    def text(self, first: int, stop: int) -> str:
+        """Return the text of characters first, ..., stop - 1."""
+        return self._vocabulary.decode(self._ids[self._starts[first] : self._starts[stop]])
+
+    def each(self, places: range) -> list[str]:
+        """Return each character."""
+        return [self.text(place, place + 1) for place in places]
+
+    def code(self, place: int) -> int:
+        """Return the symbol of a character: its code point, or the value of a byte."""
+        first, stop = self._starts[place], self._starts[place + 1]
+        if stop - first == 1:
+            symbol: int = self._vocabulary.symbols[int(self._ids[first])]
+            return symbol
+        return ord(self.text(place, place + 1)[0])
+
+    def are_same(self, rows: range, columns: range) -> np.ndarray:
+        """Return (rows, columns) bool: which characters are the same."""
+        codes = [np.array([self.code(place) for place in places]) for places in (rows, columns)]
+        same: np.ndarray = codes[0][:, None] == codes[1][None, :]
+        return same
+
+
+def in_words(glance: Glance, characters: Characters) -> CharacterSeen:
     """Return a glance with the characters that it is about."""
     largest = np.argsort(-glance.shares, kind="stable")[:MOST_PLACES]
     places = []
     for index in largest.tolist():
         place = glance.first + index
-        before = vocabulary.decode(ids[max(0, place - SHOWN_BEFORE) : place])
-        char = vocabulary.decode(ids[place : place + 1])
+        before = characters.text(max(0, place - SHOWN_BEFORE), place)
+        char = characters.text(place, place + 1)
         places.append(PlaceSeen(place, before, char, float(glance.shares[index])))
-    char_id = int(ids[glance.place])
     return CharacterSeen(
         glance.place,
-        vocabulary.decode(ids[glance.place : glance.place + 1]),
-        vocabulary.symbols[char_id],
+        characters.text(glance.place, glance.place + 1),
+        characters.code(glance.place),
         glance.nats / math.log(2),
         glance.cached_nats / math.log(2),
         (glance.nats - glance.cached_nats) / math.log(2),

@@ -11,6 +11,7 @@ import numpy as np
 
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.insight.lookback import (
+    Characters,
     CharacterSeen,
     Glance,
     glances,
@@ -62,13 +63,14 @@ def lookback_of(run: OpenedRun, say: Say, device: str = "cpu") -> Lookback | Non
     # 1. The characters that gained most.
     gains = np.array([glance.nats - glance.cached_nats for glance in seen])
     order = np.argsort(-gains, kind="stable")[:MOST_ROWS]
-    words = [in_words(seen[index], ids, model.vocabulary) for index in order]
-    characters = [_row(one, ids, run) for one in words if one.gain_bits > 0 and one.places]
+    read = Characters(model.vocabulary, ids)
+    words = [in_words(seen[index], read) for index in order]
+    characters = [_row(one, read) for one in words if one.gain_bits > 0 and one.places]
 
     # 2. The lines of the picture, where the cache gains most.
     sums = np.convolve(gains, np.ones(min(LINES, len(gains))), "valid")
     stop = int(sums.argmax()) + min(LINES, len(gains))
-    picture = _picture(seen[:stop], ids, run)
+    picture = _picture(seen[:stop], read)
     bits = gains.mean() / np.log(2)
     verb = "saves" if bits >= 0 else "costs"
     return {
@@ -83,10 +85,10 @@ def lookback_of(run: OpenedRun, say: Say, device: str = "cpu") -> Lookback | Non
     }
 
 
-def _row(seen: CharacterSeen, ids: np.ndarray, run: OpenedRun) -> list[str]:
+def _row(seen: CharacterSeen, read: Characters) -> list[str]:
     """What stood before a character, where the model looked, and what that saved."""
     best = seen.places[0]
-    before = run.model.vocabulary.decode(ids[max(0, seen.place - 12) : seen.place])
+    before = read.text(max(0, seen.place - 12), seen.place)
     return [
         one_line(f"{before}[{seen.char}]"),
         one_line(f"{best.before}[{best.char}]"),
@@ -103,16 +105,12 @@ class _Picture(TypedDict):
     cells: list[list[int]]
 
 
-def _picture(seen: list[Glance], ids: np.ndarray, run: OpenedRun) -> _Picture:
+def _picture(seen: list[Glance], read: Characters) -> _Picture:
     lines, columns, shares = shares_between(seen, LINES, COLUMNS)
+    is_right = read.are_same(lines, columns)
     cells = []
     for line, column in np.argwhere(shares >= LEAST_SHARE).tolist():
-        is_right = ids[lines[line]] == ids[columns[column]]
         thousandths = round(1000 * float(shares[line, column]))
-        cells.append([line, column, thousandths, int(is_right)])
-
-    def characters(places: range) -> list[str]:
-        decode = run.model.vocabulary.decode
-        return [one_line(decode(ids[place : place + 1])) for place in places]
-
-    return {"lines": characters(lines), "columns": characters(columns), "cells": cells}
+        cells.append([line, column, thousandths, int(is_right[line, column])])
+    named = [[one_line(char) for char in read.each(places)] for places in (lines, columns)]
+    return {"lines": named[0], "columns": named[1], "cells": cells}

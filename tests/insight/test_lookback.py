@@ -10,7 +10,7 @@ from charrnn.cli import lookback_view
 from charrnn.cli.eval import evaluate
 from charrnn.config import Settings
 from charrnn.errors import SettingsError
-from charrnn.insight.lookback import Glance, glances, in_words, shares_between
+from charrnn.insight.lookback import Characters, Glance, glances, in_words, shares_between
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import NETWORK_COUNT, THETA, keys_of
@@ -82,7 +82,8 @@ def test_shares_are_weights_over_all_that_is_counted(tmp_path, one_thread):
 def test_in_words_the_largest_shares_come_first_with_what_followed():
     vocabulary = Vocabulary("char", SYMBOLS)
     ids = vocabulary.encode("abcab\nc").astype(np.uint8)
-    seen = in_words(Glance(6, 2.0, 1.0, 1, np.array([0.1, 0.6, 0.0, 0.2, 0.05])), ids, vocabulary)
+    glance = Glance(6, 2.0, 1.0, 1, np.array([0.1, 0.6, 0.0, 0.2, 0.05]))
+    seen = in_words(glance, Characters(vocabulary, ids))
     assert (seen.char, seen.code, seen.cache_share) == ("c", 99, pytest.approx(0.95))
     assert seen.gain_bits == pytest.approx(1 / np.log(2))
     assert [(place.place, place.before, place.char) for place in seen.places] == [
@@ -105,6 +106,75 @@ def test_a_picture_has_the_last_places_and_zeros_out_of_view():
 def test_a_model_of_lines_has_nothing_to_look_back_on(tmp_path, mode):
     with pytest.raises(SettingsError, match="looks back along one stream"):
         next(glances(random_model(tmp_path, mode), some_text(5), 3, "cpu"))
+
+
+# Where rare characters are bytes
+
+
+TEXT = "a\u20acb \u0416\U0001f600 \u20acb a\u0416b\u0416 " * 6  # of three, two and four bytes
+
+
+def spelled_model(tmp_path):
+    vocabulary = Vocabulary.with_bytes(map(ord, "\u0416"))  # a symbol; the others are bytes
+    settings = Settings().with_values(
+        "model", cell="gru", hidden_size=6, num_layers=1, embedding_size=4
+    )
+    torch.manual_seed(3)
+    model = CharModel(settings.model, len(vocabulary)).eval()
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3)
+    tensors = {name: value.numpy() for name, value in model.tensors().items()}
+    file = ModelFile(tmp_path / "run" / "m", settings, vocabulary, "stream", 0, tensors, {})
+    return file, vocabulary.encode(TEXT)
+
+
+def by_number(scorer, ids):
+    """The nats of each character: of its bytes, added up."""
+    parts = list(scorer.predictions(ids, "stateful"))
+    numbers = np.concatenate([part.numbers for part in parts])
+    return np.bincount(numbers, np.concatenate([part.nats for part in parts]))[1:]
+
+
+@pytest.mark.parametrize("length", [1, 9, 5000])
+def test_a_character_of_bytes_costs_what_the_scorers_say(tmp_path, one_thread, length):
+    model, ids = spelled_model(tmp_path)
+    seen = list(glances(model, ids, length, "cpu"))
+    assert [glance.place for glance in seen] == list(range(1, len(TEXT)))
+    alone, with_cache = (
+        network.load_scorer(model, "cpu"),
+        cached.load_scorer(model, "cpu", length),
+    )
+    np.testing.assert_allclose([glance.nats for glance in seen], by_number(alone, ids), rtol=1e-4)
+    np.testing.assert_allclose(
+        [glance.cached_nats for glance in seen], by_number(with_cache, ids), rtol=1e-4
+    )
+
+
+def test_characters_of_bytes_are_looked_at_as_characters(tmp_path):
+    model, ids = spelled_model(tmp_path)
+    read = Characters(model.vocabulary, ids)
+    assert read.each(range(len(TEXT))) == list(TEXT)
+    assert [read.code(place) for place in range(len(TEXT))] == list(map(ord, TEXT))
+    *_, last = glances(model, ids, 5000, "cpu")
+    words = in_words(last, read)
+    assert {place.char for place in words.places} <= set(TEXT)
+    assert all(TEXT[place.place] == place.char for place in words.places)
+    assert len(last.shares) == len(TEXT) - 1
+
+
+def test_the_same_character_is_the_same_whatever_its_bytes(tmp_path):
+    model, ids = spelled_model(tmp_path)
+    read = Characters(model.vocabulary, ids)
+    same = read.are_same(range(6), range(6, 15))
+    expected = [[a == b for b in TEXT[6:15]] for a in TEXT[:6]]
+    assert same.tolist() == expected
+
+
+def test_a_text_that_begins_inside_a_character_begins_with_what_is_left_of_it(tmp_path):
+    model, ids = spelled_model(tmp_path)
+    seen = list(glances(model, ids[2:], 7, "cpu"))  # the last two bytes of a character of three
+    assert [glance.place for glance in seen] == list(range(1, len(TEXT) - 1))
 
 
 # The command
