@@ -57,13 +57,24 @@ def graph(model: ModelFile, card: str) -> bytes:
 def _metadata(model: ModelFile, card: str) -> dict[str, str]:
     """Return what a program needs beside the numbers: which id is which character."""
     vocabulary = model.vocabulary
-    return {
+    spelling = vocabulary.spelling
+    about = {
         "card": card,
         "mode": model.mode,
         "start": str(model.start),  # the id before a text
         "unit": vocabulary.unit,  # whether symbols are code points or bytes
-        "symbols": json.dumps(vocabulary.symbols),  # by id
+        "symbols": json.dumps(vocabulary.symbols),  # by id; above 1,114,112: bytes
     }
+    if spelling is not None:
+        # Rare characters are bytes. What may follow: after[id] is the state after an id, -1 where
+        # it may not follow; inside a character, table[state][i] after id first + i, and no other.
+        tables = {
+            "first": spelling.first,
+            "after": spelling.after.tolist(),
+            "table": spelling.table.tolist(),
+        }
+        about["spelling"] = json.dumps(tables)
+    return about
 
 
 class _Graph:

@@ -46,12 +46,6 @@ def corpus_name(model: ModelFile) -> str:
 
 
 def check_network(model: ModelFile, option: str) -> None:
-    """Raise SettingsError for a model that counts, which has no cells to write down.
-
-    Also for one with bytes: what is written knows no spelling.
-    """
+    """Raise SettingsError for a model that counts, which has no cells to write down."""
     if model.counts:
         raise SettingsError(f"{option} writes networks, and this model counts n-grams; use --hub")
-    if model.vocabulary.spelling is not None:
-        reason = "this model writes rare characters as bytes"
-        raise SettingsError(f"{option}: {reason}; use --hub, or train with --rare 0")

@@ -12,6 +12,7 @@ from charrnn.export.named import check_network, corpus_name, described, plain
 from charrnn.layout import sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.bounds import default_length
+from charrnn.text.spelling import CONTINUATIONS, MAX_CODE
 from charrnn.text.vocabulary import BREAK, NEWLINE
 
 LINES = 10  # that the program writes, as `charrnn sample` does
@@ -64,6 +65,9 @@ def files(model: ModelFile, name: str) -> dict[str, bytes]:
     """
     check_network(model, "--numpy")
     arrays = {"symbols": np.array(model.vocabulary.symbols, np.int64)} | model.tensors
+    spelling = model.vocabulary.spelling
+    if spelling is not None:
+        arrays |= {"spelling.after": spelling.after, "spelling.table": spelling.table}
     return {".npz": npz(arrays), ".py": script(model, name).encode()}
 
 
@@ -74,6 +78,7 @@ def script(model: ModelFile, name: str) -> str:
         _cell(model),
         _step(model),
         _zero_state(model),
+        _following(model),
         _write(model),
         _main(model),
     ]
@@ -189,18 +194,50 @@ def _zero_state(model: ModelFile) -> str:
     return "\n".join([*lines, f"    return {state}"]) + "\n\n\n"
 
 
+def _following(model: ModelFile) -> str:
+    """Return the function that says what may follow, where rare characters are bytes."""
+    spelling = model.vocabulary.spelling
+    if spelling is None:
+        return ""
+    first = spelling.first
+    return f'''\
+def following(state):
+    """Return (V,) the spelling's state after each symbol, -1 after one that may not follow."""
+    after = weights["spelling.after"]
+    if state:  # inside a character
+        after = np.full_like(after, -1)
+        after[{first}:{first + CONTINUATIONS}] = weights["spelling.table"][state]
+    return after
+
+
+'''
+
+
 def _write(model: ModelFile) -> str:
     """Return the function that writes a text."""
+    is_spelled = model.vocabulary.spelling is not None
     lines = [
         "def write(prompt, length, temperature, rng):",
         '    """Yield the codes that follow those of a prompt. Temperature 0: the likeliest."""',
         "    state = zero_state(1)",
         "    for id in [START, *map(symbols.index, prompt)]:",
         "        logits, state = step(np.array([id]), state)",
-        "    for _ in range(length):",
-        "        id = logits[0].argmax()",
+    ]
+    scores = "logits"
+    if is_spelled:
+        scores = "scores"
+        lines += [
+            "    spelled = 0  # between characters",
+            "    while length:",
+            "        after = following(spelled)",
+            "        scores = np.where(after < 0, -np.inf, logits)",
+        ]
+    else:
+        lines.append("    for _ in range(length):")
+    lines += [
+        f"        id = {scores}[0].argmax()",
         "        if temperature > 0:",
-        "            p = np.exp((logits[0] - logits.max()).astype(float) / temperature)",
+        f"            p = np.exp(({scores}[0] - {scores}.max()).astype(float) / temperature)",
         "            id = rng.choice(len(p), p=p / p.sum())",
     ]
     if model.mode == "lines":
@@ -208,7 +245,13 @@ def _write(model: ModelFile) -> str:
             f"        if symbols[id] == {NEWLINE}:  # a newline ends the line",
             "            return",
         ]
-    lines += ["        yield symbols[id]", "        logits, state = step(np.array([id]), state)"]
+    lines.append("        yield symbols[id]")
+    if is_spelled:
+        lines += [
+            "        spelled = after[id]",
+            "        length -= spelled == 0  # a character is complete",
+        ]
+    lines.append("        logits, state = step(np.array([id]), state)")
     return "\n".join(lines) + "\n\n\n"
 
 
@@ -219,6 +262,25 @@ def _main(model: ModelFile) -> str:
     if model.vocabulary.has_breaks:  # of a record's lines
         prompt = f'[*map(ord, arguments.prime.replace("\\n", chr({BREAK})))]'
         show = f'print("".join(map(chr, codes)).replace(chr({BREAK}), "\\n"), end="\\n---\\n")'
+    helpers = ""
+    if model.vocabulary.spelling is not None:
+        prompt = "[*codes_of(arguments.prime)]"
+        show = "print(text_of(codes))"
+        helpers = f'''\
+def codes_of(text):
+    """Return the codes of a text: a rare character has {MAX_CODE} + each of its bytes."""
+    known = set(symbols)
+    split = ([ord(c)] if ord(c) in known else [{MAX_CODE} + b for b in c.encode()] for c in text)
+    return [code for codes in split for code in codes]
+
+
+def text_of(codes):
+    """Return the text of codes."""
+    parts = (chr(c).encode() if c < {MAX_CODE} else bytes([c - {MAX_CODE}]) for c in codes)
+    return b"".join(parts).decode()
+
+
+'''
     if model.vocabulary.unit == "byte":
         prompt = "[*arguments.prime.encode()]"
         show = 'sys.stdout.buffer.write(bytes(codes) + b"\\n")'
@@ -226,7 +288,7 @@ def _main(model: ModelFile) -> str:
     count = LINES if is_lines else 1
     length = default_length(model.mode, model.vocabulary)
     return f"""\
-if __name__ == "__main__":
+{helpers}if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--prime", default="", help="begin with this text")
     parser.add_argument("--temp", type=float, default=0.8, help="temperature; 0: the likeliest")

@@ -6,6 +6,7 @@ import numpy as np
 import onnx
 import onnxruntime
 import pytest
+from browser_support import with_rare
 from export_support import GRID, SYMBOLS, counting, ids_of, network
 
 from charrnn.errors import SettingsError
@@ -107,6 +108,30 @@ def test_greedy_text_is_the_samplers(network_of):
 @pytest.mark.parametrize("network_of", GRID, ids=str)
 def test_greedy_text_of_every_network_is_the_samplers(network_of):
     check_greedy(network(*network_of, mode="stream"), 500)
+
+
+def test_rare_characters_are_written_as_the_metadata_allows():
+    """Greedy, by the tables of the metadata alone."""
+    model = with_rare(cell="gru")
+    model.tensors["head.bias"][-51:] += 3  # bytes that begin a character
+    [sample] = Sampler(model, weights="float32").generate(
+        1, length=200, decoding=Decoding(temperature=0)
+    )
+    session = session_of(model)
+    about = json.loads(session.get_modelmeta().custom_metadata_map["spelling"])
+    first, after, table = about["first"], np.array(about["after"]), np.array(about["table"])
+    state, newest, spelled, written = zero_state(session, 1), model.start, 0, []
+    while len(written) < len(sample.ids):
+        logits, state = read(session, np.array([[newest]]), state)
+        following = after
+        if spelled:
+            following = np.full_like(after, -1)
+            following[first : first + 64] = table[spelled]
+        newest = int(np.where(following < 0, -np.inf, logits[0, -1]).argmax())
+        spelled = int(following[newest])
+        written.append(newest)
+    assert written == sample.ids.tolist()
+    assert max(written) >= first
 
 
 @pytest.mark.parametrize("network_of", QUICK, ids=str)

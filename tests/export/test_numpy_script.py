@@ -6,6 +6,7 @@ import sys
 
 import numpy as np
 import pytest
+from browser_support import with_rare
 from export_support import GRID, counting, ids_of, loaded, network
 
 from charrnn.errors import SettingsError
@@ -132,6 +133,47 @@ def test_a_program_holds_no_words_of_a_strangers_file():
     source = numpy_script.script(network(corpus=hostile), 'a"""b')
     code = compile(source, "lesson.py", "exec")
     assert "os" not in code.co_names and "system" not in source.split('"""')[2]
+
+
+# Where rare characters are bytes: é and € are symbols, all others above ASCII are spelled.
+
+
+def test_greedy_text_with_rare_characters_is_the_samplers(tmp_path):
+    model = with_rare(cell="lstm")
+    model.tensors["head.bias"][-51:] += 3  # bytes that begin a character
+    lesson = loaded(written(tmp_path, model))
+    ids = [lesson.symbols.index(code) for code in lesson.write([], 500, 0, None)]
+    assert ids == greedy(model, 500)
+    assert max(ids) >= model.vocabulary.spelling.first
+
+
+def test_the_program_writes_whole_characters(tmp_path):
+    model = with_rare()
+    model.tensors["head.bias"][-51:] += 3
+    lesson = loaded(written(tmp_path, model))
+    prompt = lesson.codes_of("é\u0416\U0001f600")
+    assert lesson.text_of(prompt) == "é\u0416\U0001f600" and len(prompt) == 1 + 2 + 4
+    text = lesson.text_of(lesson.write(prompt, 50, 1, np.random.default_rng(1)))
+    assert len(text) == 50
+    rare = [char for char in text if ord(char) > 127 and char not in "é€"]
+    assert len(rare) > 5
+
+
+def test_the_program_with_rare_characters_runs(tmp_path):
+    path = written(tmp_path, with_rare())
+    assert len(run(path, "--prime", "é\u0416", "--seed", "1").stdout.decode()) == 2 + 500 + 1
+
+
+@pytest.mark.parametrize("network_of", QUICK, ids=str)
+def test_the_program_with_rare_characters_has_the_projects_style_and_is_short(tmp_path, network_of):
+    cell, skip, tied, layers = network_of
+    model = with_rare(cell=cell, skip=skip, tied=tied, layers=layers, conv=3)
+    path = written(tmp_path, dataclasses.replace(model, ally=object()))
+    assert path.read_text().count("\n") < 110
+    for words in (["check"], ["format", "--check"]):
+        command = [sys.executable, "-m", "ruff", *words, "--isolated", "--line-length", "100", path]
+        done = subprocess.run(command, capture_output=True)
+        assert done.returncode == 0, done.stdout.decode()
 
 
 def test_equal_models_give_equal_files():
