@@ -66,11 +66,13 @@ class TrainingProgress:
         quiet: bool = False,
         every: bool = False,
         screen: Screen | NotebookBar | None = None,
+        began: float | None = None,
     ) -> None:
         """quiet: only notes and warnings.
 
         every: each evaluation with its gradients, each sample whole. screen: what to draw on; None:
-        on standard error, if that is a terminal.
+        on standard error, if that is a terminal. began: time.perf_counter() when the person pressed
+        Enter; None: now.
         """
         self._quiet = quiet
         self._unit = "char"  # what figures are per
@@ -95,7 +97,7 @@ class TrainingProgress:
 
         # The speed and the score between evaluations
         now = time.perf_counter()
-        self._began = now
+        self._began = now if began is None else began
         self._chars = 0
         self._since = now
         self._line_at = now

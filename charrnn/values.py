@@ -21,6 +21,7 @@ MAX_ORDER = 24  # of n-grams
 MAX_WHOLE = 1 << 53  # of every other whole number: floats hold it exactly
 MAX_DIGITS = 30  # of a whole number in words: Python takes quadratic time in their count
 
+MOST_SECONDS = 1e9  # 31 years
 _UNITS_S = {"s": 1, "sec": 1, "m": 60, "min": 60, "h": 3600}
 _WORDS = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
 _KIND_NAMES = {
@@ -127,9 +128,11 @@ def seconds(text: str, where: str) -> float:
     value = 0.0
     if is_whole and is_falling:
         value = sum(float(number) * unit for (number, _), unit in zip(parts, units, strict=True))
-    if 0 < value < 1e9:
+    if 0 < value < MOST_SECONDS:
         return value
     shown = one_line(text)
+    if value >= MOST_SECONDS:
+        raise SettingsError(f"{where}: {shown} is over 30 years; write 90s, 5m or 1h30m")
     if re.fullmatch(r"\d{1,8}(\.\d*)?", plain):
         raise SettingsError(f"{where}: {shown} of what? write {plain}s, {plain}m or {plain}h")
     raise SettingsError(f"{where}: {shown!r} is not a duration; write 90s, 5m or 1h30m")

@@ -15,6 +15,7 @@ from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import (
     COMMANDS,
     empty_name,
+    explain_missing,
     explain_unknown,
     one_text,
     typed_name,
@@ -57,6 +58,9 @@ class Command(TyperCommand):
             message = error.format_message()
             if self.name == "train" and message.startswith("Got unexpected extra argument"):
                 raise SettingsError(one_text(message)) from None
+            missing = explain_missing(message, self._example)
+            if missing is not None:
+                raise SettingsError(missing) from None
             if not message.startswith("No such option"):
                 raise
             name: str = error.option_name  # type: ignore[attr-defined]
@@ -66,6 +70,11 @@ class Command(TyperCommand):
             command = ctx.command_path.removeprefix(f"{ctx.find_root().command_path} ")
             explained = explain_unknown(typed, command, here, known.items())
             raise SettingsError(explained) from None
+
+    def _example(self, option: str) -> str:
+        """Return a value that an option takes."""
+        kind = next((param.type.name for param in self.params if option in param.opts), "")
+        return {"int": "20", "integer": "20", "float": "0.8"}.get(kind, "VALUE")
 
     def get_params(self, ctx: Any) -> Any:
         """Return the options and arguments, typer's own in the style of the others."""

@@ -99,6 +99,7 @@ def export(
     if weights not in ("auto", "float32", "float16"):
         raise SettingsError(f"--weights {one_line(weights)!r} is not one of auto, float32, float16")
     if html is not None:
+        html = html if html.suffix else html.with_name(f"{html.name}.html")  # browsers go by it
         check_place("--html", html)
         _check_absent("--html", html, overwrite)
     if numpy is not None:

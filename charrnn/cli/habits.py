@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from charrnn.terminal import one_line
 
@@ -33,6 +33,7 @@ ALIASES = {
     "n-layer": "num-layers",
     "num-epochs": "epochs",
     "num-samples": "count",
+    "num-units": "hidden-size",
     "out-dir": "run",
     "prefix": "prime",
     "primetext": "prime",
@@ -60,8 +61,10 @@ HINTS = {
     "batchnorm": "there is none; try --skip residual",
     "beta1": "Adam's are fixed; try --lr",
     "beta2": "Adam's are fixed; try --lr",
+    "category": "--label",
     "checkpoint": NAME_THE_RUN,
     "checkpoint-dir": "--run DIR",
+    "class": "--label",
     "corpus": NAME_THE_TEXT,
     "data": NAME_THE_TEXT,
     "data-dir": NAME_THE_TEXT,
@@ -74,6 +77,7 @@ HINTS = {
     "eval-only": "charrnn eval RUN",
     "file": NAME_THE_TEXT,
     "gen-epochs": "--sample-every",
+    "genre": "--label",
     "gpu": "--device cuda (the processor: --device cpu)",
     "gpu-backend": "--device cuda (the processor: --device cpu)",
     "gpuid": "--device cuda (the processor: --device cpu)",
@@ -82,6 +86,7 @@ HINTS = {
     "input-file": NAME_THE_TEXT,
     "input-h5": NAME_THE_TEXT,
     "input-json": NAME_THE_TEXT,
+    "input-txt": NAME_THE_TEXT,
     "iters": "--steps",
     "layers": "--num-layers",
     "learning-rate-decay": "--schedule",
@@ -94,6 +99,7 @@ HINTS = {
     "min-lr": "--schedule linear ends at 0",
     "model": "--cell (a run is named by itself: charrnn sample RUN)",
     "n-head": NO_ATTENTION,
+    "new-model": "leave it out: a training begins anew unless --resume is given",
     "num-workers": "--threads",
     "opencl": "--device",
     "output": "--run DIR",
@@ -101,6 +107,7 @@ HINTS = {
     "print-every": "--eval-every",
     "recurrent-dropout": "--weight-drop",
     "reset-iterations": "--init-from begins at step 0, --resume goes on",
+    "return-as-list": "--json",
     "rnn-bidirectional": "a model that writes reads in one direction",
     "rnn-type": "--cell",
     "sample": "--temp 0 always takes the likeliest character",
@@ -216,6 +223,20 @@ def one_text(message: str) -> str:
     )
 
 
+def explain_missing(message: str, example_of: Callable[[str], str]) -> str | None:
+    """Say what to type where an option has no value; None for any other message of Typer's.
+
+    example_of: an option, with its dashes -> a value that it takes.
+    """
+    other = re.match(r"Invalid value for '(--?[\w-]+)'.*: '(-[^']*)' is not a valid", message)
+    found = other or re.match(r"Option '(--?[\w-]+)' requires an argument", message)
+    if found is None:
+        return None
+    option = found[1]
+    where = f" before {one_line(other[2])}" if other else ""
+    return f"{option} needs a value{where}: {option} {example_of(option)}"
+
+
 def explain_unknown(
     typed: str, command: str, known: Iterable[str], others: Iterable[tuple[str, Iterable[str]]]
 ) -> str:
@@ -226,6 +247,8 @@ def explain_unknown(
     name = normalized(typed.lstrip("-"))
     shown = one_line(typed)
     options = [option for option in known if option.startswith("--")]
+    if name == "run":
+        return f"no option {shown} of {command}; here: {NAME_THE_RUN.format(command=command)}"
     for other, theirs in others:
         if f"--{name}" in theirs and typed.startswith("--"):
             return f"{command} has no {shown}; it is an option of charrnn {other}"

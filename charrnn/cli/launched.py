@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from charrnn import config
 from charrnn.cli.logs import log_callbacks
 from charrnn.launch import launch_of
+from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
     from charrnn.text.sources import Source
@@ -59,15 +61,16 @@ def _trained(
     settings, origins = config.resolve(layers)
     from charrnn.text.sources import find_source, is_read_once
     from charrnn.training.lock import check_free
-    from charrnn.training.naming import run_to_resume
+    from charrnn.training.naming import runs_to_resume
 
     corpus = words["corpus"]
     run = words["run"]
+    others: list[Path] = []
     text: str | Source | None = corpus
     if words["resume"] and not words["overwrite"] and run is None:
         if is_read_once(corpus):
             text, _ = find_source(corpus, settings.text)
-        run = run_to_resume(text, settings.text, Path("runs"))
+        *others, run = runs_to_resume(text, settings.text, Path("runs"))
         if corpus is not None and Path(corpus) == run:
             text = None
     if run is not None:
@@ -81,7 +84,8 @@ def _trained(
     from charrnn.training.session import Request
 
     has_own_points = not origins.keys().isdisjoint({"eval_every", "sample_every"})
-    progress = TrainingProgress(quiet=quiet, every=words["verbose"] or has_own_points)
+    is_verbose = words["verbose"] or has_own_points
+    progress = TrainingProgress(quiet=quiet, every=is_verbose, began=words["began"])
     callbacks = log_callbacks(logs)
     if page:
         from charrnn.api.live import LivePage
@@ -93,4 +97,7 @@ def _trained(
         path, outcome = session.train(request, listening, preview, group)
     finally:
         listening.close()
+    if others and outcome.reason == "already done":
+        earlier = f"charrnn train --resume --run {shlex.quote(one_line(str(others[-1])))}"
+        progress.say(f"an earlier run of this text goes on with {earlier}")
     return path, outcome, progress, listening

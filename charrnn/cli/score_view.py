@@ -201,7 +201,9 @@ def _gain(reading: Reading, order: int | None, unit: str, rule: str = "") -> str
 
 def _against_counting(gain: Gain, order: int | None, unit: str) -> str:
     """Whether a figure is better than the n-gram's, and whether that is more than chance."""
-    bits = gain.bits_per_char
+    bits = round(gain.bits_per_char, 4)
+    if not bits:
+        return f"as good as the {order}-gram"
     verdict = "better" if bits > 0 else "worse"
     text = f"{abs(bits):.4f} bits/{unit} {verdict} than the {order}-gram"
     if gain.interval is None:

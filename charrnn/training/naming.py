@@ -98,35 +98,43 @@ def _digests(folder: Path) -> list[Any]:
 def run_to_resume(corpus: str | Source | None, settings: TextSettings, runs: Path) -> Path:
     """Return the newest run of a text, as it is named on the command line; None: of all.
 
+    Raises CheckpointError if there is none.
+    """
+    return runs_to_resume(corpus, settings, runs)[-1]
+
+
+def runs_to_resume(corpus: str | Source | None, settings: TextSettings, runs: Path) -> list[Path]:
+    """Return the runs of a text, the newest last; without a text the newest of all.
+
     A run belongs to a text that has the same bytes. Where there is none, one whose text had this
     name is taken: the text may have changed, which the resume will say. Raises CheckpointError if
     there is none.
     """
     if corpus is None:
-        return newest_run(runs)
+        return [newest_run(runs)]
     if isinstance(corpus, Source):
         same = runs_of_text(digest_of(corpus), runs) or runs_of(corpus.name, runs)
         if same:
-            return same[-1]
+            return same
         raise CheckpointError(
             f"no run of this text ({corpus.shown}) under {runs}/ to resume; train it first"
         )
     path = Path(corpus)
     name = "stdin" if corpus == "-" else path.resolve().name
     if path.is_dir() and is_run(path):
-        return path
+        return [path]
     if runs.is_dir() and (path.is_file() or path.is_dir() or not path.exists()) and corpus != "-":
         with contextlib.suppress(CorpusError):
             source, _ = find_source(corpus, settings)
             if same := runs_of_text(digest_of(source), runs):
-                return same[-1]
+                return same
     stem = name.removesuffix(Path(name).suffix) or name
     candidates = runs_of(stem, runs) or runs_of(name, runs)
     if not candidates:
         raise CheckpointError(
             f"no run of {one_line(name)} under {runs}/ to resume; train it without --resume"
         )
-    return candidates[-1]
+    return candidates
 
 
 def check_new(path: Path, overwrite: bool) -> None:

@@ -234,6 +234,7 @@ NO_GAP = 0.05
 BY_HEART = 1.0  # of the training text: below, much of what is written is a copy
 REPEATED = 0.05  # of validation: it says nothing new
 MUCH_DROPOUT = 0.3  # less of it helped where the training text scored no better than validation
+NOTHING = 0.001  # below counting: a network that gains less adds nothing to it
 STILL_BETTER = 0.9  # of the steps: a best evaluation after them says that more would help
 
 
@@ -262,6 +263,12 @@ def verdict(
             "too little text to judge by: the last weights are kept, and copy much of it; "
             "sample --novel leaves copies out, train --cell ngram counts instead"
         )
+    is_learning = place.progress_step >= place.step  # the network's newest score is its best
+    if not place.has_learnt and is_learning:
+        return (
+            "validation is not better than at the start yet: the last weights are kept; "
+            "train for longer"
+        )
     if not place.has_learnt:
         return (
             "validation never got better than at the start: the last weights are kept; "
@@ -281,7 +288,13 @@ def verdict(
         advice = f"--dropout {dropout + 0.2:.1f}, or more text" if dropout < 0.5 else "more text"
         return f"overfitting: best at step {place.best_step:,}, which is kept; try {advice}"
 
-    # 3. Underfitting: the training text scores no better than validation.
+    # 3. Counting beside the network, and nothing gained by the network
+    ngram_nats = math.inf if ngram is None else ngram.score.nats_per_char
+    if place.counting_gain and ngram_nats - NOTHING < place.best_nats <= ngram_nats:
+        advice = "train for longer" if is_learning else "--cell ngram counts"
+        return f"the network adds nothing to counting: {advice}"
+
+    # 4. Underfitting: the training text scores no better than validation.
     steps = place.step - place.began_step
     is_still_better = place.best_step - place.began_step >= STILL_BETTER * steps
     has_levelled_off = reason == "stopped improving" or not is_still_better
@@ -291,11 +304,11 @@ def verdict(
         else:
             advice = "a larger --hidden-size" if has_levelled_off else "training for longer"
         return f"underfitting: the training text scores alike; {advice} should help"
-    if ngram is not None and place.best_nats > ngram.score.nats_per_char:
+    if place.best_nats > ngram_nats:
         advice = "--cell ngram counts" if has_levelled_off else "training for longer should help"
         return f"counting still does better: {advice}"
 
-    # 4. A good fit
+    # 5. A good fit
     if gap > WIDE_GAP:
         return "a good fit, close to overfitting: more text helps more than time"
     if has_levelled_off:

@@ -6,6 +6,7 @@ from charrnn.cli.habits import (
     ALIASES,
     HINTS,
     empty_name,
+    explain_missing,
     explain_unknown,
     normalized,
     with_two_dashes,
@@ -145,3 +146,36 @@ def test_an_empty_name_is_one_line(charrnn, line):
     done = charrnn(*line)
     assert done.returncode == 2
     assert "the name is empty" in done.stderr and done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("message", "says"),
+    [
+        (
+            "Invalid value for '--likeliest': '--label' is not a valid int.",
+            "--likeliest needs a value before --label: --likeliest 7",
+        ),
+        (
+            "Invalid value for '--count' / '-n': '-k' is not a valid int.",
+            "--count needs a value before -k: --count 7",
+        ),
+        ("Option '--run' requires an argument.", "--run needs a value: --run 7"),
+        ("Invalid value for '--length': 'x' is not a valid int.", None),
+        ("No such option: --x", None),
+    ],
+)
+def test_an_option_without_its_value_shows_one(message, says):
+    assert explain_missing(message, lambda option: "7") == says
+
+
+def test_a_command_without_its_number_says_what_to_type(charrnn):
+    done = charrnn("sample", "--likeliest", "--label", "rock")
+    assert (done.returncode, done.stderr) == (
+        2,
+        "charrnn: --likeliest needs a value before --label: --likeliest 20\n",
+    )
+
+
+def test_a_command_that_reads_a_run_says_so_where_a_directory_is_given_by_an_option():
+    says = explain_unknown("--out_dir", "sample", [], [("train", ["--run"])])
+    assert says.endswith("name the run itself: charrnn sample RUN")

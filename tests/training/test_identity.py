@@ -141,3 +141,12 @@ def test_a_pipe_without_a_run_is_told(here):
     source, _ = find_source(piped("bands.txt"), TextSettings())
     with pytest.raises(CheckpointError, match=r"no run of this text \(/dev/fd/\d+\)"):
         run_to_resume(source, TextSettings(), Path("runs"))
+
+
+def test_an_earlier_run_is_named_where_the_newest_is_done(here, charrnn):
+    """As after Ctrl-C, then a whole training, then --resume."""
+    counted("bands.txt")
+    counted("bands.txt")
+    done = charrnn("train", "bands.txt", "--resume")
+    assert "runs/bands-2 is already done" in done.stderr
+    assert "goes on with charrnn train --resume --run runs/bands\n" in done.stderr

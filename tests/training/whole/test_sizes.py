@@ -198,6 +198,26 @@ def test_a_short_stream_trains_without_options(tmp_path, one_thread, chars):
             "never got better than at the start",
         ),
         (
+            Place(best_nats=4.5, val_nats=4.5, train_nats=4.3, step=100, progress_step=100),
+            "done",
+            2.0,
+            "not better than at the start yet: the last weights are kept; train for longer",
+        ),
+        (
+            Place(
+                step=9,
+                best_nats=1.9999,
+                val_nats=1.9999,
+                network_nats=3.2,
+                train_nats=3.1,
+                best_step=9,
+                progress_step=9,
+            ),
+            "done",
+            2.0,
+            "adds nothing to counting: train for longer",
+        ),
+        (
             Place(best_nats=1.5, val_nats=1.5, train_nats=1.3, best_step=99),
             "SIGINT",
             2.0,
