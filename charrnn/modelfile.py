@@ -35,6 +35,7 @@ from charrnn.values import (
 
 if TYPE_CHECKING:
     from charrnn.text.gate import Ally
+    from charrnn.text.labelgrams import LabelGrams
     from charrnn.text.ngram import NGram
 
 # With the newest format that this program reads and writes. 2: precision may be "auto".
@@ -90,10 +91,19 @@ class ModelFile:
         from charrnn.text.ngram import NGram, levels_of  # a network need not wait for it
 
         boundary = self.vocabulary.newline if self.mode == "lines" else None
-        levels = levels_of(self.tensors, len(self.vocabulary))
+        levels = levels_of(_without_labels(self.tensors), len(self.vocabulary))
         ngram = NGram(levels, len(self.vocabulary), boundary, self.settings.model.smoothing)
         ngram.spelling = self.vocabulary.spelling
         return ngram
+
+    def label_grams(self, ngram: NGram) -> LabelGrams | None:
+        """Return the n-grams of labels over those of all, in a counting model that knows some."""
+        of_labels = {name: part for name, part in self.tensors.items() if _is_of_labels(name)}
+        if not of_labels:
+            return None
+        from charrnn.text.labelgrams import label_grams
+
+        return label_grams(of_labels, ngram, len(self.vocabulary.labels))
 
     @property
     def is_miscounted(self) -> bool:
@@ -107,7 +117,8 @@ class ModelFile:
         newline = self.vocabulary.newline
         assert newline is not None  # _check_start
         size = len(self.vocabulary)
-        return are_line_ends_miscounted(levels_of(self.tensors, size), size, newline)
+        levels = levels_of(_without_labels(self.tensors), size)
+        return are_line_ends_miscounted(levels, size, newline)
 
     @cached_property
     def reading(self) -> TextSettings:
@@ -139,8 +150,15 @@ class ModelFile:
     def without_labels(self) -> ModelFile:
         """Return the model for programs that know no labels: it writes without one."""
         vocabulary = dataclasses.replace(self.vocabulary, labels=())
-        tensors = {name: part for name, part in self.tensors.items() if name != "labels.weight"}
-        return dataclasses.replace(self, vocabulary=vocabulary, tensors=tensors)
+        tensors = {
+            name: part
+            for name, part in self.tensors.items()
+            if name != "labels.weight" and not _is_of_labels(name)
+        }
+        ally = self.ally
+        if ally is not None:
+            ally = dataclasses.replace(ally, by_label=None)
+        return dataclasses.replace(self, vocabulary=vocabulary, tensors=tensors, ally=ally)
 
     @property
     def label_counts(self) -> np.ndarray:
@@ -211,8 +229,6 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
         start = meta["start"]
         _check_start(mode, start, vocabulary)
         _check_sizes(settings.model)
-        if settings.model.cell == "ngram" and vocabulary.labels:
-            raise ValueError
         if settings.text.rare is None:  # written before rare characters could be bytes
             settings = settings.with_values("text", rare=0)
         if (
@@ -234,7 +250,11 @@ def parse_model(file: Path, tensors: dict[str, np.ndarray], meta: dict[str, Any]
     if model.counts:
         _check_counts(model)
         return model
-    counted = {name: tensors[name] for name in tensors if name.startswith(("ngram.", "gate."))}
+    counted = {
+        name: tensors[name]
+        for name in tensors
+        if name.startswith(("ngram.", "gate.")) or _is_of_labels(name)
+    }
     weights = {name: value for name, value in tensors.items() if name not in counted}
     model = dataclasses.replace(model, tensors=weights)
     _check_weights(model)
@@ -277,7 +297,8 @@ def _check_counts(model: ModelFile) -> None:
     from charrnn.text.ngram import levels_of
 
     try:
-        levels_of(model.tensors, len(model.vocabulary))
+        levels_of(_without_labels(model.tensors), len(model.vocabulary))
+        model.label_grams(model.ngram())
     except ValueError:
         shown = one_line(str(model.path))
         raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
@@ -288,19 +309,34 @@ def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
     from charrnn.text.compact import unpacked_levels
     from charrnn.text.contexts import Contexts
     from charrnn.text.gate import Ally, checked_theta
+    from charrnn.text.labelgrams import label_grams
     from charrnn.text.ngram import NGram
 
     size = len(model.vocabulary)
     boundary = model.vocabulary.newline if model.mode == "lines" else None
     try:
         theta = checked_theta(tensors.pop("gate.theta", None))
-        levels = unpacked_levels(tensors, size)
+        of_labels = {name: part for name, part in tensors.items() if _is_of_labels(name)}
+        levels = unpacked_levels(_without_labels(tensors), size)
         ngram = NGram(levels, size, boundary, "kneser-ney")
         ngram.spelling = model.vocabulary.spelling
-        return Ally(Contexts(ngram), theta)
+        by_label = None
+        if of_labels:
+            by_label = label_grams(of_labels, ngram, len(model.vocabulary.labels))
+        return Ally(Contexts(ngram), theta, by_label)
     except ValueError:
         shown = one_line(str(model.path))
         raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
+
+
+def _is_of_labels(name: str) -> bool:
+    """Say whether a tensor holds n-grams of labels."""
+    return name.startswith("bylabel.")
+
+
+def _without_labels(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return the tensors that are not of labels."""
+    return {name: part for name, part in tensors.items() if not _is_of_labels(name)}
 
 
 def _check_weights(model: ModelFile) -> None:

@@ -37,7 +37,8 @@ def choose_steps(model: ModelFile, weights: str, engine: str, cache: int) -> Ste
     if model.counts:
         from charrnn.sampling.counted import Counted  # a network need not wait for it
 
-        return _spelled(Counted(model.ngram()), spelling)
+        ngram = model.ngram()
+        return _spelled(Counted(ngram, model.label_grams(ngram)), spelling)
     if weights == "auto":
         weights = "float16" if _half_is_fine(model) else "float32"
     plain = Network(model, weights)

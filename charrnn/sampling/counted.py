@@ -6,9 +6,12 @@ one search finds where contexts of every length lead. Letters: B rows, V vocabul
 
 from __future__ import annotations
 
+from typing import Self
+
 import numpy as np
 
-from charrnn.sampling.steps import Headed, State
+from charrnn.sampling.steps import Headed, State, counted_ids
+from charrnn.text.labelgrams import LabelGrams
 from charrnn.text.ngram import UNSEEN, NGram
 
 MAX_CACHED = 1 << 22  # probabilities kept: 32 MB
@@ -20,7 +23,9 @@ class Counted(Headed):
     Its state is (contexts,), (order - 1, B): the numbers of the last 1, 2, ... characters.
     """
 
-    def __init__(self, counted: NGram) -> None:
+    def __init__(self, counted: NGram, by_label: LabelGrams | None = None) -> None:
+        """by_label: the n-grams of labels; None: it knows none."""
+        self._by_label = by_label
         self.vocabulary_size = counted.vocabulary_size
         self._boundary = counted.boundary
         self.name = f"{counted.order}-gram"
@@ -39,6 +44,11 @@ class Counted(Headed):
         self._first = np.searchsorted(self._grams, contexts * self.vocabulary_size)
         self._cache: dict[int, np.ndarray] = {}
 
+    def for_label(self, number: int) -> Self:
+        if self._by_label is None:
+            return self
+        return type(self)(self._by_label.of(number), self._by_label)
+
     def zero_state(self, batch: int) -> State:
         """Return the state in which nothing is known; in lines mode a context of newlines."""
         state: State = (np.full((self._length, batch), UNSEEN, np.int64),)
@@ -54,7 +64,8 @@ class Counted(Headed):
     def _advance(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         empty = np.zeros((1, len(ids)), np.int64)
         before = np.concatenate([empty, state[0][:-1]])[: self._length]
-        grams = before * self.vocabulary_size + ids
+        grams = before * self.vocabulary_size
+        grams += counted_ids(ids, self.vocabulary_size, self._boundary)
         place = np.minimum(self._grams.searchsorted(grams), len(self._grams) - 1)
         contexts = np.where((before != UNSEEN) & (self._grams[place] == grams), place + 1, UNSEEN)
         return contexts.T, (contexts,)

@@ -10,6 +10,8 @@ import numpy as np
 
 from charrnn.errors import SettingsError
 from charrnn.sampling.codec import Sample
+from charrnn.sampling.compiled import Compiled
+from charrnn.sampling.steps import Steps
 from charrnn.text.labels import check_labels, label_id
 from charrnn.text.vocabulary import Vocabulary
 
@@ -25,6 +27,7 @@ class Labelled(ABC):
     start: int
     label: str
     _label_counts: np.ndarray
+    _network: Steps | Compiled
 
     @abstractmethod
     def score(self, text: str | bytes, *, unknown: str = "error") -> tuple[float, int]:
@@ -38,10 +41,13 @@ class Labelled(ABC):
         if label == self.label:
             return self
         start = int(self.vocabulary.newline or 0)
+        number = 0
         if label:
             start = label_id(label, self.vocabulary)
+            number = 1 + start - len(self.vocabulary)
+        steps = self._network.for_label(number)
         twin = object.__new__(type(self))
-        twin.__dict__ |= self.__dict__ | {"start": start, "label": label}
+        twin.__dict__ |= self.__dict__ | {"start": start, "label": label, "_network": steps}
         return twin
 
     def classify(

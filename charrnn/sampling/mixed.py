@@ -6,6 +6,9 @@ Letters: B rows, N ids, V vocabulary.
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 
 from charrnn.sampling.decode import log_probabilities
@@ -22,9 +25,15 @@ class Mixed(Steps):
         """network: alone, or with a cache. name: of the network."""
         self._network = network
         self._ally = ally
+        self._everyone = ally
         self.engine = network.engine
         self.name = f"{name} and {ally.contexts.order}-gram"
         self.vocabulary_size = network.vocabulary_size
+
+    def for_label(self, number: int) -> Self:
+        twin = copy.copy(self)
+        twin._ally = self._everyone.of(number)
+        return twin
 
     def zero_state(self, batch: int) -> State:
         """Return the network's state, then the nodes before any character."""

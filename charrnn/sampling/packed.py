@@ -9,14 +9,16 @@ H, N and V padded to a multiple of UNITS.
 from __future__ import annotations
 
 import contextlib
+import copy
 import ctypes
 import mmap
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 import numpy as np
 
 from charrnn.kernel.library import CELLS, library
 from charrnn.layout import GATES
+from charrnn.sampling.allied import PackedAlly
 from charrnn.sampling.network import Layer, Network, without_past, zero_state
 from charrnn.sampling.steps import State
 
@@ -82,28 +84,6 @@ class _Spelling(ctypes.Structure):
         ("table", _pointer),
         ("first", _int),
     ]
-
-
-class _Ally(ctypes.Structure):
-    _fields_ = [
-        ("node", _pointer),
-        ("character", _pointer),
-        ("gain", _pointer),
-        ("full", _int),
-        ("boundary", _int),
-        ("theta", ctypes.c_double * 4),
-    ]
-
-
-NODE = np.dtype(
-    [
-        ("first", np.int32),
-        ("suffix", np.int32),
-        ("best", np.int32),
-        ("back", np.float32),
-        ("lean", np.float32),
-    ]
-)
 
 
 class KernelState(NamedTuple):
@@ -187,12 +167,14 @@ class Packed:
             layer=self._layers,
         )
         self.size_bytes = sum(array.nbytes for array in self._kept)
-        self._ally: _Ally | None = None
+        self._ally: PackedAlly | None = None
+        self._counted = ally
+        self._of_labels: dict[int, PackedAlly] = {}
         if ally is not None:
             self.name += f" and {ally.contexts.order}-gram"
             self._first_node = ally.contexts.start
-            self._ally = self._packed_ally(ally)
-            self._model.ally = ctypes.addressof(self._ally)
+            self._ally = PackedAlly(ally)
+            self._model.ally = self._ally.address
         self._spelling: _Spelling | None = None
         if spelling is not None:
             labels = self.input_size - self.vocabulary_size
@@ -202,6 +184,20 @@ class Packed:
                 first=spelling.first,
             )
             self._model.spelling = ctypes.addressof(self._spelling)
+
+    def for_label(self, number: int) -> Self:
+        """Return this model for lines with a label, numbered from 1 on; 0: none."""
+        if self._counted is None or self._counted.by_label is None:
+            return self
+        if number not in self._counted.by_label.owned:
+            number = 0  # counted as all are
+        if number not in self._of_labels:
+            self._of_labels[number] = PackedAlly(self._counted.of(number))
+        twin = copy.copy(self)
+        twin._ally = self._of_labels[number]
+        twin._model = _Model.from_buffer_copy(self._model)
+        twin._model.ally = twin._ally.address
+        return twin
 
     @property
     def address(self) -> int:
@@ -320,23 +316,6 @@ class Packed:
         table = self._memory.take(arranged.size, np.float32).reshape(arranged.shape)
         table[...] = arranged
         return table
-
-    def _packed_ally(self, ally: Ally) -> _Ally:
-        graph = ally.contexts
-        nodes = np.zeros(len(graph.first), NODE)  # (C + 1,)
-        nodes["first"] = graph.first
-        nodes["suffix"][:-1] = graph.suffix
-        nodes["best"][:-1] = graph.best
-        nodes["back"][:-1] = graph.back
-        nodes["lean"][:-1] = ally.theta[0] + ally.signs @ ally.theta[5:]
-        return _Ally(
-            node=self._keep(nodes),
-            character=self._keep(graph.characters.astype(np.int32)),
-            gain=self._keep(graph.gain.astype(np.float32)),
-            full=int(np.searchsorted(graph.lengths, graph.order - 1)),
-            boundary=graph.ngram.boundary or 0,
-            theta=(ctypes.c_double * 4)(*ally.theta[1:5]),
-        )
 
     def _keep(self, array: np.ndarray) -> int:
         self._kept.append(array)

@@ -7,6 +7,9 @@ Letters: B rows, N ids, V symbols.
 
 from __future__ import annotations
 
+import copy
+from typing import Self
+
 import numpy as np
 
 from charrnn.sampling.decode import surprise
@@ -24,6 +27,11 @@ class Spelled(Steps):
         self.engine = steps.engine
         self.name = steps.name
         self.vocabulary_size = steps.vocabulary_size
+
+    def for_label(self, number: int) -> Self:
+        twin = copy.copy(self)
+        twin._steps = self._steps.for_label(number)
+        return twin
 
     def zero_state(self, batch: int) -> State:
         return (*self._steps.zero_state(batch), np.zeros((1, batch), np.int32))

@@ -10,7 +10,7 @@ import dataclasses
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -182,6 +182,13 @@ class Steps(ABC):
     def rows(self, state: State) -> tuple[Step, State]:
         """Return what takes the steps of rows that begin in this state, and how each begins."""
         return self.write_step, state
+
+    def for_label(self, number: int) -> Self:
+        """Return what takes the steps of lines with a label, numbered from 1 on; 0: none.
+
+        A network knows it by what it reads first; counting beside it does not.
+        """
+        return self
 
 
 def counted_ids(ids: np.ndarray, vocabulary_size: int, boundary: int | None) -> np.ndarray:

@@ -15,6 +15,7 @@ from charrnn.scoring.score import Predictions, Score, tallied
 from charrnn.scoring.spelled import spelled_text
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import GramCounter, Orders, best_orders, most_orders, pick_order
+from charrnn.text.labelgrams import LabelGrams, chars_by_label, count_labels
 from charrnn.text.ngram import NGram
 from charrnn.values import MAX_ORDER
 
@@ -30,8 +31,10 @@ DETAILED_PIECE = 256
 class CountingScorer:
     """An n-gram model behind the seam of score.py."""
 
-    def __init__(self, ngram: NGram) -> None:
+    def __init__(self, ngram: NGram, by_label: LabelGrams | None = None) -> None:
+        """by_label: the n-grams of labels; None: it knows none."""
         self.ngram = ngram
+        self.by_label = by_label
 
     def predictions(
         self,
@@ -43,23 +46,38 @@ class CountingScorer:
         first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         text = spelled_text(self.ngram.spelling, ids)
+        labels = None
+        if first is not None and self.by_label is not None:
+            labels = labels_read(first, self.ngram.vocabulary_size)
         read = self._detailed if detailed else self._quick
-        for predictions in read(ids, protocol, window):
+        for predictions in read(ids, protocol, window, labels):
             if text is not None:
                 predictions = text.counted(predictions, is_stream=protocol != "lines")
             yield predictions
 
-    def _quick(self, ids: np.ndarray, protocol: str, window: int) -> Iterator[Predictions]:
-        """Yield every predicted id once, in the order of the text."""
-        for places, probabilities, _ in placed_contexts(self.ngram, ids, protocol, window):
-            yield Predictions(places, -np.log(probabilities))
+    def _quick(
+        self, ids: np.ndarray, protocol: str, window: int, labels: np.ndarray | None
+    ) -> Iterator[Predictions]:
+        """Yield every predicted id once, in the order of the text; lines label by label."""
+        if labels is None or self.by_label is None:
+            for places, probabilities, _ in placed_contexts(self.ngram, ids, protocol, window):
+                yield Predictions(places, -np.log(probabilities))
+            return
+        for number, here in chars_by_label(ids, labels, self.ngram.boundary):
+            parts = placed_contexts(self.by_label.of(number), ids[here], protocol, window)
+            for places, probabilities, _ in parts:
+                yield Predictions(here[places], -np.log(probabilities))
 
-    def _detailed(self, ids: np.ndarray, protocol: str, window: int) -> Iterator[Predictions]:
+    def _detailed(
+        self, ids: np.ndarray, protocol: str, window: int, labels: np.ndarray | None
+    ) -> Iterator[Predictions]:
         """Yield one character after the other, with the model's first choice."""
         from charrnn.sampling.counted import Counted
 
         boundary = self.ngram.boundary
-        steps = Counted(self.ngram)
+        numbers = iter([] if labels is None else labels.tolist())
+        everyone = Counted(self.ngram, self.by_label)
+        steps = everyone.for_label(next(numbers, 0))
         state = steps.zero_state(1)
         logits = steps.logits(state)
         spelling = self.ngram.spelling
@@ -75,6 +93,8 @@ class CountingScorer:
                 guess = int(scores.argmax())
                 rank = 1 + int((scores > scores[char]).sum())
                 rows.append((-scores[char], rank, guess, -scores[guess]))
+            if char == boundary and labels is not None:
+                steps = everyone.for_label(next(numbers, 0))
             if char == boundary or (protocol == "windowed" and place % window == 0):
                 state = steps.zero_state(1)
             logits, state = steps.step(np.array([char]), state)
@@ -126,9 +146,26 @@ def _clipped(reach: np.ndarray) -> np.ndarray:
     return clipped
 
 
-def score_of(ngram: NGram, ids: np.ndarray, protocol: str, window: int = 256) -> Score:
-    """The score of a text, over the same characters as a network's under the same protocol."""
-    return tallied(CountingScorer(ngram), ids, protocol, ngram.boundary, window).score()
+def labels_read(first: np.ndarray, vocabulary_size: int) -> np.ndarray:
+    """The labels of lines, from 1 on, of what is read before each (lines,); 0: none."""
+    numbers: np.ndarray = np.maximum(0, first - vocabulary_size + 1)
+    return numbers
+
+
+def score_of(
+    ngram: NGram,
+    ids: np.ndarray,
+    protocol: str,
+    window: int = 256,
+    by_label: LabelGrams | None = None,
+    first: np.ndarray | None = None,
+) -> Score:
+    """The score of a text, over the same characters as a network's under the same protocol.
+
+    by_label: the n-grams of labels. first: as for Scorer.predictions.
+    """
+    scorer = CountingScorer(ngram, by_label)
+    return tallied(scorer, ids, protocol, ngram.boundary, window, first).score()
 
 
 def best_ngram(corpus: Corpus) -> NGram:
@@ -169,21 +206,23 @@ def counted_for_training(corpus: Corpus) -> Baseline | None:
     return Baseline(best + 1, Score(nats[best], predicted))
 
 
-def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] | None:
+def counted_as_ally(
+    corpus: Corpus, mixed: Corpus | None
+) -> tuple[Baseline, NGram, LabelGrams | None] | None:
     """The n-grams that stand beside a network, and their score on what `validation` looks at.
 
-    more (N,): another text that the network learns, counted too.
+    With those of labels, where the text has some.
+    mixed: another text that the network learns, counted too.
     Of a longer text than MAX_COUNTED_CHARS so much is counted. None without a validation text.
     """
-    train = corpus.split("train")
     val = corpus.split("val")
     if not len(val):
         return None
     vocabulary = corpus.vocabulary
     boundary = _boundary(corpus)
-    train = _counted_part(train, boundary)
-    if len(more):
-        train = np.concatenate([train, _counted_part(more, boundary)])
+    texts = [corpus] if mixed is None else [corpus, mixed]
+    parts = [_counted_part(part.split("train"), boundary) for part in texts]
+    train = parts[0] if mixed is None else np.concatenate(parts)
     predicted = vocabulary.chars(val)
     if boundary is None:
         val = val[: MAX_VALIDATION_CHARS + 1]
@@ -194,7 +233,36 @@ def counted_as_ally(corpus: Corpus, more: np.ndarray) -> tuple[Baseline, NGram] 
     order = int(np.argmin(nats[:longest])) + 1
     ngram = orders.model(order, "kneser-ney")
     ngram.spelling = vocabulary.spelling
-    return Baseline(order, Score(nats[order - 1], predicted)), ngram
+    score = Score(nats[order - 1], predicted)
+    if not vocabulary.labels:
+        return Baseline(order, score), ngram, None
+    labels = np.concatenate([_labels_of(*both) for both in zip(texts, parts, strict=True)])
+    by_label = fitted_labels(ngram, train, labels, corpus)
+    if by_label is not None:
+        first = corpus.first_ids("val")
+        score = score_of(ngram, val, "lines", by_label=by_label, first=first)
+    return Baseline(order, score), ngram, by_label
+
+
+def fitted_labels(
+    ngram: NGram, train: np.ndarray, labels: np.ndarray, corpus: Corpus
+) -> LabelGrams | None:
+    """The n-grams of the labels (lines,) of train (N,), which `ngram` was counted of.
+
+    They predict the validation text of a corpus as well as they can. None where no label has any.
+    """
+    by_label = count_labels(ngram, train, labels)
+    first = corpus.first_ids("val")
+    if by_label is None or first is None:
+        return by_label
+    return by_label.fitted(corpus.split("val"), labels_read(first, ngram.vocabulary_size))
+
+
+def _labels_of(corpus: Corpus, ids: np.ndarray) -> np.ndarray:
+    """The labels (lines,) of ids (N,), which the training text begins with."""
+    lines = int((ids == corpus.vocabulary.newline).sum())
+    labels = corpus.labels_of("train")
+    return np.zeros(lines, np.uint32) if labels is None else labels[:lines]
 
 
 def _counted_part(ids: np.ndarray, boundary: int | None) -> np.ndarray:

@@ -76,7 +76,8 @@ def open_scorer(model: ModelFile, device_name: str) -> Scorer:
             raise SettingsError(
                 f"--device {device_name}: counting models are scored on the processor; leave it out"
             )
-        return CountingScorer(model.ngram())
+        ngram = model.ngram()
+        return CountingScorer(ngram, model.label_grams(ngram))
     from charrnn.scoring.network import load_scorer
 
     return load_scorer(model, device_name)
@@ -269,7 +270,7 @@ def _experts(
     alone = open_scorer(dataclasses.replace(model, ally=None), how.device)
     network = tallied(alone, ids, protocol, _newline(model), how.window, first).score()
     ngram = model.ally.contexts.ngram
-    counting = score_of(ngram, ids, protocol, how.window)
+    counting = score_of(ngram, ids, protocol, how.window, model.ally.by_label, first)
     share = mixture.mean_share
     return Experts(network.bits_per_char, counting.bits_per_char, ngram.order, share)
 

@@ -145,8 +145,10 @@ def classified(model: ModelFile, text: Text, how: How, prior: str) -> Classified
     ln_prior = np.zeros(len(numbers))
     if prior == "count":
         ln_prior = np.log(lines_of + UNSEEN)
-    # The n-grams beside a network know no labels, and would only blur what it says of them.
-    scorer = open_scorer(dataclasses.replace(model, ally=None), how.device)
+    if model.ally is not None and model.ally.by_label is None:
+        # Counting that knows no labels would only blur what the network says of them.
+        model = dataclasses.replace(model, ally=None)
+    scorer = open_scorer(model, how.device)
     found = _likeliest(scorer, ids, newline, len(vocabulary), ln_prior)
     ngram = order = None
     if text.corpus is not None:

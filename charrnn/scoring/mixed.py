@@ -7,18 +7,18 @@ characters.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 
-from charrnn.scoring.counting import placed_contexts
+from charrnn.scoring.counting import labels_read, placed_contexts
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED
-from charrnn.text.contexts import Contexts
 from charrnn.text.gate import Ally, features_of, shares
+from charrnn.text.labelgrams import chars_by_label
 from charrnn.text.spelling import Spelling
 
 # logits (B, T, V), targets (B, T), places (B, T), detailed -> predictions, without padding
@@ -31,14 +31,15 @@ def predictor(
     protocol: str,
     window: int,
     spelling: Spelling | None = None,
+    first: np.ndarray | None = None,
 ) -> Predict:
     """Return what makes predictions of ids (N,) of a network's logits. ally: None: it is alone.
 
-    spelling: where rare characters are bytes.
+    spelling: where rare characters are bytes. first: as for Scorer.predictions.
     """
     predict: Predict = predictions_of
     if ally is not None:
-        predict = Mixer(ally, ids, protocol, window).predictions_of
+        predict = Mixer(ally, ids, protocol, window, first).predictions_of
     if spelling is None:
         return predict
     return Speller(spelling, ids, protocol, predict).predictions_of
@@ -89,36 +90,90 @@ class Speller:
 class CountedText:
     """What counting says of each character of a text, and where it stands there.
 
-    It takes 16 bytes for each character.
+    It takes 16 bytes for each character, and 4 more where lines have labels.
     """
 
-    def __init__(self, contexts: Contexts, ids: np.ndarray, protocol: str, window: int) -> None:
+    def __init__(
+        self,
+        ally: Ally,
+        ids: np.ndarray,
+        protocol: str,
+        window: int,
+        first: np.ndarray | None = None,
+    ) -> None:
+        """first: as for Scorer.predictions."""
+        self.ally = ally
+        self._labels: np.ndarray | None = None  # (N,) of the line of each character
         self.nodes = np.zeros(len(ids), np.int64)  # (N,) the context of each character
         self.ln_p = np.zeros(len(ids))  # (N,)
-        for places, p, nodes in placed_contexts(contexts.ngram, ids, protocol, window):
-            self.nodes[places] = nodes
-            self.ln_p[places] = np.log(p)
+        boundary = ally.contexts.ngram.boundary
+        parts = [(0, np.arange(len(ids)))]
+        if ally.by_label is not None and first is not None:
+            numbers = labels_read(first, ally.contexts.vocabulary_size)
+            parts = chars_by_label(ids, numbers, boundary)
+            self._labels = np.zeros(len(ids), np.uint32)
+        for number, here in parts:
+            if self._labels is not None:
+                self._labels[here] = number
+            ngram = ally.of(number).contexts.ngram
+            for places, p, nodes in placed_contexts(ngram, ids[here], protocol, window):
+                self.nodes[here[places]] = nodes
+                self.ln_p[here[places]] = np.log(p)
+
+    def seen(self, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return counting's first choices (n,) and signs (n, 3) for the gate at places (n,)."""
+        best = np.zeros(len(places), np.int64)
+        signs = np.zeros((len(places), 3))
+        for rows, ally in self._allies(places):
+            nodes = self.nodes[places[rows]]
+            best[rows] = ally.contexts.best[nodes]
+            signs[rows] = ally.signs[nodes]
+        return best, signs
+
+    def mixed(self, ln_network: np.ndarray, places: np.ndarray) -> np.ndarray:
+        """Return ln P (n, V) of the mixture at places (n,), where the network says ln_network."""
+        mixed = np.empty_like(ln_network)
+        for rows, ally in self._allies(places):
+            mixed[rows] = ally.mixed(ln_network[rows], self.nodes[places[rows]])
+        return mixed
+
+    def _allies(self, places: np.ndarray) -> Iterator[tuple[np.ndarray | slice, Ally]]:
+        """Yield which of places (n,) stand in lines of each label, and what counts there."""
+        if self._labels is None:
+            yield slice(None), self.ally
+            return
+        labels = self._labels[places]
+        for number in np.unique(labels).tolist():
+            yield np.flatnonzero(labels == number), self.ally.of(number)
 
 
 class Mixer:
     """The predictions of a network and its ally on one text."""
 
-    def __init__(self, ally: Ally, ids: np.ndarray, protocol: str, window: int) -> None:
+    def __init__(
+        self,
+        ally: Ally,
+        ids: np.ndarray,
+        protocol: str,
+        window: int,
+        first: np.ndarray | None = None,
+    ) -> None:
+        """first: as for Scorer.predictions."""
         self.ally = ally
-        self._counted = CountedText(ally.contexts, ids, protocol, window)
+        self._counted = CountedText(ally, ids, protocol, window, first)
 
     def predictions_of(
         self, logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
     ) -> Predictions:
         """Return what the function of this name returns of a network alone."""
         logits, targets, places = without_padding(logits, targets, places)
-        nodes = self._counted.nodes[places]
         if detailed:
             ln_network = _numpy(F.log_softmax(logits.double(), 1))
-            mixed = torch.from_numpy(self.ally.mixed(ln_network, nodes))
+            mixed = torch.from_numpy(self._counted.mixed(ln_network, places))
             return predictions_of(mixed[None], targets.cpu()[None], places, detailed)
-        looks = Looks(logits, targets, self.ally.contexts.best[nodes])
-        w = shares(self.ally.theta, looks.features(self.ally.signs[nodes]))
+        best, signs = self._counted.seen(places)
+        looks = Looks(logits, targets, best)
+        w = shares(self.ally.theta, looks.features(signs))
         return Predictions(places, nats_of(w, looks.ln_target, self._counted.ln_p[places]), w=w)
 
 

@@ -86,7 +86,7 @@ class NetworkScorer:
         detailed: bool = False,
         first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
-        predict = predictor(self.ally, ids, protocol, window, self.spelling)
+        predict = predictor(self.ally, ids, protocol, window, self.spelling, first)
         state = None
         for batch, places in self._placed_batches(ids, protocol, window, detailed, first):
             with torch.inference_mode():

@@ -23,7 +23,7 @@ PARTS = ("children", "chars", "counts", "large")
 
 def packed_levels(levels: list[Level], vocabulary_size: int) -> dict[str, np.ndarray]:
     """Return levels as a file holds them."""
-    dtype = _dtype(vocabulary_size)
+    dtype = smallest_type(vocabulary_size)
     tensors: dict[str, np.ndarray] = {}
     contexts = 1
     for n, level in enumerate(levels, 1):
@@ -46,7 +46,7 @@ def unpacked_levels(tensors: dict[str, np.ndarray], vocabulary_size: int) -> lis
     """
     levels: list[Level] = []
     contexts = 1
-    dtype = _dtype(vocabulary_size)
+    dtype = smallest_type(vocabulary_size)
     while f"ngram.{len(levels) + 1}.chars" in tensors:
         if len(levels) >= MAX_ORDER:
             raise ValueError("n-grams that are too long")
@@ -86,8 +86,8 @@ def _level(
     return Level(grams, all_counts)
 
 
-def _dtype(vocabulary_size: int) -> type[np.unsignedinteger]:
-    """Return the smallest type that holds a number of children, and every character."""
-    if vocabulary_size < 1 << 8:
+def smallest_type(most: int) -> type[np.unsignedinteger]:
+    """Return the smallest type that holds whole numbers up to this one."""
+    if most < 1 << 8:
         return np.uint8
-    return np.uint16 if vocabulary_size < 1 << 16 else np.uint32
+    return np.uint16 if most < 1 << 16 else np.uint32

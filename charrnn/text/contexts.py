@@ -14,6 +14,8 @@ Shapes: C nodes, M n-grams of all lengths, M_k those of one length, B rows, V vo
 
 from __future__ import annotations
 
+import copy
+
 import numpy as np
 
 from charrnn.text.ngram import NGram
@@ -35,31 +37,52 @@ class Contexts:
         levels = zip(ngram.levels, below, strict=False)
         self._codes = np.concatenate([level.grams + at * base for level, at in levels])  # (M,)
         self.characters = self._codes % base  # (M,)
-        self.gain = np.concatenate([weights.gain for weights in ngram.weights])  # (M,)
-        self.back = np.concatenate([weights.back for weights in ngram.weights])  # (C,)
         self.first = np.searchsorted(self._codes, np.arange(nodes + 1) * base)  # (C + 1,)
         self.lengths = np.repeat(np.arange(self.order), [1, *sizes[:-1]])  # (C,)
         counts = np.concatenate([level.counts for level in ngram.levels])  # (M,)
         sums = np.append(0, counts.cumsum(dtype=np.int64))
         self.totals = sums[self.first[1:]] - sums[self.first[:-1]]  # (C,) counts of the children
 
-        # 2. Links, and the likeliest character of each node
+        # 2. Links
         self.suffix = np.zeros(nodes, np.int64)  # (C,)
-        self.top = np.full(nodes, 1 / base)  # (C,) P of the likeliest character
-        self.best = np.zeros(nodes, np.int64)  # (C,) that character
-        ends = np.zeros(1, np.int64)  # of each n-gram one shorter: the place of its own end
-        probability = np.full(1, 1 / base)  # of each n-gram one shorter
-        for k, (level, weights) in enumerate(zip(ngram.levels, ngram.weights, strict=True)):
+        self._below = below
+        self._ends: list[np.ndarray] = []  # of each n-gram (M_k,): the place of its own end
+        ends = np.zeros(1, np.int64)
+        for k, level in enumerate(ngram.levels):
             owner, character = np.divmod(level.grams, base)  # (M_k,)
             end = np.zeros(len(owner), np.int64)
             if k:
                 end = _places(ngram.levels[k - 1].grams, ends[owner] * base + character)
-            probability = weights.gain + weights.back[owner] * probability[end]
             ends = end
+            self._ends.append(end)
             if k + 1 < self.order:
                 self.suffix[below[k + 1] : below[k + 2]] = ends + below[k]
-            self._find_tops(slice(below[k], below[k + 1]), owner, character, probability)
+        self._weigh()
         self.start = self._start(ngram.boundary)
+
+    def weighted(self, ngram: NGram) -> Contexts:
+        """Return the graph of another model with the same n-grams, and other weights."""
+        twin = copy.copy(self)
+        twin.ngram = ngram
+        twin._weigh()
+        return twin
+
+    def _weigh(self) -> None:
+        """Take the weights of the model, and find the likeliest character of each node."""
+        ngram = self.ngram
+        base = self.vocabulary_size
+        nodes = len(self.suffix)
+        self.gain = np.concatenate([weights.gain for weights in ngram.weights])  # (M,)
+        self.back = np.concatenate([weights.back for weights in ngram.weights])  # (C,)
+        self.top = np.full(nodes, 1 / base)  # (C,) P of the likeliest character
+        self.best = np.zeros(nodes, np.int64)  # (C,) that character
+        probability = np.full(1, 1 / base)  # of each n-gram one shorter
+        levels = zip(ngram.levels, ngram.weights, self._ends, strict=True)
+        for k, (level, weights, end) in enumerate(levels):
+            owner, character = np.divmod(level.grams, base)  # (M_k,)
+            probability = weights.gain + weights.back[owner] * probability[end]
+            here = slice(self._below[k], self._below[k + 1])
+            self._find_tops(here, owner, character, probability)
 
     def _find_tops(
         self, here: slice, owner: np.ndarray, character: np.ndarray, probability: np.ndarray

@@ -20,12 +20,13 @@ Shapes: B places, V vocabulary.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
 from charrnn.text.contexts import Contexts
+from charrnn.text.labelgrams import LabelGrams
 
 FEATURES = 8
 MOST_WEIGHT = 1e6  # of theta
@@ -36,10 +37,24 @@ EXCLUDED = -1e290  # a network's ln P below is that of what may not follow
 
 @dataclass(frozen=True)
 class Ally:
-    """What counting adds to a network: the n-grams' graph and the gate's theta (FEATURES,)."""
+    """What counting adds to a network: the n-grams' graph and the gate's theta (FEATURES,).
+
+    by_label: the n-grams of labels; None: it knows none.
+    """
 
     contexts: Contexts
     theta: np.ndarray
+    by_label: LabelGrams | None = None
+    _of: dict[int, Ally] = field(default_factory=dict, repr=False, compare=False)
+
+    def of(self, number: int) -> Ally:
+        """Return what counting adds to lines with a label, numbered from 1 on; 0: none."""
+        if self.by_label is None or number not in self.by_label.owned:
+            return self
+        if number not in self._of:
+            contexts = self.contexts.weighted(self.by_label.of(number))
+            self._of[number] = Ally(contexts, self.theta)
+        return self._of[number]
 
     @cached_property
     def signs(self) -> np.ndarray:

@@ -21,7 +21,7 @@ from charrnn.scoring.validation import is_noise, validation, validation_batches
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
 from charrnn.text.corpus import Corpus
-from charrnn.text.gate import signs_of
+from charrnn.text.gate import FEATURES, Ally
 from charrnn.training.listener import Tensors
 
 LEAST_GAIN = 0.001  # of the network's nats: less is not worth the n-grams' place in the file
@@ -50,7 +50,7 @@ class Counting:
         self._how = "off" if how == "auto" and is_noise(corpus) else how
         self._is_counted = False
         self._baseline: Baseline | None = None
-        self._contexts: Contexts | None = None
+        self._counted: CountedText | None = None
         self._packed: Tensors = {}
 
     def baseline(self) -> Baseline | None:
@@ -79,7 +79,7 @@ class Counting:
         """
         self._count()
         self.theta = None
-        if self._contexts is None:
+        if self._counted is None:
             network = validation(model, self._corpus, "val", device, deadline, most)
             return Reading(network, network, 0.0)
         places, features, ln_network, ln_counted = self._look(model, device, deadline, most)
@@ -105,7 +105,8 @@ class Counting:
         Returns places (n,), features of the gate (n, F), and ln P of what came: the network's (n,),
         counting's (n,).
         """
-        assert self._contexts is not None
+        counted = self._counted
+        assert counted is not None
         was_training = model.training
         model.eval()
         state = None
@@ -120,10 +121,10 @@ class Counting:
                 logits, targets, places = without_padding(logits, targets, places)
                 if self._spelled is not None:
                     logits = masked(logits, self._spelled, places)
-                nodes = self._counted.nodes[places]
-                looks = Looks(logits, targets, self._contexts.best[nodes])
-                features = looks.features(self._signs[nodes])
-                columns.append((places, features, looks.ln_target, self._counted.ln_p[places]))
+                best, signs = counted.seen(places)
+                looks = Looks(logits, targets, best)
+                features = looks.features(signs)
+                columns.append((places, features, looks.ln_target, counted.ln_p[places]))
         model.train(was_training)
         joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
         return joined[0], joined[1], joined[2], joined[3]
@@ -136,20 +137,22 @@ class Counting:
         if self._how == "off":
             self._baseline = counted_for_training(self._corpus)
             return
-        more = np.zeros(0, np.int32)
-        if self._mixed is not None and self._mixed.fingerprint != self._corpus.fingerprint:
-            more = self._mixed.split("train")
-        counted = counted_as_ally(self._corpus, more)
+        mixed = self._mixed
+        if mixed is not None and mixed.fingerprint == self._corpus.fingerprint:
+            mixed = None
+        counted = counted_as_ally(self._corpus, mixed)
         if counted is None:
             return
-        self._baseline, ngram = counted
+        self._baseline, ngram, by_label = counted
         val = self._corpus.split("val")
         is_stream = self._corpus.mode == "stream"
         if is_stream and len(val) < 2:
             return
         self._packed = packed_levels(ngram.levels, ngram.vocabulary_size)
-        self._contexts = Contexts(ngram)
-        self._signs = signs_of(self._contexts)
+        if by_label is not None:
+            self._packed |= by_label.tensors(len(self._corpus.vocabulary.labels))
+        ally = Ally(Contexts(ngram), np.zeros(FEATURES), by_label)  # no gate is asked of it
         protocol = "stateful" if is_stream else "lines"
         self._spelled = spelled_text(self._corpus.vocabulary.spelling, val)
-        self._counted = CountedText(self._contexts, val, protocol, 0)
+        first = None if by_label is None else self._corpus.first_ids("val")
+        self._counted = CountedText(ally, val, protocol, 0, first)

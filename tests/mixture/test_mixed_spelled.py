@@ -108,7 +108,7 @@ def test_a_gate_is_fitted_where_rare_characters_are_bytes(mode):
     assert reading.val.nats < 0.2 * reading.network.nats
 
     # What the gate reached is close to counting, which is right nearly always here.
-    ngram = counting._contexts.ngram
+    ngram = counting._counted.ally.contexts.ngram
     protocol = "lines" if mode == "lines" else "stateful"
     alone = tallied(CountingScorer(ngram), texts["val"], protocol, ngram.boundary).score()
     assert reading.val.nats < 1.5 * alone.nats + 1
