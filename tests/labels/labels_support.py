@@ -9,6 +9,7 @@ from charrnn.sampling.engine import Sampler
 from charrnn.text.contexts import Contexts
 from charrnn.text.counting import count
 from charrnn.text.gate import FEATURES, Ally
+from charrnn.text.labelgrams import LabelGrams, count_labels
 
 LABELS = ("Greek", "Irish", "Norse")
 TEXT = (
@@ -31,7 +32,9 @@ def labelled_model(cell="gru", *, conv=0, skip="none", is_mixed=False, layers=2,
     if is_mixed:
         ids = np.array([1, 2, 0, 3, 1, 2, 4, 0, 5, 5, 1, 0] * 3)
         ngram = count(ids, len(vocabulary), 3, 0)
-        ally = Ally(Contexts(ngram), generator.normal(size=FEATURES))
+        by_label = count_labels(ngram, ids, np.array([1, 2, 0] * 3))  # Norse has no n-grams
+        by_label = LabelGrams(ngram, by_label.owned, 3.0)
+        ally = Ally(Contexts(ngram), generator.normal(size=FEATURES), by_label)
     return dataclasses.replace(
         model, settings=settings, vocabulary=vocabulary, tensors=tensors, ally=ally
     )

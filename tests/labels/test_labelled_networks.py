@@ -87,7 +87,8 @@ def test_the_kernel_reads_labels_as_numpy_does(cell, more, is_mixed):
     model = labelled_model(cell, is_mixed=is_mixed, **more)
     network = Network(model)
     reference = Mixed(network, network.name, model.ally) if is_mixed else network
-    kernel = Compiled(network, ally=model.ally)
+    reference = reference.for_label(2)
+    kernel = Compiled(network, ally=model.ally).for_label(2)
     ids = np.array([*WITH_LABEL, 0, 5, 1])
     expected, state, nats = reference.read(ids, reference.zero_state(1))
     found, reached, cost = kernel.read(ids, kernel.zero_state(1))
