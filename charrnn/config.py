@@ -149,8 +149,6 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(
             "--label is of items that stand alone, and a stream has none: leave out --mode stream"
         )
-    if text.label and model.cell == "ngram":
-        raise SettingsError("--cell ngram learns no labels; leave out --label, or train a network")
     if text.label == "prefix" and not text.delimiter:
         raise SettingsError("--delimiter is empty; name what ends a label, such as '\\t'")
     if text.delimiter != TextSettings().delimiter and text.label != "prefix":

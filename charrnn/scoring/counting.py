@@ -237,14 +237,27 @@ def counted_as_ally(
     if not vocabulary.labels:
         return Baseline(order, score), ngram, None
     labels = np.concatenate([_labels_of(*both) for both in zip(texts, parts, strict=True)])
-    by_label = fitted_labels(ngram, train, labels, corpus)
-    if by_label is not None:
-        first = corpus.first_ids("val")
-        score = score_of(ngram, val, "lines", by_label=by_label, first=first)
+    by_label = _fitted_labels(ngram, train, labels, corpus)
+    first = corpus.first_ids("val")
+    score = score_of(ngram, val, "lines", by_label=by_label, first=first)
     return Baseline(order, score), ngram, by_label
 
 
-def fitted_labels(
+def labels_counted(ngram: NGram, corpus: Corpus, nats: float) -> tuple[LabelGrams | None, float]:
+    """The n-grams of a corpus's labels, and the nats per character on validation with them.
+
+    ngram: of all its training text. nats: of it alone, which is returned for a text without labels.
+    """
+    labels = corpus.labels_of("train")
+    if labels is None:
+        return None, nats
+    by_label = _fitted_labels(ngram, corpus.split("train"), labels, corpus)
+    val = corpus.split("val")
+    score = score_of(ngram, val, "lines", by_label=by_label, first=corpus.first_ids("val"))
+    return by_label, score.nats_per_char
+
+
+def _fitted_labels(
     ngram: NGram, train: np.ndarray, labels: np.ndarray, corpus: Corpus
 ) -> LabelGrams | None:
     """The n-grams of the labels (lines,) of train (N,), which `ngram` was counted of.

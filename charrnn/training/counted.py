@@ -16,17 +16,19 @@ import numpy as np
 
 from charrnn.config import Settings
 from charrnn.errors import CheckpointError
+from charrnn.scoring.counting import labels_counted
 from charrnn.scoring.figures import symbols_per_char
 from charrnn.scoring.score import Score
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import LARGE, GramCounter, Orders, may_grow, most_orders, next_top
+from charrnn.text.labelgrams import LabelGrams
 from charrnn.text.ngram import SMOOTHING_NAMES, Level, NGram
 from charrnn.text.vocabulary import noun_of
 from charrnn.training.assembly import check_validation
 from charrnn.training.checkpoint import Checkpoint, RunDirectory, run_meta
 from charrnn.training.counting_flags import order_asked
-from charrnn.training.listener import MakeSamples, Progress, Step
+from charrnn.training.listener import MakeSamples, Progress, Step, Tensors
 from charrnn.training.outcome import Outcome, Place, Recent, place_to_dict, weights_sha256
 from charrnn.training.plan import Plan
 from charrnn.values import interval
@@ -78,6 +80,7 @@ class CountingTrainer:
             # Before anything is counted every character is as likely.
             untrained = Level(np.arange(self._size), np.zeros(self._size, np.uint32))
             self.model = NGram([untrained], self._size, self._boundary, settings.model.smoothing)
+            self._by_label: LabelGrams | None = None
             self.place = Place()
             self._begin_pass(self._order or next_top(0, self._size, len(self._ids)))
         else:
@@ -94,6 +97,7 @@ class CountingTrainer:
     def _restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stood. Raises CheckpointError if that makes no sense."""
         self.model = checkpoint.model.ngram()
+        self._by_label = checkpoint.model.label_grams(self.model)
         try:
             self.place = checkpoint.place
             self._begin_pass(checkpoint.counting or 0)
@@ -212,9 +216,12 @@ class CountingTrainer:
         nats = counted.nats(self.corpus.split("val"), smoothing, spelling)
         scores = [value / max(1, self._val_chars) for value in nats]
         best = int(np.argmin(scores)) + 1 if is_picked else counted.longest
+        model = counted.model(best, smoothing)
+        model.spelling = spelling
+        by_label, score = labels_counted(model, self.corpus, scores[best - 1])
 
         # 2. Record and show
-        is_best = scores[best - 1] < place.best_nats
+        is_best = score < place.best_nats
         place.train_nats = math.nan
         self.run.log({"event": "orders", "step": place.step, "val_nats_per_char": scores})
         if is_picked:
@@ -224,20 +231,29 @@ class CountingTrainer:
             self.progress.say(
                 f"bits/{self.corpus.vocabulary.unit} on validation by order: {listed}"
             )
-        self._evaluated(scores[best - 1], is_best)
+        self._evaluated(score, is_best)
 
         # 3. Keep the best, and count longer ones if the longest is the best.
         if is_best:
-            self.model = counted.model(best, smoothing)
+            self.model = model
+            self._by_label = by_label
         if is_picked and may_grow(best, counter.order, self._size):
             self._begin_pass(next_top(counter.order, self._size, len(self._ids)))
         return is_best
+
+    def _tensors(self) -> Tensors:
+        """Return the model as a file holds it."""
+        tensors = self.model.tensors()
+        if self._by_label is not None:
+            tensors |= self._by_label.tensors(len(self.corpus.vocabulary.labels))
+        return tensors
 
     def _keep_counted(self) -> None:
         """Keep a model of what is counted before a stop, where none is kept yet.
 
         The checkpoint was written before, and knows nothing of it. Orders are scored on a part of
-        the validation text; a large table takes longer than whoever stops would wait.
+        the validation text; a large table takes longer than whoever stops would wait. It knows no
+        labels.
         """
         counter = self._counter
         place = self.place
@@ -278,7 +294,7 @@ class CountingTrainer:
             return
         step = self.place.step
         meta = run_meta("charrnn-model", self.settings, self.corpus, step=step)
-        text = self._make_samples(self.model.tensors(), meta)
+        text = self._make_samples(self._tensors(), meta)
         bits = self.place.val_nats / math.log(2)
         noun = noun_of(self.corpus.vocabulary)
         self.run.add_samples(f"--- step {step}, {bits:.3f} bits per {noun} ---\n{text}\n")
@@ -294,7 +310,7 @@ class CountingTrainer:
         self.corpus.check_size()
         place = self.place
         place.elapsed_s = self._elapsed_s()
-        tensors = {f"model.{name}": value for name, value in self.model.tensors().items()}
+        tensors = {f"model.{name}": value for name, value in self._tensors().items()}
         tensors["optimizer.codes"] = self._counter.codes
         tensors["optimizer.counts"] = self._counter.counts
         meta = run_meta(
@@ -319,7 +335,7 @@ class CountingTrainer:
         meta = run_meta(
             "charrnn-model", self.settings, self.corpus, step=step, val_nats_per_char=nats
         )
-        self.run.save_best(self.model.tensors(), meta)
+        self.run.save_best(self._tensors(), meta)
 
     def settle(self) -> None:
         """After a resume: write the best model again if it is the checkpoint's.
@@ -339,7 +355,7 @@ class CountingTrainer:
             epochs=place.chars / len(self._ids),
             parameters=self.parameter_count(),
             train_chars_per_s=self._session_chars / max(1e-9, session_s),
-            weights_sha256=weights_sha256(self.model.tensors()),
+            weights_sha256=weights_sha256(self._tensors()),
             device="cpu",
             precision=None,
             ngram=None,

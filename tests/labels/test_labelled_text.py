@@ -176,7 +176,6 @@ def test_a_text_without_labels_is_refused(tmp_path, text, message):
     ("values", "message"),
     [
         ({"label": "prefix", "mode": "stream"}, "leave out --mode stream"),
-        ({"label": "file", "cell": "ngram"}, "--cell ngram learns no labels"),
         ({"delimiter": ";"}, "--delimiter is for --label prefix"),
         ({"label": "prefix", "delimiter": ""}, "--delimiter is empty"),
     ],
