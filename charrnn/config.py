@@ -143,8 +143,6 @@ def _check_together(settings: Settings) -> None:
             "--order and --smoothing are for counting; add --cell ngram, "
             f"or leave them out with {model.cell}"
         )
-    if text.label and (text.mode == "records" or text.separator != "auto"):
-        raise SettingsError("--label is of lines; leave out --mode records and --separator")
     if text.label and text.mode == "stream":
         raise SettingsError(
             "--label is of items that stand alone, and a stream has none: leave out --mode stream"

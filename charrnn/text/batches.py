@@ -173,7 +173,8 @@ class LineBatches:
         starts, lengths = line_bounds(self._ids, newline)
         self.starts = starts[lengths > 0]
         self.lengths = lengths[lengths > 0]
-        self._first = None if first is None else torch.from_numpy(first[lengths > 0])
+        # (lines,) what stands before each, where that is not the newline
+        self.first = None if first is None else torch.from_numpy(first[lengths > 0])
         self.longest = int(self.lengths.max(initial=0)) + 1
         self._own = int((self.starts < len(ids)).sum())  # lines of the newer text, which are first
         self._added = 0  # older lines in an epoch
@@ -192,7 +193,7 @@ class LineBatches:
         if self._plan[0] != epoch:
             self._plan = (epoch, self._shuffled(epoch))
         batch = self.collate(self._plan[1][k])
-        if self._first is not None:
+        if self.first is not None:
             drops = is_dropped(len(batch.inputs), self._seed, step)
             batch.inputs[torch.from_numpy(drops), 0] = self.newline
         return batch
@@ -221,8 +222,8 @@ class LineBatches:
         text = self.taken(place)  # (B, T + 1)
         text[:, 1:][np.arange(width) > lengths[:, None]] = IGNORED
         inputs = torch.from_numpy(np.where(text[:, :-1] == IGNORED, self.newline, text[:, :-1]))
-        if self._first is not None:
-            inputs[:, 0] = self._first[lines]
+        if self.first is not None:
+            inputs[:, 0] = self.first[lines]
         return Batch(inputs, torch.from_numpy(text[:, 1:]), fresh=True)
 
     def taken(self, places: np.ndarray) -> np.ndarray:
@@ -301,9 +302,14 @@ class RecordBatches:
         starts = self._items.starts[items] + done
         text = self._items.taken(starts[:, None] + np.arange(-1, width))  # (B, T + 1)
         text[:, 1:][np.arange(width) >= left[:, None]] = IGNORED
-        inputs = np.where(text[:, :-1] == IGNORED, self._items.newline, text[:, :-1])
+        newline = self._items.newline
+        inputs = torch.from_numpy(np.where(text[:, :-1] == IGNORED, newline, text[:, :-1]))
         begins = torch.from_numpy(before == 0)
-        return Batch(torch.from_numpy(inputs), torch.from_numpy(text[:, 1:]), step == 0, begins)
+        if self._items.first is not None:
+            drops = torch.from_numpy(is_dropped(self.rows, self._seed, step))
+            inputs[begins, 0] = self._items.first[torch.from_numpy(items)][begins]
+            inputs[begins & drops, 0] = newline
+        return Batch(inputs, torch.from_numpy(text[:, 1:]), step == 0, begins)
 
     def _endless(self) -> Iterator[int]:
         for epoch in itertools.count():
@@ -337,7 +343,8 @@ def make_batches(
         if corpus.vocabulary.has_breaks:
             if old is not None:
                 raise SettingsError("--mix is for lines and streams, not for records; leave it out")
-            return RecordBatches(LineBatches(ids, newline, batch_size, seed), seq_length, seed)
+            records = LineBatches(ids, newline, batch_size, seed, first=first)
+            return RecordBatches(records, seq_length, seed)
         return LineBatches(ids, newline, batch_size, seed, old=old, share=share, first=first)
     if mixed is not None:
         return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)

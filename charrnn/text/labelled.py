@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from functools import partial
 
 import numpy as np
 
@@ -11,13 +12,20 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, VocabularyError
 from charrnn.terminal import many, one_line
 from charrnn.text.labels import SHOWN
+from charrnn.text.records import BREAK_SIGN
 from charrnn.text.sources import Source
 from charrnn.text.vocabulary import MOST_LABEL_CHARS, MOST_LABELS, NEWLINE, Vocabulary
 
 
 def delimiter_of(settings: TextSettings) -> str:
-    """Return what ends a label: a tab may be typed as backslash and t."""
-    return settings.delimiter.replace("\\t", "\t")
+    """Return what ends a label: a tab may be typed as backslash and t.
+
+    In records so may a line break, as backslash and n: the label is the first line.
+    """
+    delimiter = settings.delimiter.replace("\\t", "\t")
+    if settings.mode == "records":
+        delimiter = delimiter.replace("\\n", BREAK_SIGN)
+    return delimiter
 
 
 def without_prefixes(
@@ -28,6 +36,8 @@ def without_prefixes(
     A line without the delimiter is unlabelled. labels: gets the label of each line, "" for none.
     """
     delimiter = delimiter_of(settings)
+    is_record = settings.mode == "records"
+    cut = partial(_cut, delimiter=delimiter, labels=labels, is_record=is_record)
     parts: list[str] = []  # of a line that goes on
     for codes in pieces:
         text = _text(codes, settings.unit)
@@ -36,15 +46,21 @@ def without_prefixes(
             continue
         *lines, last = "".join([*parts, text]).split("\n")
         parts = [last]
-        yield _codes([_cut(line, delimiter, labels) + "\n" for line in lines], settings.unit)
+        yield _codes([cut(line) + "\n" for line in lines], settings.unit)
     line = "".join(parts)
     if line:
-        yield _codes([_cut(line, delimiter, labels)], settings.unit)
+        yield _codes([cut(line)], settings.unit)
 
 
-def _cut(line: str, delimiter: str, labels: list[str] | None) -> str:
-    """Return a line without its label, which is added to labels."""
+def _cut(line: str, delimiter: str, labels: list[str] | None, *, is_record: bool) -> str:
+    """Return a line without its label, which is added to labels.
+
+    A record's label stands in its first line.
+    """
     label, found, item = line.partition(delimiter)
+    if is_record:
+        found = "" if BREAK_SIGN in label else found
+        item = item.lstrip(BREAK_SIGN)
     if labels is not None:
         name = label.strip() if found else ""
         labels.append(name.encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
