@@ -128,15 +128,15 @@ def export(
 
     # 3. The files.
     written: list[Path] = []
-    if model.vocabulary.labels and not (html is None and numpy is None and onnx is None):
-        say("note: without its labels: only --hub and charrnn itself write with them")
-        model = model.without_labels()
     if html is not None:
         from charrnn.export.page import page_of
 
         page = page_of(model, weights=weights, with_filter=known)
         write_atomically(html, page, "--html")
         written.append(html)
+    if model.vocabulary.labels and not (numpy is None and onnx is None):
+        say("note: --numpy and --onnx write without its labels")
+        model = model.without_labels()
     if numpy is not None:
         from charrnn.export.numpy_script import files
 

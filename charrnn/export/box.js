@@ -37,6 +37,11 @@ function writingBox(model) {
   fresh.input.checked = true;
   const topK = field("box-top-k", "top-k", { type: "number", min: "0", value: "0" }, "0: all");
   const topP = field("box-top-p", "top-p", { type: "number", min: "0.01", max: "1", step: "0.01", value: "1" }, "1: all");
+  const label = make("select", { id: "box-label" },
+    make("option", { value: "0" }, "any"),
+    model.labels.names.map((name, k) => make("option", { value: String(k + 1) }, name)));
+  const labelled = model.labels.names.length
+    ? make("label", { for: "box-label" }, "label ", label) : null;
   const minP = field("box-min-p", "min-p", { type: "number", min: "0", max: "1", step: "0.01", value: "0" }, "0: all");
 
   // 2. The text.
@@ -71,7 +76,8 @@ function writingBox(model) {
 
   // 3. Writing.
   function newStory(ids, stream) {
-    const story = new Story(machine, ids, Math.floor(clean(seed.input, 0, 999999999, 1)), stream);
+    const begun = Math.floor(clean(seed.input, 0, 999999999, 1));
+    const story = new Story(machine, ids, begun, stream, Number(label.value));
     story.prompt = ids;
     story.spans = [];
     story.element = lines ? make("span", { class: "line" }) : out;
@@ -276,7 +282,7 @@ function writingBox(model) {
   const element = make("div", { class: "box" },
     make("label", { class: "begin", for: "box-begin" }, "Begin with ", begin),
     make("div", { class: "buttons" }, write, halt, on, copy),
-    make("div", { class: "controls" }, temperature.label, count.label, seed.label, fresh.label),
+    make("div", { class: "controls" }, labelled, temperature.label, count.label, seed.label, fresh.label),
     make("details", {}, make("summary", {}, "Leave unlikely characters out"),
       make("div", { class: "controls" }, topK.label, topP.label, minP.label)),
     said, out,

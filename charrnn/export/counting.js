@@ -15,9 +15,40 @@ function discountsOf(counts) {
   return found.every((value, k) => value > 0 && value <= k + 1) ? found : FALLBACK;
 }
 
+// Of each context of one length: what is left to shorter ones, and how often something followed.
+// Of each n-gram: its gain. owners: the context of each n-gram. counts: of each.
+function weighed(contexts, owners, counts) {
+  const discount = [0, ...discountsOf(counts)];
+  const totals = new Float64Array(contexts);
+  const kinds = new Float64Array(contexts);
+  const back = new Float64Array(contexts);
+  counts.forEach((count, g) => {
+    totals[owners[g]] += count;
+    kinds[owners[g]] += count > 0;
+    back[owners[g]] += discount[Math.min(3, count)];
+  });
+  const gain = Float64Array.from(counts, (count, g) => (
+    totals[owners[g]] ? (count - discount[Math.min(3, count)]) / totals[owners[g]] : 0));
+  for (let at = 0; at < contexts; at += 1) back[at] = totals[at] ? back[at] / totals[at] : 1;
+  return { gain, back, totals, kinds };
+}
+
+// Counting that knows a label: at each context its counts and those of all share what is left.
+// own: {places, counts} of its n-grams, by length. share: what weighs as much as its characters.
+function blended(all, own, owners, contexts, chars, share) {
+  const ours = weighed(contexts, own.places.map((g) => owners[g]), own.counts);
+  const trust = Float64Array.from(ours.totals, (total, at) => (
+    total ? (chars / (chars + share)) * (total / (total + ours.kinds[at] / 2)) : 0));
+  const gain = all.gain.map((value, g) => (1 - trust[owners[g]]) * value);
+  own.places.forEach((g, k) => { gain[g] += trust[owners[g]] * ours.gain[k]; });
+  const back = all.back.map((value, at) => trust[at] * ours.back[at] + (1 - trust[at]) * value);
+  return { gain, back, totals: all.totals };
+}
+
 // levels: of each length {children, characters, counts}: how many n-grams each context has, and of
 // each n-gram its last character and its count. boundary: the id that ends a line, or -1.
-function contextsOf(levels, V, boundary) {
+// ofLabel: {share, levels: {places, counts} of each length}, or null.
+function contextsOf(levels, V, boundary, ofLabel) {
   // 1. One row of n-grams, and where the children of each node begin.
   const order = levels.length;
   const sizes = levels.map((level) => level.characters.length);
@@ -36,28 +67,25 @@ function contextsOf(levels, V, boundary) {
   // 2. Weights of each n-gram and of each context.
   let node = 0;
   let gram = 0;
-  for (const level of levels) {
+  const chars = ofLabel ? ofLabel.levels[order - 1].counts.reduce((sum, count) => sum + count, 0) : 0;
+  levels.forEach((level, k) => {
     character.set(level.characters, gram);
-    const start = gram;
-    const discount = [0, ...discountsOf(level.counts)];
-    for (const children of level.children) {
-      first[node] = gram;
-      let total = 0;
-      let rest = 0;
-      for (let g = gram; g < gram + children; g += 1) {
-        total += level.counts[g - start];
-        rest += discount[Math.min(3, level.counts[g - start])];
-      }
-      for (let g = gram; g < gram + children && total; g += 1) {
-        const count = level.counts[g - start];
-        gain[g] = (count - discount[Math.min(3, count)]) / total;
-      }
-      totals[node] = total;
-      if (total) back[node] = rest / total;
-      gram += children;
-      node += 1;
-    }
-  }
+    const contexts = level.children.length;
+    const owners = new Uint32Array(level.characters.length);
+    let g = 0;
+    level.children.forEach((children, at) => {
+      first[node + at] = gram + g;
+      owners.fill(at, g, g + children);
+      g += children;
+    });
+    let weights = weighed(contexts, owners, level.counts);
+    if (ofLabel) weights = blended(weights, ofLabel.levels[k], owners, contexts, chars, ofLabel.share);
+    gain.set(weights.gain, gram);
+    back.set(weights.back, node);
+    totals.set(weights.totals, node);
+    gram += g;
+    node += contexts;
+  });
   first[nodes] = all;
 
   const childOf = (at, id) => {

@@ -118,11 +118,22 @@ const INSIDE = {
 INSIDE["gru-before"] = INSIDE.gru;
 const BETWEEN_0_AND_1 = new Set(["input", "forget", "output", "reset", "update"]);
 
+// A label is embedded as the newline plus what it adds.
+function embeddingOf({ embedding: E, vocabulary: V, labels, newline }, tensor) {
+  const characters = tensor("embedding.weight");
+  if (!labels) return characters;
+  const added = tensor("labels.weight");
+  const rows = new Float32Array((V + labels) * E);
+  rows.set(characters);
+  for (let i = 0; i < labels * E; i += 1) rows[V * E + i] = characters[newline * E + i % E] + added[i];
+  return rows;
+}
+
 // shape: what model.py says of the network. tensor(name): its numbers, row after row.
 function networkOf(shape, tensor) {
   const { cell, skip, layers: L, hidden: H, embedding: E, vocabulary: V, conv: K } = shape;
   const G = GATE_BLOCKS[cell] * H;
-  const embedding = tensor("embedding.weight"); // (V, E)
+  const embedding = embeddingOf(shape, tensor); // (V, E), then a row for each label
   const head = shape.tied ? embedding : tensor("head.weight"); // (V, W)
   const headBias = tensor("head.bias");
   const convolution = K ? tensor("conv.weight") : null; // (E, E, K)

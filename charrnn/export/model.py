@@ -1,7 +1,8 @@
 """What a page must know to run a model: its weights, alphabet, n-grams and filters, as JSON.
 
-The page's engine (engine.js, counting.js, codec.js) reads it. Numbers travel as base64. Strings of
-the model file itself are not in it, but the names that `named` makes of them.
+The page's engine (engine.js, counting.js, codec.js) reads it. Numbers travel as base64. Of the
+model file's own strings the labels are in it, which the page shows as text; of others, the names
+that `named` makes of them.
 """
 
 from __future__ import annotations
@@ -15,8 +16,10 @@ from charrnn.errors import SettingsError
 from charrnn.export.named import corpus_name, described
 from charrnn.layout import expected_shapes, sizes
 from charrnn.modelfile import ModelFile
+from charrnn.sampling.decode import seed_of_label
 from charrnn.text.compact import PARTS, packed_levels
 from charrnn.text.gate import Ally
+from charrnn.text.labelgrams import PARTS as LABEL_PARTS
 from charrnn.text.novelty import read_filter
 from charrnn.text.spelling import Spelling
 from charrnn.texts import OpenedRun
@@ -38,7 +41,7 @@ class Model(TypedDict):
     """A model as writer.js reads it.
 
     tensors: name, begin and end of each in `weights`. newline: the id that ends a line, or -1.
-    known: filters of the training lines.
+    known: filters of the training lines. labels: their names, and what each adds to a seed.
     """
 
     name: str
@@ -47,6 +50,7 @@ class Model(TypedDict):
     start: int
     newline: int
     shape: dict[str, Any]
+    labels: dict[str, list[Any]]
     text: dict[str, Any]
     tensors: list[tuple[str, int, int]]
     weights: Packed
@@ -75,8 +79,12 @@ def packed_model(model: ModelFile, *, weights: str = "auto", with_filter: bool =
     newline = -1
     if model.mode == "lines" and vocabulary.newline is not None:
         newline = vocabulary.newline
-    order = list(expected_shapes(settings, len(vocabulary)))
+    labels = vocabulary.labels
+    order = list(expected_shapes(settings, len(vocabulary), len(labels)))
     kind = _kind(model, weights)
+    counting = None
+    if model.ally is not None:
+        counting = _counting(model.ally, len(vocabulary), len(labels))
     tensors, numbers = _joined(model, order, kind)
     return {
         "name": corpus_name(model),
@@ -93,7 +101,10 @@ def packed_model(model: ModelFile, *, weights: str = "auto", with_filter: bool =
             "vocabulary": len(vocabulary),
             "conv": settings.conv,
             "tied": settings.tie_weights,
+            "labels": len(labels),
+            "newline": newline,
         },
+        "labels": {"names": list(labels), "seeds": [seed_of_label(0, name) for name in labels]},
         "text": {
             "unit": vocabulary.unit,
             "symbols": list(vocabulary.symbols),
@@ -104,7 +115,7 @@ def packed_model(model: ModelFile, *, weights: str = "auto", with_filter: bool =
         "tensors": tensors,
         "weights": numbers,
         "spelling": None if vocabulary.spelling is None else _spelling(vocabulary.spelling),
-        "counting": None if model.ally is None else _counting(model.ally, len(vocabulary)),
+        "counting": counting,
         "known": _filters(model) if with_filter and model.mode == "lines" else [],
     }
 
@@ -149,13 +160,24 @@ def _spelling(spelling: Spelling) -> dict[str, Packed]:
     }
 
 
-def _counting(ally: Ally, vocabulary_size: int) -> dict[str, Any]:
-    """Return the n-grams beside a network, and their gate."""
+def _counting(ally: Ally, vocabulary_size: int, labels: int) -> dict[str, Any]:
+    """Return the n-grams beside a network, those of its labels, and their gate. labels: K."""
     levels = ally.contexts.ngram.levels
     tensors = packed_levels(levels, vocabulary_size)
     names = ("children", "characters", "counts", "large")
+    by_label = None
+    if ally.by_label is not None:
+        owned = ally.by_label.tensors(labels)
+        by_label = {
+            "share": ally.by_label.share,
+            "levels": [
+                {name: packed(owned[f"bylabel.{n}.{name}"]) for name in LABEL_PARTS}
+                for n in range(1, len(levels) + 1)
+            ],
+        }
     return {
         "theta": ally.theta.tolist(),
+        "labels": by_label,
         "levels": [
             {
                 name: packed(tensors[f"ngram.{n}.{part}"])

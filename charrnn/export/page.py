@@ -35,6 +35,8 @@ def _about(model: ModelFile) -> dict[str, Any]:
     if model.ally is not None:
         order = model.ally.contexts.order
         facts.append(["beside it", f"n-grams of up to {order} characters, mixed in by a gate"])
+    if model.vocabulary.labels:
+        facts.append(["labels", f"{len(model.vocabulary.labels):,}"])
     settings = dataclasses.asdict(model.settings.model)
     return {
         "title": name or "charrnn",

@@ -40,6 +40,26 @@ function levelOf({ children, characters, counts, large }) {
   return { children: unpacked(children), characters: unpacked(characters), counts: all };
 }
 
+// The n-grams of label `number`, of each length: {places, counts}; null where it has none.
+function ownOf(levels, number) {
+  const own = levels.map(({ sharers, labels, counts, large }) => {
+    const [of, all, many] = [unpacked(labels), unpacked(counts), unpacked(large)];
+    const found = { places: [], counts: [] };
+    let at = 0;
+    let next = 0;
+    unpacked(sharers).forEach((times, place) => {
+      for (const stop = at + times; at < stop; at += 1) {
+        const count = all[at] < 255 ? all[at] : many[next++];
+        if (of[at] !== number) continue;
+        found.places.push(place);
+        found.counts.push(count);
+      }
+    });
+    return found;
+  });
+  return own[0].places.length ? own : null;
+}
+
 // model: what model.py gathered. It reads ids: step(id, state) changes the state and returns the
 // scores of the next character.
 function machineOf(model) {
@@ -49,20 +69,36 @@ function machineOf(model) {
   const spelling = model.spelling
     && { after: unpacked(model.spelling.after), table: unpacked(model.spelling.table) };
   const codec = codecOf(model.text, spelling);
-  const contexts = model.counting
-    && contextsOf(model.counting.levels.map(levelOf), model.shape.vocabulary, model.newline);
+  const V = model.shape.vocabulary;
+  const levels = model.counting && model.counting.levels.map(levelOf);
+  const everyone = model.counting && contextsOf(levels, V, model.newline, null);
+  const ofLabels = new Map(); // the contexts of each label, made when it is asked for
+  function contextsFor(number) {
+    const { counting } = model;
+    if (!number || !counting || !counting.labels) return everyone;
+    if (!ofLabels.has(number)) {
+      const own = ownOf(counting.labels.levels, number);
+      const ofLabel = { share: counting.labels.share, levels: own };
+      ofLabels.set(number, own ? contextsOf(levels, V, model.newline, ofLabel) : everyone);
+    }
+    return ofLabels.get(number);
+  }
 
+  // label: the number of the text's label, from 1 on; 0: none.
   const zeroState = () =>
-    ({ ...network.zeroState(), node: contexts ? contexts.start : 0, spelt: 0 });
-  const copy = (state) => ({ ...network.copy(state), node: state.node, spelt: state.spelt });
+    ({ ...network.zeroState(), node: everyone ? everyone.start : 0, spelt: 0, label: 0 });
+  const copy = ({ node, spelt, label, ...state }) => ({ ...network.copy(state), node, spelt, label });
   function step(id, state) {
+    if (id >= V) state.label = id - V + 1;
+    const known = id < V ? id : model.newline; // to spelling and counting a label begins a line
     let scores = network.step(id, state).slice();
     if (spelling) {
-      state.spelt = codec.spelt(state.spelt, id);
+      state.spelt = codec.spelt(state.spelt, known);
       scores = codec.masked(scores, state.spelt);
     }
-    if (contexts) {
-      state.node = contexts.advance(state.node, id);
+    if (everyone) {
+      const contexts = contextsFor(state.label);
+      state.node = contexts.advance(state.node, known);
       scores = mixedScores(scores, contexts, model.counting.theta, state.node, Boolean(spelling));
     }
     return scores;
@@ -75,12 +111,16 @@ function machineOf(model) {
 // A text: what was read and what was drawn. chars: its characters, each with the ids up to its end,
 // its bits and whether it was drawn. seed, stream: where its draws come from.
 class Story {
-  constructor(machine, ids, seed, stream) {
+  // label: its number among the model's, from 1 on; 0: none.
+  constructor(machine, ids, seed, stream, label = 0) {
+    const { start, shape, labels } = machine.model;
     this.machine = machine;
     this.seed = seed;
+    this.label = label;
+    this.drawSeed = seed + (label ? labels.seeds[label - 1] : 0); // equal draws would look alike
     this.stream = stream;
     this.position = 0; // of the next draw
-    this.waiting = [machine.model.start, ...ids]; // ids that are not read yet
+    this.waiting = [label ? shape.vocabulary + label - 1 : start, ...ids]; // ids not read yet
     this.ids = []; // that were read, the start among them
     this.kept = []; // states before ids 0, EVERY, ...
     this.state = machine.zeroState();
@@ -123,7 +163,7 @@ class Story {
       return true;
     }
     if (this.isOver || this.drawn >= length) return false;
-    const u = uniform(this.seed, this.stream, this.position);
+    const u = uniform(this.drawSeed, this.stream, this.position);
     const id = drawn(filteredWeights(this.scores, how), u);
     this.position += 1;
     this.take(id, true, bitsOf(this.scores, id));

@@ -19,11 +19,11 @@ needs_chromium = pytest.mark.skipif(
     CHROMIUM is None and not REQUIRED, reason="no Chromium here; .ci/run installs one"
 )
 # What the page's own engine makes of a model: greedy text, the distribution after prompts, draws.
-ENGINE = """([prompts, length, seed]) => {
+ENGINE = """([prompts, length, seed, label]) => {
   const machine = machineOf(model);
   const how = (temperature) => ({ temperature, topK: 0, topP: 1, minP: 0 });
   const after = (ids, decoding, most) => {
-    const story = new Story(machine, ids, seed, 0);
+    const story = new Story(machine, ids, seed, 0, label);
     const end = model.newline;
     while (story.waiting.length || story.drawn < most) {
       if (!story.advance(decoding, most)) break;
