@@ -39,12 +39,18 @@ function standings(results) {
 
 // What the finished model writes: thirty lines, or three passages.
 function finished(look) {
+  const list = (texts) =>
+    make("ul", { class: "names" }, texts.map((text) => make("li", {}, text || "(an empty line)")));
   const shown = look.written.map(({ temperature, texts }) => make("figure", {},
     make("figcaption", {}, `temperature ${temperature.toFixed(1)}`),
-    look.lines
-      ? make("ul", { class: "names" }, texts.map((text) => make("li", {}, text || "(an empty line)")))
-      : make("pre", {}, texts[0])));
-  return [make("div", { class: "samples finished" }, shown), paragraph(look.said, "hint")];
+    look.lines ? list(texts) : make("pre", {}, texts[0])));
+  const labelled = look.labelled.map(({ label, texts }) =>
+    make("figure", {}, make("figcaption", {}, label), list(texts)));
+  return [
+    make("div", { class: "samples finished" }, shown), paragraph(look.said, "hint"),
+    labelled.length ? make("h3", {}, "By label") : null,
+    labelled.length ? make("div", { class: "samples finished" }, labelled) : null,
+  ];
 }
 
 function samples(kept) {

@@ -14,18 +14,19 @@ from charrnn.sampling.engine import Sampler
 from charrnn.text.contexts import Contexts
 from charrnn.text.counting import count
 from charrnn.text.gate import Ally
+from charrnn.text.labelgrams import LabelGrams, count_labels
 
 pytestmark = [pytest.mark.medium, needs_chromium]
 LENGTH = 500
 
 
-def asked(browser, tmp_path, model, weights="float32", prompts=()):
-    """What the page says of a model."""
+def asked(browser, tmp_path, model, weights="float32", prompts=(), label=0):
+    """What the page says of a model. label: the number of the one that it writes with."""
     place = tmp_path / "page.html"
     place.write_bytes(page_of(model, weights=weights))
     page = browser.new_page()
     page.goto(place.as_uri())
-    answer = page.evaluate(ENGINE, [list(prompts), LENGTH, 1])
+    answer = page.evaluate(ENGINE, [list(prompts), LENGTH, 1, label])
     page.close()
     return answer
 
@@ -104,6 +105,54 @@ def test_the_page_writes_what_the_command_writes(browser, tmp_path, name):
     for ids, shares in zip(prompts, answer["shares"], strict=True):
         logits = sampler.feed(np.array([model.start, *ids]))[0]
         np.testing.assert_allclose(shares, distribution(logits, Decoding())[0], atol=1e-5)
+
+
+def labelled(is_mixed):
+    """A network of lines with three labels; the last has no n-grams of its own."""
+    plain = network("gru", hidden_size=11)
+    rng = np.random.default_rng(4)
+    names = ("Greek", "Irish", "Zu\u202elu")
+    vocabulary = dataclasses.replace(plain.vocabulary, labels=names)
+    size = plain.tensors["embedding.weight"].shape[1]
+    tensors = plain.tensors | {"labels.weight": rng.normal(0, 2, (3, size)).astype(np.float32)}
+    model = dataclasses.replace(plain, vocabulary=vocabulary, tensors=tensors)
+    if not is_mixed:
+        return model
+    newline = model.vocabulary.newline
+    ids = rng.integers(0, len(vocabulary), 600)
+    ids[7::8] = newline
+    ngram = count(ids, len(vocabulary), 3, newline)
+    labels = np.arange(int((ids == newline).sum())) % 3  # 0: none
+    grams = LabelGrams(ngram, count_labels(ngram, ids, labels).owned, 50.0)
+    theta = np.array([0.3, -0.2, 0.1, 0.2, 0.4, 0.3, -0.1, 0.2])
+    return dataclasses.replace(model, ally=Ally(Contexts(ngram), theta, grams))
+
+
+@pytest.mark.parametrize("number", range(4))
+@pytest.mark.parametrize("is_mixed", [False, True])
+def test_the_page_writes_with_each_label(browser, tmp_path, is_mixed, number):
+    model = labelled(is_mixed)
+    name = ("", *model.vocabulary.labels)[number]
+    sampler = Sampler(model, weights="float32", engine="numpy").labelled(name)
+    prompts = prompts_of(len(model.vocabulary), 20)
+    answer = asked(browser, tmp_path, model, prompts=prompts, label=number)
+    assert answer["drawn"] == ids_of(sampler, 0.8, 100)
+    for ids, shares in zip(prompts, answer["shares"], strict=True):
+        logits = sampler.feed(np.array([sampler.start, *ids]))[0]
+        np.testing.assert_allclose(shares, distribution(logits, Decoding())[0], atol=1e-5)
+
+
+def test_the_menu_has_every_label(browser, tmp_path):
+    place = tmp_path / "page.html"
+    place.write_bytes(page_of(labelled(is_mixed=False)))
+    page = browser.new_page()
+    page.goto(place.as_uri())
+    options = page.locator("#box-label option").all_text_contents()
+    assert options == ["any", "Greek", "Irish", "Zu\\u202elu"]
+    page.locator("#box-label").select_option("2")
+    page.get_by_role("button", name="Write").click()
+    page.locator("#box-out[aria-busy=false] .char").first.wait_for(state="attached")
+    page.close()
 
 
 @pytest.mark.parametrize("name", ["lstm dense", "convolution", "mixture"])
