@@ -72,7 +72,9 @@ class TextSettings:
         auto="none",
     )
     delimiter: str = setting(
-        "\\t", "With --label prefix: what ends the label of a line; \\t is a tab"
+        "\\t",
+        "With --label prefix: what ends the label of a line; \\t is a tab, and of a record \\n its "
+        "first line's end",
     )
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
