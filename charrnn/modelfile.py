@@ -113,9 +113,11 @@ class ModelFile:
     def reading(self) -> TextSettings:
         """How a text is read for it.
 
-        A carriage return ends a line where it has learnt lines and has not met one.
+        A carriage return ends a line where it has learnt lines and has not met one. Where several
+        texts had encodings of their own, the first one's.
         """
         text = self.settings.text
+        text = dataclasses.replace(text, encoding=text.encoding.partition(",")[0])
         if self.mode == "lines" and RETURN not in self.vocabulary.symbols:
             return dataclasses.replace(text, newlines="lf")
         return text

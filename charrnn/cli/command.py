@@ -16,7 +16,6 @@ from charrnn.cli.habits import (
     COMMANDS,
     empty_name,
     explain_unknown,
-    one_text,
     typed_name,
     with_two_dashes,
 )
@@ -54,10 +53,7 @@ class Command(TyperCommand):
         try:
             return super().parse_args(ctx, list(words))
         except typer.TyperException as error:
-            message = error.format_message()
-            if self.name == "train" and message.startswith("Got unexpected extra argument"):
-                raise SettingsError(one_text(message)) from None
-            if not message.startswith("No such option"):
+            if not error.format_message().startswith("No such option"):
                 raise
             name: str = error.option_name  # type: ignore[attr-defined]
             known = dict(_all_options(ctx))

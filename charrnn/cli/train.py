@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
@@ -31,13 +31,16 @@ from charrnn.cli.options import (
     TEXT,
     Assignments,
     ConfigFile,
-    Corpus,
+    Corpora,
     option,
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
 from charrnn.launch import is_follower
 from charrnn.terminal import one_line, write_lines
+
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
@@ -118,7 +121,7 @@ def setting_switch(key: str, panel: str) -> Any:
 
 @with_settings
 def train(
-    corpus: Corpus = None,
+    corpus: Corpora = None,
     run: Annotated[
         Path | None,
         option(
@@ -193,6 +196,7 @@ def train(
     began = time.perf_counter() - process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
     logs = check_logs(log or [])
+    text = _named(corpus or [], layers)
 
     # 1. What trains nothing.
     if (check or print_config) and is_follower(os.environ):
@@ -212,13 +216,13 @@ def train(
     if print_config:
         from charrnn.cli.settings_view import print_settings
 
-        return print_settings(corpus, layers)
+        return print_settings(text, layers)
     if check:
-        return _check(corpus, layers, json)
+        return _check(text, layers, json)
 
     # 2. The training, in this process or in those that torchrun has started.
     words = {
-        "corpus": corpus,
+        "corpus": text,
         "run": run,
         "resume": resume,
         "overwrite": overwrite,
@@ -249,6 +253,26 @@ def train(
     if not signal_code:
         listening.raise_error()
     return signal_code or 0
+
+
+def _named(corpus: list[str], layers: tuple[tuple[str, Any], ...]) -> str | Source | None:
+    """Return the text, or several as one. Raises SettingsError, CorpusError."""
+    if not corpus:
+        return None
+    from charrnn.text.shares import named
+
+    texts = [named(operand) for operand in corpus]
+    if len(texts) == 1:
+        name, share = texts[0]
+        if share is not None:
+            raise SettingsError(
+                f"{one_line(corpus[0])}: a share is for one of several texts; name them too, or "
+                f"leave :{share:g} out"
+            )
+        return name
+    from charrnn.text.sources import find_several
+
+    return find_several(texts, config.resolve(layers)[0].text)
 
 
 def _refuse_with_check(given: dict[str, bool]) -> None:
@@ -306,7 +330,7 @@ def _layers(
     return sources.in_order(files[0] if files else None, os.environ, *typed)
 
 
-def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
+def _check(corpus: str | Source | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
     from charrnn.cli.check import report
     from charrnn.training import checkup
 

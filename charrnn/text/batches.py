@@ -10,7 +10,7 @@ import bisect
 import heapq
 import itertools
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,9 +21,11 @@ from charrnn.errors import CorpusError, SettingsError
 from charrnn.terminal import many
 from charrnn.text.corpus import Corpus, line_bounds
 from charrnn.text.labels import is_dropped
+from charrnn.text.shares import SharedLanes, chosen, quotas
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
+BLOCK_CHARS = 4096  # that a lane reads of one of several texts before it turns to another
 RELEASE_STEPS = 1024  # steps after which the pages of a mapped file are given back
 
 
@@ -143,6 +145,34 @@ class MixedStreamBatches:
         )
 
 
+class SharedStreamBatches:
+    """Lanes of several texts: each text gets its share of the lanes, whatever its length.
+
+        abcdef, UVWXYZ, B=3, T=2, shares 2/3 and 1/3   ->   ab|de|UV    cd|fa|WX    ef|bc|YZ
+
+    Each text is read round and round. An epoch has as many characters as all texts.
+    """
+
+    def __init__(self, corpus: Corpus, batch_size: int, seq_length: int) -> None:
+        self._corpus = corpus
+        chars = len(corpus.split("train"))
+        spans = corpus.parts.spans("train")
+        block = min(BLOCK_CHARS, chars // (4 * batch_size))
+        self._lanes = SharedLanes(spans, corpus.parts.shares, batch_size, seq_length, block)
+        self.longest = seq_length
+        self.steps_per_epoch = -(-chars // (batch_size * seq_length))
+        self.chars_per_epoch = self.steps_per_epoch * batch_size * seq_length
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; `begins` says which lanes turn to another text."""
+        places, turned = self._lanes.places(step)
+        text = torch.from_numpy(self._corpus.split("train")[places].astype(np.int64))
+        if step % RELEASE_STEPS == RELEASE_STEPS - 1:
+            self._corpus.release()
+        begins = None if turned is None else torch.from_numpy(turned)
+        return Batch(text[:, :-1], text[:, 1:], step == 0, begins)
+
+
 class LineBatches:
     """Whole lines, each from the zero state: newline + line -> line + newline, padded.
 
@@ -160,11 +190,14 @@ class LineBatches:
         old: np.ndarray | None = None,
         share: float = 0.0,
         first: np.ndarray | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
         """ids (N,): lines that each end in newline; blank ones are left out.
 
         old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its
         lines. first: the id that stands before each line of ids, then of old; None: the newline.
+        parts: of several texts with shares, one after the other: the lines and the share of each.
+        Each epoch is a fresh choice of their lines, as many as they have together.
         """
         self._ids = ids if old is None else np.concatenate([ids, old])
         self.newline = newline
@@ -176,12 +209,15 @@ class LineBatches:
         self._first = None if first is None else torch.from_numpy(first[lengths > 0])
         self.longest = int(self.lengths.max(initial=0)) + 1
         self._own = int((self.starts < len(ids)).sum())  # lines of the newer text, which are first
+        sizes = [lines for lines, _ in parts]
+        self._edges = np.cumsum([0, *sizes]).tolist()
+        self._quotas = quotas(self._own, [share for _, share in parts]) if parts else []
         self._added = 0  # older lines in an epoch
         if old is not None:
             self._added = max(1, round(self._own * share / (1 - share)))
         self.steps_per_epoch = -(-(self._own + self._added) // batch_size)
         chars = self.lengths + 1
-        self.chars_per_epoch = int(chars[: self._own].sum())
+        self.chars_per_epoch = self.of_epoch(chars[: self._own])
         if self._added:  # on average
             self.chars_per_epoch += round(self._added * float(chars[self._own :].mean()))
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])  # an epoch, and its batches
@@ -230,25 +266,35 @@ class LineBatches:
         ids: np.ndarray = self._ids.take(places, mode="wrap").astype(np.int64)
         return ids
 
+    def of_epoch(self, values: np.ndarray) -> int:
+        """Return the sum of a value (N,) of each line over an epoch; of a choice, on average."""
+        if not self._quotas:
+            return int(values.sum())
+        spans = zip(self._edges, self._edges[1:], self._quotas, strict=False)
+        return round(sum(quota * float(values[start:stop].mean()) for start, stop, quota in spans))
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """Return the numbers of an epoch's lines, shuffled; of several texts, by their shares."""
+        order = np.arange(self._own)
+        if self._quotas:
+            spans = zip(self._edges, self._edges[1:], self._quotas, strict=False)
+            choices = [start + chosen(stop - start, quota, random) for start, stop, quota in spans]
+            order = np.concatenate(choices)
+        return random.permutation(order)
+
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         """Return the batches of an epoch, each as the numbers of its lines."""
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(self._own)
+        order = self.order(random)
         if self._added:
-            order = random.permutation(np.concatenate([order, self._choice(random)]))
+            older = self._own + chosen(len(self.starts) - self._own, self._added, random)
+            order = random.permutation(np.concatenate([order, older]))
         batches: list[np.ndarray] = []
         pool_size = self.batch_size * POOL_BATCHES
         for start in range(0, len(order), pool_size):
             pool = order[start : start + pool_size]
             batches += self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
         return [batches[i] for i in random.permutation(len(batches))]
-
-    def _choice(self, random: np.random.Generator) -> np.ndarray:
-        """Choose as many old lines as an epoch adds: all equally often, give or take one."""
-        count = len(self.starts) - self._own
-        times, rest = divmod(self._added, count)
-        repeated = np.tile(np.arange(count), times)
-        return self._own + np.concatenate([repeated, random.permutation(count)[:rest]])
 
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
         starts = range(0, len(lines), self.batch_size)
@@ -271,7 +317,7 @@ class RecordBatches:
         self._window = window
         self._windows = -(-(items.lengths + 1) // window)  # of each item
         self.rows = min(items.batch_size, len(self._windows))
-        self.steps_per_epoch = -(-int(self._windows.sum()) // self.rows)
+        self.steps_per_epoch = -(-items.of_epoch(self._windows) // self.rows)
         self.chars_per_epoch = items.chars_per_epoch
         self.longest = min(window, items.longest)
         # Of each row: the step at which each of its items begins, and which item that is.
@@ -307,8 +353,7 @@ class RecordBatches:
 
     def _endless(self) -> Iterator[int]:
         for epoch in itertools.count():
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._windows))
-            yield from order.tolist()
+            yield from self._items.order(np.random.default_rng([self._seed, epoch])).tolist()
 
 
 def make_batches(
@@ -325,6 +370,9 @@ def make_batches(
     Raises CorpusError if the text is too short, SettingsError if a batch is too small for two
     texts.
     """
+    parts = corpus.parts
+    if parts.shares and mixed is not None:
+        raise SettingsError("--mix is for one text, not for several with shares; leave it out")
     if corpus.mode == "lines":
         old = mixed.split("train") if mixed is not None else None
         newline = int(corpus.vocabulary.newline or 0)
@@ -334,11 +382,19 @@ def make_batches(
             assert of_old is not None  # of the same vocabulary
             first = np.concatenate([first, of_old])
         ids = corpus.split("train")
+        lines: list[tuple[int, float]] = []
+        for (start, size), each in zip(parts.spans("train"), parts.shares, strict=False):
+            lines.append((int((ids[start : start + size] == newline).sum()), each))
         if corpus.vocabulary.has_breaks:
             if old is not None:
                 raise SettingsError("--mix is for lines and streams, not for records; leave it out")
-            return RecordBatches(LineBatches(ids, newline, batch_size, seed), seq_length, seed)
-        return LineBatches(ids, newline, batch_size, seed, old=old, share=share, first=first)
+            items = LineBatches(ids, newline, batch_size, seed, parts=lines)
+            return RecordBatches(items, seq_length, seed)
+        return LineBatches(
+            ids, newline, batch_size, seed, old=old, share=share, first=first, parts=lines
+        )
     if mixed is not None:
         return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
+    if parts.shares:
+        return SharedStreamBatches(corpus, batch_size, seq_length)
     return StreamBatches(corpus, batch_size, seq_length)

@@ -20,6 +20,7 @@ from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.validation import FEWEST_CHARS, FEWEST_LINES
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
+from charrnn.text.sources import Source
 from charrnn.text.splits import SPLITS, divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.card import card_for
@@ -41,7 +42,9 @@ NETWORK = (
 COUNTING = ("order", "longest_order", "smoothing")
 
 
-def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]) -> dict[str, Any]:
+def check(
+    corpus: str | Source | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+) -> dict[str, Any]:
     """Return findings on a text and what would be trained or counted, ready for JSON.
 
     What only a network has is None for counting, and the other way round.
@@ -126,7 +129,7 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
 
 
 def settings_of(
-    corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+    corpus: str | Source | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
 ) -> tuple[Settings, dict[str, str]]:
     """Return the settings of a training with every size decided, and where each comes from.
 
