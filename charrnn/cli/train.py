@@ -12,7 +12,7 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -37,13 +37,14 @@ from charrnn.cli.options import (
 )
 from charrnn.errors import SettingsError, StorageError
 from charrnn.launch import is_follower
-from charrnn.terminal import one_line, write_lines
+from charrnn.terminal import many, one_line, write_lines
 
 if TYPE_CHECKING:
     from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
+MOST_TEXTS = 12  # whose scores are shown
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
 METAVARS_BY_KEY = {
     "val": PATH,
@@ -307,6 +308,14 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     if place.counting_gain:
         alone = place.network_nats
         end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"
+    if outcome.texts:
+        end += "\n  each text, as charrnn eval --split val scores it:"
+    for score in outcome.texts[:MOST_TEXTS]:
+        figure = Score(score.nats_per_char, 1).per(outcome.unit)
+        noun = "byte" if outcome.unit == "byte" else "character"
+        end += f"\n    {one_line(score.name)}: {figure}, {many(score.chars, noun)}"
+    if len(outcome.texts) > MOST_TEXTS:
+        end += f"\n    {len(outcome.texts) - MOST_TEXTS} texts more: charrnn eval"
     lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
     if is_stopped:
         lines.append(f"to go on: charrnn train --resume --run {shown}")
@@ -352,7 +361,7 @@ def _print_json(path: Path, outcome: Any) -> None:
     if outcome.ngram:
         ngram_nats = outcome.ngram.score.nats_per_char
         ngram_order = outcome.ngram.order
-    line = {
+    line: dict[str, Any] = {
         "run": str(path),
         "reason": outcome.reason,
         "step": place.step,
@@ -379,4 +388,6 @@ def _print_json(path: Path, outcome: Any) -> None:
         "precision": outcome.precision,
         "verdict": outcome.verdict,
     }
+    if outcome.texts:
+        line["texts"] = [asdict(score) for score in outcome.texts]
     write_json([line])

@@ -1,7 +1,7 @@
 """Several texts as one corpus: each is split by itself, so that each has a score of its own.
 
 a.txt  AAAAAAAAAa        train  AAAAAAAA BBBB
-b.txt  BBBBBb            val    A B          (the beginnings of all texts first, see parts.py)
+b.txt  BBBBBb            val    A B          (in rounds, see parts.py)
                          test   a b
 """
 
@@ -19,7 +19,7 @@ from charrnn.config import TextSettings
 from charrnn.storage import Output
 from charrnn.terminal import many
 from charrnn.text.corpus import Written
-from charrnn.text.parts import Parts, Segment, heads
+from charrnn.text.parts import Parts, Segment, reached, rounds
 from charrnn.text.reading import PIECE_BYTES
 from charrnn.text.shares import divided
 from charrnn.text.splits import SPLITS, allot
@@ -92,31 +92,32 @@ def write_texts_of_streams(
 def _put(
     file: Output, waiting: IO[bytes], lengths: Sequence[int], vocabulary: Vocabulary
 ) -> list[Segment]:
-    """Write what is held out: the beginnings of all texts, then the rest of each.
+    """Write what is held out, in rounds of all texts.
 
     waiting: holds all of it, text by text. lengths: of each, in ids. Returns the segments.
     """
     itemsize = np.dtype(vocabulary.dtype).itemsize
     starts = np.cumsum([0, *lengths])[:-1].tolist()
+    total = sum(lengths)
     segments: list[Segment] = []
-    firsts = []
-    for number, most in enumerate(heads(lengths)):
-        waiting.seek(starts[number] * itemsize)
-        head = np.frombuffer(waiting.read(most * itemsize), vocabulary.dtype)
-        if vocabulary.spelling is not None and len(head) < lengths[number]:
-            head = head[: np.flatnonzero(vocabulary.spelling.is_start[head])[-1]]
-        file.write(head.data)
-        segments.append((number, len(head)))
-        firsts.append(len(head))
-    for number, first in enumerate(firsts):
-        left = lengths[number] - first
-        if left:
-            segments.append((number, left))
-        waiting.seek((starts[number] + first) * itemsize)
-        while left:
-            data = waiting.read(min(left * itemsize, PIECE_BYTES))
-            file.write(data)
-            left -= len(data) // itemsize
+    done = [0] * len(lengths)
+    for mark in rounds(total):
+        for number, length in enumerate(lengths):
+            waiting.seek((starts[number] + done[number]) * itemsize)
+            left = reached(length, mark, total) - done[number]
+            began = done[number]
+            while left > 0:
+                ids = np.frombuffer(
+                    waiting.read(min(left, PIECE_BYTES) * itemsize), vocabulary.dtype
+                )
+                left -= len(ids)
+                if vocabulary.spelling is not None and not left and mark < total:
+                    starting = np.flatnonzero(vocabulary.spelling.is_start[ids])
+                    ids = ids[: starting[-1] if len(starting) else 0]
+                file.write(ids.data)
+                done[number] += len(ids)
+            if done[number] > began:
+                segments.append((number, done[number] - began))
     return segments
 
 
@@ -209,7 +210,7 @@ def write_texts_of_lines(
     for name in SPLITS:
         pieces = list(enumerate(groups[name]))
         if name != "train":
-            pieces = _heads_first(groups[name])
+            pieces = _in_rounds(groups[name])
         lengths[name] = 0
         for number, items in pieces:
             size = write_items(file, items, vocabulary)
@@ -250,23 +251,18 @@ def _known(
     return free, known
 
 
-def _heads_first(groups: Sequence[Items]) -> list[tuple[int, Items]]:
-    """Return the beginnings of all texts' lines, then the rests, each with its text's number."""
-    sizes = [sum(map(len, items.lines)) + len(items.lines) for items in groups]
-    counts = [len(items.lines) for items in groups]
-    firsts = [
-        -(-count * head // max(1, size))
-        for count, head, size in zip(counts, heads(sizes), sizes, strict=True)
-    ]
-    beginnings = [
-        (number, taken(items, range(firsts[number]))) for number, items in enumerate(groups)
-    ]
-    rests = [
-        (number, taken(items, range(firsts[number], counts[number])))
-        for number, items in enumerate(groups)
-        if firsts[number] < counts[number]
-    ]
-    return beginnings + rests
+def _in_rounds(groups: Sequence[Items]) -> list[tuple[int, Items]]:
+    """Return the lines of a split in rounds, each time with the number of their text."""
+    total = sum(len(line) + 1 for items in groups for line in items.lines)
+    done = [0] * len(groups)
+    pieces = []
+    for mark in rounds(total):
+        for number, items in enumerate(groups):
+            stop = reached(len(items.lines), mark, total)
+            if stop > done[number]:
+                pieces.append((number, taken(items, range(done[number], stop))))
+            done[number] = stop
+    return pieces
 
 
 def _parts(survey: Survey, segments: dict[str, list[Segment]], sizes: Sequence[int]) -> Parts:

@@ -26,7 +26,12 @@ from charrnn.values import (
     wrong_field,
 )
 
-HEAD = 1 << 18  # ids of a held-out split that are some of every text
+ROUNDS = (
+    1 << 12,
+    1 << 14,
+    1 << 16,
+    1 << 18,
+)  # ids of a held-out split: each has some of every text
 MOST_TEXTS = 100_000
 
 Segment = tuple[int, int]  # the number of a text, and ids of it
@@ -105,9 +110,11 @@ def parts_of(values: Any, lengths: Mapping[str, int]) -> Parts:
     return Parts(tuple(names), tuple(shares), segments)
 
 
-def heads(lengths: Sequence[int], most: int = HEAD) -> list[int]:
-    """Return how much of each text's part of a split comes first: all of it where that is short."""
-    total = sum(lengths)
-    if total <= most:
-        return list(lengths)
-    return [min(length, -(-length * most // total)) for length in lengths]
+def rounds(total: int) -> list[int]:
+    """Return after how much of a split each round of its texts ends. total: ids, or characters."""
+    return [mark for mark in ROUNDS if mark < total] + [total]
+
+
+def reached(length: int, mark: int, total: int) -> int:
+    """Return how much of a text of this length has come when a round of all ends."""
+    return -(-length * mark // max(1, total))
