@@ -29,6 +29,7 @@ from charrnn.text.writing import (
     Items,
     bounds_of,
     encoded,
+    item_of,
     items_of,
     labels_in,
     taken,
@@ -178,17 +179,21 @@ def write_texts_of_lines(
             first_line += census.lines
         count = len(notes)
         items = items_of(part.source, reading, vocabulary, census.sha256, labels, notes)
-        unit = unit_of(notes[count:])
+        unit = unit_of(notes[count:], vocabulary)
         free, known = _known(items, homes, is_used_once=settings.deduplicate)
         left_out = len(items.lines) - len(free) - len(known)
         if left_out:
+            noun = many(left_out, item_of(vocabulary))
             verb = "is" if left_out == 1 else "are"
             notes.append(
-                f"{many(left_out, 'line')} of {part.source.shown} {verb} in an earlier text, and "
-                "used once (--no-deduplicate keeps them)"
+                f"{noun} of {part.source.shown} {verb} in an earlier text, and used once "
+                "(--no-deduplicate keeps them)"
             )
         sizes = {"train": len(free)} | own
-        counts = allot(sizes, settings, 1, unit, shown=part.source.shown)
+        shown = part.source.shown
+        if left_out:
+            shown = f"{shown}, without what an earlier text has,"
+        counts = allot(sizes, settings, 1, unit, shown=shown)
         order = np.random.default_rng([seed, number]).permutation(free)
         start = 0
         for name in SPLITS:

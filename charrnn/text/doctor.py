@@ -351,10 +351,10 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
                 f"and --mode lines learns at most {most:,}; --mode stream, or shorten it"
             )
         least = 1
-        unit = "lines"
+        unit = survey.form
         lengths["train"] = findings.lines - findings.blank_lines
         if settings.deduplicate:
-            unit = "distinct lines"
+            unit = f"distinct {survey.form}"
             lengths["train"] -= findings.repeated_lines
     texts = [(lengths["train"], "the text")]
     if parts := survey.censuses["train"].parts:

@@ -41,9 +41,10 @@ class Leak:
     examples: tuple[str, ...] = ()
     alike: int | None = 0
     alike_examples: tuple[str, ...] = ()
+    item: str = "line"  # or "record"
 
     def __str__(self) -> str:
-        noun = "line" if self.lines == 1 else "lines"
+        noun = self.item if self.lines == 1 else f"{self.item}s"
         size = f" of {self.least} characters or more" if self.least > 1 else ""
         verb = "is" if self.known == 1 else "are"
         text = (
@@ -263,6 +264,7 @@ def _leak(
         examples=_examples(hashed.hashes[is_known], survey.sources[name], settings),
         alike=alike,
         alike_examples=_examples(hashed.hashes[is_alike], survey.sources[name], settings),
+        item="record" if survey.form == "records" else "line",
     )
 
 

@@ -184,10 +184,13 @@ def find_several(texts: Sequence[tuple[str, float | None]], settings: TextSettin
         encoding = encodings[min(number, len(encodings) - 1)]
         source = replace(source, place=(number, len(texts)))
         parts.append(Part(source, share, {"encoding": encoding}))
-    twice = [part.source.shown for part in parts]
-    for name in twice:
-        if twice.count(name) > 1:
+    known: set[tuple[Path, ...]] = set()
+    for part in parts:
+        files = tuple(path.resolve() for path in part.source.paths)
+        if files and files in known:
+            name = part.source.shown
             raise SettingsError(f"{name} is named twice; name it once, with a share: {name}:2")
+        known.add(files)
 
     # 3. Their names
     stems = [part.source.name for part in parts]

@@ -125,7 +125,10 @@ def survey(corpus: str | Source | None, settings: TextSettings, seed: int) -> Su
         own = source.reading_of(text, settings)
         is_plain = not is_table(own) and not is_records(own)
         if settings.unit == "char" and not text.separators and is_plain:
-            notes += _looks(text, census, mode, own)
+            looks = _looks(text, census, mode, own)
+            is_told = [look.startswith(text.shown) or not source.parts for look in looks]
+            pairs = zip(looks, is_told, strict=True)
+            notes += [look if told else f"{text.shown}: {look}" for look, told in pairs]
 
     # 3. Digest all that the ids depend on. The seed counts only where lines are shuffled.
     options = dataclasses.asdict(settings)

@@ -78,7 +78,7 @@ def write_lines(
         digest = survey.censuses[name].sha256
         labels = survey.labels.get(name)
         groups[name] = items_of(source, settings, vocabulary, digest, labels, notes)
-    unit = unit_of(notes[count:])
+    unit = unit_of(notes[count:], vocabulary)
 
     # 2. Divide the shuffled lines of the corpus between the splits without a file of their own.
     counts = allot({name: len(part.lines) for name, part in groups.items()}, settings, 1, unit)
@@ -118,10 +118,11 @@ def items_of(
         pairs = [pair for pair in zip(lines, numbers, strict=True) if pair[0]]
         tags = tags_of(pairs, distinct=settings.deduplicate)
         used = sum(map(len, tags))
+    item = item_of(vocabulary)
     shown = f" of {source.shown}" if source.place[1] > 1 else ""
     if used < len(full):
         notes.append(
-            f"{len(full) - used:,} of {len(full):,} lines{shown} {REPEATS} "
+            f"{len(full) - used:,} of {len(full):,} {item}s{shown} {REPEATS} "
             "(--no-deduplicate keeps them)"
         )
     if len(full) < len(lines):
@@ -129,10 +130,16 @@ def items_of(
     return Items(distinct, tags)
 
 
-def unit_of(notes: Sequence[str]) -> str:
+def item_of(vocabulary: Vocabulary) -> str:
+    """Return what a text is made of, for a message: "line" or "record"."""
+    return "record" if vocabulary.has_breaks else "line"
+
+
+def unit_of(notes: Sequence[str], vocabulary: Vocabulary) -> str:
     """Return what a text is divided into, for a message. notes: on its lines."""
+    items = f"{item_of(vocabulary)}s"
     has_repeats = any(REPEATS in note for note in notes)
-    return "distinct lines (--no-deduplicate keeps repeats)" if has_repeats else "lines"
+    return f"distinct {items} (--no-deduplicate keeps repeats)" if has_repeats else items
 
 
 def taken(items: Items, numbers: Sequence[int]) -> Items:
