@@ -187,10 +187,10 @@ class SharedLanes:
         for place, text in enumerate(earlier):
             if text in most:
                 texts[place] = text
-                most.remove(text)
+        new = iter([text for text in most if text not in texts])
         turns = []
-        for text in texts:
-            text = most.pop(0) if text is None else text
+        for kept in texts:
+            text = next(new) if kept is None else kept
             turns.append((text, self._read[text]))
             self._read[text] += 1
         return turns
