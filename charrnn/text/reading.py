@@ -30,7 +30,7 @@ from charrnn.text.records import BLANK, as_codes_text, records, separator_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.stripping import strip_lines, stripper
-from charrnn.text.tables import Item, beginning, layout_of, peeked, rows
+from charrnn.text.tables import Item, beginning, cells_of, layout_of, peeked, rows
 from charrnn.text.vocabulary import NEWLINE, Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
@@ -108,7 +108,7 @@ def _parts(
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            entries = rows(texts, shown, settings.column, column_of(settings), faults)
+            entries = cells_of(texts, shown, settings.column, column_of(settings), faults)
             texts = as_lines(entries, settings, faults, shown, labels)
         elif is_records(settings):
             texts = _records(texts, shown, settings)
