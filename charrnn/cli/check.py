@@ -45,7 +45,7 @@ def report(findings: Findings) -> Iterator[str]:
 
 def _item(findings: Findings) -> str:
     """What the text is made of: a record may have several lines."""
-    return "record" if findings["form"] == "records" else "line"
+    return "record" if findings.get("form") == "records" else "line"
 
 
 def _text(findings: Findings) -> str:
