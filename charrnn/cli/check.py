@@ -140,7 +140,7 @@ def _repeated(findings: Findings) -> str:
     return f"{text}, such as {', '.join(examples)}"
 
 
-def _leak(leak: Findings, item: str) -> str:
+def _leak(leak: Findings, item: str = "line") -> str:
     size = f" of {leak['least']} characters or more" if leak["least"] > 1 else ""
     verb = "is" if leak["known"] == 1 else "are"
     text = (
