@@ -162,7 +162,7 @@ def _check_together(settings: Settings) -> None:
         raise SettingsError(f"--separator is for --mode records, not {text.mode}; leave one out")
     if not text.separator.strip() or "\n" in text.separator:
         raise SettingsError("--separator is one line, such as ---, or the word blank")
-    if not is_text_encoding(text.encoding):
+    if not all(map(is_text_encoding, text.encoding.split(","))):  # one for each text
         raise SettingsError(
             f"--encoding {one_line(text.encoding)!r} is not a text encoding Python knows"
         )

@@ -75,9 +75,7 @@ class ModelFile:
     vocabulary: Vocabulary
     mode: str  # "lines" or "stream"
     start: int  # the id that stands before a text without a prompt
-    # Of a network float32, named as in CharModel.tensors(); of a counting model NGram.tensors().
-    # What stands beside a network is in `ally`.
-    tensors: dict[str, np.ndarray]
+    tensors: dict[str, np.ndarray]  # CharModel.tensors() in float32, or NGram.tensors()
     meta: dict[str, Any]  # of the file: model_meta, and more in a checkpoint
     ally: Ally | None = None  # the n-grams beside a network, and their gate
 
@@ -124,9 +122,11 @@ class ModelFile:
     def reading(self) -> TextSettings:
         """How a text is read for it.
 
-        A carriage return ends a line where it has learnt lines and has not met one.
+        A carriage return ends a line where it has learnt lines and has not met one. Where several
+        texts had encodings of their own, the first one's.
         """
         text = self.settings.text
+        text = dataclasses.replace(text, encoding=text.encoding.partition(",")[0])
         if self.mode == "lines" and RETURN not in self.vocabulary.symbols:
             return dataclasses.replace(text, newlines="lf")
         return text

@@ -37,7 +37,11 @@ class TextSettings:
     unit: str = setting(
         "char", "Learn characters (Unicode code points) or raw bytes", choices=("char", "byte")
     )
-    encoding: str = setting("utf-8", "Encoding of the text files, such as latin-1 or utf-16")
+    encoding: str = setting(
+        "utf-8",
+        "Encoding of the text files, such as latin-1 or utf-16; of several texts one for all, or "
+        "one for each, with commas",
+    )
     errors: str = setting(
         "strict",
         "Refuse bytes that cannot be decoded, replace them with U+FFFD, or skip wrong rows of a "

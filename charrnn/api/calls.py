@@ -12,14 +12,19 @@ from typing import Any
 from charrnn import layers as sources
 from charrnn.api.listening import Listening
 from charrnn.api.together import train_here
-from charrnn.config import FIELDS
+from charrnn.config import FIELDS, resolve
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.machine.runtime import as_found
 from charrnn.terminal import one_line
-from charrnn.text.sources import Source, typed_source
+from charrnn.text.sources import Source, find_several, typed_source
 from charrnn.training.listener import Progress, Silent
 from charrnn.training.session import Request
-from charrnn.values import nearest
+from charrnn.values import finite, nearest
+
+Asked = (
+    str | Path | Iterable[str] | Iterable[Path] | Mapping[str, float] | Mapping[Path, float] | None
+)
+Layers = tuple[tuple[str, Mapping[str, Any]], ...]
 
 # How a string or a list is named, and so its run.
 TYPED = "text"
@@ -27,7 +32,7 @@ PROGRESS = ("auto", "on", "off")
 
 
 def run_training(
-    corpus: str | Path | Iterable[str] | None,
+    corpus: Asked,
     run: str | Path | None,
     *,
     resume: bool,
@@ -45,9 +50,10 @@ def run_training(
             raise SettingsError(f"train() has no setting {one_line(name)!r}{nearest(name, FIELDS)}")
     listening = Listening(_view(progress), callbacks)
     file = None if config is None else str(config)
+    layers = sources.in_order(file, os.environ, ("train()", settings))
     request = Request(
-        source_of(corpus),
-        sources.in_order(file, os.environ, ("train()", settings)),
+        source_of(corpus, layers),
+        layers,
         Path(run) if run is not None else None,
         resume,
         overwrite,
@@ -66,15 +72,24 @@ def run_training(
     return path, listening.notes
 
 
-def source_of(corpus: str | Path | Iterable[str] | None) -> str | Source | None:
-    """Return a corpus as a training takes it. Raises CorpusError, TypeError."""
+def source_of(corpus: Asked, layers: Layers = ()) -> str | Source | None:
+    """Return a corpus as a training takes it. layers: of settings, for several texts.
+
+    Raises CorpusError, SettingsError, TypeError.
+    """
     if corpus is None:
         return None
     if isinstance(corpus, Path):
         return str(corpus)
     if isinstance(corpus, str):
         return typed_source(corpus, TYPED) if "\n" in corpus else corpus
+    if isinstance(corpus, Mapping) and corpus:
+        shares = [finite(share, "corpus: share", above=0) for share in corpus.values()]
+        texts = list(zip(map(str, corpus), shares, strict=True))
+        return find_several(texts, resolve(layers)[0].text)
     lines = list(corpus)
+    if lines and all(isinstance(path, Path) for path in lines):
+        return find_several([(str(path), None) for path in lines], resolve(layers)[0].text)
     for number, line in enumerate(lines, 1):
         if not isinstance(line, str):
             raise TypeError(f"corpus: item {number} is {type(line).__name__}, not a string")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,13 @@ from charrnn.api.run import Run
 
 
 def train(
-    corpus: str | Path | Iterable[str] | None = None,
+    corpus: str
+    | Path
+    | Iterable[str]
+    | Iterable[Path]
+    | Mapping[str, float]
+    | Mapping[Path, float]
+    | None = None,
     *,
     run: str | Path | None = None,
     resume: bool = False,
@@ -25,7 +31,8 @@ def train(
     """Train a network on a text and return its run. The work and the defaults of `charrnn train`.
 
     corpus: a path; the name of a text that comes with charrnn; a string with a line break, which is
-    the text itself; or a list of strings, which are lines. None: the shipped names.
+    the text itself; or a list of strings, which are lines. None: the shipped names. Several texts
+    are a list of Path, or a dict of paths, each with its share: {"a.txt": 0.7, "b.txt": 0.3}.
     run: the run's directory; None: runs/ and the corpus's name, with a number if that is taken.
     resume: go on with that run, or the newest of this text, exactly where it stopped.
     overwrite: start over in a directory that holds a run.

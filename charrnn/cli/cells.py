@@ -194,8 +194,8 @@ def row_of(tracker: Tracker) -> list[str]:
 
 def _ids(run: OpenedRun, text: str | None, chars: int) -> np.ndarray:
     """Return the ids of the typed text, or of the beginning of the held-out one."""
-    from charrnn.insight.cells import cut, held_out
-    from charrnn.scoring.text import text_given
+    from charrnn.insight.cells import held_out
+    from charrnn.scoring.text import cut, text_given
 
     if text is None:
         return held_out(run, chars)

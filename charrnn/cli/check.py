@@ -20,14 +20,15 @@ def report(findings: Findings) -> Iterator[str]:
     """
     rows = [
         ("text", _text(findings)),
-        *([("some lines", _beginning(findings))] if findings["beginning"] else ()),
+        *(("", _one_of_several(text, findings)) for text in findings.get("texts", ())),
+        *([(f"some {_item(findings)}s", _beginning(findings))] if findings["beginning"] else ()),
         ("characters", _characters(findings)),
         ("rare", _rare(findings)),
         ("odd", _odd(findings)),
-        ("lines", _lines(findings)),
+        (f"{_item(findings)}s", _lines(findings)),
         ("repeated", _repeated(findings)),
-        *(("leakage", _leak(leak)) for leak in findings["leaks"]),
-        ("mode", f"{findings['mode']}: {findings['mode_reason']}"),
+        *(("leakage", _leak(leak, _item(findings))) for leak in findings["leaks"]),
+        ("mode", f"{findings['form']}: {findings['mode_reason']}"),
     ]
     if findings["fine_tuning"]:
         rows.append(("fine-tuning", findings["fine_tuning"]))
@@ -36,10 +37,15 @@ def report(findings: Findings) -> Iterator[str]:
     else:
         rows.append(("network", _network(findings)))
     for title, text in rows:
-        yield f"{title:<12}{one_line(text)}"
+        yield f"{title:<11} {one_line(text)}"
     yield "" if findings["advice"] else "no problems found"
     for advice in findings["advice"]:
         yield f"- {one_line(advice)}"
+
+
+def _item(findings: Findings) -> str:
+    """What the text is made of: a record may have several lines."""
+    return "record" if findings.get("form") == "records" else "line"
 
 
 def _text(findings: Findings) -> str:
@@ -47,6 +53,17 @@ def _text(findings: Findings) -> str:
     if findings["byte_order_mark"]:
         text += f", {findings['byte_order_mark']} byte order mark"
     return text
+
+
+def _one_of_several(text: Findings, findings: Findings) -> str:
+    facts = [many(text["chars"], "character"), many(text["lines"], _item(findings))]
+    if findings["encoding"] != "bytes":
+        facts.append(text["encoding"].upper())
+    if text["column"] not in ("auto", "none"):
+        facts.append(f"column {text['column']}")
+    if text["share"] is not None:
+        facts.insert(0, f"{text['share']:.3g} of the training")
+    return f"{text['shown']}: {', '.join(facts)}"
 
 
 def _beginning(findings: Findings) -> str:
@@ -112,21 +129,22 @@ def _lines(findings: Findings) -> str:
 
 def _repeated(findings: Findings) -> str:
     count = findings["repeated_lines"]
+    item = _item(findings)
     if not count:
-        return "no lines"
+        return f"no {item}s"
     lines = findings["lines"] - findings["blank_lines"]
-    text = f"{count:,} of {many(lines, 'line')} ({count / lines:.0%})"
+    text = f"{count:,} of {many(lines, item)} ({count / lines:.0%})"
     if findings["used_once"]:
-        text += " (used once: lines are made distinct before the split)"
+        text += f" (used once: {item}s are made distinct before the split)"
     examples = [f"'{line['text']}' x{line['count']:,}" for line in findings["repeated"]]
     return f"{text}, such as {', '.join(examples)}"
 
 
-def _leak(leak: Findings) -> str:
+def _leak(leak: Findings, item: str = "line") -> str:
     size = f" of {leak['least']} characters or more" if leak["least"] > 1 else ""
     verb = "is" if leak["known"] == 1 else "are"
     text = (
-        f"{leak['known']:,} of {many(leak['lines'], 'line')}{size} of {leak['where']} "
+        f"{leak['known']:,} of {many(leak['lines'], item)}{size} of {leak['where']} "
         f"{verb} in the training text"
     )
     examples = [f"'{line}'" for line in leak["examples"][:2]]

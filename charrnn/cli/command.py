@@ -17,7 +17,6 @@ from charrnn.cli.habits import (
     empty_name,
     explain_missing,
     explain_unknown,
-    one_text,
     typed_name,
     with_two_dashes,
 )
@@ -56,8 +55,6 @@ class Command(TyperCommand):
             return super().parse_args(ctx, list(words))
         except typer.TyperException as error:
             message = error.format_message()
-            if self.name == "train" and message.startswith("Got unexpected extra argument"):
-                raise SettingsError(one_text(message)) from None
             missing = explain_missing(message, self._example)
             if missing is not None:
                 raise SettingsError(missing) from None

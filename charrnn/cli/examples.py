@@ -8,7 +8,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "train": (
         "charrnn train novel.txt --budget 10m",
-        "charrnn train src/ --glob '**/*.c' --run runs/c",
+        "charrnn train poems.txt:0.7 letters.txt:0.3",
         "charrnn train novel.txt --resume",
     ),
     "sample": (

@@ -214,15 +214,6 @@ def typed_name(arguments: Iterable[str], name: str) -> str:
     return name
 
 
-def one_text(message: str) -> str:
-    """Say what to type for several texts. message: typer's, with the words that are too many."""
-    extra = message.rpartition(" (")[2].removesuffix(")")
-    return (
-        f"train reads one text, and got more: {one_line(extra)}; put the files in a folder "
-        "(charrnn train FOLDER --glob '*.txt'), or join them: cat FILES | charrnn train -"
-    )
-
-
 def explain_missing(message: str, example_of: Callable[[str], str]) -> str | None:
     """Say what to type where an option has no value; None for any other message of Typer's.
 

@@ -14,11 +14,25 @@ if TYPE_CHECKING:
     from charrnn.texts import Novelty
 
 
-def check_one_label(labels: Sequence[str], has_prompts: bool, interactive: bool) -> None:
-    """Raise SettingsError for several labels where one text is written at a time."""
-    if len(labels) > 1 and (has_prompts or interactive):
-        name = "--prompts" if has_prompts else "--interactive"
+def check_one_label(
+    labels: Sequence[str], has_prompts: bool, interactive: bool, seeks_likeliest: bool
+) -> None:
+    """Raise SettingsError for several labels where one text is written, or sought, at a time."""
+    options = {
+        "--prompts": has_prompts,
+        "--interactive": interactive,
+        "--likeliest": seeks_likeliest,
+    }
+    name = next((option for option, is_given in options.items() if is_given), "")
+    if len(labels) > 1 and name:
         raise SettingsError(f"{name} writes with one label; give one --label")
+
+
+def marked(samples: Iterator[Sample], label: str) -> Iterator[Sample]:
+    """Yield samples that know the label that they were written with."""
+    for sample in samples:
+        sample.label = label
+        yield sample
 
 
 def of_labels(

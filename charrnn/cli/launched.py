@@ -68,10 +68,10 @@ def _trained(
     others: list[Path] = []
     text: str | Source | None = corpus
     if words["resume"] and not words["overwrite"] and run is None:
-        if is_read_once(corpus):
+        if isinstance(corpus, str) and is_read_once(corpus):
             text, _ = find_source(corpus, settings.text)
         *others, run = runs_to_resume(text, settings.text, Path("runs"))
-        if corpus is not None and Path(corpus) == run:
+        if isinstance(corpus, str) and Path(corpus) == run:
             text = None
     if run is not None:
         check_free(run)

@@ -76,12 +76,17 @@ def argument(metavar: str, help: str, default: str, completion: Completion) -> A
     )
 
 
-Corpus = Annotated[
-    str | None,
+WHERE = (
+    "A text file, a directory, - for standard input, or a corpus that comes with charrnn: "
+    "names, shakespeare, surnames"
+)
+Corpus = Annotated[str | None, argument("CORPUS", WHERE, "names", corpus_names)]
+Corpora = Annotated[
+    list[str] | None,
     argument(
         "CORPUS",
-        "A text file, a directory, - for standard input, or a corpus that comes with charrnn: "
-        "names, shakespeare, surnames",
+        f"{WHERE}; of several, one model learns all, by shares if they have some: "
+        "a.txt:0.7 b.txt:0.3",
         "names",
         corpus_names,
     ),

@@ -34,7 +34,7 @@ def as_meant(name: str, text: str, model: ModelFile, *, is_typed: bool = True) -
         text = unescaped(name, text, model)
     if text.isascii():
         return text
-    from charrnn.text.reading import prepare
+    from charrnn.text.normalizing import prepare
     from charrnn.text.words import in_known_form, respelt_note
 
     _, count = in_known_form(prepare(text, model.reading), model.vocabulary)

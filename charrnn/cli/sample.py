@@ -167,7 +167,7 @@ def sample(
     check_utf8("--fill", fill or "")
 
     from charrnn.cli import sample_view
-    from charrnn.cli.labels import check_one_label, of_labels
+    from charrnn.cli.labels import check_one_label, marked, of_labels
     from charrnn.modelfile import MISCOUNTED
     from charrnn.sampling import labelled
     from charrnn.sampling.bounds import RECORD_LENGTH, check_count, check_held
@@ -193,7 +193,7 @@ def sample(
     labels = asked_labels(label, model.vocabulary) if label else []
     if labels:
         default_count = labelled.default_count(labels)
-        check_one_label(labels, prompts is not None, interactive)
+        check_one_label(labels, prompts is not None, interactive, likeliest is not None)
     wanted = default_count if count is None else count
     if likeliest is not None:
         check_likeliest(
@@ -243,7 +243,7 @@ def sample(
     if model.is_miscounted:
         say(f"note: {MISCOUNTED}")
     sampler = Sampler(model, weights=weights, cache=cache)
-    if prompts is not None or interactive:
+    if len(labels) == 1 or prompts is not None or interactive:
         sampler = sampler.labelled(labels[0] if labels else "")
     if cache and not begin and not interactive:
         raise SettingsError(
@@ -339,7 +339,7 @@ def sample(
         write_stdout(sample_view.divided(streams, end_line=end_line), raw=raw)
         return
     tally = Tally(wanted)
-    if labels:
+    if len(labels) > 1:
         samples = of_labels(sampler, labels, how, tally, tries, constraints, known)
     elif constraints:
         samples = accepted(
@@ -350,6 +350,8 @@ def sample(
             known,
             seek=seek,
         )
+    if len(labels) == 1:
+        samples = marked(samples, labels[0])
     verdicts: Counter[bool | None] = Counter()
     if json:
         objects = sample_view.as_objects(samples, known, true_seed, rank=rank, novel=novel)

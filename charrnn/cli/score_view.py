@@ -114,6 +114,9 @@ def _rows(card: Evaluation) -> list[list[str]]:
     if card.experts is not None:
         rows.append(_row("its network alone", card.experts.network))
         rows.append(_row(f"its {card.experts.order}-gram alone", card.experts.counting))
+    for score in card.texts or ():
+        chars = many(score.chars, card.figures.noun)
+        rows.append(_row(f"this run, on {one_line(score.name)}: {chars}", score.bits_per_char))
     if card.cache is not None:
         name = f"this run, with a cache of {card.cache.length:,}"
         rows.append(_row(name, card.cache.figures.bits_per_char))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from charrnn import config
 from charrnn.terminal import print_line, quoted
 
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
 
-def print_settings(corpus: str | None, layers: tuple[tuple[str, Any], ...]) -> int:
+
+def print_settings(corpus: str | Source | None, layers: tuple[tuple[str, Any], ...]) -> int:
     """Print the settings of a training; of one whose text is named, with the sizes it will have."""
     settings, origins = config.resolve(layers)
     if corpus is not None:

@@ -12,9 +12,9 @@ import os
 import shlex
 import time
 from collections.abc import Callable
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn import config
 from charrnn import layers as sources
@@ -31,16 +31,20 @@ from charrnn.cli.options import (
     TEXT,
     Assignments,
     ConfigFile,
-    Corpus,
+    Corpora,
     option,
     switch,
 )
 from charrnn.errors import SettingsError, StorageError
 from charrnn.launch import is_follower
-from charrnn.terminal import one_line, write_lines
+from charrnn.terminal import many, one_line, write_lines
+
+if TYPE_CHECKING:
+    from charrnn.text.sources import Source
 
 PANELS = {"text": "Text", "model": "Network", "training": "Training", "runtime": "Machine"}
 CHECK_INDENT = " " * 12  # of the lines of --check, below their first word
+MOST_TEXTS = 12  # whose scores are shown
 METAVARS = {int: INTEGER, float: FLOAT, str: TEXT}
 METAVARS_BY_KEY = {
     "val": PATH,
@@ -118,7 +122,7 @@ def setting_switch(key: str, panel: str) -> Any:
 
 @with_settings
 def train(
-    corpus: Corpus = None,
+    corpus: Corpora = None,
     run: Annotated[
         Path | None,
         option(
@@ -193,6 +197,7 @@ def train(
     began = time.perf_counter() - process_age_s()
     layers = _layers(config_file or [], assignments or [], chosen)
     logs = check_logs(log or [])
+    text = _named(corpus or [], layers)
 
     # 1. What trains nothing.
     if (check or print_config) and is_follower(os.environ):
@@ -212,13 +217,13 @@ def train(
     if print_config:
         from charrnn.cli.settings_view import print_settings
 
-        return print_settings(corpus, layers)
+        return print_settings(text, layers)
     if check:
-        return _check(corpus, layers, json)
+        return _check(text, layers, json)
 
     # 2. The training, in this process or in those that torchrun has started.
     words = {
-        "corpus": corpus,
+        "corpus": text,
         "run": run,
         "resume": resume,
         "overwrite": overwrite,
@@ -249,6 +254,26 @@ def train(
     if not signal_code:
         listening.raise_error()
     return signal_code or 0
+
+
+def _named(corpus: list[str], layers: tuple[tuple[str, Any], ...]) -> str | Source | None:
+    """Return the text, or several as one. Raises SettingsError, CorpusError."""
+    if not corpus:
+        return None
+    from charrnn.text.shares import named
+
+    texts = [named(operand) for operand in corpus]
+    if len(texts) == 1:
+        name, share = texts[0]
+        if share is not None:
+            raise SettingsError(
+                f"{one_line(corpus[0])}: a share is for one of several texts; name them too, or "
+                f"leave :{share:g} out"
+            )
+        return name
+    from charrnn.text.sources import find_several
+
+    return find_several(texts, config.resolve(layers)[0].text)
 
 
 def _refuse_with_check(given: dict[str, bool]) -> None:
@@ -283,6 +308,14 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
     if place.counting_gain:
         alone = place.network_nats
         end += f"; the network alone {alone / math.log(2):.3f} ({alone:.3f})"
+    if outcome.texts:
+        end += "\n  each text, as charrnn eval --split val scores it:"
+    for score in outcome.texts[:MOST_TEXTS]:
+        figure = Score(score.nats_per_char, 1).per(outcome.unit)
+        noun = "byte" if outcome.unit == "byte" else "character"
+        end += f"\n    {one_line(score.name)}: {figure}, {many(score.chars, noun)}"
+    if len(outcome.texts) > MOST_TEXTS:
+        end += f"\n    {len(outcome.texts) - MOST_TEXTS} texts more: charrnn eval"
     lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
     if is_stopped:
         lines.append(f"to go on: charrnn train --resume --run {shown}")
@@ -306,7 +339,7 @@ def _layers(
     return sources.in_order(files[0] if files else None, os.environ, *typed)
 
 
-def _check(corpus: str | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
+def _check(corpus: str | Source | None, layers: tuple[tuple[str, Any], ...], json: bool) -> int:
     from charrnn.cli.check import report
     from charrnn.training import checkup
 
@@ -328,7 +361,7 @@ def _print_json(path: Path, outcome: Any) -> None:
     if outcome.ngram:
         ngram_nats = outcome.ngram.score.nats_per_char
         ngram_order = outcome.ngram.order
-    line = {
+    line: dict[str, Any] = {
         "run": str(path),
         "reason": outcome.reason,
         "step": place.step,
@@ -355,4 +388,6 @@ def _print_json(path: Path, outcome: Any) -> None:
         "precision": outcome.precision,
         "verdict": outcome.verdict,
     }
+    if outcome.texts:
+        line["texts"] = [asdict(score) for score in outcome.texts]
     write_json([line])

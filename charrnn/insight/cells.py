@@ -20,7 +20,7 @@ from charrnn.layout import GATES as GATE_COUNTS
 from charrnn.layout import PARAMETERS, sizes
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.decode import Decoding, distribution, surprise
-from charrnn.scoring.text import text_of_split
+from charrnn.scoring.text import cut, text_of_split
 from charrnn.terminal import one_line
 from charrnn.texts import OpenedRun
 
@@ -96,15 +96,6 @@ def held_out(run: OpenedRun, most: int) -> np.ndarray:
     refuse_counting(run.model)
     text = text_of_split(run, None, advice="name a run that keeps some of its text for testing")
     return cut(run.model, text.ids, most)
-
-
-def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
-    """The first `most` ids of a text. In lines mode it ends with a whole line, and has one."""
-    if len(ids) > most and model.mode == "lines":
-        ends = np.flatnonzero(ids == model.vocabulary.newline) + 1
-        most = max(int(ends[0]), int(ends[ends <= most].max(initial=0)))
-    edges = model.vocabulary.edges(ids)
-    return ids[: edges[np.searchsorted(edges, min(most, len(ids)))]]
 
 
 def trace(model: ModelFile, ids: np.ndarray) -> Trace:

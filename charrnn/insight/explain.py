@@ -24,7 +24,7 @@ from charrnn.modelfile import ModelFile, read_model
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.terminal import one_line
-from charrnn.text.reading import prepare
+from charrnn.text.normalizing import prepare
 from charrnn.text.words import in_known_form
 
 SHOWN_UNITS = 2

@@ -6,12 +6,11 @@ It asks `insight` to search as much text as takes some seconds. It draws nothing
 from __future__ import annotations
 
 from charrnn.errors import CorpusError
-from charrnn.insight import cells
 from charrnn.insight.search import Search, Tracker, search
 from charrnn.modelfile import ModelFile
 from charrnn.report.results import SPLIT_NAMES, Say, parameters_of
 from charrnn.report.viewer import TrackingCell, Viewer, label, viewer
-from charrnn.scoring.text import text_of_split
+from charrnn.scoring.text import cut, text_of_split
 from charrnn.terminal import many
 from charrnn.texts import OpenedRun
 
@@ -35,7 +34,7 @@ def cells_of(run: OpenedRun, say: Say) -> Viewer | None:
         view["said"] = "A model that counts has no cells; its guesses and its surprise can be read."
         return view
     most = int(min(SEARCHED, max(LEAST_SEARCHED, SEARCH_WORK / parameters_of(model))))
-    ids = cells.cut(model, text.ids, most)
+    ids = cut(model, text.ids, most)
     say(f"looking for cells in {many(len(ids), 'character')} of the {text.split} text")
     result = search(model, ids)
     trackers = [tracker for tracker in result.trackers if tracker.beats_luck]

@@ -7,17 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import replace
 from typing import TypedDict
 
 from charrnn.errors import CorpusError
-from charrnn.insight import cells
 from charrnn.modelfile import ModelFile
 from charrnn.scoring.card import Evaluation
 from charrnn.scoring.compressors import COMPRESSORS
 from charrnn.scoring.evaluation import How, evaluated, scored_alone
 from charrnn.scoring.figures import Figures, Gain
-from charrnn.scoring.text import text_of_split
+from charrnn.scoring.text import beginning, text_of_split
 from charrnn.terminal import many
 from charrnn.text.ngram import SMOOTHING_NAMES
 from charrnn.texts import OpenedRun
@@ -66,7 +64,7 @@ def _score(run: OpenedRun, split: str, say: Say, device: str) -> Evaluation | No
     most = MOST_SCORED
     if not model.counts:
         most = int(min(MOST_SCORED, max(LEAST_SCORED, SCORING_WORK / parameters_of(model))))
-    text = replace(text, ids=cells.cut(model, whole, most))
+    text = beginning(text, model, most)
     say(f"scoring {many(len(text.ids), 'character')} of the {split} text")
     corpus = text.corpus
     if corpus is not None and len(corpus.split("train")) <= LARGE_TEXT:
@@ -128,6 +126,8 @@ def _bits_of(card: Evaluation) -> dict[str, float]:
     if card.experts is not None:
         bits["its network alone"] = card.experts.network
         bits[f"its {card.experts.order}-gram alone"] = card.experts.counting
+    for score in card.texts or ():
+        bits[f"this run, on {score.name}"] = score.bits_per_char
     return bits | {names[key]: value for key, value in card.baselines.items()}
 
 
@@ -175,6 +175,9 @@ def _facts(card: Evaluation) -> list[list[str]]:
         ["text", f"{card.data.name}, {card.split} split: {card.split_rule}"],
         ["SHA-256 of it", card.data.sha256],
     ]
+    for score in card.texts or ():
+        chars = many(score.chars, f"predicted {figures.noun}")
+        facts.append([score.name, f"{score.nats_per_char:.4f} nats per {figures.noun}, {chars}"])
     if interval is not None:
         facts.append(["interval", f"{interval.method}, over {interval.resampled}"])
     if card.experts is not None:

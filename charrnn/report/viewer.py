@@ -17,7 +17,7 @@ from charrnn.insight import cells
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.counted import Counted
 from charrnn.sampling.decode import Decoding, distribution, surprise
-from charrnn.scoring.text import Text
+from charrnn.scoring.text import Text, cut
 from charrnn.text.spelling import MAX_CODE
 
 SHOWN_CHARS = 1600
@@ -89,7 +89,7 @@ class Viewer(TypedDict):
 
 def viewer(model: ModelFile, text: Text, tracking: list[TrackingCell]) -> Viewer:
     """The beginning of a text. tracking: cells that are all in the viewer."""
-    ids = cells.cut(model, text.ids, SHOWN_CHARS)[: 4 * SHOWN_CHARS]
+    ids = cut(model, text.ids, SHOWN_CHARS)[: 4 * SHOWN_CHARS]
     trace = _trace_of_counts(model, ids) if model.counts else cells.trace(model, ids)
     arrays = _arrays(trace.activations, tracking)
     is_partial = any(len(array["units"]) < array["of"] for array in arrays)

@@ -56,7 +56,7 @@ class Codec:
         """Return a text with the corpus's line ends and normalisation."""
         if not text:
             return text
-        from charrnn.text.reading import prepare, prepare_bytes  # only prompts need them
+        from charrnn.text.normalizing import prepare, prepare_bytes  # only prompts need them
         from charrnn.text.words import in_known_form
 
         if self.vocabulary.unit == "byte" and isinstance(text, bytes):

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from charrnn.scoring.by_text import TextScore
 from charrnn.scoring.detail import RankedLine
 from charrnn.scoring.figures import Figures, Gain
 from charrnn.scoring.overlap import Overlap
@@ -112,7 +113,8 @@ class Unseen:
 class Evaluation:
     """The card. baselines: bits per character by name.
 
-    likeliest, least_likely: lines of a file; None for any other text.
+    likeliest, least_likely: lines of a file; None for any other text. texts: the score of each,
+    where the run is of several; None: it is of one.
     """
 
     split: str | None
@@ -136,6 +138,7 @@ class Evaluation:
     warnings: list[str] = field(default_factory=list)
     likeliest: list[RankedLine] | None = None
     least_likely: list[RankedLine] | None = None
+    texts: list[TextScore] | None = None
 
     def to_json(self) -> dict[str, Any]:
         """The card as `eval --json` writes it, with figures among the values they belong to."""
@@ -144,6 +147,8 @@ class Evaluation:
             lines = values.pop(name)
             if lines is not None:
                 values[name] = [line._asdict() for line in lines]
+        if self.texts is None:
+            del values["texts"]
         for name in ("cache", "dynamic"):
             if values[name] is not None:
                 values[name] = _with_figures_inside(values[name])

@@ -211,7 +211,8 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     protocol = protocol_of(model, how)
     scorer = open_scorer(model, how.device)
     first = text.first_ids(model.vocabulary)
-    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window, first)
+    by_text = text.by_text()
+    tally = tallied(scorer, text.ids, protocol, _newline(model), how.window, first, by_text)
     experts = None
     if model.ally is not None:
         experts = _experts(model, text.ids, protocol, how, tally, first)
@@ -232,6 +233,7 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         unknown=text.unknown,
         data=_source(text, size.sha256),
         experts=experts,
+        texts=by_text.scores() if by_text is not None else None,
     )
     if experts is not None and text.split == "val":
         card.notes.append(

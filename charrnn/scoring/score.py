@@ -88,6 +88,12 @@ class Scorer(Protocol):
         ...
 
 
+class Adding(Protocol):
+    """What adds up predictions."""
+
+    def add(self, predictions: Predictions) -> None: ...
+
+
 class Tally:
     """Nats and characters of each block of BLOCK predicted characters, or of each line.
 
@@ -137,9 +143,15 @@ def tallied(
     newline: int | None,
     window: int = 256,
     first: np.ndarray | None = None,
+    beside: Adding | None = None,
 ) -> Tally:
-    """The sums of a scorer over a text. first: as for Scorer.predictions."""
+    """The sums of a scorer over a text. first: as for Scorer.predictions.
+
+    beside: adds up the same predictions in another way.
+    """
     tally = Tally(ids, newline)
     for predictions in scorer.predictions(ids, protocol, window=window, first=first):
         tally.add(predictions)
+        if beside is not None:
+            beside.add(predictions)
     return tally

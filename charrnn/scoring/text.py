@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
 from charrnn.config import TextSettings
 from charrnn.errors import CheckpointError, CorpusError
+from charrnn.modelfile import ModelFile
+from charrnn.scoring.by_text import TextTally
 from charrnn.text.corpus import Corpus
 from charrnn.text.labelled import check_known
 from charrnn.text.labels import first_ids, numbered
@@ -40,6 +42,31 @@ class Text:
     def first_ids(self, vocabulary: Vocabulary) -> np.ndarray | None:
         """Return what a network reads before each line; None: the newline."""
         return None if self.labels is None else first_ids(self.labels, vocabulary)
+
+    def by_text(self) -> TextTally | None:
+        """Return what adds up the scores of several texts; None where there is one."""
+        parts = self.corpus.parts if self.corpus is not None else None
+        if self.split is None or not parts or not parts.segments[self.split]:
+            return None
+        return TextTally(parts, self.split)
+
+
+def beginning(text: Text, model: ModelFile, most: int) -> Text:
+    """Return a text with at most so many ids, and the labels of their lines."""
+    ids = cut(model, text.ids, most)
+    labels = text.labels
+    if labels is not None:
+        labels = labels[: int((ids == model.vocabulary.newline).sum())]
+    return replace(text, ids=ids, labels=labels)
+
+
+def cut(model: ModelFile, ids: np.ndarray, most: int) -> np.ndarray:
+    """Return the first `most` ids of a text. In lines mode it ends with a line, and has one."""
+    if len(ids) > most and model.mode == "lines":
+        ends = np.flatnonzero(ids == model.vocabulary.newline) + 1
+        most = max(int(ends[0]), int(ends[ends <= most].max(initial=0)))
+    edges = model.vocabulary.edges(ids)
+    return ids[: edges[np.searchsorted(edges, min(most, len(ids)))]]
 
 
 def text_of_split(

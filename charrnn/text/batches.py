@@ -1,4 +1,4 @@
-"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines), windows (records).
+"""Batches: lanes for truncated BPTT (stream mode), length buckets (lines). batching.py chooses.
 
 What step s trains on follows from (corpus, settings, s) alone: there is no iterator whose place
 could be lost. Shapes: B batch, T time, N ids.
@@ -6,11 +6,7 @@ could be lost. Shapes: B batch, T time, N ids.
 
 from __future__ import annotations
 
-import bisect
-import heapq
-import itertools
-from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -21,9 +17,11 @@ from charrnn.errors import CorpusError, SettingsError
 from charrnn.terminal import many
 from charrnn.text.corpus import Corpus, line_bounds
 from charrnn.text.labels import is_dropped
+from charrnn.text.shares import SharedLanes, chosen, quotas
 
 IGNORED = -100  # a target that counts for nothing: padding after a line's end
 POOL_BATCHES = 32  # lines are sorted by length within pools of so many batches
+BLOCK_CHARS = 4096  # that a lane reads of one of several texts before it turns to another
 RELEASE_STEPS = 1024  # steps after which the pages of a mapped file are given back
 
 
@@ -143,6 +141,34 @@ class MixedStreamBatches:
         )
 
 
+class SharedStreamBatches:
+    """Lanes of several texts: each text gets its share of the lanes, whatever its length.
+
+        abcdef, UVWXYZ, B=3, T=2, shares 2/3 and 1/3   ->   ab|de|UV    cd|fa|WX    ef|bc|YZ
+
+    Each text is read round and round. An epoch has as many characters as all texts.
+    """
+
+    def __init__(self, corpus: Corpus, batch_size: int, seq_length: int) -> None:
+        self._corpus = corpus
+        chars = len(corpus.split("train"))
+        spans = corpus.parts.spans("train")
+        block = min(BLOCK_CHARS, chars // (4 * batch_size))
+        self._lanes = SharedLanes(spans, corpus.parts.shares, batch_size, seq_length, block)
+        self.longest = seq_length
+        self.steps_per_epoch = -(-chars // (batch_size * seq_length))
+        self.chars_per_epoch = self.steps_per_epoch * batch_size * seq_length
+
+    def batch(self, step: int) -> Batch:
+        """Return the batch of a step; `begins` says which lanes turn to another text."""
+        places, turned = self._lanes.places(step)
+        text = torch.from_numpy(self._corpus.split("train")[places].astype(np.int64))
+        if step % RELEASE_STEPS == RELEASE_STEPS - 1:
+            self._corpus.release()
+        begins = None if turned is None else torch.from_numpy(turned)
+        return Batch(text[:, :-1], text[:, 1:], step == 0, begins)
+
+
 class LineBatches:
     """Whole lines, each from the zero state: newline + line -> line + newline, padded.
 
@@ -160,11 +186,14 @@ class LineBatches:
         old: np.ndarray | None = None,
         share: float = 0.0,
         first: np.ndarray | None = None,
+        parts: Sequence[tuple[int, float]] = (),
     ) -> None:
         """ids (N,): lines that each end in newline; blank ones are left out.
 
         old (M,): lines of an older text. Each epoch adds a fresh choice of them, `share` of all its
         lines. first: the id that stands before each line of ids, then of old; None: the newline.
+        parts: of several texts with shares, one after the other: the lines and the share of each.
+        Each epoch is a fresh choice of their lines, as many as they have together.
         """
         self._ids = ids if old is None else np.concatenate([ids, old])
         self.newline = newline
@@ -177,12 +206,15 @@ class LineBatches:
         self.first = None if first is None else torch.from_numpy(first[lengths > 0])
         self.longest = int(self.lengths.max(initial=0)) + 1
         self._own = int((self.starts < len(ids)).sum())  # lines of the newer text, which are first
+        sizes = [lines for lines, _ in parts]
+        self._edges = np.cumsum([0, *sizes]).tolist()
+        self._quotas = quotas(self._own, [share for _, share in parts]) if parts else []
         self._added = 0  # older lines in an epoch
         if old is not None:
             self._added = max(1, round(self._own * share / (1 - share)))
         self.steps_per_epoch = -(-(self._own + self._added) // batch_size)
         chars = self.lengths + 1
-        self.chars_per_epoch = int(chars[: self._own].sum())
+        self.chars_per_epoch = self.of_epoch(chars[: self._own])
         if self._added:  # on average
             self.chars_per_epoch += round(self._added * float(chars[self._own :].mean()))
         self._plan: tuple[int, list[np.ndarray]] = (-1, [])  # an epoch, and its batches
@@ -231,12 +263,29 @@ class LineBatches:
         ids: np.ndarray = self._ids.take(places, mode="wrap").astype(np.int64)
         return ids
 
+    def of_epoch(self, values: np.ndarray) -> int:
+        """Return the sum of a value (N,) of each line over an epoch; of a choice, on average."""
+        if not self._quotas:
+            return int(values.sum())
+        spans = zip(self._edges, self._edges[1:], self._quotas, strict=False)
+        return round(sum(quota * float(values[start:stop].mean()) for start, stop, quota in spans))
+
+    def order(self, random: np.random.Generator) -> np.ndarray:
+        """Return the numbers of an epoch's lines, shuffled; of several texts, by their shares."""
+        order = np.arange(self._own)
+        if self._quotas:
+            spans = zip(self._edges, self._edges[1:], self._quotas, strict=False)
+            choices = [start + chosen(stop - start, quota, random) for start, stop, quota in spans]
+            order = np.concatenate(choices)
+        return random.permutation(order)
+
     def _shuffled(self, epoch: int) -> list[np.ndarray]:
         """Return the batches of an epoch, each as the numbers of its lines."""
         random = np.random.default_rng([self._seed, epoch])
-        order = random.permutation(self._own)
+        order = self.order(random)
         if self._added:
-            order = random.permutation(np.concatenate([order, self._choice(random)]))
+            older = self._own + chosen(len(self.starts) - self._own, self._added, random)
+            order = random.permutation(np.concatenate([order, older]))
         batches: list[np.ndarray] = []
         pool_size = self.batch_size * POOL_BATCHES
         for start in range(0, len(order), pool_size):
@@ -244,108 +293,6 @@ class LineBatches:
             batches += self._cut(pool[np.argsort(self.lengths[pool], kind="stable")])
         return [batches[i] for i in random.permutation(len(batches))]
 
-    def _choice(self, random: np.random.Generator) -> np.ndarray:
-        """Choose as many old lines as an epoch adds: all equally often, give or take one."""
-        count = len(self.starts) - self._own
-        times, rest = divmod(self._added, count)
-        repeated = np.tile(np.arange(count), times)
-        return self._own + np.concatenate([repeated, random.permutation(count)[:rest]])
-
     def _cut(self, lines: np.ndarray) -> list[np.ndarray]:
         starts = range(0, len(lines), self.batch_size)
         return [lines[start : start + self.batch_size] for start in starts]
-
-
-class RecordBatches:
-    """Whole items in windows: long ones are learnt to their end, but not at once.
-
-        abcdefg. and hi. and jk., B=2, T=3   ->   .ab|.hi    cde|.jk    fg|lm   ...
-
-    An item begins in the row that is free first, at a window, and its state is carried from window
-    to window. Items come in an endless order, shuffled once for each pass.
-    """
-
-    def __init__(self, items: LineBatches, window: int, seed: int) -> None:
-        """items: where the items lie."""
-        self._items = items
-        self._seed = seed
-        self._window = window
-        self._windows = -(-(items.lengths + 1) // window)  # of each item
-        self.rows = min(items.batch_size, len(self._windows))
-        self.steps_per_epoch = -(-int(self._windows.sum()) // self.rows)
-        self.chars_per_epoch = items.chars_per_epoch
-        self.longest = min(window, items.longest)
-        # Of each row: the step at which each of its items begins, and which item that is.
-        self._begun = [array("q") for _ in range(self.rows)]
-        self._chosen = [array("q") for _ in range(self.rows)]
-        self._free = [(0, row) for row in range(self.rows)]  # a heap: when each row ends its last
-        self._order = self._endless()
-
-    def batch(self, step: int) -> Batch:
-        """Return the batch of a step; `begins` says in which rows an item begins."""
-        # 1. The item of each row, and how many of its windows came before
-        while self._free[0][0] <= step:
-            begin, row = self._free[0]
-            item = next(self._order)
-            self._begun[row].append(begin)
-            self._chosen[row].append(item)
-            heapq.heapreplace(self._free, (begin + int(self._windows[item]), row))
-        places = [bisect.bisect_right(begun, step) - 1 for begun in self._begun]
-        rows = range(self.rows)
-        items = np.array([self._chosen[row][places[row]] for row in rows])
-        before = step - np.array([self._begun[row][places[row]] for row in rows])
-
-        # 2. Its text in this window: as LineBatches.collate
-        done = before * self._window
-        left = self._items.lengths[items] + 1 - done  # targets from here on
-        width = min(self._window, int(left.max()))
-        starts = self._items.starts[items] + done
-        text = self._items.taken(starts[:, None] + np.arange(-1, width))  # (B, T + 1)
-        text[:, 1:][np.arange(width) >= left[:, None]] = IGNORED
-        newline = self._items.newline
-        inputs = torch.from_numpy(np.where(text[:, :-1] == IGNORED, newline, text[:, :-1]))
-        begins = torch.from_numpy(before == 0)
-        if self._items.first is not None:
-            drops = torch.from_numpy(is_dropped(self.rows, self._seed, step))
-            inputs[begins, 0] = self._items.first[torch.from_numpy(items)][begins]
-            inputs[begins & drops, 0] = newline
-        return Batch(inputs, torch.from_numpy(text[:, 1:]), step == 0, begins)
-
-    def _endless(self) -> Iterator[int]:
-        for epoch in itertools.count():
-            order = np.random.default_rng([self._seed, epoch]).permutation(len(self._windows))
-            yield from order.tolist()
-
-
-def make_batches(
-    corpus: Corpus,
-    batch_size: int,
-    seq_length: int,
-    seed: int,
-    mixed: Corpus | None = None,
-    share: float = 0.0,
-) -> Batches:
-    """Return the training batches of a corpus, in its mode.
-
-    mixed: an older text of the same vocabulary, for a share of them.
-    Raises CorpusError if the text is too short, SettingsError if a batch is too small for two
-    texts.
-    """
-    if corpus.mode == "lines":
-        old = mixed.split("train") if mixed is not None else None
-        newline = int(corpus.vocabulary.newline or 0)
-        first = corpus.first_ids("train")
-        if first is not None and mixed is not None:
-            of_old = mixed.first_ids("train")
-            assert of_old is not None  # of the same vocabulary
-            first = np.concatenate([first, of_old])
-        ids = corpus.split("train")
-        if corpus.vocabulary.has_breaks:
-            if old is not None:
-                raise SettingsError("--mix is for lines and streams, not for records; leave it out")
-            records = LineBatches(ids, newline, batch_size, seed, first=first)
-            return RecordBatches(records, seq_length, seed)
-        return LineBatches(ids, newline, batch_size, seed, old=old, share=share, first=first)
-    if mixed is not None:
-        return MixedStreamBatches(corpus, mixed, share, batch_size, seq_length)
-    return StreamBatches(corpus, batch_size, seq_length)

@@ -10,9 +10,9 @@ import numpy as np
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.encodings import without_mark
-from charrnn.text.faults import Faults
+from charrnn.text.faults import NAMED, Faults
 from charrnn.text.reading import pieces
-from charrnn.text.sources import Source
+from charrnn.text.sources import Source, joined_digest
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.vocabulary import NEWLINE, RETURN
 
@@ -38,6 +38,7 @@ class Census:
     indented: int = 0  # lines that begin with a space or a tab
     sha256: str = ""
     faults: Faults = field(default_factory=Faults)  # wrong rows of a table
+    parts: tuple[Census, ...] = ()  # of several texts
 
     @property
     def carriage_returns(self) -> int:
@@ -71,6 +72,9 @@ def take_census(source: Source, settings: TextSettings) -> Census:
 
     Raises CorpusError where it does not decode or is empty.
     """
+    if source.parts:
+        censuses = [take_census(part.source, part.read(settings)) for part in source.parts]
+        return _added(source.shown, censuses)
     census = Census(source.shown)
     census.faults.skips = settings.errors == "skip"
     digest = hashlib.sha256()
@@ -123,3 +127,21 @@ def take_census(source: Source, settings: TextSettings) -> Census:
             f"{source.shown} is empty; give a text with at least a few hundred characters"
         )
     return census
+
+
+def _added(shown: str, parts: list[Census]) -> Census:
+    """Return the counts of several texts together. shown: their name in messages."""
+    whole = Census(shown, last=parts[-1].last, parts=tuple(parts))
+    whole.wide = next((part.wide for part in parts if part.wide), "")
+    whole.sha256 = joined_digest([part.sha256 for part in parts])
+    for part in parts:
+        for name in ("chars", "lf", "crlf", "lone_cr", "lines", "indented"):
+            setattr(whole, name, getattr(whole, name) + getattr(part, name))
+        whole.counts += part.counts
+        part.counts = part.counts[:0]  # 9 MB, and only those of all are asked for
+        whole.line_lengths += part.line_lengths
+        whole.faults.count += part.faults.count
+        whole.faults.found += part.faults.found
+        whole.faults.places += part.faults.places
+    whole.faults.places = whole.faults.places[:NAMED]
+    return whole

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -36,7 +36,8 @@ from charrnn.terminal import one_line
 from charrnn.text.labels import first_ids
 from charrnn.text.mapped import cut_short, is_shorter, mapped
 from charrnn.text.novelty import write_filter
-from charrnn.text.records import MAX_LINE, MAX_RECORD
+from charrnn.text.parts import ONE_TEXT, Parts, parts_of
+from charrnn.text.records import longest_item
 from charrnn.text.splits import SPLITS
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.values import (
@@ -53,6 +54,7 @@ from charrnn.values import (
 
 FORMAT = 1
 WITH_BYTES = 2  # the format of a corpus whose rare characters are bytes
+WITH_SHARES = 3  # of one of several texts with shares, which older versions would not keep
 PIECE_BYTES = 1 << 22  # hashed at a time
 PIECE_IDS = 1 << 18  # checked at a time
 
@@ -72,7 +74,14 @@ FIELDS: dict[str, Check] = {
 REQUIRED = ("name", "fingerprint", "mode", "dtype", "bounds", "sha256")
 
 Bounds = dict[str, tuple[int, int]]  # by split: where it starts and stops, in ids
-Written = tuple[Bounds, "np.ndarray | None"]  # with the label of every line, from 1 on; 0: none
+
+
+class Written(NamedTuple):
+    """What was written. labels: of every line, from 1 on; 0: none. None: the text has none."""
+
+    bounds: Bounds
+    labels: np.ndarray | None = None
+    parts: Parts = ONE_TEXT
 
 
 @dataclass(frozen=True)
@@ -86,6 +95,7 @@ class Corpus:
     vocabulary: Vocabulary
     mode: str
     fingerprint: str
+    parts: Parts = ONE_TEXT  # where it is of several texts
 
     @cached_property
     def _map(self) -> mmap.mmap:
@@ -174,11 +184,6 @@ class Corpus:
         return at >= 0
 
 
-def longest_item(vocabulary: Vocabulary) -> int:
-    """Return how many characters a line, or a record, has at most."""
-    return MAX_RECORD if vocabulary.has_breaks else MAX_LINE
-
-
 def line_bounds(ids: np.ndarray, newline: int) -> tuple[np.ndarray, np.ndarray]:
     """Return where each line of ids starts, and its length without its newline.
 
@@ -211,12 +216,13 @@ def store(
 
     # 1. The ids.
     with replacing(path) as file:
-        bounds, labels = write(file)
-    corpus = Corpus(name, path, vocabulary.dtype, bounds, vocabulary, mode, fingerprint)
+        bounds, labels, parts = write(file)
+    corpus = Corpus(name, path, vocabulary.dtype, bounds, vocabulary, mode, fingerprint, parts)
 
-    # 2. The description.
+    # 2. The description, in the oldest format that says all.
+    plain = WITH_BYTES if vocabulary.spelling is not None else FORMAT
     about = {
-        "format": WITH_BYTES if vocabulary.spelling is not None else FORMAT,
+        "format": WITH_SHARES if parts.shares else plain,
         "charrnn": __version__,
         "name": name,
         "fingerprint": fingerprint,
@@ -231,6 +237,8 @@ def store(
         labels_path = path.with_suffix(".labels")
         write_atomically(labels_path, labels.astype("<u4").tobytes())
         about["labels_sha256"] = _file_sha256(labels_path)
+    if parts:
+        about["parts"] = parts.to_dict()
     description = json.dumps(about | {"digest": _digest(about)})
     write_atomically(path.with_suffix(".json"), description.encode())
 
@@ -246,7 +254,7 @@ def described(ids: Path) -> dict[str, Any]:
 
     Raises CheckpointError if it is missing, damaged or newer.
     """
-    return read_json(ids.with_suffix(".json"), "a corpus of charrnn", WITH_BYTES)
+    return read_json(ids.with_suffix(".json"), "a corpus of charrnn", WITH_SHARES)
 
 
 def open_corpus(folder: Path, fingerprint: Any, *, verify: bool = True) -> Corpus:
@@ -312,6 +320,7 @@ def _from_description(about: dict[str, Any], path: Path) -> Corpus:
     if wrong_field(about, FIELDS, REQUIRED) is not None:
         raise ValueError
     bounds = about["bounds"]
+    lengths = {name: bounds[name][1] - bounds[name][0] for name in SPLITS}
     return Corpus(
         name=about["name"],
         path=path,
@@ -320,6 +329,7 @@ def _from_description(about: dict[str, Any], path: Path) -> Corpus:
         vocabulary=Vocabulary.from_dict(about["vocabulary"]),
         mode=about["mode"],
         fingerprint=about["fingerprint"],
+        parts=parts_of(about.get("parts"), lengths),
     )
 
 

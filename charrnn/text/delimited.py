@@ -23,15 +23,18 @@ SUFFIXES = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 Row = tuple[int, list[str]]  # the line that it begins on, and its fields
 
 
-def read_rows(texts: Iterator[str], shown: str, delimiter: str, faults: Faults) -> Iterator[Row]:
+def read_rows(
+    texts: Iterator[str], shown: str, delimiter: str, faults: Faults, before: int = 0
+) -> Iterator[Row]:
     """Yield the rows of a table, blank lines left out.
 
-    texts: of the file, in pieces, line ends as they are. Raises CorpusError.
+    texts: of the file, in pieces, line ends as they are. before: lines of it that came before.
+    Raises CorpusError.
     """
     lines = _Lines(texts, shown)
-    _allow_long_fields()
+    allow_long_fields()
     reader = csv.reader(lines, delimiter=delimiter)
-    line = 1
+    line = before + 1
     while True:
         try:
             row = next(reader)
@@ -39,13 +42,13 @@ def read_rows(texts: Iterator[str], shown: str, delimiter: str, faults: Faults) 
             return
         except csv.Error as error:
             faults.meet(f"{shown}: line {line:,}", _csv_fault(error))
-            line = reader.line_num + 1
+            line = before + reader.line_num + 1
             continue
         if lines.is_over:  # the reader wanted one more
             faults.meet(f"{shown}: line {line:,}", "a quotation mark that does not close")
         elif row:
             yield line, row
-        line = reader.line_num + 1
+        line = before + reader.line_num + 1
 
 
 def _csv_fault(error: csv.Error) -> str:
@@ -91,7 +94,7 @@ class _Lines:
             yield from io.StringIO(held, newline="")
 
 
-def _allow_long_fields() -> None:
+def allow_long_fields() -> None:
     """Let fields be longer than the csv module's 131,072 characters."""
     csv.field_size_limit(max(csv.field_size_limit(), MOST_FIELD))
 
@@ -102,7 +105,7 @@ def sample_rows(head: str, delimiter: str, *, is_whole: bool) -> list[list[str]]
     if len(lines) > 1 and not (is_whole and len(lines) <= SAMPLE_LINES):
         lines = lines[:-1]  # it may be cut
     rows: list[list[str]] = []
-    _allow_long_fields()
+    allow_long_fields()
     reader = csv.reader(lines, delimiter=delimiter)
     while True:
         try:

@@ -25,13 +25,12 @@ from charrnn.text.characters import (
     odd_characters,
     rare_characters,
 )
-from charrnn.text.corpus import longest_item
 from charrnn.text.encodings import beginning, decodes, likelier
 from charrnn.text.entries import is_records
 from charrnn.text.leaks import EXAMPLES, STREAM_SHARE, Leak, given_leaks, held_out_leak
 from charrnn.text.mode import choose_mode
 from charrnn.text.reading import pieces
-from charrnn.text.records import shown_breaks
+from charrnn.text.records import longest_item, shown_breaks
 from charrnn.text.splits import allot
 from charrnn.text.vocabulary import NEWLINE, REPLACEMENT
 
@@ -254,7 +253,8 @@ def _heading_chars(survey: Survey, settings: TextSettings) -> int:
     """Return the characters, or bytes, of the headings put before the files of a directory."""
     if not settings.headings:
         return 0
-    headings = "".join(survey.sources["train"].separators)
+    texts = survey.sources["train"].texts
+    headings = "".join(separator for text in texts for separator in text.separators)
     if settings.unit == "byte":
         return len(headings.encode())
     return len(headings)
@@ -321,6 +321,8 @@ def _wrong_encoding(survey: Survey, settings: TextSettings, findings: Findings) 
         return
     if settings.encoding.lower() in ("utf-8", "utf8") or not counts[128:].any():
         return
+    if "," in settings.encoding:  # each text has its own
+        return
     if _all_decode(survey, "utf-8"):
         yield "all of it is UTF-8 as well, which is hardly chance; --encoding utf-8"
     elif counts[0x80:0xA0].any() and _all_decode(survey, "cp1252"):
@@ -338,6 +340,7 @@ def _all_decode(survey: Survey, encoding: str) -> bool:
 def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> Iterator[str]:
     """Yield what would stop a training with this text."""
     lengths = {name: census.chars for name, census in survey.censuses.items()}
+    own = {name: chars for name, chars in lengths.items() if name != "train"}
     least = 2
     unit = "characters"
     if survey.mode == "lines":
@@ -348,15 +351,19 @@ def _too_small(survey: Survey, settings: TextSettings, findings: Findings) -> It
                 f"and --mode lines learns at most {most:,}; --mode stream, or shorten it"
             )
         least = 1
-        unit = "lines"
+        unit = survey.form
         lengths["train"] = findings.lines - findings.blank_lines
         if settings.deduplicate:
-            unit = "distinct lines"
+            unit = f"distinct {survey.form}"
             lengths["train"] -= findings.repeated_lines
-    try:
-        allot(lengths, settings, least, unit)
-    except CorpusError as error:
-        yield str(error)
+    texts = [(lengths["train"], "the text")]
+    if parts := survey.censuses["train"].parts:
+        texts = [(part.lines if least == 1 else part.chars, part.shown) for part in parts]
+    for length, shown in texts:
+        try:
+            allot({"train": length} | own, settings, least, unit, shown=shown)
+        except CorpusError as error:
+            yield str(error)
 
 
 def _many(count: int, noun: str) -> str:

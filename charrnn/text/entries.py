@@ -9,8 +9,8 @@ from collections.abc import Callable, Iterator
 from charrnn.config import TextSettings
 from charrnn.text.faults import Faults
 from charrnn.text.records import BREAK_SIGN, MAX_LINE, MAX_RECORD
-from charrnn.text.stripping import stripper
-from charrnn.text.tables import Item
+from charrnn.text.stripping import names_of, stripper
+from charrnn.text.tables import Cells, Item
 
 PIECE_ITEMS = 1 << 13  # in one piece
 
@@ -21,7 +21,7 @@ def is_table(settings: TextSettings) -> bool:
 
 
 def as_lines(
-    items: Iterator[Item],
+    cells: Iterator[Cells],
     settings: TextSettings,
     faults: Faults,
     shown: str,
@@ -33,6 +33,31 @@ def as_lines(
     labels: gets the label of each line, "" for none, where the items have some.
     Raises CorpusError for a text that is too long for a record.
     """
+    for some in cells:
+        text = _plain(some.texts, settings) if some.texts is not None else None
+        if text is None:
+            yield from _one_by_one(some.items, settings, faults, shown, labels)
+        elif text:
+            yield text
+
+
+def _plain(texts: list[str], settings: TextSettings) -> str | None:
+    """Return cells as lines, where nothing in them is to be changed; None where something is."""
+    lines = list(filter(str.strip, texts))
+    joined = "\n".join([*lines, ""])
+    is_plain = joined.count("\n") == len(lines) and "\r" not in joined
+    if names_of(settings.strip) or not is_plain or max(map(len, lines), default=0) > MAX_LINE:
+        return None
+    return joined
+
+
+def _one_by_one(
+    items: Iterator[Item],
+    settings: TextSettings,
+    faults: Faults,
+    shown: str,
+    labels: list[str] | None,
+) -> Iterator[str]:
     prepared = preparing(settings)
     while batch := list(itertools.islice(items, PIECE_ITEMS)):
         lines = []

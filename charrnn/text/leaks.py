@@ -41,9 +41,10 @@ class Leak:
     examples: tuple[str, ...] = ()
     alike: int | None = 0
     alike_examples: tuple[str, ...] = ()
+    item: str = "line"  # or "record"
 
     def __str__(self) -> str:
-        noun = "line" if self.lines == 1 else "lines"
+        noun = self.item if self.lines == 1 else f"{self.item}s"
         size = f" of {self.least} characters or more" if self.least > 1 else ""
         verb = "is" if self.known == 1 else "are"
         text = (
@@ -72,10 +73,12 @@ def held_out_leak(survey: Survey, settings: TextSettings, before: int, seed: int
     # 1. Which lines stand on either side, by their numbers.
     source = survey.sources["train"]
     hashed = _hashed(survey, "train", settings)
-    if survey.mode == "lines":
+    if source.parts:
+        training, held_out = _sides_of_several(survey, settings, hashed.lengths, seed)
+    elif survey.mode == "lines":
         numbers = _items(source, settings)
         size = training_part(len(numbers), survey, settings)
-        order = np.random.default_rng(seed).permutation(len(numbers))  # as building.py
+        order = np.random.default_rng(seed).permutation(len(numbers))  # as writing.py
         training = numbers[order[:size]]
         held_out = numbers[order[size:]]
     else:
@@ -98,6 +101,36 @@ def held_out_leak(survey: Survey, settings: TextSettings, before: int, seed: int
     if is_made_distinct and not leak.known and not leak.alike:
         return None
     return leak
+
+
+def _sides_of_several(
+    survey: Survey, settings: TextSettings, lengths: np.ndarray, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the numbers of the lines on either side, where each of several texts is split.
+
+    lengths (N,): of the lines of all texts, one after the other. As dividing.py.
+    """
+    source = survey.sources["train"]
+    numbers = np.flatnonzero(lengths)
+    if survey.mode == "lines":
+        numbers = _items(source, settings)
+    first = 0  # line of a text
+    training = []
+    held_out = []
+    parts = zip(source.parts, survey.censuses["train"].parts, strict=True)
+    for place, (part, census) in enumerate(parts):
+        own = numbers[(first <= numbers) & (numbers < first + census.lines)]
+        first += census.lines
+        if survey.mode == "lines":
+            own = np.random.default_rng([seed, place]).permutation(own)
+            size = training_part(len(own), survey, settings)
+        else:
+            edge = training_part(census.chars, survey, settings)
+            text = pieces(part.source, part.read(settings))
+            size = linehash.hash_lines(text, census.lines, edge).before
+        training.append(own[:size])
+        held_out.append(own[size:])
+    return np.concatenate(training), np.concatenate(held_out)
 
 
 def given_leaks(
@@ -175,7 +208,7 @@ def _codes(corpus: Corpus, name: str) -> Iterator[np.ndarray]:
 def _items(source: Source, settings: TextSettings) -> np.ndarray:
     """Return the numbers of the lines that a split of lines divides, in their order.
 
-    The same line is the one of the split itself (building.py): a carriage return counts.
+    The same line is the one of the split itself (writing.py): a carriage return counts.
     """
     hashes, lengths = linehash.every_line(pieces(source, settings), keeps_returns=True)
     numbers = np.flatnonzero(lengths)
@@ -231,6 +264,7 @@ def _leak(
         examples=_examples(hashed.hashes[is_known], survey.sources[name], settings),
         alike=alike,
         alike_examples=_examples(hashed.hashes[is_alike], survey.sources[name], settings),
+        item="record" if survey.form == "records" else "line",
     )
 
 

@@ -18,6 +18,9 @@ from charrnn.text.stripping import BULLETED, NUMBERED, QUOTES
 
 MOST_CHARS = 1 << 16  # that are looked at
 MOST_LINES = 300
+RULE = re.compile(r"-{3,}|={3,}|\*{3,}|~{3,}|_{3,}|#{3,}|%{1,3}|\* \* \*")
+LEAST_RULES = 3
+MOST_BLOCK = 40  # lines between two, on average
 MOST = 0.8  # of the lines that look like something, for the text to look like it
 LEAST_LINES = 5
 ENTITY = re.compile(r"&(?:amp|lt|gt|quot|apos|nbsp|#\d{2,5}|#x[0-9a-fA-F]{2,5});")
@@ -58,6 +61,8 @@ def looks_of(text: str, file: str, census: Census, mode: str, *, is_asked: bool)
     if len(sample.lines) < LEAST_LINES and text.lstrip()[:1] not in ("{", "["):
         return list(_signs(sample))
     structure = _page(sample) or _numbering(sample) or _quotes(sample)
+    if not structure and not is_asked:
+        structure = _records(sample)
     looks = [structure] if structure else []
     looks += _signs(sample)
     if not structure and mode == "stream" and not is_asked and is_list(sample.lines, census):
@@ -101,6 +106,15 @@ def _numbering(sample: Sample) -> str:
     if sample.share(BULLETED) >= MOST:
         return "looks like a list with bullets; --strip bullets learns it without them"
     return ""
+
+
+def _records(sample: Sample) -> str:
+    """Return what to do with blocks between lines such as ---; "" if there are few."""
+    rules = Counter(line.strip() for line in sample.lines if RULE.fullmatch(line.strip()))
+    rule, count = rules.most_common(1)[0] if rules else ("", 0)
+    if count < LEAST_RULES or MOST_BLOCK * count < len(sample.lines):
+        return ""
+    return f"has lines of {rule} between blocks; --mode records learns each block by itself"
 
 
 def _quotes(sample: Sample) -> str:

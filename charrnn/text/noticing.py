@@ -24,6 +24,7 @@ from charrnn.text.sources import Source
 from charrnn.text.stripping import NUMBERED, names_of
 from charrnn.text.tables import Layout, listed, recognised
 
+READINGS = ("column", "strip", "separator")  # what is decided for each of several texts
 LEAST_ROWS = 5  # of a table that is recognised by its looks
 LEAST_LINES = 5  # of a numbered list
 SURE = 0.95  # of the lines
@@ -33,6 +34,37 @@ CODE = re.compile(
     r"\w{0,8}[-_./:#]?\d[\w./:+-]*|[0-9a-fA-F-]{8,}|\w+://\S+|www\.\S+|\S+@\S+\.\w+|"
     r"\d{1,4}[ ./-]\w{3,9}[ ./-]\d{1,4}"
 )
+
+
+def settle_all(settings: TextSettings, source: Source) -> tuple[TextSettings, Source, list[str]]:
+    """Decide it for each of several texts. Returns the settings of all, and texts with their own.
+
+    What differs from text to text stays in those settings as it was asked for. Raises CorpusError.
+    """
+    if not source.parts:
+        settings, notes = settle(settings, source)
+        return settings, source, notes
+    notes = list(source.notes)
+    settled: list[TextSettings] = []
+    for part in source.parts:
+        asked = part.read(settings)
+        if is_table(asked) and _layout(asked, part.source) is None:  # --column is for the tables
+            label = "" if column_of(asked) else asked.label
+            asked = dataclasses.replace(asked, column="none", label=label)
+        own, more = settle(asked, part.source)
+        settled.append(own)
+        notes += more
+    if any(is_records(own) for own in settled):
+        settings = dataclasses.replace(settings, mode="records")
+    for key in READINGS:
+        values = {getattr(own, key) for own in settled}
+        if len(values) == 1:
+            settings = dataclasses.replace(settings, **{key: values.pop()})
+    parts = []
+    for part, own in zip(source.parts, settled, strict=True):
+        reading = {key: getattr(own, key) for key in (*READINGS, "encoding", "label")}
+        parts.append(dataclasses.replace(part, reading=reading))
+    return settings, dataclasses.replace(source, parts=tuple(parts)), notes
 
 
 def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[str]]:
@@ -85,13 +117,10 @@ def _separator(settings: TextSettings, source: Source) -> tuple[str, str]:
 
 def _column(settings: TextSettings, source: Source, *, is_open: bool) -> tuple[str, str]:
     """Return the column that is clearly the text, or "none", and a note."""
-    try:
-        head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
-    except CharrnnError:  # it is told when the text is read
+    found = _layout(settings, source)
+    if found is None:
         return "none", ""
-    layout = recognised(head, shown, is_whole=is_whole)
-    if layout is None or (len(layout.sample) < LEAST_ROWS and not layout.header):
-        return "none", ""
+    layout, shown = found
     columns = [name for name in text_columns(layout) if name != column_of(settings)]
     what = layout.name
     if layout.width > 1:
@@ -106,6 +135,18 @@ def _column(settings: TextSettings, source: Source, *, is_open: bool) -> tuple[s
         what += f": {listed(layout.header)}"
     column = shlex.quote(one_line(columns[0])) if columns else "NAME"
     return "none", f"{shown} looks like {what}; --column {column} learns one column alone"
+
+
+def _layout(settings: TextSettings, source: Source) -> tuple[Layout, str] | None:
+    """Return how a text is a table, by its looks, and its name; None where it is none."""
+    try:
+        head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
+    except CharrnnError:  # it is told when the text is read
+        return None
+    layout = recognised(head, shown, is_whole=is_whole)
+    if layout is None or (len(layout.sample) < LEAST_ROWS and not layout.header):
+        return None
+    return layout, shown
 
 
 def text_columns(layout: Layout) -> list[str]:

@@ -9,12 +9,10 @@ import codecs
 import contextlib
 import dataclasses
 import hashlib
-import io
 import shlex
-import unicodedata
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO, Literal, NamedTuple
+from typing import BinaryIO, NamedTuple
 
 import numpy as np
 
@@ -27,12 +25,13 @@ from charrnn.text.entries import as_lines, is_records, is_table, one, preparing
 from charrnn.text.faults import Faults
 from charrnn.text.labelled import with_file_labels, without_prefixes
 from charrnn.text.labels import column_of
+from charrnn.text.normalizing import byte_line_ends, line_ends, normalized, prepare
 from charrnn.text.records import BLANK, as_codes_text, records, separator_of
 from charrnn.text.sources import Source, find_source, missing_file
 from charrnn.text.spelling import MAX_CODE
 from charrnn.text.stripping import strip_lines, stripper
-from charrnn.text.tables import Item, beginning, layout_of, peeked, rows
-from charrnn.text.vocabulary import Vocabulary
+from charrnn.text.tables import Item, beginning, cells_of, layout_of, peeked, rows
+from charrnn.text.vocabulary import NEWLINE, Vocabulary
 from charrnn.text.words import codes_in_known_form, in_known_form
 
 PIECE_BYTES = 1 << 22
@@ -52,6 +51,9 @@ def pieces(
     the label of each line.
     Raises CorpusError, which names the first byte that does not decode.
     """
+    if source.parts:
+        yield from _of_several(source, settings, digest, faults, labels)
+        return
     parts = _parts(source, settings, digest, faults, labels)
     if settings.label == "prefix":
         yield from without_prefixes((codes for _, codes in parts), settings, labels)
@@ -60,6 +62,29 @@ def pieces(
     else:
         for _, codes in parts:
             yield codes
+
+
+def _of_several(
+    source: Source,
+    settings: TextSettings,
+    digest: hashlib._Hash | None,
+    faults: Faults | None,
+    labels: list[str] | None,
+) -> Iterator[np.ndarray]:
+    """Yield the codes of several texts, one after the other, each on lines of its own."""
+    for number, part in enumerate(source.parts):
+        own = part.read(settings)
+        last = NEWLINE
+        lines = 0
+        for codes in pieces(part.source, own, digest, faults, labels):
+            if len(codes):
+                last = int(codes[-1])
+                lines += int((codes == NEWLINE).sum())
+                yield codes
+        if labels is not None and not own.label:
+            labels += [""] * (lines + (last != NEWLINE))
+        if last != NEWLINE and number < len(source.parts) - 1:
+            yield np.array([NEWLINE], np.uint8)
 
 
 def _parts(
@@ -77,21 +102,21 @@ def _parts(
         if settings.unit == "byte":
             if separator:
                 yield number, np.frombuffer(separator, np.uint8)
-            for data in _byte_line_ends(_raw(stream, shown, digest), settings):
+            for data in byte_line_ends(_raw(stream, shown, digest), settings):
                 yield number, np.frombuffer(data, np.uint8)
             continue
         texts = _checked(stream, shown, source, settings, digest)
         if is_table(settings):
             faults = _new_faults(settings) if faults is None else faults
-            entries = rows(texts, shown, settings.column, column_of(settings), faults)
+            entries = cells_of(texts, shown, settings.column, column_of(settings), faults)
             texts = as_lines(entries, settings, faults, shown, labels)
         elif is_records(settings):
             texts = _records(texts, shown, settings)
         else:
             if separator:
                 yield number, _codes(separator.decode(), shown)
-            texts = strip_lines(_line_ends(texts, settings), settings.strip)
-        for text in _normalized(texts, settings):
+            texts = strip_lines(line_ends(texts, settings), settings.strip)
+        for text in normalized(texts, settings):
             if text:
                 yield number, _codes(text, shown)
 
@@ -114,7 +139,7 @@ def items(
         for item in rows(texts, shown, settings.column, label_column, faults):
             if text := prepared(item.text):
                 text = text if is_records(settings) else one(text)
-                yield item._replace(text="".join(_normalized(iter([text]), settings)))
+                yield item._replace(text="".join(normalized(iter([text]), settings)))
 
 
 def _records(texts: Iterator[str], shown: str, settings: TextSettings) -> Iterator[str]:
@@ -125,7 +150,7 @@ def _records(texts: Iterator[str], shown: str, settings: TextSettings) -> Iterat
         separator = separator_of(head) or BLANK
     lf = dataclasses.replace(settings, newlines="lf")
     stripped = stripper(settings.strip)
-    found = records(_line_ends(texts, lf), separator, shown)
+    found = records(line_ends(texts, lf), separator, shown)
     return as_codes_text(filter(None, map(stripped, found)))
 
 
@@ -169,19 +194,6 @@ def fitting(settings: TextSettings, source: Source) -> TextSettings:
         return settings
     label = settings.label if not column_of(settings) else ""
     return dataclasses.replace(settings, column="none", label=label)
-
-
-def prepare(text: str, settings: TextSettings) -> str:
-    """Give a prompt or a text to score the line ends and the normalisation of the corpus."""
-    if settings.unit == "byte":
-        data = text.encode("utf-8", "surrogateescape")
-        return prepare_bytes(data, settings).decode("utf-8", "surrogateescape")
-    return "".join(_normalized(_line_ends(iter([text]), settings), settings))
-
-
-def prepare_bytes(data: bytes, settings: TextSettings) -> bytes:
-    """Give the bytes of a prompt the line ends of the corpus."""
-    return b"".join(_byte_line_ends(iter([data]), settings))
 
 
 class Encoded(NamedTuple):
@@ -323,6 +335,14 @@ def _advice(source: Source, shown: str, settings: TextSettings, stream: BinaryIO
                 f"{convert} {shlex.quote(shown)}; it seems to be {likely.partition(' ')[2]}"
             )
         return f"pass {likely}"
+    if source.place[1] > 1:
+        number, count = source.place
+        encodings = [settings.encoding] * count
+        encodings[number] = encoding
+        return (
+            f"pass --encoding {','.join(encodings)}, one for each text; "
+            f"it seems to be {likely.partition(' ')[2]}"
+        )
     if source.paths:
         check = f"charrnn train {shlex.quote(shown)} --check --encoding {encoding}"
         return f"pass {likely}; to look first: {check}"
@@ -342,46 +362,6 @@ def _is_ascii(path: Path) -> bool:
 def _then_none(raw: Iterator[bytes]) -> Iterator[bytes | None]:
     yield from raw
     yield None
-
-
-def _line_ends(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
-    """Yield the texts with CR and CRLF turned into LF, where the settings say so."""
-    if settings.newlines != "lf":
-        yield from texts
-        return
-    # The decoder holds a CR back until it sees what follows.
-    translator = io.IncrementalNewlineDecoder(None, translate=True)
-    for text in texts:
-        yield translator.decode(text)
-    yield translator.decode("", final=True)
-
-
-def _byte_line_ends(raw: Iterator[bytes], settings: TextSettings) -> Iterator[bytes]:
-    """Yield the bytes with CR and CRLF turned into LF, where the settings say so."""
-    if settings.newlines != "lf":
-        yield from raw
-        return
-    texts = (data.decode("latin-1") for data in raw)
-    for text in _line_ends(texts, settings):
-        if text:
-            yield text.encode("latin-1")
-
-
-def _normalized(texts: Iterator[str], settings: TextSettings) -> Iterator[str]:
-    """Yield the texts in the normal form of the settings."""
-    if settings.normalize == "none":
-        yield from texts
-        return
-    form: Literal["NFC", "NFD"] = "NFC" if settings.normalize == "nfc" else "NFD"
-    held = ""
-    for text in texts:
-        held += text
-        # A newline or a space never composes with what stands before it: a cut is safe there.
-        cut = max(held.rfind("\n"), held.rfind(" "))
-        if cut > 0:
-            yield unicodedata.normalize(form, held[:cut])
-            held = held[cut:]
-    yield unicodedata.normalize(form, held)
 
 
 def _codes(text: str, shown: str) -> np.ndarray:

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 
 from charrnn.errors import CorpusError
 from charrnn.terminal import one_line
-from charrnn.text.vocabulary import BREAK
+from charrnn.text.vocabulary import BREAK, Vocabulary
 
 MAX_LINE = 4096  # characters; lines mode learns whole lines
 MAX_RECORD = 100_000  # records are learnt in windows
@@ -24,6 +24,11 @@ SIGN = re.compile(r"[^\w\s](?:[^\w\s]| (?=\S))*")  # a line of signs alone: ---,
 HEAD_LINES = 20_000
 PIECE_CHARS = 1 << 20
 BREAK_SIGN = chr(BREAK)
+
+
+def longest_item(vocabulary: Vocabulary) -> int:
+    """Return how many characters a line, or a record, has at most."""
+    return MAX_RECORD if vocabulary.has_breaks else MAX_LINE
 
 
 def shown_breaks(line: str) -> str:

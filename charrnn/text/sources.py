@@ -1,4 +1,7 @@
-"""Where a text comes from: a file, a folder, a stream, or a corpus that comes with charrnn."""
+"""Where a text comes from: a file, a folder, a stream, or a corpus that comes with charrnn.
+
+Several texts are one source, with a part for each.
+"""
 
 from __future__ import annotations
 
@@ -12,18 +15,20 @@ import shlex
 import stat
 import sys
 import tempfile
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.layers import shipped, shipped_names
 from charrnn.terminal import one_line
 from charrnn.text.containers import unpacked
+from charrnn.text.shares import check_shares, note_of
 
 PIECE_BYTES = 1 << 22
+MOST_NAMED = 3  # texts that the name of a run, or a message, names
 
 
 @dataclass(frozen=True)
@@ -35,12 +40,33 @@ class Source:
     paths: tuple[Path, ...] = ()
     spooled: BinaryIO | None = None
     separators: tuple[str, ...] = ()  # one before each file of a directory, to show the joints
+    parts: tuple[Part, ...] = ()  # of several texts
+    notes: tuple[str, ...] = ()  # for the person
+    place: tuple[int, int] = (0, 1)  # among several texts: its number, and how many they are
+
+    @property
+    def texts(self) -> list[Source]:
+        """The texts that this one is made of: itself, where it is one."""
+        return [part.source for part in self.parts] or [self]
+
+    @property
+    def has_directory(self) -> bool:
+        """Whether a text is the files of a directory."""
+        return any(source.separators for source in self.texts)
+
+    def reading_of(self, text: Source, settings: TextSettings) -> TextSettings:
+        """Return the settings that one of the texts is read with."""
+        return next((part.read(settings) for part in self.parts if part.source is text), settings)
 
     def open(self, *, as_is: bool = False) -> Iterator[tuple[str, bytes, BinaryIO]]:
         """Yield the shown name, the separator and the opened stream of each part.
 
         as_is: gzip is not unpacked.
         """
+        if self.parts:
+            for part in self.parts:
+                yield from part.source.open(as_is=as_is)
+            return
         if self.spooled is not None:
             self.spooled.seek(0)
             yield self.shown, b"", self.spooled if as_is else unpacked(self.spooled)
@@ -55,8 +81,26 @@ class Source:
                 raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
 
 
+@dataclass(frozen=True)
+class Part:
+    """One of several texts. share: as it was asked for; None: what it has.
+
+    reading: settings of its own, in place of those of all.
+    """
+
+    source: Source
+    share: float | None = None
+    reading: Mapping[str, Any] = field(default_factory=dict)
+
+    def read(self, settings: TextSettings) -> TextSettings:
+        """Return the settings that this text is read with."""
+        return replace(settings, **self.reading)
+
+
 def digest_of(source: Source) -> str:
     """Return the SHA-256 of a text's bytes, as reading.pieces feeds them to its digest."""
+    if source.parts:
+        return joined_digest([digest_of(part.source) for part in source.parts])
     digest = hashlib.sha256()
     for shown, separator, stream in source.open():
         digest.update(separator)
@@ -66,6 +110,11 @@ def digest_of(source: Source) -> str:
         except OSError as error:
             raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
     return digest.hexdigest()
+
+
+def joined_digest(digests: Sequence[str]) -> str:
+    """Return the SHA-256 of several texts, from theirs."""
+    return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
 
 def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[Source, str]:
@@ -110,6 +159,65 @@ def find_source(corpus: str | Source | None, settings: TextSettings) -> tuple[So
         except OSError as error:  # a socket, or no permission
             raise CorpusError(f"cannot read {shown}: {error.strerror or error}") from None
     return Source(Path(path.name.removesuffix(".gz")).stem, shown, (path,)), ""
+
+
+def find_several(texts: Sequence[tuple[str, float | None]], settings: TextSettings) -> Source:
+    """Return several texts as one. texts: each as find_source takes it, and its share.
+
+    Raises CorpusError; SettingsError for shares that cannot be, or encodings of another number.
+    """
+    # 1. What was typed
+    check_shares([share for _, share in texts])
+    encodings = settings.encoding.split(",")
+    if len(encodings) not in (1, len(texts)):
+        raise SettingsError(
+            f"--encoding {one_line(settings.encoding)} names {len(encodings)} encodings for "
+            f"{len(texts)} texts; give one for each, in their order"
+        )
+
+    # 2. The texts
+    notes: list[str] = []
+    parts: list[Part] = []
+    for number, (corpus, share) in enumerate(texts):
+        source, note = find_source(corpus, settings)
+        notes += [note] if note else []
+        encoding = encodings[min(number, len(encodings) - 1)]
+        source = replace(source, place=(number, len(texts)))
+        parts.append(Part(source, share, {"encoding": encoding}))
+    known: set[tuple[Path, ...]] = set()
+    for part in parts:
+        files = tuple(path.resolve() for path in part.source.paths)
+        if files and files in known:
+            name = part.source.shown
+            raise SettingsError(f"{name} is named twice; name it once, with a share: {name}:2")
+        known.add(files)
+
+    # 3. Their names
+    stems = [part.source.name for part in parts]
+    for index, part in enumerate(parts):
+        if stems.count(stems[index]) > 1:  # input.txt of two folders
+            parts[index] = replace(part, source=replace(part.source, name=part.source.shown))
+    shares = [part.share for part in parts]
+    note = note_of([part.source.name for part in parts], shares)
+    return Source(
+        _listed(stems, "-", "-and-{}-more"),
+        _listed([part.source.shown for part in parts], ", ", " and {} more"),
+        tuple(path for part in parts for path in part.source.paths),
+        parts=tuple(parts),
+        notes=(*notes, *([note] if note else [])),
+    )
+
+
+def with_encoding(source: Source, encoding: str) -> Source:
+    """Return a text that is read with this encoding, whatever that of the others is."""
+    return replace(source, parts=(Part(source, reading={"encoding": encoding}),), spooled=None)
+
+
+def _listed(names: Sequence[str], between: str, more: str) -> str:
+    """Return the names of some texts, the first of many."""
+    if len(names) <= MOST_NAMED:
+        return between.join(names)
+    return names[0] + more.format(len(names) - 1)
 
 
 def is_read_once(corpus: str | None) -> bool:

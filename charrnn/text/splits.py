@@ -40,12 +40,19 @@ def divided(total: int, own: Collection[str], settings: TextSettings) -> dict[st
     return {name: edges[index + 1] - edges[index] for index, name in enumerate(SPLITS)}
 
 
-def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str) -> dict[str, int]:
+def allot(
+    lengths: dict[str, int],
+    settings: TextSettings,
+    least: int,
+    unit: str,
+    *,
+    shown: str = "the text",
+) -> dict[str, int]:
     """Return how many characters or lines each split gets.
 
     Of a few lines each split gets one at least, which training goes without.
     lengths: of the corpus ("train"), and of files of their own ("val", "test").
-    Raises CorpusError when a split would get fewer than `least`; `unit` is for its message.
+    Raises CorpusError when a split would get fewer than `least`. unit, shown: for its message.
     """
     own = set(lengths) - {"train"}
     noun = unit.removesuffix("s")
@@ -71,7 +78,7 @@ def allot(lengths: dict[str, int], settings: TextSettings, least: int, unit: str
             share = min(value for value in wanted.values() if value > 0)
             minimum = fewest if least == 1 else math.ceil(least / share)
             raise CorpusError(
-                f"the text has {many(total, noun)}, {counts[name]} of them for {name}: too few; "
+                f"{shown} has {many(total, noun)}, {counts[name]} of them for {name}: too few; "
                 f"with --split {settings.split} it needs at least {minimum:,}"
             )
     return counts

@@ -19,8 +19,10 @@ from typing import Any, NamedTuple
 
 from charrnn.errors import CorpusError, SettingsError
 from charrnn.terminal import many, one_line
+from charrnn.text.bulk import read_pieces
 from charrnn.text.delimited import (
     DELIMITERS,
+    Row,
     find_delimiter,
     header_of,
     looks_delimited,
@@ -67,6 +69,16 @@ class Layout:
         return "JSON" if self.kind == "json" else "JSON, one value a line"
 
 
+class Cells(NamedTuple):
+    """The cells of a column in some rows. texts: all of them, as they are; None: ask `items`.
+
+    items: those with a text, read one by one. Where it is asked, it must be read to its end.
+    """
+
+    texts: list[str] | None
+    items: Iterator[Item]
+
+
 def rows(
     texts: Iterator[str],
     shown: str,
@@ -74,7 +86,19 @@ def rows(
     label_column: str = "",
     faults: Faults | None = None,
 ) -> Iterator[Item]:
-    """Yield the items of a table, in order; cells without a text are left out.
+    """Yield the items of a table, in order; cells without a text are left out. As `cells_of`."""
+    for cells in cells_of(texts, shown, column, label_column, faults):
+        yield from cells.items
+
+
+def cells_of(
+    texts: Iterator[str],
+    shown: str,
+    column: str,
+    label_column: str = "",
+    faults: Faults | None = None,
+) -> Iterator[Cells]:
+    """Yield the cells of a table's column, those of many rows at a time.
 
     shown: the file's name, which messages give and whose ending counts. column, label_column: as
     the person named them. faults: what wrong rows do, and where they are counted.
@@ -85,9 +109,9 @@ def rows(
     names = tuple(name for name in (column, label_column) if name)
     layout = layout_of(head, shown, names, is_whole=is_whole)
     if layout.kind == "delimited":
-        yield from _delimited_items(texts, shown, layout, column, label_column, faults)
+        yield from _delimited_cells(texts, shown, layout, column, label_column, faults)
     else:
-        yield from _json_items(texts, shown, layout, column, label_column, faults)
+        yield Cells(None, _json_items(texts, shown, layout, column, label_column, faults))
 
 
 def layout_of(
@@ -162,34 +186,45 @@ def _cut(head: str) -> str:
 # Delimited columns
 
 
-def _delimited_items(
+def _delimited_cells(
     texts: Iterator[str],
     shown: str,
     layout: Layout,
     column: str,
     label_column: str,
     faults: Faults,
-) -> Iterator[Item]:
+) -> Iterator[Cells]:
+    """Yield the cells of a column of delimited rows."""
     place = _place_of(column, layout, shown, "--column")
     label_place = _place_of(label_column, layout, shown, "--label") if label_column else None
-    needed = max(place, label_place if label_place is not None else 0)
-    below = iter(read_rows(texts, shown, layout.delimiter, faults))
-    if layout.header:
-        next(below, None)
+    has_header = bool(layout.header)
     count = 0
-    for line, row in below:
-        if needed >= len(row) or (len(row) > layout.width and any(row[layout.width :])):
-            if len(row) == 1 and not row[0].strip():
+
+    def items(rows: Iterator[Row]) -> Iterator[Item]:
+        nonlocal count
+        for line, row in rows:
+            needed = max(place, label_place or 0)
+            if needed >= len(row) or (len(row) > layout.width and any(row[layout.width :])):
+                if len(row) == 1 and not row[0].strip():
+                    continue
+                whole = "the header has" if layout.header else "the first row has"
+                fields = "field" if len(row) == 1 else "fields"
+                what = f"{len(row):,} {fields}, where {whole} {layout.width:,}"
+                faults.meet(f"{shown}: line {line:,}", what)
                 continue
-            whole = "the header has" if layout.header else "the first row has"
-            fields = "field" if len(row) == 1 else "fields"
-            what = f"{len(row):,} {fields}, where {whole} {layout.width:,}"
-            faults.meet(f"{shown}: line {line:,}", what)
-            continue
-        count += 1
-        if row[place].strip():
-            label = row[label_place].strip() if label_place is not None else None
-            yield Item(row[place], label, line)
+            count += 1
+            if row[place].strip():
+                label = row[label_place].strip() if label_place is not None else None
+                yield Item(row[place], label, line)
+
+    for piece in read_pieces(texts, layout.delimiter, layout.width):
+        rows = read_rows(piece.text, shown, layout.delimiter, faults, piece.line - 1)
+        texts_of_rows = None
+        if piece.rows is not None and label_place is None:
+            texts_of_rows = [row[place] for row in piece.rows[has_header:]]
+            count += len(texts_of_rows)
+        yield Cells(texts_of_rows, items(itertools.islice(rows, has_header, None)))
+        has_header = has_header and piece.rows == []
     if not count and not faults.count:
         raise CorpusError(f"{shown} has a header and no rows" if layout.header else _empty(shown))
 

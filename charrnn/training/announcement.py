@@ -27,7 +27,8 @@ def text_line(survey: building.Survey, corpus: Corpus) -> str:
 def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> str:
     """Return what is read, what learns from it and how long: one line, for everybody."""
     census = survey.censuses["train"]
-    is_shipped = survey.sources["train"].shown.endswith("(shipped)")
+    source = survey.sources["train"]
+    is_shipped = source.shown.endswith("(shipped)") and not source.parts
     if trainer.corpus.mode == "stream":
         text = f"{many(census.chars, noun_of(survey.vocabulary))} of {census.shown}"
     elif is_shipped:

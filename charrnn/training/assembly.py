@@ -24,7 +24,8 @@ from charrnn.scoring.validation import (
     validation_chars,
 )
 from charrnn.terminal import one_line
-from charrnn.text.batches import Batch, Batches, make_batches
+from charrnn.text.batches import Batch, Batches
+from charrnn.text.batching import make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.training import memory, optim
 from charrnn.training.average import WeightAverage

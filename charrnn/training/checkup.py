@@ -13,13 +13,15 @@ from typing import Any
 
 import torch
 
-from charrnn.config import Settings
+from charrnn.config import Settings, TextSettings
 from charrnn.layout import expected_shapes
 from charrnn.machine import backends, runtime
 from charrnn.scoring.counting import MAX_VALIDATION_CHARS
 from charrnn.scoring.validation import FEWEST_CHARS, FEWEST_LINES
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
+from charrnn.text.shares import divided as divided_shares
+from charrnn.text.sources import Source
 from charrnn.text.splits import SPLITS, divided
 from charrnn.training import finetune, memory, recipe
 from charrnn.training.card import card_for
@@ -41,7 +43,9 @@ NETWORK = (
 COUNTING = ("order", "longest_order", "smoothing")
 
 
-def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]) -> dict[str, Any]:
+def check(
+    corpus: str | Source | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+) -> dict[str, Any]:
     """Return findings on a text and what would be trained or counted, ready for JSON.
 
     What only a network has is None for counting, and the other way round.
@@ -92,12 +96,36 @@ def check(corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...])
     result = dataclasses.asdict(findings)
     result |= {
         "corpus": survey.name,
+        "form": survey.form,
         "shown": survey.sources["train"].shown,
         "vocabulary": len(vocabulary),
         "train_chars": train_chars,
         "cell": settings.model.cell,
     }
+    if survey.sources["train"].parts:
+        result["texts"] = _texts(survey, settings.text)
     return result | dict.fromkeys((*NETWORK, *COUNTING)) | planned
+
+
+def _texts(survey: building.Survey, settings: TextSettings) -> list[dict[str, Any]]:
+    """Return what each of several texts is. share: of the training, where some have one."""
+    parts = survey.sources["train"].parts
+    censuses = survey.censuses["train"].parts
+    is_lines = survey.mode == "lines"
+    sizes = [census.lines if is_lines else census.chars for census in censuses]
+    shares = divided_shares([part.share for part in parts], sizes) or [None] * len(parts)
+    return [
+        {
+            "name": part.source.name,
+            "shown": part.source.shown,
+            "share": share,
+            "chars": census.chars,
+            "lines": census.lines,
+            "encoding": "bytes" if settings.unit == "byte" else part.read(settings).encoding,
+            "column": part.read(survey.as_read(settings)).column,
+        }
+        for part, census, share in zip(parts, censuses, shares, strict=True)
+    ]
 
 
 def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findings) -> str:
@@ -110,7 +138,7 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
         if findings.used_once:
             count -= findings.repeated_lines
         fewest = FEWEST_LINES
-        noun = "lines"
+        noun = survey.form
     held = max(1, divided(count, set(survey.censuses) - {"train"}, settings.text)["val"])
     if "val" in survey.censuses:
         val = survey.censuses["val"]
@@ -126,7 +154,7 @@ def _too_few(survey: building.Survey, settings: Settings, findings: doctor.Findi
 
 
 def settings_of(
-    corpus: str | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
+    corpus: str | Source | None, layers: tuple[tuple[str, Mapping[str, Any]], ...]
 ) -> tuple[Settings, dict[str, str]]:
     """Return the settings of a training with every size decided, and where each comes from.
 

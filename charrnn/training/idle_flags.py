@@ -38,5 +38,5 @@ def _idle(settings: Settings, survey: Survey) -> Iterator[tuple[str, str]]:
         yield "errors", "skip is for the rows of a table, and this text is none (--column NAME)"
     if settings.model.cell != "lstm":
         yield "forget_bias", f"is for --cell lstm, not for {settings.model.cell}"
-    if not survey.sources["train"].separators:
+    if not survey.sources["train"].has_directory:
         yield "glob", "is for a directory, and the text is one file"

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from charrnn.config import Settings
+from charrnn.scoring.by_text import TextScore
 from charrnn.scoring.counting import Baseline
 from charrnn.scoring.score import Score
 from charrnn.values import MAX_WHOLE
@@ -179,6 +180,7 @@ class Outcome:
     keeps_last: bool = False  # the model is the last one, whatever validation said
     unit: str = "char"  # what figures are per
     symbols_per_char: float | None = 1.0  # bytes of a character of the validation text
+    texts: tuple[TextScore, ...] = ()  # of several texts: the score of each on validation
 
 
 def place_to_dict(place: Place) -> dict[str, Any]:

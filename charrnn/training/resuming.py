@@ -16,12 +16,12 @@ from charrnn.machine import runtime
 from charrnn.modelfile import checkpoint_files
 from charrnn.terminal import one_line
 from charrnn.text import building
-from charrnn.text.corpus import Corpus, open_corpus
+from charrnn.text.corpus import Corpus, described, open_corpus
 from charrnn.text.sources import Source
 from charrnn.training.checkpoint import Checkpoint, load_newest
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
-from charrnn.values import interval, seconds, shares
+from charrnn.values import interval, is_digest, seconds, shares
 
 FREE_TO_CHANGE = ("save_every", "sample_every", "keep", "max_bytes", "watch")  # move no weight
 CHANGES_ROUNDING = ("device", "threads", "backend", "precision")  # allowed, declared not exact
@@ -119,12 +119,15 @@ def _is_same(key: str, old: Any, new: Any) -> bool:
         return interval(old, key) == interval(new, key)
     if key == "split":
         return shares(old) == shares(new)
-    if key == "encoding":
-        names = {codecs.lookup(name).name for name in (old, new)}
-        return len(names) == 1
+    if key == "encoding":  # of several texts, one for each
+        return _encodings(old) == _encodings(new)
     if key in ("val", "test", "init_from"):
         return bool(os.path.realpath(old) == os.path.realpath(new))
     return False
+
+
+def _encodings(text: str) -> list[str]:
+    return [codecs.lookup(name).name for name in text.split(",")]
 
 
 def _is_in_effect(key: str, old: Any, new: Any, checkpoint: Checkpoint) -> bool:
@@ -167,13 +170,18 @@ def same_corpus(
     # 1. Another text
     seed = settings.training.seed
     model = checkpoint.model
-    how = dataclasses.replace(as_it_was(settings.text), newlines=model.open_reading.newlines)
-    if how.mode != "records":
+    is_several = isinstance(text, Source) and bool(text.parts)
+    how = settings.text if is_several else as_it_was(settings.text)
+    how = dataclasses.replace(how, newlines=model.open_reading.newlines)
+    if how.mode != "records" and not is_several:
         how = dataclasses.replace(how, mode=model.mode)
     survey = building.survey(text, how, seed) if text is not None else None
+    if survey is not None and survey.mode != model.mode:
+        survey = building.survey(text, dataclasses.replace(how, mode=model.mode), seed)
     shown_text = text.shown if isinstance(text, Source) else one_line(text or "")
     if survey is not None and survey.fingerprint != checkpoint.fingerprint:
         if not may_change:
+            _refuse_other_shares(survey, checkpoint.fingerprint, folder)
             raise CorpusError(
                 f"{shown_text} is not the text this run was trained on "
                 f"({survey.fingerprint[:12]}, not {checkpoint.fingerprint[:12]}); "
@@ -204,6 +212,20 @@ def same_corpus(
             "start a new run with its text"
         )
     return corpus
+
+
+def _refuse_other_shares(survey: building.Survey, fingerprint: Any, folder: Path) -> None:
+    """Raise CorpusError where the texts are the run's and differ in how they are read alone."""
+    if not survey.sources["train"].parts or not is_digest(fingerprint):
+        return
+    digests: Any = {}
+    with contextlib.suppress(CheckpointError):
+        digests = described(folder / f"{fingerprint[:16]}.ids").get("text_sha256")
+    if isinstance(digests, dict) and digests.get("train") == survey.censuses["train"].sha256:
+        raise CorpusError(
+            f"{survey.sources['train'].shown}: this run has other shares of these texts, or read "
+            "them in another way; resume without naming them, or start a new run"
+        )
 
 
 def as_it_was(text: TextSettings) -> TextSettings:

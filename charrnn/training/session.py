@@ -19,6 +19,7 @@ from charrnn.text import building, doctor, leaks
 from charrnn.text.sources import Source
 from charrnn.training import finetune, recipe, resuming
 from charrnn.training.announcement import say_network, say_surroundings, start_line, text_line
+from charrnn.training.by_text import scores_of_texts
 from charrnn.training.card import card_for
 from charrnn.training.checkpoint import RunDirectory
 from charrnn.training.counted import CountingTrainer
@@ -34,7 +35,7 @@ from charrnn.training.naming import (
     run_to_resume,
     runs_of_text,
 )
-from charrnn.training.outcome import Outcome
+from charrnn.training.outcome import STOPPED, Outcome
 from charrnn.training.shards import check_shards, with_shards
 from charrnn.training.signals import SIGNALS as SIGNALS
 from charrnn.training.signals import signals
@@ -211,7 +212,7 @@ def _start(
                 "launch": group.launch.name if group is not None else None,
             }
         )
-        return path, _fit(trainer, path, request, group)
+        return path, _fit(trainer, run, request, group)
 
 
 def _named_run(survey: building.Survey, request: Request) -> Path | None:
@@ -334,13 +335,14 @@ def _resume(
         progress.say(f"resuming {shown} at step {step:,}{end}")
         if isinstance(trainer, Trainer):
             say_surroundings(trainer, request.verbose, progress)
-        return path, _fit(trainer, path, request, group)
+        return path, _fit(trainer, run, request, group)
 
 
 def _fit(
-    trainer: Trainer | CountingTrainer, path: Path, request: Request, group: Group | None
+    trainer: Trainer | CountingTrainer, run: RunDirectory, request: Request, group: Group | None
 ) -> Outcome:
     """Train to the end, and tell of it, whatever ends the training."""
+    path = run.path
     trainer.progress.started(path, trainer.settings, trainer.place.step)
     place = None
     reason = "failed"
@@ -351,6 +353,8 @@ def _fit(
             begin(trainer, shares_text=request.shares_text)
         with signals(trainer.stop, wake, request.is_guest, is_launched=group is not None):
             outcome = trainer.fit()
+        if trainer.corpus.parts and outcome.reason not in (*SIGNALS, STOPPED):
+            outcome = _with_texts(outcome, run, trainer.settings.runtime.device)
         place = outcome.place
         reason = outcome.reason
         return outcome
@@ -359,3 +363,11 @@ def _fit(
         raise
     finally:
         trainer.progress.ended(path, reason, place or trainer.place)
+
+
+def _with_texts(outcome: Outcome, run: RunDirectory, device: str) -> Outcome:
+    """Return an outcome with the score of each of several texts, which the run keeps."""
+    texts = tuple(scores_of_texts(run.path, device))
+    scores = [dataclasses.asdict(score) for score in texts]
+    run.log({"event": "texts", "step": outcome.place.step, "texts": scores})
+    return dataclasses.replace(outcome, texts=texts)

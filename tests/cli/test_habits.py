@@ -91,14 +91,6 @@ def test_a_command_of_other_programs_is_answered_with_the_one_here(charrnn, name
     )
 
 
-def test_several_texts_are_answered_with_a_folder(charrnn):
-    done = charrnn("train", "a.txt", "b.txt", "c.txt")
-    assert done.returncode == 2 and done.stderr.count("\n") == 1
-    assert (
-        "train reads one text, and got more: b.txt c.txt; put the files in a folder" in done.stderr
-    )
-
-
 def test_help_as_a_command_is_the_help(charrnn):
     assert charrnn("help", "train").stdout == charrnn("train", "--help").stdout
 

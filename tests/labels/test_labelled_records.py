@@ -12,7 +12,7 @@ from charrnn.sampling.engine import load
 from charrnn.scoring.evaluation import How
 from charrnn.scoring.labels import scores_by_label
 from charrnn.scoring.text import text_of_split
-from charrnn.text.batches import make_batches
+from charrnn.text.batching import make_batches
 from charrnn.text.building import build, survey
 from charrnn.text.labels import is_dropped
 from charrnn.text.records import BREAK_SIGN

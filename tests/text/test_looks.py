@@ -154,3 +154,17 @@ def test_headings_of_a_folder_can_be_left_out(tmp_path):
     assert (findings.heading_chars, findings.beginning[0]) == (0, "aAnna A")
     shown = examine(with_headings, TextSettings(), 1).beginning
     assert shown == findings.beginning
+
+
+@pytest.mark.parametrize("rule", ["---", "%", "***", "====="])
+def test_blocks_between_rules_are_offered_as_records(rule, tmp_path):
+    blocks = "".join(f"Soup of {name}\nstir, and wait.\n{rule}\n" for name in NAMES)
+    told = f"has lines of {rule} between blocks; --mode records learns each block by itself"
+    assert any(told in note for note in notes_of(tmp_path, blocks))
+    asked = notes_of(tmp_path, blocks, mode="records")
+    assert not any("between blocks" in note for note in asked)
+
+
+@pytest.mark.parametrize("text", ["a line\n" * 200 + "---\n" * 3, "int f()\n{\n}\n" * 30])
+def test_a_few_rules_and_the_braces_of_code_are_no_records(text, tmp_path):
+    assert not any("between blocks" in note for note in notes_of(tmp_path, text))

@@ -17,7 +17,8 @@ from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text import reading
 from charrnn.text.census import take_census
-from charrnn.text.reading import pieces, prepare
+from charrnn.text.normalizing import prepare
+from charrnn.text.reading import pieces
 from charrnn.text.sources import Source, find_source
 
 PLAIN = TextSettings()

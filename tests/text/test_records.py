@@ -6,7 +6,8 @@ from textfiles import build_text, lines_of, survey_text
 
 from charrnn.config import TextSettings
 from charrnn.errors import CorpusError
-from charrnn.text.batches import IGNORED, make_batches
+from charrnn.text.batches import IGNORED
+from charrnn.text.batching import make_batches
 from charrnn.text.novelty import make_filter
 from charrnn.text.records import BREAK_SIGN, records, separator_of
 from charrnn.text.vocabulary import BREAK, NEWLINE

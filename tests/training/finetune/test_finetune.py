@@ -15,7 +15,8 @@ from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.network import NetworkScorer
 from charrnn.scoring.score import tallied
-from charrnn.text.batches import LineBatches, MixedStreamBatches, make_batches
+from charrnn.text.batches import LineBatches, MixedStreamBatches
+from charrnn.text.batching import make_batches
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import Vocabulary
 from charrnn.training.finetune import NEW_SHARE, extended, frozen_tensors, lift_to_shares

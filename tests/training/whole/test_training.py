@@ -11,7 +11,7 @@ from whole_support import SMALL, run
 from charrnn.errors import DivergedError
 from charrnn.modelfile import read_model
 from charrnn.sampling.engine import load
-from charrnn.text.batches import make_batches
+from charrnn.text.batching import make_batches
 from charrnn.text.corpus import open_corpus
 from charrnn.training.loop import Trainer
 from charrnn.training.session import Request, train
