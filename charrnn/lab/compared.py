@@ -9,8 +9,8 @@ from pathlib import Path
 from statistics import fmean
 
 from charrnn.errors import CheckpointError
-from charrnn.lab.compare import Plan
-from charrnn.lab.paired import difference, interval, verdict
+from charrnn.lab.paired import POWER, difference, interval, verdict
+from charrnn.lab.plan import Plan
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.variants import Variant
 from charrnn.terminal import one_line
@@ -137,6 +137,11 @@ def _sentence(
         for variant in plan.variants[1:]
     ]
     sentence = "; ".join(verdicts) + "."
+    if any("would tell" in one for one in verdicts):
+        sentence += (
+            " That number is an estimate: with it, differences of this size and scatter are told "
+            f"from chance in {POWER:.0%} of comparisons."
+        )
     if len(verdicts) >= MANY and len(plan.seeds) > 1:
         sentence += f" Of {len(verdicts)} comparisons at 95 % each, some may be wrong by chance."
     for (name, seed), why in failed.items():
@@ -231,8 +236,12 @@ def _settings(plan: Plan) -> dict[str, Cell]:
     models = [variant.settings.model for variant in plan.variants]
     trainings = [variant.settings.training for variant in plan.variants]
     lengths = [key for key in LENGTHS if getattr(trainings[0], key) is not None]
+    split: dict[str, Cell] = {}
+    if plan.split_seed is not None:
+        split = {"split": f"of seed {plan.split_seed} for all"}
     return {
         "seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}",
+        **split,
         **_shared(models, OF_MODEL),
         **_shared(trainings, OF_TRAINING),
         **_shared(trainings, lengths),

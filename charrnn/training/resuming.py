@@ -165,7 +165,7 @@ def same_corpus(
     Raises CorpusError for another text, CheckpointError for a copy that is lost or damaged.
     """
     # 1. Another text
-    seed = settings.training.seed
+    seed = settings.split_seed
     model = checkpoint.model
     how = dataclasses.replace(as_it_was(settings.text), newlines=model.open_reading.newlines)
     if how.mode != "records":
