@@ -168,7 +168,7 @@ def verdict(name: str, reference: str, values: Sequence[float], others: Sequence
         return f"{pair}: {gap.mean:+.3f} bits/char with one seed, which gives no interval"
     if gap.holds_zero:
         span = f"{gap.mean:+.3f} bits/char, 95 % {gap.low:+.3f} to {gap.high:+.3f}"
-        return f"{pair}: no conclusive evidence ({span}){_wanted(values, others)}"
+        return f"{pair}: no conclusive evidence ({span}; {_wanted(values, others)})"
     small, large = sorted((abs(gap.low), abs(gap.high)))
     which = "better" if gap.mean < 0 else "worse"
     return (
@@ -180,8 +180,8 @@ def verdict(name: str, reference: str, values: Sequence[float], others: Sequence
 def _wanted(values: Sequence[float], others: Sequence[float]) -> str:
     """Say how many seeds would tell a difference that these did not."""
     if list(values) == list(others):
-        return "; no seed shows a difference"
+        return "no seed shows a difference"
     seeds = seeds_to_tell(values, others)
     if seeds is None:
-        return f"; it would take more than {MOST_SEEDS:,} seeds to tell"
-    return f"; about {seeds:,} seeds would tell"
+        return f"it would take more than {MOST_SEEDS:,} seeds to tell"
+    return f"about {seeds:,} seeds would tell"

@@ -77,8 +77,8 @@ def test_pairs_cancel_what_a_seed_does_to_both():
     [
         (
             (-0.1, 0.1, -0.1),
-            "gru against lstm: no conclusive evidence (-0.033 bits/char, 95 % -0.320 to +0.254); "
-            "about 97 seeds would tell",
+            "gru against lstm: no conclusive evidence (-0.033 bits/char, 95 % -0.320 to +0.254; "
+            "about 97 seeds would tell)",
         ),
         ((-0.2, -0.2, -0.3), "gru is better than lstm by 0.233 bits/char (95 % 0.090 to 0.377)"),
         ((0.2, 0.2, 0.3), "gru is worse than lstm by 0.233 bits/char (95 % 0.090 to 0.377)"),
@@ -136,8 +136,8 @@ def test_where_no_number_makes_sense_there_is_none(apart):
 
 def test_more_seeds_than_anybody_trains_are_not_counted():
     words = verdict("a", "b", (1.0, -1.0, 0.001), (0.0, 0.0, 0.0))
-    assert words.endswith("; it would take more than 1,000 seeds to tell")
+    assert words.endswith("; it would take more than 1,000 seeds to tell)")
 
 
 def test_equal_scores_of_every_seed_are_no_difference():
-    assert verdict("a", "b", (2.0, 3.0), (2.0, 3.0)).endswith("; no seed shows a difference")
+    assert verdict("a", "b", (2.0, 3.0), (2.0, 3.0)).endswith("; no seed shows a difference)")
