@@ -60,7 +60,7 @@ function novelty(look) {
     paragraph(look.verdict.charAt(0).toUpperCase() + look.verdict.slice(1) + ".", "lead"),
     look.warnings.map((text) => paragraph(text, "remark")),
     paragraph(look.drawn, "hint"),
-    make("div", { class: "wide" }, table(["", "samples", look.held], rows)),
+    make("div", { class: "wide" }, table(["share", "samples", look.held], rows)),
     look.longest ? longestRun(look.longest) : null,
     look.nearest.length ? nearestLines(look.nearest) : null,
     make("p", { class: "hint" }, "A small look; the whole one: ", command),
@@ -85,7 +85,7 @@ function settings(making, files) {
     make("summary", {}, group.name),
     make("div", { class: "wide" },
       table(["setting", "value"], group.rows.map((row) => row.slice(0, 2)), { words: 2 }))));
-  const command = { class: "command", tabindex: "0", "aria-label": "The command" };
+  const command = { class: "command", tabindex: "0", role: "group", "aria-label": "The command" };
   return [
     making.command ? make("pre", command, making.command) : null,
     chosen.length

@@ -1,6 +1,6 @@
 """An exported page in a headless Chromium: what a stranger's model could try, and what it answers.
 
-The rules of WCAG 2.2 are measured by scripts of these tests: axe-core is no package of Python.
+The rules of WCAG 2.2 are looked at by axe-core, and by scripts of these tests.
 """
 
 import subprocess
@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from browser_support import longest_task_ms, needs_chromium, with_alphabet
 from export_support import network
+from wcag import MEDIA, violations
 
 from charrnn.export.page import page_of
 from charrnn.modelfile import MODEL_FILE, model_meta
@@ -158,6 +159,20 @@ def test_the_focus_can_be_seen_on_everything_that_takes_it(opened, scheme):
         seen[0][3],
     )
     assert page.evaluate(CONTRAST)["failed"] == []
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_axe_finds_no_fault(browser, tmp_path, medium):
+    place = tmp_path / "page.html"
+    place.write_bytes(page_of(network(hidden_size=9)))
+
+    def used(page):
+        write(page)
+        page.locator("#inside-what").select_option("layer0.update")
+        page.locator("#box-out[aria-busy=false]").wait_for()
+        page.evaluate("document.querySelector('#box-out .char').click()")
+
+    assert violations(browser, place, medium, used) == []
 
 
 # Long texts

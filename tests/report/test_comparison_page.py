@@ -3,6 +3,7 @@
 import pytest
 from comparison_support import compared_in
 from page_support import CONTRAST, HOSTILE, SCRIPT, needs_chromium
+from wcag import MEDIA, violations
 
 from charrnn.report.comparison import gather_comparison
 from charrnn.report.page import comparison_page
@@ -130,3 +131,8 @@ def test_on_paper_it_is_light_with_curves_samples_and_verdict(opened):
     for part in (".verdicts", "#chart-by-step svg", ".intervals svg", ".samples figure"):
         assert page.locator(part).first.is_visible(), part
     assert page.locator("#learning > .hint").is_hidden()
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_axe_finds_no_fault(browser, place, medium):
+    assert violations(browser, place, medium) == []

@@ -5,6 +5,7 @@ import json
 import pytest
 from page_support import CONTRAST, HOSTILE, SCRIPT, needs_chromium
 from support import FEW, Watcher
+from wcag import MEDIA, violations
 
 from charrnn.modelfile import read_model
 from charrnn.report.contents import gather
@@ -367,3 +368,8 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
         charts == {"ngram": ["chart-orders"], "one evaluation": steps, "nothing recorded": []}[kind]
     )
     page.close()
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_axe_finds_no_fault(browser, hostile, medium):
+    assert violations(browser, hostile, medium) == []
