@@ -2,17 +2,20 @@
 
     python benchmarks/browser.py
 
-Needs playwright and Chromium. The longest slice is the time in which the page answers no key.
+Needs playwright and Chromium. The longest slice is the time in which the page answers no key. Then
+a person types while 10,000 characters are written: the longest tasks, with layout and painting, in
+processor time.
 """
 
 from __future__ import annotations
 
+import json
 import shutil
 import tempfile
 from pathlib import Path
 
 import numpy as np
-from playwright.sync_api import sync_playwright
+from playwright.sync_api import Browser, sync_playwright
 
 from charrnn.config import Settings
 from charrnn.export.page import page_of
@@ -56,6 +59,32 @@ def network(layers: int, hidden: int) -> ModelFile:
     return ModelFile(Path("x"), settings, Vocabulary("char", SYMBOLS), "stream", 0, tensors, {})
 
 
+def longest_tasks(browser: Browser, place: Path) -> list[float]:
+    """Return the milliseconds of the three longest tasks of the page while a person types."""
+    page = browser.new_page()
+    page.goto(place.as_uri())
+    page.locator("#box-count").fill("10000")
+    browser.start_tracing(page=page, categories=["toplevel", "__metadata"])
+    page.get_by_role("button", name="Write").click()
+    page.locator("#box-begin").press_sequentially("to be or not to be", delay=50)
+    page.locator("#box-out[aria-busy=false]").wait_for(timeout=600_000)
+    page.locator("#box-begin").press_sequentially("that is the question", delay=50)
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    page.close()
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    # A task and the work in it are two events of nearly one length; the task's name says so.
+    tasks = [
+        event["tdur"] / 1000
+        for event in events
+        if event["name"].endswith("RunTask") and (event["pid"], event["tid"]) in threads
+    ]
+    return sorted(tasks, reverse=True)[:3]
+
+
 def main() -> None:
     """Measure both shapes by turns."""
     chromium = shutil.which("chromium") or shutil.which("google-chrome")
@@ -79,6 +108,9 @@ def main() -> None:
                 f"{layers}x{hidden}: {best:,.0f} characters/s, first after {first:.1f} ms, "
                 f"longest slice {longest:.0f} ms"
             )
+        place.write_bytes(page_of(network(1, 16)))
+        tasks = ", ".join(f"{task:.0f}" for task in longest_tasks(browser, place))
+        print(f"1x16, 10,000 characters: the longest tasks take {tasks} ms of processor time")
         browser.close()
 
 

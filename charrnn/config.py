@@ -35,6 +35,12 @@ class Settings:
         """Return {section: {key: value}}."""
         return dataclasses.asdict(self)
 
+    @property
+    def split_seed(self) -> int:
+        """Seed that shuffles lines before they are split: a seed of its own, or the training's."""
+        own = self.text.split_seed
+        return self.training.seed if own is None else own
+
     def with_values(self, section: str, **values: Any) -> Settings:
         """Return the settings with some values of one section replaced."""
         replaced = dataclasses.replace(getattr(self, section), **values)

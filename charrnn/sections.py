@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FROM_TEXT = "from the text"
+MAX_SEED = (1 << 63) - 1
 
 
 def setting(default: Any, help: str, *, kind: type | None = None, **more: Any) -> Any:
@@ -82,6 +83,14 @@ class TextSettings:
     )
     deduplicate: bool = setting(True, "Lines mode: keep each distinct line once, before the split")
     split: str = setting("0.9,0.05,0.05", "Shares of the text for training, validation and test")
+    split_seed: int | None = setting(
+        None,
+        "Lines mode: seed that shuffles the lines before the split",
+        auto="--seed",
+        kind=int,
+        min=0,
+        max=MAX_SEED,
+    )
     val: str = setting("", "Read the validation text from this file", auto="a share of the text")
     test: str = setting("", "Read the test text from this file", auto="a share of the text")
     max_bytes: int = setting(
@@ -252,7 +261,7 @@ class TrainingSettings:
         "Mix the network with the n-grams of its text; auto does where validation gains",
         choices=("auto", "on", "off"),
     )
-    seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=(1 << 63) - 1)
+    seed: int = setting(1337, "Seed of weights, split, order and dropout", min=0, max=MAX_SEED)
     patience: int | None = setting(
         None,
         "Evaluations without improvement before training stops at once; 0 means never",

@@ -60,7 +60,13 @@ class OpenedRun:
 
         key = str(fingerprint)  # a file may say anything, a list too; open_corpus refuses it
         if key not in self._corpora:
-            self._corpora[key] = open_corpus(self.folder("name the run"), fingerprint)
+            folder = self.folder("name the run")
+            if self.model.is_pretrained and not (folder / f"{key[:16]}.ids").exists():
+                from charrnn.text.shipped import corpus_of_shipped
+
+                self._corpora[key] = corpus_of_shipped(folder, key)
+            else:
+                self._corpora[key] = open_corpus(folder, fingerprint)
         return self._corpora[key]
 
     def own_corpus(self, advice: str) -> Corpus:

@@ -15,7 +15,7 @@ import typer
 
 from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import ALIASES
-from charrnn.cli.main import app
+from charrnn.cli.main import app_of
 from charrnn.config import FIELDS, dotted
 
 PAGE = Path(__file__).parent / "options.md"
@@ -45,7 +45,7 @@ A setting has five places. A later one wins:
 
 def page() -> str:
     """Return the page as it should be."""
-    program = typer.main.get_command(app)
+    program = typer.main.get_command(app_of())
     context = program.make_context("charrnn", [], resilient_parsing=True)
     parts = [INTRODUCTION, _aliases(), _program(program, context)]
     parts += [_command(path, command, context) for path, command in commands_of(program)]

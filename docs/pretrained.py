@@ -59,6 +59,8 @@ def ship(run: Path) -> None:
     for file in ("model.safetensors", "samples.txt"):
         shutil.copy(run / file, folder / file)
     for file in sorted((run / "corpus").iterdir()):
+        if file.suffix == ".ids" and read_model(run).mode == "stream":
+            continue  # they are the shipped text again: charrnn/text/shipped.py makes them
         if file.suffix != ".novel" or file.stat().st_size <= MOST_FILTER_BYTES:
             shutil.copy(file, folder / "corpus" / file.name)
 

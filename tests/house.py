@@ -50,6 +50,7 @@ MAY_IMPORT = {
         "sampling",
         "scoring",
         "training",
+        "lab",
         "insight",
         "export",
     ),

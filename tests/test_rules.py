@@ -1,6 +1,8 @@
 """Rules about single files: what each may load, touch, run, and how long it is."""
 
 import ast
+import shutil
+import subprocess
 
 import pytest
 from house import MAY_IMPORT, PACKAGE, imports_of, is_under
@@ -276,3 +278,21 @@ def test_files_stay_comfortable(path):
 )
 def test_help_version_and_usage_errors_load_neither_torch_nor_numpy(arguments, tmp_path):
     assert loaded_after(arguments, ("torch", "numpy"), tmp_path) == set()
+
+
+def test_no_committed_file_is_over_a_mebibyte_but_the_corpus():
+    root = PACKAGE.parent
+    if shutil.which("git") is None or not (root / ".git").exists():
+        pytest.skip("not a clone")
+    command = ["git", "-C", str(root), "ls-files", "-z"]
+    files = subprocess.run(command, capture_output=True, text=True, check=True).stdout.split("\0")
+    paths = [root / file for file in files if file]
+    large = [path for path in paths if path.is_file() and path.stat().st_size > 1 << 20]
+    assert large == [root / "corpora" / "shakespeare.txt"]
+
+
+def test_a_command_loads_no_other_command(tmp_path):
+    """Building all of them takes a fifth of the time in which `sample names` is done."""
+    others = ("charrnn.cli.train", "charrnn.cli.lab", "charrnn.cli.compare")
+    assert loaded_after(["sample", "names", "-n", "1"], others, tmp_path) == set()
+    assert loaded_after(["--help"], others, tmp_path) == set(others)

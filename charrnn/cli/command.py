@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import typer
@@ -87,7 +87,12 @@ class Command(TyperCommand):
 
 
 class Group(TyperGroup):
-    """A command that has commands, in the style of this program."""
+    """A command that has commands, in the style of this program.
+
+    all_commands: gives those of the program, of which one alone may have been loaded.
+    """
+
+    all_commands: Callable[[], dict[str, Any]] | None = None
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
         """Read the words behind the program; `help train` is `train --help`."""
@@ -124,7 +129,11 @@ def _options(command: Any) -> tuple[list[str], list[str]]:
 
 def _all_options(ctx: Any) -> Iterator[tuple[str, list[str]]]:
     """Yield the commands beside this one, itself included, with their options."""
-    for name, command in ctx.parent.command.commands.items():
+    group = ctx.parent.command
+    commands = group.commands
+    if ctx.parent.parent is None and group.all_commands is not None:
+        commands = group.all_commands()
+    for name, command in commands.items():
         yield name, [option for kind in _options(command) for option in kind]
 
 

@@ -6,6 +6,7 @@ import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from shlex import quote
 from typing import Annotated, Any
 
 import typer
@@ -198,6 +199,7 @@ def compare(
         note(quiet, f"part {part} is trained; without --part the same command shows the table")
         return 0
     show(compared(plan, folder, failed), plot, csv, json)
+    note(quiet, f"one page about it: charrnn report {quote(str(folder))}")
     return 0
 
 

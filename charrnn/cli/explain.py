@@ -343,6 +343,6 @@ def _default_settings(settings: Settings) -> tuple[ModelSettings, int]:
     from charrnn.text.building import survey
     from charrnn.training import recipe
 
-    names = survey(None, settings.text, settings.training.seed)
+    names = survey(None, settings.text, settings.split_seed)
     filled = recipe.fill(settings, names, lambda: FAST)[0]
     return filled.model, len(names.vocabulary)

@@ -2,59 +2,72 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Iterable, Sequence
 from typing import Annotated, Any, NoReturn
 
 import typer
 
-from charrnn.cli.cells import cells
 from charrnn.cli.command import Command, Group, epilogue
-from charrnn.cli.compare import CompareCommand, compare
-from charrnn.cli.cooccur import cooccur
-from charrnn.cli.eval import evaluate
-from charrnn.cli.explain import explain
-from charrnn.cli.export import export
 from charrnn.cli.habits import normalized
-from charrnn.cli.lab import lab
-from charrnn.cli.report import report
-from charrnn.cli.runs import runs
-from charrnn.cli.sample import sample
-from charrnn.cli.train import train
 from charrnn.errors import CharrnnError
 from charrnn.launch import is_follower
 from charrnn.terminal import forget_stdout, one_line, prepare_streams, print_line, say
 
-app = typer.Typer(
-    name="charrnn",
-    help="Character-level text generation with recurrent networks",
-    epilog=epilogue(""),
-    cls=Group,
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    context_settings={
-        "help_option_names": ["-h", "--help"],
-        "token_normalize_func": normalized,
-    },
-)
+# Each command in the order of the help: its function, in the file of this folder with its name.
+COMMANDS = {
+    "train": "train",
+    "sample": "sample",
+    "eval": "evaluate",
+    "report": "report",
+    "cooccur": "cooccur",
+    "cells": "cells",
+    "explain": "explain",
+    "compare": "compare",
+    "export": "export",
+    "runs": "runs",
+    "lab": "lab",
+}
 
 
-def _add(name: str, command: Callable[..., Any], kind: type[Command] = Command) -> None:
-    app.command(name, cls=kind, epilog=epilogue(name))(command)
+def app_of(names: Iterable[str] = COMMANDS) -> typer.Typer:
+    """Return the program, with all its commands or some of them."""
+    app = typer.Typer(
+        name="charrnn",
+        help="Character-level text generation with recurrent networks",
+        epilog=epilogue(""),
+        cls=Group,
+        no_args_is_help=True,
+        pretty_exceptions_enable=False,
+        context_settings={
+            "help_option_names": ["-h", "--help"],
+            "token_normalize_func": normalized,
+        },
+    )
+    app.callback()(options)
+    for name in names:
+        module = importlib.import_module(f"charrnn.cli.{name}")
+        command = getattr(module, COMMANDS[name])
+        if name == "lab":
+            app.add_typer(command, name=name)
+        else:
+            kind = module.CompareCommand if name == "compare" else Command
+            app.command(name, cls=kind, epilog=epilogue(name))(command)
+    return app
 
 
-_add("train", train)
-_add("sample", sample)
-_add("eval", evaluate)
-_add("report", report)
-_add("cooccur", cooccur)
-_add("cells", cells)
-_add("explain", explain)
-_add("compare", compare, CompareCommand)
-_add("export", export)
-_add("runs", runs)
-app.add_typer(lab, name="lab")
+def _all_commands() -> dict[str, Any]:
+    from typer.main import get_group
+
+    return dict(get_group(app_of()).commands)
+
+
+def _named(words: Sequence[str]) -> Iterable[str]:
+    """Return the commands that these words need: building all of them takes a tenth of a second."""
+    is_completing = "_CHARRNN_COMPLETE" in os.environ
+    return words[:1] if words[:1] and words[0] in COMMANDS and not is_completing else COMMANDS
 
 
 def _show_version(is_wanted: bool) -> None:
@@ -81,7 +94,6 @@ def _installed(package: str) -> str:
         return "not installed"
 
 
-@app.callback()
 def options(
     version: Annotated[
         bool,
@@ -110,7 +122,8 @@ def main() -> NoReturn:
         os.environ.setdefault("GOMP_SPINCOUNT", "1000")
     prepare_streams()
     try:
-        result = app(standalone_mode=False)
+        Group.all_commands = staticmethod(_all_commands)
+        result = app_of(_named(sys.argv[1:]))(standalone_mode=False)
     except typer.Exit as end:
         _leave(end.exit_code)
     except (typer.Abort, KeyboardInterrupt):

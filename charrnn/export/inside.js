@@ -66,14 +66,14 @@ function insideView(network, layers, changed) {
       make("i", { class: one ? "two" : "one", "aria-hidden": "true" }), make("span", {}, ends[1]));
   }
 
-  // Colour the characters from `begin` on.
-  function colour(chars, spans, begin) {
+  // Colour the characters from `begin` on, up to `end`.
+  function colour(chars, spans, begin, end = spans.length) {
     const one = chosen();
     if (one && one.name.endsWith(".cell")) {
       for (const char of chars) scale = Math.max(scale, Math.abs(char.value ?? 0));
       showScale();
     }
-    for (let i = begin; i < spans.length; i += 1) {
+    for (let i = begin; i < Math.min(end, spans.length); i += 1) {
       const { bits, value } = chars[i];
       if (one) tint(spans[i], coloured(one.name, value ?? 0, scale));
       else tint(spans[i], what.value ? bits / FULL_BITS : 0);

@@ -1,11 +1,15 @@
 """Settings against each other: trainings that differ in what is varied alone, over several seeds.
 
-    DIR/compare.json            what was asked, and the settings of each variant
+    DIR/compare.json            what was asked, and the settings of each variant (lab/plan.py)
     DIR/<variant>-seed-<n>/     one run each, written by training.session
 
 compare.json is written before the first training. A comparison that was stopped goes on from these
 files: finished runs are read, an unfinished one resumes exactly. Seeds are the outer loop and each
 begins with another variant: a machine that grows slower or warmer does so for all alike.
+
+Where lines are shuffled before they are split, all runs share the split of the first seed. With a
+split for each seed, the scores would differ by the lines that happened to be held out, and by far
+more than two settings do.
 """
 
 from __future__ import annotations
@@ -13,75 +17,30 @@ from __future__ import annotations
 import json
 import math
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from charrnn.config import Settings, flatten, resolve
-from charrnn.errors import CheckpointError, DivergedError, SettingsError
+from charrnn.config import Settings, resolve
+from charrnn.errors import DivergedError, SettingsError
 from charrnn.lab.asked import Asked
+from charrnn.lab.plan import PLAN, Plan, plan_from, read_plan, write_plan
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
 from charrnn.machine import runtime
 from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
 from charrnn.scoring.score import Score
-from charrnn.storage import (
-    claim_directory,
-    json_line,
-    make_directories,
-    read_bounded,
-    storage_error,
-    write_atomically,
-)
-from charrnn.strictjson import parsed
+from charrnn.storage import claim_directory, json_line, make_directories, storage_error
 from charrnn.terminal import one_line
 from charrnn.text import building
 from charrnn.text.building import Survey
 from charrnn.training.listener import Progress, Silent, Step
 from charrnn.training.naming import numbered, run_name
 from charrnn.training.session import SIGNALS, Request, train
-from charrnn.values import MAX_WHOLE, Check, is_list_of, is_text, is_whole, seconds, wrong_field
+from charrnn.values import seconds
 
-PLAN = "compare.json"
-
-
-def _is_variant(value: object) -> bool:
-    """Whether it is a name with settings, by section; which those are, config.resolve looks at."""
-    if not isinstance(value, dict) or not isinstance(value.get("settings"), dict):
-        return False
-    return is_text()(value.get("name"))
-
-
-MAX_PLAN_BYTES = 4 << 20
-MOST_VARIANTS = 10_000  # that a file may hold
-FIELDS: dict[str, Check] = {
-    "schema": is_whole(1, 1),
-    "asked": lambda value: isinstance(value, dict),
-    "equal": is_text(),
-    "parameters": is_list_of(is_whole(0, MAX_WHOLE), MOST_VARIANTS),
-    "variants": is_list_of(_is_variant, MOST_VARIANTS),
-}
 PROBE_S = 3.0  # in which the first variant shows its pace
-
-
-@dataclass(frozen=True)
-class Plan:
-    """All trainings of a comparison."""
-
-    corpus: str | None
-    name: str  # of the text
-    variants: tuple[Variant, ...]  # the first is the reference
-    parameters: tuple[int, ...]  # of each variant
-    seeds: tuple[int, ...]
-    equal: str  # in words, what was made equal
-
-    def runs(self) -> Iterator[tuple[Variant, int]]:
-        """Yield every training, in the order of their turns."""
-        for place, seed in enumerate(self.seeds):
-            first = place % len(self.variants)
-            for variant in self.variants[first:] + self.variants[:first]:
-                yield variant, seed
 
 
 @dataclass(frozen=True)
@@ -117,7 +76,7 @@ def prepare(
     Raises SettingsError, CorpusError, Stopped.
     """
     settings, _ = resolve(asked.layers)
-    survey = building.survey(asked.corpus, settings.text, settings.training.seed)
+    survey = building.survey(asked.corpus, settings.text, settings.split_seed)
     identity = json.loads(json_line(asked.to_dict(survey.fingerprint)))
     usual = runs / f"compare-{run_name(survey.name)}"
     place, recorded = _place(folder, usual, identity)
@@ -130,15 +89,15 @@ def prepare(
                 place = next(filter(claim_directory, numbered(usual)))
         except OSError as error:
             raise storage_error(error, place) from error
-        other = _recorded(place)  # of another part of the comparison, which was quicker
+        other = read_plan(place)  # of another part of the comparison, which was quicker
         if other is not None and other.get("asked") == identity:
             recorded = other
         else:
-            content = json.dumps(recorded, indent=1, allow_nan=False)
-            write_atomically(place / PLAN, content.encode())
-    first_seed = settings.training.seed
-    seeds = tuple(range(first_seed, first_seed + asked.seeds))
-    return _plan(recorded, asked.corpus, survey.name, seeds, place / PLAN), place
+            write_plan(place, recorded)
+    plan = plan_from(recorded, asked.corpus, survey.name, asked.seeds, place / PLAN)
+    if recorded.get("seeds") != asked.seeds:  # more are added, or fewer looked at
+        write_plan(place, recorded | {"name": survey.name, "seeds": asked.seeds})
+    return plan, place
 
 
 def _planned(
@@ -152,6 +111,8 @@ def _planned(
     variants, parameters = variants_of(asked, survey, rate)
     if jobs > 1:
         variants = [_pinned(variant) for variant in variants]
+    if survey.mode == "lines":
+        variants = [_with_one_split(variant) for variant in variants]
     variants, equal = _equalised(variants, asked, progress)
     listed = [
         {"name": variant.name, "settings": variant.settings.to_dict()} for variant in variants
@@ -162,6 +123,8 @@ def _planned(
         "equal": equal,
         "parameters": parameters,
         "variants": listed,
+        "name": survey.name,
+        "seeds": asked.seeds,
     }
 
 
@@ -171,21 +134,10 @@ def _pinned(variant: Variant) -> Variant:
     return Variant(variant.name, variant.settings.with_values("runtime", threads=threads))
 
 
-def _plan(
-    recorded: dict[str, Any], corpus: str | None, name: str, seeds: tuple[int, ...], path: Path
-) -> Plan:
-    """Make the plan from what compare.json holds. Raises CheckpointError where it holds no plan."""
-    try:
-        variants = []
-        for entry in recorded["variants"]:
-            settings, _ = resolve([(PLAN, flatten(entry["settings"], PLAN))])
-            variants.append(Variant(entry["name"], settings))
-        parameters = tuple(recorded["parameters"])
-        if not variants or len(parameters) != len(variants):
-            raise ValueError
-        return Plan(corpus, name, tuple(variants), parameters, seeds, recorded["equal"])
-    except (ValueError, SettingsError):
-        raise _senseless(path) from None
+def _with_one_split(variant: Variant) -> Variant:
+    """Return the variant with the split of the first seed for all, unless somebody chose one."""
+    settings = variant.settings
+    return Variant(variant.name, settings.with_values("text", split_seed=settings.split_seed))
 
 
 def train_all(
@@ -303,7 +255,7 @@ def _place(
     if folder is not None:
         return folder, _recorded_in_run(folder, identity)
     for place in numbered(usual):
-        recorded = _recorded(place)
+        recorded = read_plan(place)
         if not place.exists() or (recorded is not None and recorded.get("asked") == identity):
             return place, recorded
     raise AssertionError
@@ -311,7 +263,7 @@ def _place(
 
 def _recorded_in_run(folder: Path, identity: dict[str, Any]) -> dict[str, Any] | None:
     """Read the plan in --run, if there is one. Raises SettingsError if something else is there."""
-    recorded = _recorded(folder)
+    recorded = read_plan(folder)
     if recorded is not None and recorded.get("asked") != identity:
         raise SettingsError(
             f"--run {one_line(str(folder))} holds another comparison"
@@ -322,23 +274,6 @@ def _recorded_in_run(folder: Path, identity: dict[str, Any]) -> dict[str, Any] |
             f"--run {one_line(str(folder))} holds no comparison; name a new directory"
         )
     return recorded
-
-
-def _recorded(folder: Path) -> dict[str, Any] | None:
-    """Read the plan in a directory, if there is one. Raises CheckpointError if it is damaged."""
-    if not (folder / PLAN).is_file():
-        return None
-    try:
-        recorded = parsed(read_bounded(folder / PLAN, MAX_PLAN_BYTES, "a comparison of charrnn"))
-        if not isinstance(recorded, dict) or wrong_field(recorded, FIELDS, FIELDS) is not None:
-            raise ValueError
-        return recorded
-    except (ValueError, RecursionError):
-        raise _senseless(folder / PLAN) from None
-
-
-def _senseless(path: Path) -> CheckpointError:
-    return CheckpointError(f"{one_line(str(path))} is damaged; name another --run")
 
 
 def _what_differs(recorded: dict[str, Any], identity: dict[str, Any]) -> str:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
 
 from charrnn.errors import CheckpointError
-from charrnn.lab.compare import Plan
-from charrnn.lab.paired import difference, interval, verdict
+from charrnn.lab.paired import POWER, difference, interval, verdict
+from charrnn.lab.plan import Plan
 from charrnn.lab.result import Cell, Panel, Result, Series
 from charrnn.lab.variants import Variant
 from charrnn.terminal import one_line
@@ -84,12 +84,24 @@ def read_run(path: Path) -> Trained:
     return Trained(tuple(steps), tuple(times), tuple(bits), step, elapsed_s, counting)
 
 
-def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) -> Result:
-    """Read runs that are all trained, or diverged. Returns table, curves and verdicts.
+@dataclass(frozen=True)
+class Measured:
+    """What the runs of a comparison reached.
 
-    Raises CheckpointError.
+    runs, scores: of each variant by its name, in the order of the seeds. A score is the best bits
+    per character on validation, NaN for a training that diverged. counting: of each seed.
     """
-    # 1. What was measured: the runs of each variant, and the best score of each run
+
+    runs: dict[str, list[Trained]]
+    scores: dict[str, list[float]]
+    counting: list[float]
+
+
+def measured(plan: Plan, folder: Path, failed: Container[tuple[str, int]]) -> Measured:
+    """Read runs that are all trained, or diverged. Raises CheckpointError.
+
+    failed: variant and seed of those that diverged.
+    """
     runs: dict[str, list[Trained]] = {}
     scores: dict[str, list[float]] = {}
     for variant in plan.variants:
@@ -97,6 +109,18 @@ def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) ->
         runs[name] = [read_run(variant.run(folder, seed)) for seed in plan.seeds]
         by_seed = zip(plan.seeds, runs[name], strict=True)
         scores[name] = [math.nan if (name, seed) in failed else run.best for seed, run in by_seed]
+    counting = [run.counting for run in runs[plan.variants[0].name]]
+    return Measured(runs, scores, counting)
+
+
+def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) -> Result:
+    """Read runs that are all trained, or diverged. Returns table, curves and verdicts.
+
+    failed: why, by variant and seed, a training diverged. Raises CheckpointError.
+    """
+    # 1. What was measured
+    found = measured(plan, folder, failed)
+    scores = found.scores
 
     # 2. The table, with counting beside the networks
     reference = plan.variants[0].name
@@ -104,44 +128,61 @@ def compared(plan: Plan, folder: Path, failed: Mapping[tuple[str, int], str]) ->
     for variant, parameters in zip(plan.variants, plan.parameters, strict=True):
         against = None if variant.name == reference else scores[reference]
         own = scores[variant.name]
-        rows.append(_row(variant, parameters, runs[variant.name], own, against))
-    counting = [run.counting for run in runs[reference]]
-    if math.isfinite(fmean(counting)):
-        rows.append((COUNTING, None, None, None, None, *_figures(counting, scores[reference])))
+        rows.append(_row(variant, parameters, found.runs[variant.name], own, against))
+    if math.isfinite(fmean(found.counting)):
+        figures = _figures(found.counting, scores[reference])
+        rows.append((COUNTING, None, None, None, None, *figures))
 
     # 3. The whole
-    equal = f" at equal {plan.equal}" if plan.equal else ""
     names = ", ".join(variant.name for variant in plan.variants)
-    seeds = "one seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
     title = (
-        f"{one_line(plan.name)}: {names}{equal}; best validation, {seeds}, "
+        f"{one_line(plan.name)}: {names}{at_equal(plan)}; best validation, {seeds_of(plan)}, "
         f"differences to {reference}"
     )
     return Result(
         title,
         COLUMNS,
         tuple(rows),
-        _panels(plan, runs, scores, counting),
-        _sentence(plan, scores, failed),
-        _settings(plan),
+        _panels(plan, found.runs, scores, found.counting),
+        " ".join(["; ".join(verdicts(plan, scores)) + ".", *remarks(plan, scores, failed)]),
+        settings_of(plan),
     )
 
 
-def _sentence(
-    plan: Plan, scores: Mapping[str, Sequence[float]], failed: Mapping[tuple[str, int], str]
-) -> str:
-    """Say which variant is better, if the seeds can tell."""
+def at_equal(plan: Plan) -> str:
+    """Say what was made equal, with a space before it; empty where nothing was."""
+    return f" at equal {plan.equal}" if plan.equal else ""
+
+
+def seeds_of(plan: Plan) -> str:
+    """Say how many seeds there are."""
+    return "one seed" if len(plan.seeds) == 1 else f"{len(plan.seeds)} seeds"
+
+
+def verdicts(plan: Plan, scores: Mapping[str, Sequence[float]]) -> list[str]:
+    """Say of each variant but the first whether it is better, if the seeds can tell."""
     reference = plan.variants[0].name
-    verdicts = [
+    return [
         verdict(variant.name, reference, scores[variant.name], scores[reference])
         for variant in plan.variants[1:]
     ]
-    sentence = "; ".join(verdicts) + "."
-    if len(verdicts) >= MANY and len(plan.seeds) > 1:
-        sentence += f" Of {len(verdicts)} comparisons at 95 % each, some may be wrong by chance."
-    for (name, seed), why in failed.items():
-        sentence += f" {name} with seed {seed}: {why}."
-    return sentence
+
+
+def remarks(
+    plan: Plan, scores: Mapping[str, Sequence[float]], failed: Mapping[tuple[str, int], str]
+) -> list[str]:
+    """Return sentences about the verdicts: what is an estimate, chance, and what diverged."""
+    said = verdicts(plan, scores)
+    sentences = []
+    if any("would tell" in one for one in said):
+        sentences.append(
+            "The number of seeds is an estimate: with so many, differences of this size and "
+            f"scatter are told from chance in {100 * POWER:.0f} % of comparisons."
+        )
+    if len(said) >= MANY and len(plan.seeds) > 1:
+        sentences.append(f"Of {len(said)} comparisons at 95 % each, some may be wrong by chance.")
+    sentences += [f"{name} with seed {seed}: {why}." for (name, seed), why in failed.items()]
+    return sentences
 
 
 def _row(
@@ -183,10 +224,11 @@ def _panels(
 ) -> tuple[Panel, ...]:
     # 1. The curves of training, by steps and by time, with counting as a level line
     by_steps = [
-        _curve(name, [run.steps for run in of_name], of_name) for name, of_name in runs.items()
+        mean_curve(name, [run.steps for run in of_name], of_name) for name, of_name in runs.items()
     ]
     by_time = [
-        _curve(name, [run.seconds for run in of_name], of_name) for name, of_name in runs.items()
+        mean_curve(name, [run.seconds for run in of_name], of_name)
+        for name, of_name in runs.items()
     ]
     intervals = ", with 95 % intervals" if len(plan.seeds) > 1 else ""
     level = fmean(counting)
@@ -208,7 +250,7 @@ def _panels(
     return tuple(panels)
 
 
-def _curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> Series:
+def mean_curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> Series:
     """Draw the mean over seeds, evaluation by evaluation.
 
     Where the lengths of the trainings differ, so do the places of evaluation, and their mean is
@@ -226,13 +268,17 @@ def _curve(name: str, x: Sequence[Sequence[float]], runs: Sequence[Trained]) -> 
     return Series(name, tuple(places), mean, low, high)
 
 
-def _settings(plan: Plan) -> dict[str, Cell]:
+def settings_of(plan: Plan) -> dict[str, Cell]:
     """Return what the figures depend on, where it is the same for all."""
     models = [variant.settings.model for variant in plan.variants]
     trainings = [variant.settings.training for variant in plan.variants]
     lengths = [key for key in LENGTHS if getattr(trainings[0], key) is not None]
+    split: dict[str, Cell] = {}
+    if plan.split_seed is not None:
+        split = {"split": f"of seed {plan.split_seed} for all"}
     return {
         "seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}",
+        **split,
         **_shared(models, OF_MODEL),
         **_shared(trainings, OF_TRAINING),
         **_shared(trainings, lengths),

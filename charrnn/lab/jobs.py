@@ -19,7 +19,8 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.errors import CharrnnError
-from charrnn.lab.compare import PLAN, Plan, Quiet, Stopped, Turn, say_trained
+from charrnn.lab.compare import Quiet, Stopped, Turn, say_trained
+from charrnn.lab.plan import PLAN, Plan
 from charrnn.lab.variants import as_layer
 from charrnn.modelfile import checkpoint_files
 from charrnn.training.listener import Step

@@ -82,7 +82,7 @@ function chart(spec) {
     const height = spec.tall ? tall : low;
     scale = scales(spec, xs, width, height);
     mark = draw("line", { class: "mark", y1: MARGIN.top, y2: height - MARGIN.bottom });
-    dots = spec.series.map((_, index) => draw("circle", { class: `dot series-${index}`, r: 4 }));
+    dots = spec.series.map(() => draw("circle", { class: "dot", r: 4 }));
     const svg = draw("svg", {
       role: "img",
       viewBox: `0 0 ${width} ${height}`,
@@ -157,7 +157,8 @@ function chart(spec) {
 
 function scales(spec, xs, width, height) {
   const values = spec.series
-    .flatMap((series) => [...series.y, ...(series.low || []), ...(series.high || [])])
+    .flatMap((series) => [...series.y, ...(series.low || []), ...(series.high || []),
+      ...(series.strands || []).flatMap((strand) => strand.y)])
     .concat(spec.rules.map((rule) => rule.y))
     .filter((value) => value !== null && (!spec.log || value > 0));
   let low = Math.min(...values);
@@ -175,7 +176,8 @@ function scales(spec, xs, width, height) {
   let right = xs[0] + 1;
   if (xs.length > 1) {
     first = spec.across === "step" ? Math.min(0, xs[0]) : xs[0];
-    right = xs[xs.length - 1];
+    const ends = spec.series.flatMap((series) => (series.strands || []).flatMap((strand) => strand.x.slice(-1)));
+    right = Math.max(xs[xs.length - 1], ...ends);
   }
   const inner = { x: width - MARGIN.left - MARGIN.right, y: height - MARGIN.top - MARGIN.bottom };
   const up = (value) => {
@@ -196,7 +198,8 @@ function axes(scale, across) {
   const rows = scale.log
     ? logTicks(scale.low, scale.high)
     : ticks(scale.low, scale.high, scale.height / 52);
-  const columns = ticks(scale.first, scale.right, scale.width / 110).filter(Number.isInteger);
+  const columns = ticks(scale.first, scale.right, scale.width / 110)
+    .filter((value) => across === "seconds" || Number.isInteger(value));
   const base = scale.height - MARGIN.bottom;
   const end = scale.width - MARGIN.right;
   const label = (x, y, anchor, text) => draw("text", { x, y, "text-anchor": anchor }, text);
@@ -237,12 +240,16 @@ function inside(scale, parts) {
   return draw("svg", { x, y, width, height, viewBox, overflow: "hidden" }, parts);
 }
 
-const kindOf = (series, index) => `series-${index} ${series.points ? "pointed" : "plain"}`;
+const kindOf = (series, index) => {
+  const colour = `series-${series.colour ?? index}`;
+  return `${colour} ${series.points ? "pointed" : "plain"}${series.strands ? " strong" : ""}`;
+};
 
 function line(series, index, scale) {
   const at = (x, y) => `${scale.x(x).toFixed(1)},${scale.y(y).toFixed(1)}`;
   const points = series.x.map((x, k) => at(x, series.y[k]));
-  const parts = [];
+  const parts = (series.strands || []).map((strand) => draw("polyline",
+    { class: "line strand", points: strand.x.map((x, k) => at(x, strand.y[k])).join(" ") }));
   if (series.low) {
     const up = series.x.map((x, k) => at(x, series.high[k]));
     const down = series.x.map((x, k) => at(x, series.low[k])).reverse();

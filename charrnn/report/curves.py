@@ -6,6 +6,7 @@ How a chart is drawn is not known here: charts.js does that.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import NotRequired, TypedDict
 
 import numpy as np
@@ -99,7 +100,7 @@ def _loss(metrics: Metrics, vocabulary_size: int, noun: str) -> Chart:
     validation: Series = {
         "name": "validation",
         "x": steps,
-        "y": [_short(value) for value in bits],
+        "y": [short(value) for value in bits],
         "points": True,
     }
     rules = [_uniform(vocabulary_size, side="left")]
@@ -113,7 +114,7 @@ def _loss(metrics: Metrics, vocabulary_size: int, noun: str) -> Chart:
     if training["y"]:
         sentences.append(f"training ends near {training['y'][-1]:.3f}")
     if ngram_bits:
-        rules.append({"name": "counting, best n-gram", "y": _short(ngram_bits[-1]), "side": "left"})
+        rules.append({"name": "counting, best n-gram", "y": short(ngram_bits[-1]), "side": "left"})
         sentences.append(f"counting reaches {ngram_bits[-1]:.3f}")
     return {
         "id": "loss",
@@ -135,7 +136,7 @@ def _loss(metrics: Metrics, vocabulary_size: int, noun: str) -> Chart:
 
 def _uniform(vocabulary_size: int, side: str) -> Rule:
     """What a model has that takes every character to be equally likely."""
-    return {"name": "uniform", "y": _short(math.log2(vocabulary_size)), "side": side}
+    return {"name": "uniform", "y": short(math.log2(vocabulary_size)), "side": side}
 
 
 def _high(
@@ -146,11 +147,16 @@ def _high(
     The first moments of a training would press all that follows against the bottom.
     """
     points = [*zip(training["x"], training["y"], strict=True), *zip(steps, bits, strict=True)]
+    return early_cut(points, rules)
+
+
+def early_cut(points: Sequence[tuple[float, float]], rules: list[Rule]) -> float | None:
+    """Where the axis of some points ends, as _high; the first EARLY of them may stand above it."""
     last = max((x for x, _ in points), default=0.0)
     later = [y for x, y in points if x > EARLY * last] + [rule["y"] for rule in rules]
     if len(later) < 4:
         return None
-    return _short(max(later) + 0.25 * (max(later) - min(later)))
+    return short(max(later) + 0.25 * (max(later) - min(later)))
 
 
 def _rate(metrics: Metrics) -> Chart:
@@ -204,7 +210,7 @@ def _clipped(metrics: Metrics, clip: float) -> Chart:
         known = norms[part][np.isfinite(norms[part])]
         if len(known):
             series["x"].append(float(metrics.steps["step"][part][-1]))
-            series["y"].append(_short(100 * float((known > clip).mean())))
+            series["y"].append(short(100 * float((known > clip).mean())))
     is_clipped = norms[np.isfinite(norms)] > clip
     return {
         "id": "clipped",
@@ -230,7 +236,7 @@ def _orders(nats: list[float], vocabulary_size: int, noun: str) -> Chart:
     validation: Series = {
         "name": "validation",
         "x": [float(order) for order in range(1, len(bits) + 1)],
-        "y": [_short(value) for value in bits],
+        "y": [short(value) for value in bits],
         "points": True,
     }
     return {
@@ -280,13 +286,13 @@ def _binned(
             weight = np.where(np.isfinite(weight) & (weight > 0), weight, 0.0)
             if not weight.any():
                 weight = None
-        y.append(_short(float(np.average(known, weights=weight))))
+        y.append(short(float(np.average(known, weights=weight))))
         low, high = np.quantile(known, reach).tolist()
-        lows.append(_short(low))
-        highs.append(_short(high))
+        lows.append(short(low))
+        highs.append(short(high))
     return {"name": name, "x": x, "y": y, "low": lows, "high": highs}
 
 
-def _short(value: float) -> float:
+def short(value: float) -> float:
     """Five digits, which are more than a line can show."""
     return float(f"{value:.5g}")

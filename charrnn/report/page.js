@@ -1,14 +1,6 @@
 // The page itself: what contents.py gathered, section by section.
 const contents = JSON.parse(document.getElementById("contents").textContent);
 
-function section(id, title, ...children) {
-  if (!children.flat().some(Boolean)) return null;
-  return make("section", { id, "aria-labelledby": `${id}-title` },
-    make("h2", { id: `${id}-title` }, title), children);
-}
-const paragraph = (text, kind) => (text ? make("p", { class: kind || null }, text) : null);
-const percent = (share) => (share === null ? "–" : `${(100 * share).toFixed(1)} %`);
-
 function standings(results) {
   if (!results.rows.length) return null;
   const most = Math.max(...results.rows.flatMap((row) => row.bits));
@@ -74,7 +66,7 @@ function novelty(look) {
     paragraph(look.verdict.charAt(0).toUpperCase() + look.verdict.slice(1) + ".", "lead"),
     look.warnings.map((text) => paragraph(text, "remark")),
     paragraph(look.drawn, "hint"),
-    make("div", { class: "wide" }, table(["", "samples", look.held], rows)),
+    make("div", { class: "wide" }, table(["share", "samples", look.held], rows)),
     look.longest ? longestRun(look.longest) : null,
     look.nearest.length ? nearestLines(look.nearest) : null,
     make("p", { class: "hint" }, "A small look; the whole one: ", command),
@@ -99,7 +91,7 @@ function settings(making, files) {
     make("summary", {}, group.name),
     make("div", { class: "wide" },
       table(["setting", "value"], group.rows.map((row) => row.slice(0, 2)), { words: 2 }))));
-  const command = { class: "command", tabindex: "0", "aria-label": "The command" };
+  const command = { class: "command", tabindex: "0", role: "group", "aria-label": "The command" };
   return [
     making.command ? make("pre", command, making.command) : null,
     chosen.length
@@ -138,29 +130,8 @@ const parts = [
   lookbackSection(contents.lookback),
   section("settings", "What made it", settings(contents.settings, contents.files)),
 ].filter(Boolean);
-const glossary = explained(parts);
-if (glossary) parts.push(glossary);
-
-document.title = `${contents.title} · charrnn report`;
-const links = parts.map((part) =>
-  make("li", {}, make("a", { href: `#${part.id}` }, part.querySelector("h2").textContent)));
-document.body.append(
-  make("header", {},
-    make("h1", {}, contents.title),
-    paragraph(contents.summary, "lead"),
-    paragraph(contents.status, "status"),
-    facts(contents.key.map((one) => [one.name, one.value]), "key"),
-    make("nav", { "aria-label": "Sections" }, make("ul", {}, links))),
-  make("main", {}, parts),
-  make("footer", {}, make("p", {},
-    `Made by charrnn ${contents.version}. Nothing in this page is loaded from elsewhere.`)),
-);
-
-// On paper nothing can be opened, and charts are drawn to the width of the paper.
-addEventListener("beforeprint", () => {
-  for (const details of document.querySelectorAll("details.printed")) details.open = true;
-  for (const redraw of REDRAWN) redraw(true);
-});
-addEventListener("afterprint", () => {
-  for (const redraw of REDRAWN) redraw(false);
-});
+compose(contents, parts, [
+  paragraph(contents.summary, "lead"),
+  paragraph(contents.status, "status"),
+  facts(contents.key.map((one) => [one.name, one.value]), "key"),
+]);

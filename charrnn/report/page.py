@@ -11,7 +11,8 @@ from typing import Any
 from charrnn.export.page import BOX, ENGINE, STYLES
 from charrnn.export.shell import resource, shell
 
-SCRIPTS = ("charts.js", "viewer.js", "lookback.js", "glossary.js", "page.js")
+SCRIPTS = ("charts.js", "viewer.js", "lookback.js", "glossary.js", "parts.js", "page.js")
+OF_COMPARISON = ("charts.js", "glossary.js", "parts.js", "intervals.js", "comparison.js")
 
 
 def page(contents: Mapping[str, Any]) -> bytes:
@@ -20,4 +21,13 @@ def page(contents: Mapping[str, Any]) -> bytes:
     styles = [*(resource(room, name) for name in STYLES), resource(__package__, "page.css")]
     scripts = [resource(room, name) for name in (*ENGINE, *BOX)]
     scripts += [resource(__package__, name) for name in SCRIPTS]
+    return shell("charrnn report", styles, scripts, {"contents": contents})
+
+
+def comparison_page(contents: Mapping[str, Any]) -> bytes:
+    """The page of a comparison, likewise. contents: strict JSON."""
+    styles = [resource("charrnn.export", "base.css")]
+    styles += [resource(__package__, name) for name in ("page.css", "comparison.css")]
+    scripts = [resource("charrnn.export", "dom.js")]
+    scripts += [resource(__package__, name) for name in OF_COMPARISON]
     return shell("charrnn report", styles, scripts, {"contents": contents})

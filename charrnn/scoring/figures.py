@@ -206,7 +206,7 @@ def split_rule(settings: Settings, mode: str, split: str) -> str:
     parts = ", ".join(f"{name} {share:.6g}" for name, share in shares)
     if mode == "lines":
         kind = "distinct lines" if text.deduplicate else "lines"
-        seed = settings.training.seed
+        seed = settings.split_seed
         return f"{kind} shuffled with seed {seed} (numpy default_rng), in turn: {parts}"
     unit = "bytes" if text.unit == "byte" else "characters"
     return f"{unit} in their order, cuts rounded down: {parts}"

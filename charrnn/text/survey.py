@@ -31,7 +31,7 @@ from charrnn.text.vocabulary import BREAK, NEWLINE, Vocabulary
 
 # These settings change no ids of texts whose digests and mode are known.
 NOT_IN_FINGERPRINT = (
-    *("val", "test", "max_bytes", "glob", "headings", "mode", "rare"),
+    *("val", "test", "max_bytes", "glob", "headings", "mode", "rare", "split_seed"),
     *("label", "delimiter"),  # without labels; the labels themselves are in it
 )
 

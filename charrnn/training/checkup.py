@@ -54,7 +54,7 @@ def check(
     # 1. What is wrong with the request is told before the text is examined.
     settings, origins, old = finetune.begin(layers)
     device = runtime.choose_device(settings.runtime.device)
-    survey = building.survey(corpus, settings.text, settings.training.seed)
+    survey = building.survey(corpus, settings.text, settings.split_seed)
     check_idle(settings, origins, survey)
     vocabulary = survey.vocabulary
     is_counting = settings.model.cell == "ngram"
@@ -79,7 +79,7 @@ def check(
             planned["fine_tuning"] = source.note
 
     # 2. What the text is like
-    findings = doctor.examine(survey, settings.text, settings.training.seed)
+    findings = doctor.examine(survey, settings.text, settings.split_seed)
     learnt_chars = building.learnt_chars(survey, settings.text)
     train_chars = building.training_part(learnt_chars, survey, settings.text)
     if not is_counting:
@@ -162,7 +162,7 @@ def settings_of(
     """
     settings, origins, _ = finetune.begin(layers)
     runtime.choose_device(settings.runtime.device)
-    survey = building.survey(corpus, settings.text, settings.training.seed)
+    survey = building.survey(corpus, settings.text, settings.split_seed)
     filled = settings.with_values(
         "text",
         newlines=survey.newlines,

@@ -34,6 +34,7 @@ def _idle(settings: Settings, survey: Survey) -> Iterator[tuple[str, str]]:
             yield "seq_length", "is for a stream, and lines are learnt whole"
     else:
         yield "deduplicate", "is for lines, and this text is one stream (--mode lines)"
+        yield "split_seed", "shuffles lines, and this text is one stream that is not shuffled"
     if settings.text.errors == "skip" and not is_table(survey.as_read(settings.text)):
         yield "errors", "skip is for the rows of a table, and this text is none (--column NAME)"
     if settings.model.cell != "lstm":

@@ -168,7 +168,7 @@ def same_corpus(
     Raises CorpusError for another text, CheckpointError for a copy that is lost or damaged.
     """
     # 1. Another text
-    seed = settings.training.seed
+    seed = settings.split_seed
     model = checkpoint.model
     is_several = isinstance(text, Source) and bool(text.parts)
     how = settings.text if is_several else as_it_was(settings.text)

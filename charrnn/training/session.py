@@ -115,7 +115,7 @@ def _start(
         candidates(settings.runtime, settings.model.cell, device)
 
     # 2. The text, and the network that follows from it
-    survey = building.survey(request.corpus, settings.text, settings.training.seed)
+    survey = building.survey(request.corpus, settings.text, settings.split_seed)
     settings = dataclasses.replace(settings, text=survey.as_read(settings.text))
     notes_on_flags = check_idle(settings, origins, survey)
     filled = None
@@ -144,7 +144,7 @@ def _start(
 
         # 4. The text as ids, and what to mind about it
         corpus, notes = building.build(
-            survey, settings.text, settings.training.seed, path / "corpus", vocabulary
+            survey, settings.text, settings.split_seed, path / "corpus", vocabulary
         )
         mixed = None
         texts = {corpus.path.stem}

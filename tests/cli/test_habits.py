@@ -11,7 +11,7 @@ from charrnn.cli.habits import (
     normalized,
     with_two_dashes,
 )
-from charrnn.cli.main import app
+from charrnn.cli.main import app_of
 from charrnn.config import FIELDS, Settings, settings_from_dict
 
 VALUED = ["--prime", "--hidden-size", "-n", "--count"]
@@ -46,7 +46,7 @@ def test_one_dash_becomes_two_only_where_an_option_stands(words, expected):
 def test_no_foreign_name_hides_an_option_or_stands_twice():
     from typer.main import get_command
 
-    program = get_command(app)
+    program = get_command(app_of())
     options = {
         name for command in program.commands.values() for p in command.params for name in p.opts
     }

@@ -10,10 +10,10 @@ from charrnn import config
 from charrnn.cli.compare import assignments_of
 from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import ALIASES
-from charrnn.cli.main import app
+from charrnn.cli.main import app_of
 from charrnn.cli.shortlist import COMMON, is_common, short_help
 
-PROGRAM = typer.main.get_command(app)
+PROGRAM = typer.main.get_command(app_of())
 LAB = PROGRAM.commands["lab"]
 COMMANDS = {
     **{name: command for name, command in PROGRAM.commands.items() if name != "lab"},

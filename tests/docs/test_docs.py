@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from charrnn import config, layers
-from charrnn.cli.main import app
+from charrnn.cli.main import app_of
 from charrnn.errors import CharrnnError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def parse(command):
     """Parse a command without running it. Raises what the program would complain of."""
     typed = re.sub(r" 2> \S+$", "", command)  # the shell's
     words = shlex.split(typed.replace("\\|", "|"), comments=True)[1:]
-    group = typer.main.get_command(app)
+    group = typer.main.get_command(app_of())
     if words[:1] in (["--version"], ["--help"], ["--install-completion"]):
         return
     context = group.make_context("charrnn", [], resilient_parsing=True)
@@ -138,7 +138,7 @@ def test_every_command_of_the_program_stands_in_the_guide():
     lecture = ROOT / "docs/lecture.md"
     text = guide + (lecture.read_text(encoding="utf-8") if lecture.exists() else "")
     commands = {command.split()[1] for command in commands_of(text)}
-    names = set(typer.main.get_command(app).commands)
+    names = set(typer.main.get_command(app_of()).commands)
     assert names - commands - {"lab"} == set()
 
 

@@ -7,11 +7,11 @@ import pytest
 import typer
 
 from charrnn.cli.habits import ALIASES
-from charrnn.cli.main import app
+from charrnn.cli.main import app_of
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs/options.md").read_text(encoding="utf-8")
-PROGRAM = typer.main.get_command(app)
+PROGRAM = typer.main.get_command(app_of())
 COMMANDS = {
     **{name: command for name, command in PROGRAM.commands.items() if name != "lab"},
     **{f"lab {name}": command for name, command in PROGRAM.commands["lab"].commands.items()},

@@ -1,6 +1,7 @@
 """Pages with models in them, in a headless Chromium, beside the sampler that they must equal."""
 
 import dataclasses
+import json
 import os
 import shutil
 
@@ -58,3 +59,23 @@ def of_bytes(**more):
 
 def with_rare(**more):
     return with_alphabet(network(mode="stream", **more), Vocabulary.with_bytes([0xE9, 0x20AC]))
+
+
+def longest_task_ms(browser, page, do):
+    """The processor time of the longest task of a page's main thread while something is done."""
+    categories = ["toplevel", "__metadata"]
+    browser.start_tracing(page=page, categories=categories)
+    do()
+    events = json.loads(browser.stop_tracing())["traceEvents"]
+    threads = {
+        (event["pid"], event["tid"])
+        for event in events
+        if event["name"] == "thread_name" and event["args"]["name"] == "CrRendererMain"
+    }
+    tasks = [
+        event["tdur"] / 1000
+        for event in events
+        if event["ph"] == "X" and "tdur" in event and (event["pid"], event["tid"]) in threads
+    ]
+    assert len(tasks) > 20
+    return max(tasks)

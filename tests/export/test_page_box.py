@@ -57,7 +57,7 @@ def written(page):
     """Press Write, wait for the end, and return the lines without their marks."""
     page.get_by_role("button", name="Write").click()
     page.locator("#box-out[aria-busy=false] .char").first.wait_for(state="attached")
-    return page.locator("#box-out .line").all_inner_texts()
+    return page.locator("#box-out .line").all_text_contents()
 
 
 def test_a_person_with_the_keyboard_alone_writes_a_name_and_chooses_a_character(opened):
@@ -74,7 +74,7 @@ def test_a_person_with_the_keyboard_alone_writes_a_name_and_chooses_a_character(
     page.keyboard.type("ab")
     page.keyboard.press("Enter")
     page.locator("#box-out[aria-busy=false] .char").first.wait_for(state="attached")
-    lines = page.locator("#box-out .line").all_inner_texts()
+    lines = page.locator("#box-out .line").all_text_contents()
     assert len(lines) == 10 and all(line.startswith("ab") for line in lines)
     tab_to("#box-out")
     page.keyboard.press("ArrowRight")
@@ -91,7 +91,7 @@ def test_a_person_with_the_keyboard_alone_writes_a_name_and_chooses_a_character(
     wanted = choices.nth(1).locator("b").inner_text()
     page.keyboard.press("Enter")
     page.locator("#box-out[aria-busy=false]").wait_for()
-    first = page.locator("#box-out .line").first.inner_text()
+    first = page.locator("#box-out .line").first.text_content()
     assert first.startswith("ab" + wanted.replace("↵", ""))
     assert page.heard == []
 
@@ -114,7 +114,7 @@ def test_going_on_adds_lines_that_follow(opened):
     assert written(page) == all_lines[:10]
     page.get_by_role("button", name="Go on").click()
     page.locator("#box-out[aria-busy=false] li:nth-child(20)").wait_for(state="attached")
-    assert page.locator("#box-out .line").all_inner_texts() == all_lines
+    assert page.locator("#box-out .line").all_text_contents() == all_lines
 
 
 def test_a_stream_stops_at_once_and_goes_on(opened):
@@ -149,7 +149,7 @@ def test_known_lines_are_marked(opened, monkeypatch):
     page = opened(model)
     page.locator("#box-fresh").uncheck()
     assert written(page) == lines
-    marks = page.locator("#box-out small").all_inner_texts()
+    marks = page.locator("#box-out small").all_text_contents()
     expected = ["known" if line in known else "new" for line in lines]
     assert marks == expected
     assert f"{expected.count('new')} of them new" in page.locator(".box > .hint").first.inner_text()

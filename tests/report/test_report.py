@@ -304,3 +304,16 @@ def test_training_anew_in_a_run_takes_the_page_of_the_old_one_away(run, tmp_path
         Request(str(tmp_path / "few.txt"), (("--", settings),), run=run, overwrite=True), watcher()
     )
     assert not (run / "report.html").exists()
+
+
+def test_a_pdf_without_a_browser_is_one_line_that_says_how(charrnn, trained, tmp_path):
+    (tmp_path / "empty").mkdir()
+    said = charrnn("report", trained, "--pdf", "x.pdf", env={"PATH": str(tmp_path / "empty")})
+    assert (said.returncode, said.stdout) == (2, "")
+    [line] = said.stderr.splitlines()
+    assert line == (
+        "charrnn: --pdf needs Chromium or Chrome, and none is found; open the page in a browser "
+        "and print it to a file"
+    )
+    assert not (tmp_path / "x.pdf").exists()
+    assert not list(tmp_path.glob("*.html"))

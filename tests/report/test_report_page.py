@@ -1,12 +1,11 @@
 """The page of `charrnn report` in a headless Chromium: silent, self-contained and readable."""
 
 import json
-import os
-import shutil
-from pathlib import Path
 
 import pytest
+from page_support import CONTRAST, HOSTILE, SCRIPT, needs_chromium
 from support import FEW, Watcher
+from wcag import MEDIA, violations
 
 from charrnn.modelfile import read_model
 from charrnn.report.contents import gather
@@ -16,27 +15,11 @@ from charrnn.scoring.text import text_of_split
 from charrnn.texts import OpenedRun
 from charrnn.training.session import Request, train
 
-CHROMIUM = next(
-    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
-)
-REQUIRED = os.environ.get("BROWSER_TESTS") == "required" or bool(os.environ.get("CI"))
 pytestmark = [
     pytest.mark.medium,
-    pytest.mark.skipif(
-        CHROMIUM is None and not REQUIRED, reason="no Chromium here; .ci/run installs one"
-    ),
+    needs_chromium,
     pytest.mark.usefixtures("one_thread"),
 ]
-
-SCRIPT = "<script>window.injected = 1; alert(1)</script>"
-CONTRAST = Path(__file__).with_name("contrast.js").read_text()
-# What a text could hold to break out of a page, steer it, or hide in it.
-HOSTILE = (
-    f"{SCRIPT}</script></textarea></style>-->]]>\"' onload='alert(1)' "
-    "<img src=x onerror=alert(1)> &lt; &amp;amp;"
-    "\u2028\u2029 \x00\x1b[31m \u202egnp.exe\u202c \u2066x\u2069 "
-    "\u200b\ufeff e\u0301 \U000e0041 😀 א\n"
-)
 SETTINGS = {
     "cell": "lstm",
     "hidden_size": 5,
@@ -87,19 +70,6 @@ def hostile(tmp_path_factory):
     place = run / "report.html"
     place.write_bytes(page_of(contents))
     return place
-
-
-@pytest.fixture(scope="module")
-def browser():
-    sync_api = (
-        pytest.importorskip("playwright.sync_api")
-        if not REQUIRED
-        else __import__("playwright.sync_api").sync_api
-    )
-    with sync_api.sync_playwright() as driver:
-        shown = driver.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox"])
-        yield shown
-        shown.close()
 
 
 @pytest.fixture
@@ -398,3 +368,8 @@ def test_runs_of_other_kinds_have_a_page_without_an_error(browser, tmp_path, kin
         charts == {"ngram": ["chart-orders"], "one evaluation": steps, "nothing recorded": []}[kind]
     )
     page.close()
+
+
+@pytest.mark.parametrize("medium", MEDIA)
+def test_axe_finds_no_fault(browser, hostile, medium):
+    assert violations(browser, hostile, medium) == []

@@ -12,9 +12,8 @@ from strangers_support import LINES
 from test_strangers_runs import newest, rewrite
 
 from charrnn.errors import CheckpointError
-from charrnn.lab import compare
-from charrnn.lab.compare import PLAN
 from charrnn.lab.compared import read_run
+from charrnn.lab.plan import PLAN, plan_from, read_plan
 from charrnn.modelfile import read_model
 from charrnn.report.record import read_about, read_metrics
 from charrnn.text.corpus import open_corpus
@@ -266,12 +265,12 @@ VARIANT = {"name": "gru", "settings": {}}
 def test_a_plan_of_a_comparison_that_makes_no_sense_is_refused(tmp_path, change):
     plan = {"schema": 1, "asked": {}, "equal": "", "parameters": [1], "variants": [VARIANT]}
     (tmp_path / PLAN).write_text(json.dumps(plan))
-    assert compare._plan(compare._recorded(tmp_path), None, "x", (1,), tmp_path).parameters == (1,)
+    assert plan_from(read_plan(tmp_path), None, "x", 1, tmp_path).parameters == (1,)
     # JSON has no infinity, but 1e400 is read as one
     text = json.dumps(plan | change).replace("Infinity", "1e400")
     (tmp_path / PLAN).write_text(text)
     with pytest.raises(CheckpointError, match="is damaged"):
-        compare._plan(compare._recorded(tmp_path), None, "x", (1,), tmp_path)
+        plan_from(read_plan(tmp_path), None, "x", 1, tmp_path)
 
 
 def test_the_step_of_a_counting_model_is_checked_too(tmp_path):

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 from textfiles import build_text, lines_of, texts
 
-from charrnn.config import TextSettings
+from charrnn.config import Settings, TextSettings
 from charrnn.errors import CorpusError
 from charrnn.text.building import build, survey
 
@@ -118,3 +118,21 @@ def test_a_split_of_nine_tenths_is_nanogpts(tmp_path):
     settings = TextSettings(mode="stream", split="0.9,0.1")
     corpus, _ = build(survey(str(tmp_path / "t.txt"), settings, 1), settings, 1, tmp_path / "c")
     assert corpus.bounds == {"train": (0, 9004), "val": (9004, 10005), "test": (10005, 10005)}
+
+
+def test_the_seed_of_the_split_alone_decides_which_lines_are_held_out(make):
+    """The same fingerprint and ids for any seed of the training."""
+    lines = "".join(
+        f"{word}\n" for word in ("one", "two", "six", "ten", "ann", "bob", "eve", "dan")
+    )
+    first = Settings().with_values("training", seed=1).with_values("text", split_seed=7)
+    second = first.with_values("training", seed=2)
+    assert first.split_seed == second.split_seed == 7
+    one, _ = make(lines, replace(LINES, split_seed=7), seed=first.split_seed)
+    plain, _ = make(lines, LINES, seed=7)
+    other, _ = make(lines, LINES, seed=8)
+    assert one.fingerprint == plain.fingerprint != other.fingerprint
+
+
+def test_without_a_seed_of_its_own_the_split_has_the_trainings():
+    assert Settings().with_values("training", seed=5).split_seed == 5

@@ -9,7 +9,7 @@ from compare_support import asked
 from charrnn.config import ModelSettings, resolve
 from charrnn.errors import SettingsError
 from charrnn.lab.asked import ask
-from charrnn.lab.compare import Plan
+from charrnn.lab.plan import Plan
 from charrnn.lab.variants import Variant, count, matched_hidden_size, sized, variants_of
 from charrnn.model.charmodel import CharModel
 from charrnn.text.building import survey

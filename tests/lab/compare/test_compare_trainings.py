@@ -11,8 +11,9 @@ from support import FEW, Killed, Watcher
 
 from charrnn.errors import CheckpointError, DivergedError, SettingsError
 from charrnn.lab import compare
-from charrnn.lab.compare import PLAN, Plan, Stopped, prepare
+from charrnn.lab.compare import Stopped, prepare
 from charrnn.lab.compared import compared, read_run
+from charrnn.lab.plan import PLAN, Plan
 from charrnn.modelfile import read_model
 from charrnn.scoring.counting import counted_for_training
 from charrnn.text.corpus import open_corpus
@@ -34,6 +35,7 @@ def test_each_run_is_the_one_that_train_makes(few, finished, tmp_path):
         "batch_size": 8,
         "eval_every": "4",
         "seed": 4,
+        "split_seed": 3,
         "patience": 0,
         "threads": 1,
     }
@@ -41,6 +43,62 @@ def test_each_run_is_the_one_that_train_makes(few, finished, tmp_path):
         session.Request(str(few), (("--", settings),), run=tmp_path / "by-hand"), Watcher()
     )
     assert weights(tmp_path / "by-hand") == weights(folder / "rnn-seed-4")
+
+
+def test_all_seeds_share_one_split_and_nothing_else(few, finished):
+    """The ids of the run of another seed are those of the first; its first weights are not."""
+    folder = finished[2]
+    texts = [
+        next((folder / name / "corpus").glob("*.ids")) for name in ("gru-seed-3", "rnn-seed-4")
+    ]
+    assert texts[0].name == texts[1].name
+    assert texts[0].read_bytes() == texts[1].read_bytes()
+    plan = finished[0]
+    assert plan.split_seed == 3
+    assert compared(plan, folder, {}).settings["split"] == "of seed 3 for all"
+
+
+def test_a_split_that_somebody_chose_is_kept(few, tmp_path):
+    plan, _ = prepare(
+        asked(VARY, corpus=str(few), split_seed="9", **SMALL), tmp_path / "a", Path("x"), Watcher()
+    )
+    assert plan.split_seed == 9
+
+
+def test_a_stream_has_no_seed_of_a_split(tmp_path):
+    (tmp_path / "stream.txt").write_text("what is learnt as one text " * 40)
+    chosen = SMALL | {"mode": "stream", "seq_length": "5"}
+    plan, _ = prepare(
+        asked(["lr=0.1,0.2"], corpus=str(tmp_path / "stream.txt"), **chosen),
+        tmp_path / "a",
+        Path("x"),
+        Watcher(),
+    )
+    assert plan.split_seed is None
+
+
+def as_recorded_before(path):
+    """compare.json as charrnn up to 0.4.0 wrote it."""
+    recorded = json.loads(path.read_text())
+    for variant in recorded["variants"]:
+        del variant["settings"]["text"]["split_seed"]
+    del recorded["name"], recorded["seeds"]
+    path.write_text(json.dumps(recorded))
+
+
+def test_a_comparison_of_an_old_version_goes_on_with_a_split_for_each_seed(few, tmp_path):
+    request = asked(VARY, corpus=str(few), seeds=2, **SMALL)
+    prepare(request, tmp_path / "runs", Path("x"), Watcher())
+    as_recorded_before(tmp_path / "runs" / PLAN)
+    plan, _ = done(few, tmp_path / "runs")
+    assert plan.split_seed is None
+    names = [
+        next((tmp_path / "runs" / f"gru-seed-{seed}" / "corpus").glob("*.ids")).name
+        for seed in (3, 4)
+    ]
+    assert names[0] != names[1]
+    assert "split" not in compared(plan, tmp_path / "runs", {}).settings
+    assert json.loads((tmp_path / "runs" / PLAN).read_text())["seeds"] == 2
 
 
 def test_the_table_is_made_of_the_runs_own_figures(finished):
@@ -72,7 +130,7 @@ def test_the_table_is_made_of_the_runs_own_figures(finished):
         12.7062 * abs(best["rnn", 3] - best["rnn", 4]) / 2, abs=1e-5
     )
     assert gru[-3:] == (None, None, None)
-    assert f"rnn against gru: no conclusive evidence ({np.mean(apart):+.3f}" in result.sentence
+    assert f"rnn is better than gru by {-np.mean(apart):.3f} bits/char" in result.sentence
 
 
 def test_counting_stands_beside_the_networks(finished):

@@ -6,7 +6,15 @@ from statistics import NormalDist
 import numpy as np
 import pytest
 
-from charrnn.lab.paired import difference, interval, t_quantile, verdict, within
+from charrnn.lab.paired import (
+    difference,
+    interval,
+    power,
+    seeds_to_tell,
+    t_quantile,
+    verdict,
+    within,
+)
 
 # Intervals
 
@@ -69,7 +77,8 @@ def test_pairs_cancel_what_a_seed_does_to_both():
     [
         (
             (-0.1, 0.1, -0.1),
-            "gru against lstm: no conclusive evidence (-0.033 bits/char, 95 % -0.320 to +0.254)",
+            "gru against lstm: no conclusive evidence (-0.033 bits/char, 95 % -0.320 to +0.254; "
+            "about 97 seeds would tell)",
         ),
         ((-0.2, -0.2, -0.3), "gru is better than lstm by 0.233 bits/char (95 % 0.090 to 0.377)"),
         ((0.2, 0.2, 0.3), "gru is worse than lstm by 0.233 bits/char (95 % 0.090 to 0.377)"),
@@ -89,3 +98,46 @@ def test_one_seed_gives_no_interval_and_says_so():
         verdict("a", "b", [2.0], [2.5])
         == "a against b: -0.500 bits/char with one seed, which gives no interval"
     )
+
+
+# How many seeds would tell
+
+
+@pytest.mark.parametrize(("effect", "pairs"), [(0.2, 199), (0.5, 34), (0.8, 15), (1.0, 10)])
+def test_as_many_pairs_as_the_textbook_says_have_a_power_of_80_percent(effect, pairs):
+    """Cohen 1988, table 2.4.1 by the exact test: the usual answers for a paired t-test."""
+    assert power(effect, pairs - 1) < 0.8 <= power(effect, pairs)
+
+
+@pytest.mark.parametrize(("effect", "seeds"), [(1.0, 2), (1.0, 5), (0.5, 12)])
+def test_the_power_is_the_share_of_simulated_comparisons_that_tell(effect, seeds):
+    gaps = np.random.default_rng(1).normal(effect, 1, (200_000, seeds))
+    t = gaps.mean(1) / (gaps.std(1, ddof=1) / math.sqrt(seeds))
+    share = (abs(t) > t_quantile(0.95, seeds - 1)).mean()
+    assert power(effect, seeds) == pytest.approx(share, abs=0.005)  # 4 standard errors
+
+
+def test_without_an_effect_5_percent_tell_by_chance():
+    assert [power(0, seeds) for seeds in (2, 3, 30)] == pytest.approx([0.05] * 3, abs=1e-6)
+
+
+def test_the_least_seeds_that_tell_by_hand():
+    """Differences 0, 1, 2: mean 1, s 1, and 10 pairs tell an effect of 1."""
+    assert seeds_to_tell([1.0, 3.0, 5.0], [1.0, 2.0, 3.0]) == 10
+
+
+@pytest.mark.parametrize(
+    "apart", [(0.1,), (0.0, 0.0), (1.0, -1.0), (1.0, -1.0, 0.001), (0.1, math.nan)]
+)
+def test_where_no_number_makes_sense_there_is_none(apart):
+    """One pair; no difference; a mean of 0; one of 0.0003 s; a training that diverged."""
+    assert seeds_to_tell(apart, [0.0] * len(apart)) is None
+
+
+def test_more_seeds_than_anybody_trains_are_not_counted():
+    words = verdict("a", "b", (1.0, -1.0, 0.001), (0.0, 0.0, 0.0))
+    assert words.endswith("; it would take more than 1,000 seeds to tell)")
+
+
+def test_equal_scores_of_every_seed_are_no_difference():
+    assert verdict("a", "b", (2.0, 3.0), (2.0, 3.0)).endswith("; no seed shows a difference)")
