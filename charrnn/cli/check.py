@@ -27,6 +27,7 @@ def report(findings: Findings) -> Iterator[str]:
         ("odd", _odd(findings)),
         (f"{_item(findings)}s", _lines(findings)),
         ("repeated", _repeated(findings)),
+        *([("labels", _labels(findings["labels"]))] if findings.get("labels") else ()),
         *(("leakage", _leak(leak, _item(findings))) for leak in findings["leaks"]),
         ("mode", f"{findings['form']}: {findings['mode_reason']}"),
     ]
@@ -125,6 +126,16 @@ def _lines(findings: Findings) -> str:
     if not findings["ends_with_newline"]:
         facts[-1] += "; the last has no newline"
     return ", ".join(facts)
+
+
+def _labels(counts: dict[str, int]) -> str:
+    """Name the most frequent labels with their items, and say how many occur once."""
+    text = f"{len(counts):,}: "
+    text += ", ".join(f"{name} x{count:,}" for name, count in list(counts.items())[:MOST])
+    if len(counts) > MOST:
+        text += f" and {len(counts) - MOST:,} more"
+    once = sum(count == 1 for count in counts.values())
+    return text if not once else f"{text}; {many(once, 'label')} seen once"
 
 
 def _repeated(findings: Findings) -> str:

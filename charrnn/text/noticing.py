@@ -89,11 +89,14 @@ def settle(settings: TextSettings, source: Source) -> tuple[TextSettings, list[s
             f"--label {one_line(settings.label)} is a column of a table; name the column of the "
             "texts too (--column NAME), or choose --label file or --label prefix"
         )
+    if column != "none" and column == column_of(settings):
+        shown = one_line(column)
+        raise SettingsError(f"--label {shown} is the column that is learnt; name another column")
     settled = dataclasses.replace(settings, column=column)
     if strip == "auto":
         strip, note = ("none", "")
-        if is_open and not is_table(settled):
-            strip, note = _strip(settings, source)
+        if is_open:
+            strip, note = _strip(settled, source)
         notes += [note] if note else []
     settled = dataclasses.replace(settled, strip=strip)
     if is_records(settled) and settled.separator == "auto" and not is_table(settled):
@@ -169,6 +172,14 @@ def _columns(layout: Layout) -> Iterator[tuple[str, list[str]]]:
         yield name, [row[place] for row in layout.sample if len(row) > place]
 
 
+def _values_of(column: str, layout: Layout) -> list[str]:
+    """Return the values of a column in the sample. column: its name, or its number."""
+    for number, (name, values) in enumerate(_columns(layout), 1):
+        if column in (name, str(number)):
+            return values
+    return []
+
+
 def _json_values(sample: tuple[Any, ...], path: str) -> list[str]:
     values: list[str] = []
     for value in sample:
@@ -197,13 +208,18 @@ def _has_words(value: str) -> bool:
 
 def _strip(settings: TextSettings, source: Source) -> tuple[str, str]:
     """Return what is clearly no part of the lines, or "none", and a note."""
-    try:
-        head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
-    except CharrnnError:
-        return "none", ""
-    lines = head.splitlines()[:300]
-    if not is_whole or len(lines) == 300:
-        lines = lines[:-1]
+    if is_table(settings):
+        found = _layout(settings, source)
+        lines = _values_of(settings.column, found[0]) if found else []
+        shown = f"column {one_line(settings.column)}"
+    else:
+        try:
+            head, shown, is_whole = head_of(source, dataclasses.replace(settings, errors="replace"))
+        except CharrnnError:
+            return "none", ""
+        lines = head.splitlines()[:300]
+        if not is_whole or len(lines) == 300:
+            lines = lines[:-1]
     lines = [line for line in lines if line.strip()]
     numbers = [int(match[1]) for line in lines if (match := NUMBERED.match(line))]
     pairs = zip(numbers, numbers[1:], strict=False)

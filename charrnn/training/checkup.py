@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,9 @@ def check(
         "train_chars": train_chars,
         "cell": settings.model.cell,
     }
+    if survey.labels:
+        counts = Counter(label for labels in survey.labels.values() for label in labels if label)
+        result["labels"] = dict(counts.most_common())
     if survey.sources["train"].parts:
         result["texts"] = _texts(survey, settings.text)
     return result | dict.fromkeys((*NETWORK, *COUNTING)) | planned

@@ -7,7 +7,7 @@ import pytest
 from textfiles import build_text, lines_of, survey_text
 
 from charrnn.config import TextSettings
-from charrnn.errors import CorpusError
+from charrnn.errors import CorpusError, SettingsError
 from charrnn.text.building import survey
 from charrnn.text.doctor import examine
 
@@ -168,3 +168,19 @@ def test_blocks_between_rules_are_offered_as_records(rule, tmp_path):
 @pytest.mark.parametrize("text", ["a line\n" * 200 + "---\n" * 3, "int f()\n{\n}\n" * 30])
 def test_a_few_rules_and_the_braces_of_code_are_no_records(text, tmp_path):
     assert not any("between blocks" in note for note in notes_of(tmp_path, text))
+
+
+@pytest.mark.parametrize("column", ["band", "2"])
+def test_the_numbers_of_a_column_are_left_out_too(column, tmp_path):
+    rows = "".join(f"x{n},{n}. {name}\n" for n, name in enumerate(NAMES, 1))
+    settings = TextSettings(column=column)
+    corpus, notes = build_text(tmp_path, f"key,band\n{rows}", settings)
+    assert f"column {column} is a numbered list" in " ".join(notes)
+    assert sorted(line for part in corpus.bounds for line in lines_of(corpus, part)) == NAMES
+
+
+def test_a_column_that_is_learnt_is_no_label(tmp_path):
+    rows = "".join(f"{n},{name}\n" for n, name in enumerate(NAMES))
+    settings = TextSettings(column="band", label="band")
+    with pytest.raises(SettingsError, match="--label band is the column that is learnt"):
+        build_text(tmp_path, f"key,band\n{rows}", settings)

@@ -95,6 +95,17 @@ def test_the_vocabulary_of_a_report_is_the_trainings(tmp_path):
     assert len(Vocabulary("char", (10, 97, 98))) == about["vocabulary"]
 
 
+def test_a_check_counts_labels(tmp_path):
+    from charrnn.cli.check import report
+    from charrnn.training.checkup import check
+
+    labels = "aabacb" * 5 + "z"
+    (tmp_path / "a.txt").write_text("".join(f"{k}\tname{n}\n" for n, k in enumerate(labels)))
+    about = check(str(tmp_path / "a.txt"), (("--", {"label": "prefix", "delimiter": "\\t"}),))
+    assert about["labels"] == {"a": 15, "b": 10, "c": 5, "z": 1}
+    assert "labels      4: a x15, b x10, c x5, z x1; 1 label seen once" in list(report(about))
+
+
 @pytest.mark.medium
 def test_a_training_says_what_its_text_is_like_and_what_leaks(tmp_path, watcher):
     from charrnn.training.session import Request, train
