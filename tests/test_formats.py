@@ -18,7 +18,7 @@ from charrnn.sampling.engine import Sampler
 from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.text import text_of_split
 from charrnn.storage import read_tensors, write_tensors
-from charrnn.text.corpus import open_corpus
+from charrnn.text.corpus import WITH_SHARES, open_corpus
 from charrnn.texts import OpenedRun
 from charrnn.training import checkpoint
 from charrnn.training.checkpoint import load_newest
@@ -127,7 +127,7 @@ def test_a_fine_tuning_starts_from_it(name, copied, tmp_path):
 def later(path, version="9.9"):
     """The file, as a charrnn would write it that has changed its format."""
     if path.suffix == ".json":
-        about = json.loads(path.read_text()) | {"format": 3}
+        about = json.loads(path.read_text()) | {"format": WITH_SHARES + 1}
         path.write_text(json.dumps(about if version is None else about | {"charrnn": version}))
         return
     tensors, meta = read_tensors(path, KINDS | {"charrnn-novel": 1})
@@ -139,7 +139,7 @@ def refused(read, *arguments):
     with pytest.raises(CheckpointError) as caught:
         read(*arguments)
     message = str(caught.value)
-    newest = 2 if "corpus" in message else KINDS["charrnn-model"]
+    newest = WITH_SHARES if "corpus" in message else KINDS["charrnn-model"]
     assert f"has format {newest + 1}, written by charrnn 9.9; this is" in message
     assert (
         f"this is charrnn {__version__}, which reads up to format {newest}: upgrade it" in message
