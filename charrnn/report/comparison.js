@@ -45,7 +45,7 @@ function making() {
   return [
     facts(contents.settings),
     make("details", {}, make("summary", {}, "The runs"),
-      make("div", { class: "wide" }, table(heads, contents.runs))),
+      make("div", WIDE, table(heads, contents.runs))),
   ];
 }
 

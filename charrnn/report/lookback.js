@@ -34,6 +34,6 @@ function lookbackSection(look) {
     paragraph(look.said, "intro"),
     look.cells.length ? lookbackPicture(look) : null,
     look.cells.length ? paragraph(key, "hint") : null,
-    look.rows.length ? make("div", { class: "wide" },
+    look.rows.length ? make("div", WIDE,
       table(heads, look.rows, { caption: "The characters that gained most", words: 2 })) : null);
 }

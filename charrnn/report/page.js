@@ -66,7 +66,7 @@ function novelty(look) {
     paragraph(look.verdict.charAt(0).toUpperCase() + look.verdict.slice(1) + ".", "lead"),
     look.warnings.map((text) => paragraph(text, "remark")),
     paragraph(look.drawn, "hint"),
-    make("div", { class: "wide" }, table(["share", "samples", look.held], rows)),
+    make("div", WIDE, table(["share", "samples", look.held], rows)),
     look.longest ? longestRun(look.longest) : null,
     look.nearest.length ? nearestLines(look.nearest) : null,
     make("p", { class: "hint" }, "A small look; the whole one: ", command),
@@ -82,20 +82,20 @@ function longestRun(run) {
 function nearestLines(lines) {
   const heads = ["new line", "nearest training line", "edits"];
   const rows = lines.map(([ours, theirs, edits]) => [ours, theirs, number(edits)]);
-  return make("div", { class: "wide" }, table(heads, rows, { words: 2 }));
+  return make("div", WIDE, table(heads, rows, { words: 2 }));
 }
 
 function settings(making, files) {
   const chosen = making.groups.flatMap((group) => group.rows).filter((row) => row[2]);
   const groups = making.groups.map((group) => make("details", {},
     make("summary", {}, group.name),
-    make("div", { class: "wide" },
+    make("div", WIDE,
       table(["setting", "value"], group.rows.map((row) => row.slice(0, 2)), { words: 2 }))));
   const command = { class: "command", tabindex: "0", role: "group", "aria-label": "The command" };
   return [
     making.command ? make("pre", command, making.command) : null,
     chosen.length
-      ? make("div", { class: "wide" }, table(["chosen", "value", "from"], chosen, { words: 3 }))
+      ? make("div", WIDE, table(["chosen", "value", "from"], chosen, { words: 3 }))
       : null,
     facts(files),
     make("div", { class: "groups" }, groups),

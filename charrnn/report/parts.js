@@ -1,4 +1,7 @@
 // What the pages of a run and of a comparison share: sections, and the page around them.
+
+// Around a wide table, which scrolls under the keyboard too.
+const WIDE = { class: "wide", tabindex: "0", role: "group", "aria-label": "A table" };
 function section(id, title, ...children) {
   if (!children.flat().some(Boolean)) return null;
   return make("section", { id, "aria-labelledby": `${id}-title` },

@@ -198,7 +198,7 @@ function followed(found, missed) {
   const rows = found.map(({ cell, button }) =>
     [button, cell.place, cell.score, cell.luck, cell.accuracy]);
   return [
-    make("div", { class: "wide" }, table(heads, rows, { words: 2 })),
+    make("div", WIDE, table(heads, rows, { words: 2 })),
     make("p", { class: "hint" },
       "By luck: the best correlation of any unit when the feature is shifted along the text, where "
       + "it belongs to nothing. Accuracy: how often one threshold on that unit is right; guessing "

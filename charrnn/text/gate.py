@@ -22,11 +22,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from charrnn.text.contexts import Contexts
-from charrnn.text.labelgrams import LabelGrams
+
+if TYPE_CHECKING:
+    from charrnn.text.labelgrams import LabelGrams  # a model without labels need not wait for it
 
 FEATURES = 8
 MOST_WEIGHT = 1e6  # of theta

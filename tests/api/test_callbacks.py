@@ -203,8 +203,8 @@ def test_the_command_logs_and_leaves_the_same_weights(folder):
     options = {**{key: str(value) for key, value in SMALL.items()}, "steps": "30", "quiet": True}
     plain = folder / "plain"
     mine = folder / "mine"
-    assert command(corpus="few.txt", run=plain, **options) == 0
-    assert command(corpus="few.txt", run=mine, log=["tensorboard:tb"], **options) == 0
+    assert command(corpus=["few.txt"], run=plain, **options) == 0
+    assert command(corpus=["few.txt"], run=mine, log=["tensorboard:tb"], **options) == 0
     assert sorted(scalars()) == [10, 20, 30]
     assert weights(plain) == weights(mine)
 

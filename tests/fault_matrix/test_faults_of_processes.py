@@ -210,7 +210,7 @@ def test_memory_that_runs_out_at_a_step_leaves_a_checkpoint_that_goes_on(
     with tally("F12 memory and devices"):
         with monkeypatch.context() as patch:
             patch.setattr(TrainStep, "_nats", full)
-            patch.setattr(main, "app", lambda **named: start(put_text(tmp_path)))
+            patch.setattr(main, "app_of", lambda words: lambda **named: start(put_text(tmp_path)))
             with pytest.raises(SystemExit) as left:
                 main.main()
         message = capsys.readouterr().err

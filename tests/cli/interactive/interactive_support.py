@@ -27,7 +27,7 @@ def converse(standalone_mode):
     options = ast.literal_eval(sys.argv[2])
     sampler = load(sys.argv[1], engine=options.pop("engine", "auto"))
     converse(sampler, decoding=Decoding(options.pop("temp", 0.8)), **options)
-program.app = converse
+program.app_of = lambda words: converse
 program.main()
 """
 

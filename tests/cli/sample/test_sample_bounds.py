@@ -60,7 +60,7 @@ def test_a_reader_that_runs_out_of_memory_is_given_no_advice_on_training(
     def full(**named):
         raise MemoryError
 
-    monkeypatch.setattr(main, "app", full)
+    monkeypatch.setattr(main, "app_of", lambda words: full)
     monkeypatch.setattr(main.sys, "argv", ["charrnn", command, "run"])
     with pytest.raises(SystemExit) as left:
         main.main()

@@ -10,7 +10,6 @@ from support import Killed, Watcher
 import charrnn
 from charrnn.errors import SettingsError
 from charrnn.export.hub import _vocabulary as described_vocabulary
-from charrnn.export.named import check_network
 from charrnn.insight.cells import pieces, trace
 from charrnn.insight.copies import Question, examine
 from charrnn.insight.recoded import recoded
@@ -147,10 +146,8 @@ def test_labs_refuse_a_model_whose_symbols_are_no_characters(run):
         read_run(run)
 
 
-def test_exports_refuse_what_they_cannot_spell(run):
+def test_a_hubs_vocabulary_names_the_bytes(run):
     model = read_model(run)
-    with pytest.raises(SettingsError, match="--numpy: this model writes rare characters as bytes"):
-        check_network(model, "--numpy")
     about = described_vocabulary(model)["characters"]
     assert about[-1] == "<0xF4>"
     assert len(about) == len(model.vocabulary)
