@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from charrnn.text.gate import Ally
+if TYPE_CHECKING:
+    from charrnn.text.gate import Ally
 
 # The structures of kernel/sampling.h, field by field.
 
