@@ -53,6 +53,7 @@ ALIASES = {
 }
 
 NAME_THE_TEXT = "name the text itself: charrnn train FILE"
+READERS = ("sample", "eval", "report", "cells", "explain", "export")  # of a run, as an argument
 NAME_THE_RUN = "name the run itself: charrnn {command} RUN"
 NO_ATTENTION = "a recurrent network has none; try --hidden-size and --num-layers"
 # Another name -> what to type here instead.
@@ -238,7 +239,7 @@ def explain_unknown(
     name = normalized(typed.lstrip("-"))
     shown = one_line(typed)
     options = [option for option in known if option.startswith("--")]
-    if name == "run":
+    if name == "run" and command in READERS:
         return f"no option {shown} of {command}; here: {NAME_THE_RUN.format(command=command)}"
     for other, theirs in others:
         if f"--{name}" in theirs and typed.startswith("--"):

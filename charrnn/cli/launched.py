@@ -98,6 +98,10 @@ def _trained(
     finally:
         listening.close()
     if others and outcome.reason == "already done":
-        earlier = f"charrnn train --resume --run {shlex.quote(one_line(str(others[-1])))}"
-        progress.say(f"an earlier run of this text goes on with {earlier}")
+        from charrnn.report.shelf import listed
+
+        stopped = {entry.path for entry in listed(Path("runs")) if entry.state == "stopped"}
+        for other in [path for path in others if path in stopped][-1:]:
+            earlier = f"charrnn train --resume --run {shlex.quote(one_line(str(other)))}"
+            progress.say(f"an earlier run of this text goes on with {earlier}")
     return path, outcome, progress, listening

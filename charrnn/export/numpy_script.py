@@ -257,15 +257,11 @@ def _write(model: ModelFile) -> str:
 
 def _main(model: ModelFile) -> str:
     """Return what the program does when it is run."""
-    prompt = "[*map(ord, arguments.prime)]"
-    show = 'print("".join(map(chr, codes)))'
-    if model.vocabulary.has_breaks:  # of a record's lines
-        prompt = f'[*map(ord, arguments.prime.replace("\\n", chr({BREAK})))]'
-        show = f'print("".join(map(chr, codes)).replace(chr({BREAK}), "\\n"), end="\\n---\\n")'
+    typed, text, end = "arguments.prime", '"".join(map(chr, codes))', ""
     helpers = ""
+    codes_of = "map(ord, {})"
     if model.vocabulary.spelling is not None:
-        prompt = "[*codes_of(arguments.prime)]"
-        show = "print(text_of(codes))"
+        codes_of, text = "codes_of({})", "text_of(codes)"
         helpers = f'''\
 def codes_of(text):
     """Return the codes of a text: a rare character has {MAX_CODE} + each of its bytes."""
@@ -281,6 +277,11 @@ def text_of(codes):
 
 
 '''
+    if model.vocabulary.has_breaks:  # of a record's lines
+        typed += f'.replace("\\n", chr({BREAK}))'
+        text += f'.replace(chr({BREAK}), "\\n")'
+        end = ', end="\\n---\\n"'
+    prompt, show = f"[*{codes_of.format(typed)}]", f"print({text}{end})"
     if model.vocabulary.unit == "byte":
         prompt = "[*arguments.prime.encode()]"
         show = 'sys.stdout.buffer.write(bytes(codes) + b"\\n")'

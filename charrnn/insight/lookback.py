@@ -24,7 +24,6 @@ from charrnn.sampling.decode import log_probabilities
 from charrnn.scoring.network import load_model
 from charrnn.scoring.spelled import SpelledText, spelled_text
 from charrnn.scoring.validation import lane_batches
-from charrnn.text.spelling import Spelling
 from charrnn.text.vocabulary import Vocabulary
 
 MOST_PLACES = 3  # that are named for each character
@@ -85,7 +84,9 @@ def glances(
     model, device = load_model(model_file, device_name)
     spelling = model_file.vocabulary.spelling
     seen = _glances_at_ids(model, device, ids, length, spelled_text(spelling, ids))
-    return seen if spelling is None else _by_character(seen, starts_of(spelling, ids), len(ids))
+    if spelling is None:
+        return seen
+    return _by_character(seen, _starts_of(model_file.vocabulary, ids))
 
 
 def _glances_at_ids(
@@ -147,22 +148,22 @@ def _glance(
     return Glance(place, nats, -math.log(probability), first, shares)
 
 
-def starts_of(spelling: Spelling | None, ids: np.ndarray) -> np.ndarray:
-    """Return where the characters of ids (N,) begin; without bytes each id is one."""
-    if spelling is None:
-        return np.arange(len(ids))
-    is_start = spelling.is_start[ids]
-    is_start[:1] = True  # a text that begins inside a character
-    return np.flatnonzero(is_start)
+def _starts_of(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:
+    """Return where the characters of ids (N,) begin, and N.
+
+    A text that begins inside a character begins with what is left of it.
+    """
+    edges = vocabulary.edges(ids)
+    return edges if edges[0] == 0 else np.append(0, edges)
 
 
-def _by_character(seen: Iterator[Glance], starts: np.ndarray, count: int) -> Iterator[Glance]:
+def _by_character(seen: Iterator[Glance], starts: np.ndarray) -> Iterator[Glance]:
     """Yield one glance for each character of several bytes: their costs, the first one's shares.
 
     The first character of a text is not predicted, nor are the rest of its bytes.
     """
-    sizes = np.diff(starts, append=count)
-    numbers = np.repeat(np.arange(len(starts)), sizes)  # the character of each id
+    sizes = np.diff(starts)
+    numbers = np.repeat(np.arange(len(sizes)), sizes)  # the character of each id
     pending: Glance | None = None
     for glance in seen:
         number = int(numbers[glance.place])
@@ -189,7 +190,7 @@ class Characters:
     def __init__(self, vocabulary: Vocabulary, ids: np.ndarray) -> None:
         self._vocabulary = vocabulary
         self._ids = ids
-        self._starts = np.append(starts_of(vocabulary.spelling, ids), len(ids))
+        self._starts = _starts_of(vocabulary, ids)
 
     def text(self, first: int, stop: int) -> str:
         """Return the text of characters first, ..., stop - 1."""

@@ -26,12 +26,8 @@ from charrnn.values import (
     wrong_field,
 )
 
-ROUNDS = (
-    1 << 12,
-    1 << 14,
-    1 << 16,
-    1 << 18,
-)  # ids of a held-out split: each has some of every text
+# Ids of a held-out split: each round has some of every text.
+ROUNDS = (1 << 12, 1 << 14, 1 << 16, 1 << 18)
 MOST_TEXTS = 100_000
 
 Segment = tuple[int, int]  # the number of a text, and ids of it
@@ -96,11 +92,11 @@ def parts_of(values: Any, lengths: Mapping[str, int]) -> Parts:
     names = values["names"]
     shares = values["shares"]
     segments = {split: [tuple(pair) for pair in values["segments"][split]] for split in SPLITS}
-    has_shares = not shares
+    are_shares = not shares
     if len(shares) == len(names) and min(shares) > 0:
-        has_shares = math.isclose(sum(shares), 1, abs_tol=1e-6)
+        are_shares = math.isclose(sum(shares), 1, abs_tol=1e-6)
     learnt = [text for text, _ in segments["train"]]
-    if not names or not has_shares or learnt != list(range(len(names))):
+    if not names or not are_shares or learnt != list(range(len(names))):
         raise ValueError
     for split, pairs in segments.items():
         if pairs and sum(length for _, length in pairs) != lengths[split]:

@@ -171,3 +171,5 @@ def test_a_command_without_its_number_says_what_to_type(charrnn):
 def test_a_command_that_reads_a_run_says_so_where_a_directory_is_given_by_an_option():
     says = explain_unknown("--out_dir", "sample", [], [("train", ["--run"])])
     assert says.endswith("name the run itself: charrnn sample RUN")
+    says = explain_unknown("--run", "cooccur", [], [("train", ["--run"])])
+    assert says == "cooccur has no --run; it is an option of charrnn train"

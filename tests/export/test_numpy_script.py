@@ -6,13 +6,14 @@ import sys
 
 import numpy as np
 import pytest
-from browser_support import with_rare
+from browser_support import with_alphabet, with_rare
 from export_support import GRID, counting, ids_of, loaded, network
 
 from charrnn.errors import SettingsError
 from charrnn.export import numpy_script
 from charrnn.sampling.decode import Decoding
 from charrnn.sampling.engine import Sampler
+from charrnn.text.vocabulary import BREAK, Vocabulary
 
 QUICK = [
     ("rnn", "none", True, 1),
@@ -157,6 +158,16 @@ def test_the_program_writes_whole_characters(tmp_path):
     assert len(text) == 50
     rare = [char for char in text if ord(char) > 127 and char not in "é€"]
     assert len(rare) > 5
+
+
+def test_the_program_of_records_with_rare_characters_breaks_their_lines(tmp_path):
+    model = with_rare()
+    vocabulary = dataclasses.replace(Vocabulary.with_bytes([0xE9, 0x20AC, BREAK]), has_breaks=True)
+    model = with_alphabet(dataclasses.replace(model, mode="lines"), vocabulary)
+    path = written(tmp_path, model)
+    text = run(path, "--prime", "a\n\u0416", "--seed", "1").stdout.decode()
+    assert text.startswith("a\n\u0416") and chr(BREAK) not in text
+    assert text.count("\n---\n") == 10
 
 
 def test_the_program_with_rare_characters_runs(tmp_path):

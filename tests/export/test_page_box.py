@@ -8,7 +8,6 @@ import pytest
 from browser_support import needs_chromium, with_alphabet
 from export_support import network
 
-from charrnn.export.page import page_of
 from charrnn.text.novelty import make_filter
 from charrnn.text.vocabulary import Vocabulary
 
@@ -23,34 +22,6 @@ def model_of_lines(**more):
     model = network("gru", hidden_size=9, **more)
     model.tensors["head.bias"][0] += 1.0
     return model
-
-
-@pytest.fixture
-def opened(browser, tmp_path):
-    """opened(model, ...) -> its page, with all it said and asked for in page.heard."""
-    contexts = []
-
-    def open_page(model, width=1280, scheme="light", **more):
-        place = tmp_path / "page.html"
-        place.write_bytes(page_of(model, **more))
-        size = {"width": width, "height": 900}
-        context = browser.new_context(viewport=size, color_scheme=scheme, reduced_motion="reduce")
-        contexts.append(context)
-        context.set_default_timeout(20_000)
-        page = context.new_page()
-        page.heard = []
-        page.on("console", lambda message: page.heard.append(message.text))
-        page.on("pageerror", lambda error: page.heard.append(str(error)))
-        page.on("dialog", lambda dialog: (page.heard.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda request: page.heard.append(request.url))
-        page.goto(place.as_uri())
-        assert page.heard == [place.as_uri()]
-        page.heard.clear()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
 
 
 def written(page):

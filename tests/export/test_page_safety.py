@@ -42,34 +42,6 @@ def hostile(tmp_path_factory):
     return page
 
 
-@pytest.fixture
-def opened(browser, tmp_path):
-    """opened(place or model, ...) -> its page, with all it said and asked for in page.heard."""
-    contexts = []
-
-    def open_page(what, scheme="light"):
-        place = what
-        if not isinstance(what, Path):
-            place = tmp_path / "page.html"
-            place.write_bytes(page_of(what))
-        context = browser.new_context(color_scheme=scheme, reduced_motion="reduce")
-        contexts.append(context)
-        page = context.new_page()
-        page.heard = []
-        page.on("console", lambda message: page.heard.append(message.text))
-        page.on("pageerror", lambda error: page.heard.append(str(error)))
-        page.on("dialog", lambda dialog: (page.heard.append("dialog"), dialog.dismiss()))
-        page.on("request", lambda request: page.heard.append(request.url))
-        page.goto(place.as_uri())
-        assert page.heard == [place.as_uri()]
-        page.heard.clear()
-        return page
-
-    yield open_page
-    for context in contexts:
-        context.close()
-
-
 def write(page):
     page.get_by_role("button", name="Write").click()
     page.locator("#box-out[aria-busy=false] .char").first.wait_for(state="attached")
@@ -131,7 +103,7 @@ def test_headings_go_down_in_order_and_every_landmark_is_there_once(opened):
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_the_focus_can_be_seen_on_everything_that_takes_it(opened, scheme):
     """An outline of 2 px, whose colour has a contrast of 3 : 1 with the page."""
-    page = opened(network(hidden_size=9), scheme)
+    page = opened(network(hidden_size=9), scheme=scheme)
     write(page)
     page.evaluate("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     page.locator("#inside-what").select_option("layer0.update")

@@ -143,10 +143,20 @@ def test_a_pipe_without_a_run_is_told(here):
         run_to_resume(source, TextSettings(), Path("runs"))
 
 
-def test_an_earlier_run_is_named_where_the_newest_is_done(here, charrnn):
-    """As after Ctrl-C, then a whole training, then --resume."""
-    counted("bands.txt")
-    counted("bands.txt")
+class Stopping(Watcher):
+    """A person who presses Ctrl-C at once."""
+
+    def stop_reason(self):
+        return "SIGINT"
+
+
+@pytest.mark.parametrize(("first", "is_named"), [(Stopping, True), (Watcher, False)])
+def test_an_earlier_run_is_named_where_it_stopped_and_the_newest_is_done(
+    first, is_named, here, charrnn
+):
+    layers = (("--", {"steps": 3, "hidden_size": 4, "mode": "lines", "counting": "off"}),)
+    for who in (first, Watcher):
+        train(Request("bands.txt", layers), who())
     done = charrnn("train", "bands.txt", "--resume")
     assert "runs/bands-2 is already done" in done.stderr
-    assert "goes on with charrnn train --resume --run runs/bands\n" in done.stderr
+    assert ("goes on with charrnn train --resume --run runs/bands\n" in done.stderr) == is_named
