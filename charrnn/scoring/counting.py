@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from charrnn.sampling.decode import log_probabilities
+from charrnn.scoring.held_out import HeldOut, held_out
 from charrnn.scoring.score import Predictions, Score, tallied
 from charrnn.scoring.spelled import spelled_text
 from charrnn.text.corpus import Corpus
@@ -19,7 +20,6 @@ from charrnn.text.labelgrams import LabelGrams, chars_by_label, count_labels
 from charrnn.text.ngram import NGram
 from charrnn.values import MAX_ORDER
 
-MAX_VALIDATION_CHARS = 1 << 18  # of a stream are looked at during training
 # Training counts no more characters for its baseline: memory stays flat, and it takes seconds.
 MAX_COUNTED_CHARS = 3_000_000
 PIECES = 16  # of a longer stream
@@ -189,15 +189,12 @@ def counted_for_training(corpus: Corpus) -> Baseline | None:
     None if there is no validation text, or if the training text is too large.
     """
     train = corpus.split("train")
-    val = corpus.split("val")
+    val = held_out(corpus, "val").ids
     if len(train) > MAX_COUNTED_CHARS or not len(val):
         return None
     size = len(corpus.vocabulary)
     boundary = _boundary(corpus)
-    predicted = corpus.vocabulary.chars(val)
-    if boundary is None:
-        val = val[: MAX_VALIDATION_CHARS + 1]
-        predicted = corpus.vocabulary.chars(val) - 1
+    predicted = corpus.vocabulary.chars(val) - (boundary is None)
     order = min(TRAINING_ORDERS, most_orders(size))
     grams = GramCounter(size, order, boundary).count(train)
     spelling = corpus.vocabulary.spelling
@@ -215,7 +212,7 @@ def counted_as_ally(
     mixed: another text that the network learns, counted too.
     Of a longer text than MAX_COUNTED_CHARS so much is counted. None without a validation text.
     """
-    val = corpus.split("val")
+    val, first = held_out(corpus, "val")
     if not len(val):
         return None
     vocabulary = corpus.vocabulary
@@ -223,22 +220,18 @@ def counted_as_ally(
     texts = [corpus] if mixed is None else [corpus, mixed]
     parts = [_counted_part(part.split("train"), boundary) for part in texts]
     train = parts[0] if mixed is None else np.concatenate(parts)
-    predicted = vocabulary.chars(val)
-    if boundary is None:
-        val = val[: MAX_VALIDATION_CHARS + 1]
-        predicted = vocabulary.chars(val) - 1
-    orders, nats = best_orders(train, val, len(vocabulary), boundary, spelling=vocabulary.spelling)
-    sizes = np.cumsum(orders.sizes)
-    longest = max(1, int((sizes <= MOST_ALLIED).sum()))
-    order = int(np.argmin(nats[:longest])) + 1
+    predicted = vocabulary.chars(val) - (boundary is None)
+    orders, nats = best_orders(
+        train, val, len(vocabulary), boundary, spelling=vocabulary.spelling, most=MOST_ALLIED
+    )
+    order = int(np.argmin(nats)) + 1
     ngram = orders.model(order, "kneser-ney")
     ngram.spelling = vocabulary.spelling
     score = Score(nats[order - 1], predicted)
     if not vocabulary.labels:
         return Baseline(order, score), ngram, None
     labels = np.concatenate([_labels_of(*both) for both in zip(texts, parts, strict=True)])
-    by_label = _fitted_labels(ngram, train, labels, corpus)
-    first = corpus.first_ids("val")
+    by_label = _fitted_labels(ngram, train, labels, HeldOut(val, first))
     score = score_of(ngram, val, "lines", by_label=by_label, first=first)
     return Baseline(order, score), ngram, by_label
 
@@ -251,24 +244,23 @@ def labels_counted(ngram: NGram, corpus: Corpus, nats: float) -> tuple[LabelGram
     labels = corpus.labels_of("train")
     if labels is None:
         return None, nats
-    by_label = _fitted_labels(ngram, corpus.split("train"), labels, corpus)
-    val = corpus.split("val")
-    score = score_of(ngram, val, "lines", by_label=by_label, first=corpus.first_ids("val"))
+    val = HeldOut(corpus.split("val"), corpus.first_ids("val"))
+    by_label = _fitted_labels(ngram, corpus.split("train"), labels, val)
+    score = score_of(ngram, val.ids, "lines", by_label=by_label, first=val.first)
     return by_label, score.nats_per_char
 
 
 def _fitted_labels(
-    ngram: NGram, train: np.ndarray, labels: np.ndarray, corpus: Corpus
+    ngram: NGram, train: np.ndarray, labels: np.ndarray, val: HeldOut
 ) -> LabelGrams | None:
     """The n-grams of the labels (lines,) of train (N,), which `ngram` was counted of.
 
-    They predict the validation text of a corpus as well as they can. None where no label has any.
+    They predict `val` as well as they can. None where no label has any.
     """
     by_label = count_labels(ngram, train, labels)
-    first = corpus.first_ids("val")
-    if by_label is None or first is None:
+    if by_label is None or val.first is None:
         return by_label
-    return by_label.fitted(corpus.split("val"), labels_read(first, ngram.vocabulary_size))
+    return by_label.fitted(val.ids, labels_read(val.first, ngram.vocabulary_size))
 
 
 def _labels_of(corpus: Corpus, ids: np.ndarray) -> np.ndarray:

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import emptied
-from charrnn.scoring.counting import MAX_VALIDATION_CHARS
+from charrnn.scoring.held_out import held_out
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED, Batch, LineBatches
@@ -41,7 +41,7 @@ FEWEST_CHARS = 200
 
 def is_noise(corpus: Corpus) -> bool:
     """Return whether the validation text is too short to tell the better of two models."""
-    ids = corpus.split("val")
+    ids = held_out(corpus, "val").ids
     if corpus.mode == "lines":
         return int((ids == corpus.vocabulary.newline).sum()) < FEWEST_LINES
     return len(ids) < FEWEST_CHARS
@@ -114,14 +114,14 @@ def validation(
 ) -> Score:
     """The score that training looks at.
 
-    Lines are scored whole. Of a stream, at most MAX_VALIDATION_CHARS are scored, in one lane for
-    each 2 CHUNK (1,024) characters and at most LANES.
+    Lines are scored whole, a stream in one lane for each 2 CHUNK (1,024) characters and at most
+    LANES; of a large text a part is (held_out.py).
     deadline, most: as for validation_batches.
     """
     batches = validation_batches(corpus, split, model, deadline, most)
     spelling = corpus.vocabulary.spelling
     if spelling is not None:
-        text = SpelledText(spelling, corpus.split(split))
+        text = SpelledText(spelling, held_out(corpus, split).ids)
         return _spelled_score(model, text, batches, device)
     return score_batches(model, (batch for batch, _ in batches), device)
 
@@ -134,6 +134,8 @@ def validation_batches(
     most: int | None = None,
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Yield what `validation` looks at, and for each batch the place of every target (B, T).
+
+    Places are those in what held_out returns.
 
     deadline: time.perf_counter() after which no batch begins but the first.
     most: characters of a batch, at most.
@@ -149,10 +151,10 @@ def _all_batches(
     corpus: Corpus, split: str, most: int, by_length: bool
 ) -> Iterator[tuple[Batch, np.ndarray]]:
     """Yield all batches, each of at most `most` characters. by_length: short lines first."""
-    ids = corpus.split(split)
+    ids, first = held_out(corpus, split)
     if corpus.mode == "lines":
         newline = int(corpus.vocabulary.newline or 0)
-        lines = LineBatches(ids, newline, LINES, first=corpus.first_ids(split))
+        lines = LineBatches(ids, newline, LINES, first=first)
         for chosen in lines.in_order(most, by_length=by_length):
             batch = lines.collate(chosen)
             places = lines.starts[chosen][:, None] + np.arange(batch.targets.shape[1])
@@ -161,7 +163,6 @@ def _all_batches(
             else:
                 yield batch, places
         return
-    ids = ids[: MAX_VALIDATION_CHARS + 1]
     if len(ids) < 2:
         return
     # Places, cut as the text is.
@@ -230,10 +231,8 @@ def _spelled_score(
 
 def validation_chars(corpus: Corpus, split: str) -> int:
     """How many characters `validation` looks at, and its blank lines, which it does not."""
-    chars = len(corpus.split(split))
-    if corpus.mode == "lines":
-        return chars
-    return min(chars - 1, MAX_VALIDATION_CHARS)
+    chars = len(held_out(corpus, split).ids)
+    return chars if corpus.mode == "lines" else chars - 1
 
 
 def most_chars(model: CharModel) -> int:

@@ -83,15 +83,22 @@ class GramCounter:
 class Orders:
     """The models of all orders up to that of a counter."""
 
-    def __init__(self, counter: GramCounter, head: np.ndarray) -> None:
-        """head: the first counter.order characters of the counted text, or all of them."""
+    def __init__(self, counter: GramCounter, head: np.ndarray, most: int | None = None) -> None:
+        """head: the first counter.order characters of the counted text, or all of them.
+
+        most: leave out the orders that would have more n-grams than these, of all their lengths;
+        order 1 stays.
+        """
         self.vocabulary_size = counter.vocabulary_size
         self.boundary = counter.boundary
         self.longest = counter.order
         if self.boundary is None:
             self.longest = max(1, min(counter.order, len(head)))
         base = self.vocabulary_size
-        tables = self._tables(counter, head)
+        tables = self._tables(counter, head, most)
+        if most is not None:
+            sizes = np.cumsum([len(codes) for codes, _ in tables])
+            self.longest = min(self.longest, max(1, int((sizes <= most).sum())))
         self._grams: list[np.ndarray] = []  # by length: as Level.grams
         self._counts: list[np.ndarray] = []  # of each n-gram
         self._before: list[np.ndarray] = []  # how many different characters stand before it
@@ -112,9 +119,12 @@ class Orders:
             contexts = codes
 
     def _tables(
-        self, counter: GramCounter, head: np.ndarray
+        self, counter: GramCounter, head: np.ndarray, most: int | None
     ) -> list[tuple[np.ndarray, np.ndarray]]:
-        """Return the codes and counts of the n-grams of every length, single characters first."""
+        """Return the codes and counts of the n-grams of every length, single characters first.
+
+        Those longer than a length with more than `most` are left out, for memory.
+        """
         base = self.vocabulary_size
         tables = [(counter.codes, counter.counts)]
         for n in range(counter.order - 1, 0, -1):
@@ -125,6 +135,8 @@ class Orders:
                 ends = np.append(ends, _packed(head[:n], n, base))
                 counts = np.append(counts, 1)
             tables.insert(0, _grouped(ends, counts))
+            if most is not None and len(tables[0][0]) > most:
+                del tables[1:]
         return tables
 
     def _line_beginning(
@@ -145,11 +157,6 @@ class Orders:
         if at < len(codes) and codes[at] == beginning:
             return codes, counts, before
         return np.insert(codes, at, beginning), np.insert(counts, at, 0), np.insert(before, at, 0)
-
-    @property
-    def sizes(self) -> list[int]:
-        """How many n-grams of each length there are."""
-        return [len(grams) for grams in self._grams]
 
     def levels(self, order: int, smoothing: str) -> list[Level]:
         """Return the levels of the model of one order."""
@@ -241,15 +248,16 @@ def best_orders(
     boundary: int | None,
     smoothing: str = "kneser-ney",
     spelling: Spelling | None = None,
+    most: int | None = None,
 ) -> tuple[Orders, list[float]]:
     """Return the models of all orders, up to where longer ones no longer help, and their nats.
 
-    The nats are of held_out (N,).
+    The nats are of held_out (N,). most: as in Orders.
     """
     top = 0
     while True:
         top = next_top(top, vocabulary_size, len(ids))
-        orders = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top])
+        orders = Orders(GramCounter(vocabulary_size, top, boundary).count(ids), ids[:top], most)
         nats = orders.nats(held_out, smoothing, spelling)
         if not may_grow(int(np.argmin(nats)) + 1, top, vocabulary_size):
             return orders, nats

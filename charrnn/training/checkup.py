@@ -17,7 +17,7 @@ import torch
 from charrnn.config import Settings, TextSettings
 from charrnn.layout import expected_shapes
 from charrnn.machine import backends, runtime
-from charrnn.scoring.counting import MAX_VALIDATION_CHARS
+from charrnn.scoring.held_out import MOST_OF_LINES, MOST_OF_STREAM
 from charrnn.scoring.validation import FEWEST_CHARS, FEWEST_LINES
 from charrnn.text import building, doctor
 from charrnn.text.counting import most_orders
@@ -207,8 +207,7 @@ def _training(
     training = settings.training
     assert training.batch_size is not None
     assert training.seq_length is not None
-    if line_chars is None:
-        val_chars = min(val_chars, MAX_VALIDATION_CHARS)
+    val_chars = min(val_chars, MOST_OF_STREAM if line_chars is None else MOST_OF_LINES)
     shape = (training.batch_size, line_chars or training.seq_length)
     backend = backends.expected_backend(settings, device)
     expected = memory.expected_memory(settings, vocabulary_size, shape, backend, val_chars)

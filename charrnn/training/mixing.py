@@ -14,6 +14,7 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_training
 from charrnn.scoring.fitting import cross_fitted, halves
+from charrnn.scoring.held_out import held_out
 from charrnn.scoring.mixed import CountedText, Looks, masked, without_padding
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import spelled_text
@@ -83,13 +84,13 @@ class Counting:
             network = validation(model, self._corpus, "val", device, deadline, most)
             return Reading(network, network, 0.0)
         places, features, ln_network, ln_counted = self._look(model, device, deadline, most)
-        chars = self._corpus.vocabulary.chars(self._corpus.split("val")[places])
+        chars = self._corpus.vocabulary.chars(self._val[places])
         network = Score(-float(ln_network.sum()), chars)
         if not np.isfinite(features).all() or not np.isfinite(network.nats):
             return Reading(network, network, 0.0)  # it has diverged
         ends = None
         if self._corpus.mode == "lines":
-            ends = np.flatnonzero(self._corpus.split("val") == self._corpus.vocabulary.newline)
+            ends = np.flatnonzero(self._val == self._corpus.vocabulary.newline)
         fit = cross_fitted(features, ln_network, ln_counted, halves(places, ends))
         mixture = Score(float(fit.nats.sum()), chars)
         if self._how == "auto" and mixture.nats > (1 - LEAST_GAIN) * network.nats:
@@ -144,15 +145,14 @@ class Counting:
         if counted is None:
             return
         self._baseline, ngram, by_label = counted
-        val = self._corpus.split("val")
+        self._val, first = held_out(self._corpus, "val")
         is_stream = self._corpus.mode == "stream"
-        if is_stream and len(val) < 2:
+        if is_stream and len(self._val) < 2:
             return
         self._packed = packed_levels(ngram.levels, ngram.vocabulary_size)
         if by_label is not None:
             self._packed |= by_label.tensors(len(self._corpus.vocabulary.labels))
         ally = Ally(Contexts(ngram), np.zeros(FEATURES), by_label)  # no gate is asked of it
         protocol = "stateful" if is_stream else "lines"
-        self._spelled = spelled_text(self._corpus.vocabulary.spelling, val)
-        first = None if by_label is None else self._corpus.first_ids("val")
-        self._counted = CountedText(ally, val, protocol, 0, first)
+        self._spelled = spelled_text(self._corpus.vocabulary.spelling, self._val)
+        self._counted = CountedText(ally, self._val, protocol, 0, first)

@@ -235,6 +235,24 @@ def test_the_scores_of_all_orders_are_those_of_each(monkeypatch, boundary, smoot
     np.testing.assert_allclose(counted.nats(text, smoothing), expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("most", [1, 3, 11, 12, 38, 39, 200, 9999])
+@pytest.mark.parametrize("boundary", [None, 0])
+def test_orders_with_more_ngrams_than_asked_for_are_left_out(boundary, most):
+    random = np.random.default_rng(4)
+    train = np.append(random.integers(0, 3, 200), 0)
+    whole = Orders(GramCounter(3, 6, boundary).count(train), train[:6])
+    grams = [level.grams for level in whole.levels(6, "kneser-ney")]
+    fit = [order for order in range(1, 7) if sum(map(len, grams[:order])) <= most]
+    counted = Orders(GramCounter(3, 6, boundary).count(train), train[:6], most)
+    assert counted.longest == max(fit, default=1)
+    text = random.integers(0, 3, 60)
+    for order in range(1, counted.longest + 1):
+        np.testing.assert_array_equal(
+            counted.model(order, "kneser-ney").probabilities(text),
+            whole.model(order, "kneser-ney").probabilities(text),
+        )
+
+
 @pytest.mark.parametrize("length", [1, 2, 3, 4, 5])
 def test_a_text_shorter_than_the_order_is_counted_as_far_as_it_goes(length):
     text = np.arange(length)

@@ -352,7 +352,8 @@ def test_a_table_of_a_gigabyte_trains_in_600_megabytes(tmp_path):
         file.write("id,title,year\n")
         while size < 1_000_000_000:
             rows = "".join(
-                f'{size + n},"{title}, {n}",{1900 + n % 100}\n' for n, title in enumerate(titles)
+                f'{size + n},"{title}, {size + n}",{1900 + n % 100}\n'
+                for n, title in enumerate(titles)
             )
             file.write(rows)
             size += len(rows)
