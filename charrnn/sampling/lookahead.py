@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from charrnn.sampling.decode import distribution, draw, uniforms
+from charrnn.sampling.decode import WINDOW, distribution, draw, uniforms
 from charrnn.sampling.guide import Guide
 from charrnn.sampling.prefixes import Reader
 from charrnn.sampling.steps import MAX_SCORES, State
@@ -163,6 +163,7 @@ def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarr
     """Let the model write, and count its distributions.
 
     Every other row writes from a flatter distribution, so that rare characters come before others.
+    A row begins anew where a text would end.
     """
     logits, state = begin
     plan = guide.plan
@@ -170,7 +171,9 @@ def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarr
     rows = max(2, min(ROWS, MAX_SCORES // size))
     first_logits = logits.repeat(rows, 0)
     first_state = tuple(part.repeat(rows, 1) for part in state)
-    recent = np.full((rows, 1), -1, np.int32)
+    recent = np.full((rows, WINDOW), -1, np.int32)
+    spelled = np.zeros(rows, np.int32)
+    chars = np.zeros(rows, np.int64)
     is_flat = np.arange(rows) % 2 == 1
     before = np.full(rows, size)
     newest = before
@@ -184,8 +187,15 @@ def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarr
         before = newest
         newest = ids
         logits, state = network.write_step(ids, state)
-        is_over = ids == plan.newline
+        spelled = plan.spelled(spelled, ids)
+        whole = np.flatnonzero(spelled == 0)
+        recent[whole, chars[whole] % WINDOW] = plan.penalised(ids[whole])
+        chars[whole] += 1
+        is_over = (ids == plan.newline) | (guide.left(chars) <= 0)
         if is_over.any():
+            recent[is_over] = -1
+            spelled[is_over] = 0
+            chars[is_over] = 0
             before = np.where(is_over, size, before)
             newest = np.where(is_over, size, newest)
             logits = np.where(is_over[:, None], first_logits, logits)

@@ -22,6 +22,9 @@ MOST_BYTES = 128 << 20  # of a tree
 MOST_DEPTH = 20  # ids of a node that is kept: few texts share longer beginnings
 TAIL = 3  # ids that a character which goes on may have begun with
 ROOT = 0
+# Of the worth of a node's children that go on, shared out as if all of them were worth the same: a
+# guess that is far too low would else hide what follows it.
+DOUBT = 0.05
 
 
 class Reader(Protocol):
@@ -183,11 +186,11 @@ class Prefixes:
             fit = guide.ended_by(last, after, chars)
             may[:, last] = np.where(is_until & ~ends[:, last], fit, may[:, last])
             ends[:, last] |= is_until
+        chance = distribution(logits, guide.plan.decoding, recent.astype(np.int32))
         worth: np.ndarray | float = 1.0
         if self._worth is not None:
-            left = guide.left(chars + 1)
-            worth = np.where(ends, 1.0, self._worth(self._symbol[numbers], after, left))
-        chance = distribution(logits, guide.plan.decoding, recent.astype(np.int32))
+            guesses = self._worth(self._symbol[numbers], after, guide.left(chars + 1))
+            worth = np.where(ends, 1.0, _doubted(guesses, np.where(may & ~ends, chance, 0.0)))
         self.chance[numbers] = chance
         self.mass[numbers] = np.where(may, chance * worth, 0.0)
         self.total[numbers] = self.mass[numbers].sum(axis=1)
@@ -205,6 +208,17 @@ class Prefixes:
             self.mass[parents, symbols] = self.chance[parents, symbols] * self.total[numbers]
             numbers = np.unique(parents)
             self.total[numbers] = self.mass[numbers].sum(axis=1)
+
+
+def _doubted(guesses: np.ndarray, chance: np.ndarray) -> np.ndarray:
+    """Return the worths (K, V), drawn towards the mean of their row.
+
+    chance (K, V): the weights of the mean; 0 for what ends or may not follow.
+    """
+    sums = chance.sum(axis=1, keepdims=True)
+    means = (chance * guesses).sum(axis=1, keepdims=True) / np.where(sums > 0, sums, 1.0)
+    doubted: np.ndarray = (1 - DOUBT) * guesses + DOUBT * means
+    return doubted
 
 
 def _end_with(texts: Rows, rows: np.ndarray, pattern: np.ndarray) -> np.ndarray:

@@ -95,7 +95,7 @@ def test_every_kind_of_text_that_is_sought_follows_the_model(run_of, engine, nam
 
 
 @pytest.mark.parametrize("engine", ["numpy"], indirect=True)
-@pytest.mark.parametrize("name", ["lines"])
+@pytest.mark.parametrize("name", ["lines", "decoding"])
 def test_texts_that_are_sought_ahead_follow_the_model_too(run_of, engine, name):
     check(run_of, engine, name, FEW, ahead=True)
 
