@@ -42,15 +42,20 @@ def environment_layer(environment: Mapping[str, str]) -> dict[str, str]:
 
 
 def set_layer(assignments: Iterable[str]) -> dict[str, str]:
-    """["training.lr=0.01"] -> {"lr": "0.01"}. Raises SettingsError."""
+    """["training.lr=0.01"] or ["lr=0.01"] -> {"lr": "0.01"}. Raises SettingsError."""
     values: dict[str, str] = {}
     for assignment in assignments:
         name, equals, value = assignment.partition("=")
         section, dot, key = name.strip().partition(".")
-        if not equals or not dot:
+        if not dot and section.replace("-", "_") in FIELDS:
+            key = section.replace("-", "_")
+            section = FIELDS[key][0]
+        elif not dot and equals and section:
+            hint = nearest(section, FIELDS)
+            raise SettingsError(f"--set {one_line(name)}: there is no such setting{hint}")
+        if not equals or not key:
             raise SettingsError(
-                f"--set {one_line(assignment)!r}: write it as section.key=value, "
-                "as in training.lr=0.01"
+                f"--set {one_line(assignment)!r}: write it as setting=value, as in lr=0.01"
             )
         values |= flatten({section: {key: value}}, f"--set {one_line(name)}")
     return values

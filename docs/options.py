@@ -36,7 +36,7 @@ A setting has five places. A later one wins:
 1. the default
 2. a TOML file or a preset: `--config names`, with `hidden_size = 64` below `[model]`
 3. the environment: `CHARRNN_HIDDEN_SIZE=64`
-4. `--set model.hidden_size=64`
+4. `--set hidden_size=64`
 5. the option: `--hidden-size 64`
 
 `charrnn train --print-config` prints every setting and where it comes from.

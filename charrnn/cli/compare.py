@@ -34,28 +34,32 @@ from charrnn.terminal import many, one_line
 
 
 class CompareCommand(Command):
-    """charrnn compare, which had an option for every setting once and answers those in one line."""
+    """charrnn compare, which has no option for a setting and takes those of train."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> Any:
-        """Parse the words. Raises SettingsError for options that belong to train."""
+        """Parse the words; options of train are settings of every run."""
         words = tuple(args)
         try:
             return super().parse_args(ctx, args)
         except (typer.TyperException, SettingsError):
-            assignments = assignments_of(words, ctx.token_normalize_func)
+            others, assignments = parted(words, ctx.token_normalize_func)
             if not assignments:
                 raise
-            settings = " ".join(f"--set {one_line(text)}" for text in assignments)
-            raise SettingsError(f"compare takes settings by --set: {settings}") from None
+            for assignment in assignments:
+                others += ["--set", assignment]
+            return super().parse_args(ctx, others)
 
 
-def assignments_of(words: Sequence[str], real_name: Any) -> list[str]:
-    """Options of train among these words, as --set takes them: model.hidden_size=64.
+def parted(words: Sequence[str], real_name: Any) -> tuple[list[str], list[str]]:
+    """Return the words without options of train, and those as --set takes them: lr=0.01.
 
     real_name: gives the name behind an alias such as rnn-size.
     """
-    assignments = []
-    for place, word in enumerate(words):
+    others: list[str] = []
+    assignments: list[str] = []
+    left = list(enumerate(words))[::-1]
+    while left:
+        place, word = left.pop()
         name, equals, value = word.partition("=")
         key = real_name(name.removeprefix("--")).replace("-", "_")
         is_off = key.removeprefix("no_") in FIELDS and key.startswith("no_")
@@ -64,15 +68,16 @@ def assignments_of(words: Sequence[str], real_name: Any) -> list[str]:
         if (
             not word.startswith("--")
             or key not in FIELDS
-            or words[place - 1 : place] == ("--vary",)
+            or (place and words[place - 1] == "--vary")
         ):
+            others.append(word)
             continue
         if FIELDS[key][1].metadata["kind"] is bool:
             value = "false" if is_off else "true"
         elif not equals:
-            value = "".join(words[place + 1 : place + 2])
+            value = left.pop()[1] if left else ""
         assignments.append(f"{dotted(key)}={value}")
-    return assignments
+    return others, assignments
 
 
 def compare(

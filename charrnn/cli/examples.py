@@ -41,7 +41,7 @@ EXAMPLES: dict[str, tuple[str, ...]] = {
     ),
     "compare": (
         "charrnn compare names",
-        "charrnn compare novel.txt --vary cell=lstm,gru --set training.steps=2000",
+        "charrnn compare novel.txt --vary cell=lstm,gru --steps 2000",
         "charrnn compare names --vary dropout=0,0.3 --plot dropout.png",
     ),
     "export": (

@@ -117,7 +117,7 @@ Assignments = Annotated[
     list[str] | None,
     option(
         "--set",
-        help="A setting, such as training.lr=0.01; may be repeated",
+        help="A setting, such as lr=0.01; may be repeated",
         metavar=TEXT,
         default="none",
     ),

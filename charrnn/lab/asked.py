@@ -147,7 +147,7 @@ def _equal(text: str | None, keys: list[str], origins: Mapping[str, str]) -> tup
         if "time" in words and key in origins:
             raise SettingsError(
                 f"--equal time: {_named(key, origins)} gives each as many steps; "
-                "give a budget instead: --set training.budget=1m"
+                "give a budget instead: --budget 1m"
             )
     if text is None and "hidden_size" not in keys:
         words = ["params"]

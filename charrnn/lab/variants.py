@@ -119,7 +119,7 @@ def _matched(name: str, model: ModelSettings, vocabulary_size: int, wanted: int)
     if abs(parameters - wanted) > TOLERANCE * wanted:
         raise SettingsError(
             f"--equal params: no width of {name} comes within {TOLERANCE:.0%} of {wanted:,} "
-            f"parameters (nearest: {parameters:,}); take a larger --set model.hidden_size"
+            f"parameters (nearest: {parameters:,}); take a larger --hidden-size"
         )
     return model
 

@@ -34,6 +34,11 @@ REGULARISERS = ("dropout", "weight_drop")  # settings of the network that the ne
 INHERITED = ("normalize", "newlines")  # settings of the text that are kept unless asked otherwise
 MOST_NAMED = 5  # new characters in the note
 MOST_FILTER_BYTES = 64 << 20
+# What nanoGPT takes for --init-from, which names a run here.
+OTHER_BEGINNINGS = {
+    "scratch": "leave it out: a training begins from scratch unless this names a run",
+    "resume": "to go on with a training, type charrnn train --resume RUN",
+}
 
 Layers = Iterable[tuple[str, Mapping[str, Any]]]
 
@@ -120,7 +125,12 @@ def begin(layers: Layers) -> tuple[Settings, dict[str, str], ModelFile | None]:
         return settings, origins, None
 
     # 2. The earlier model
-    old = read_model(Path(path))
+    try:
+        old = read_model(Path(path))
+    except CheckpointError:
+        if path in OTHER_BEGINNINGS:
+            raise SettingsError(f"--init-from {path}: {OTHER_BEGINNINGS[path]}") from None
+        raise
     source = f"--init-from {one_line(path)}"
     if old.settings.model.cell not in GATES:
         raise SettingsError(

@@ -1,5 +1,6 @@
 """The help of every command: one style, every default, examples that work, and 80 columns."""
 
+import json
 import re
 import shlex
 
@@ -7,7 +8,7 @@ import pytest
 import typer
 
 from charrnn import config
-from charrnn.cli.compare import assignments_of
+from charrnn.cli.compare import parted
 from charrnn.cli.examples import EXAMPLES
 from charrnn.cli.habits import ALIASES
 from charrnn.cli.main import app_of
@@ -205,18 +206,32 @@ def test_sample_hides_its_device_and_refuses_what_is_no_processor(charrnn):
 
 
 @pytest.mark.parametrize(
-    ("words", "says"),
+    ("words", "others", "assignments"),
     [
-        (["names", "--hidden-size", "64"], "--set model.hidden_size=64"),
-        (["--rnn-size=64", "--steps", "5"], "--set model.hidden_size=64 --set training.steps=5"),
-        (["--no-deduplicate", "--watch"], "--set text.deduplicate=false --set runtime.watch=true"),
-        (["--vary", "--lr=1,2", "--seed", "3"], "--set training.seed=3"),
+        (["names", "--hidden-size", "64", "-q"], ["names", "-q"], ["model.hidden_size=64"]),
+        (["--rnn-size=64", "--steps", "5"], [], ["model.hidden_size=64", "training.steps=5"]),
+        (["--no-deduplicate", "--watch"], [], ["text.deduplicate=false", "runtime.watch=true"]),
+        (["--vary", "--lr=1,2", "--seed", "3"], ["--vary", "--lr=1,2"], ["training.seed=3"]),
+        (["--lr"], [], ["training.lr="]),
     ],
 )
-def test_compare_answers_an_option_of_train_with_its_set(charrnn, words, says):
-    done = charrnn("compare", *words)
-    assert done.returncode == 2
-    assert done.stderr == f"charrnn: compare takes settings by --set: {says}\n"
+def test_compare_takes_an_option_of_train_as_its_set(words, others, assignments):
+    assert parted(words, lambda name: ALIASES.get(name, name)) == (others, assignments)
+
+
+def test_compare_trains_with_an_option_of_train(charrnn):
+    done = charrnn(
+        *("compare", "names", "--seeds", "1", "--vary", "dropout=0,0.5", "--steps", "2"),
+        *("--hidden-size", "3", "--run", "c", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    units_and_steps = [(row[1], row[3]) for row in json.loads(done.stdout.splitlines()[0])["rows"]]
+    assert units_and_steps == [(3, 2), (3, 2), (None, None)]
+
+
+def test_a_bad_value_for_compare_is_told_as_its_set(charrnn):
+    done = charrnn("compare", "names", "--lr", "x")
+    assert done.returncode == 2 and done.stderr.count("\n") == 1 and "--set: lr: 'x'" in done.stderr
 
 
 def test_compare_still_names_an_option_that_nobody_knows(charrnn):
@@ -229,6 +244,7 @@ def test_every_option_of_train_is_known_to_compare():
         is_switch = item.metadata["kind"] is bool
         words = [config.flag(key)] if is_switch else [config.flag(key), "x"]
         value = "true" if is_switch else "x"
-        assert assignments_of(words, lambda name: ALIASES.get(name, name)) == [
-            f"{section}.{key}={value}"
-        ]
+        assert parted(words, lambda name: ALIASES.get(name, name)) == (
+            [],
+            [f"{section}.{key}={value}"],
+        )

@@ -173,6 +173,7 @@ def test_text_encodings_are_taken(encoding):
         (["training.lr=0.01", "training.lr=0.02", "model.cell=gru"], {"lr": "0.02", "cell": "gru"}),
         ([" training.lr =0.01"], {"lr": "0.01"}),
         (["text.val=a=b.txt"], {"val": "a=b.txt"}),
+        (["lr=0.01", "hidden-size=3"], {"lr": "0.01", "hidden_size": "3"}),
         (["text.val="], {"val": ""}),
         ([], {}),
     ],
@@ -184,10 +185,11 @@ def test_set_layer(words, expected):
 @pytest.mark.parametrize(
     ("word", "says"),
     [
-        ("lr=0.01", "section.key=value"),
-        ("training.lr", "section.key=value"),
-        ("", "section.key=value"),
-        ("=", "section.key=value"),
+        ("hiden_size=3", "there is no such setting; did you mean hidden_size?"),
+        ("training.lr", "setting=value"),
+        ("lr", "setting=value"),
+        ("", "setting=value"),
+        ("=", "setting=value"),
         ("trainin.lr=1", "did you mean training?"),
         ("training.lrr=1", "did you mean lr?"),
         ("model.lr=1", "[model] has no setting 'lr'"),

@@ -187,6 +187,14 @@ def test_a_check_refuses_an_earlier_run_that_is_none():
 
 
 @pytest.mark.parametrize(
+    ("word", "says"), [("resume", "charrnn train --resume RUN"), ("scratch", "leave it out")]
+)
+def test_a_check_answers_the_words_of_nanogpt(word, says):
+    with pytest.raises(SettingsError, match=f"--init-from {word}: .*{says}"):
+        checked("names", init_from=word)
+
+
+@pytest.mark.parametrize(
     ("chosen", "message"),
     [
         ({"freeze": "head"}, "give --init-from RUN too"),

@@ -36,7 +36,7 @@ WRONG_OPTIONS = [
     ),
     (["train", "--config", "names", "--config", "tiny"], "--config given 2 times"),
     (["train", "--set", "training.lrr=1"], "did you mean lr?"),
-    (["train", "--set", "lr=1"], "write it as section.key=value"),
+    (["train", "--set", "lr"], "write it as setting=value"),
     (["train", "--encoding", "klingon"], "not a text encoding"),
     (["train", "--encoding", "rot13"], "not a text encoding"),
     (["train", "--cell", "gru-before", "--backend", "torch"], "use --backend own"),
