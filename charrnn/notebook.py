@@ -1,6 +1,7 @@
 """A training in a cell of a notebook: tqdm's bar, and lines that stay below it.
 
-It draws as `screen.Screen` does. Nothing here is used outside notebooks that have widgets.
+It draws as `screen.Screen` does. Lines go to standard output: a notebook paints standard error red,
+as if something had failed. Without widgets there are lines alone.
 """
 
 from __future__ import annotations
@@ -14,15 +15,18 @@ from typing import Any
 WHOLE = 1000  # parts of a training that the bar counts
 
 
-def has_widgets() -> bool:
-    """Return whether this program runs in a notebook that can show a bar."""
-    return "ipykernel" in sys.modules and importlib.util.find_spec("ipywidgets") is not None
+def in_notebook() -> bool:
+    """Return whether this program runs in a notebook's kernel."""
+    return "ipykernel" in sys.modules
 
 
 class NotebookBar:
     """A bar with the newest score beside it, and lines of text."""
 
     def __init__(self) -> None:
+        self._bar: Any = None
+        if importlib.util.find_spec("ipywidgets") is None:
+            return
         from tqdm.notebook import tqdm
 
         display: Any = import_module("IPython.display").display  # which has no types
@@ -33,18 +37,22 @@ class NotebookBar:
 
     def print(self, pieces: Sequence[tuple[str, str]]) -> None:
         """Print a line that stays: pieces of text; their styles are left out."""
-        sys.stderr.write("".join(text for text, _ in pieces) + "\n")
+        print("".join(text for text, _ in pieces), flush=True)
 
     def add(self, begin: float, end: float, loss: float) -> None:
         """Draw no curve: the run has one at the end."""
 
     def draw(self, share: float, words: Sequence[str], scores: Sequence[str], columns: int) -> None:
         """Move the bar. words, scores: what stands beside it, in their longest forms."""
+        if self._bar is None:
+            return
         self._bar.set_postfix_str("  ".join([*words, *scores[:1]]), refresh=False)
         self._bar.update(round(WHOLE * share) - int(self._bar.n))
 
     def clear(self) -> None:
         """Remove the bar, its place in the page too: the training is over."""
+        if self._bar is None:
+            return
         self._bar.close()
         if self._place is not None:
             self._place.update({"text/plain": ""}, raw=True)

@@ -105,10 +105,11 @@ def _view(progress: str) -> Progress:
     """Return who shows the progress. Raises SettingsError."""
     if progress not in PROGRESS:
         raise SettingsError(f"progress {progress!r}: choose {', '.join(PROGRESS)}")
-    has_person = hasattr(sys, "ps1") or "ipykernel" in sys.modules
+    from charrnn.notebook import NotebookBar, in_notebook
+
+    has_person = hasattr(sys, "ps1") or in_notebook()
     if progress == "off" or (progress == "auto" and not has_person):
         return Silent()
-    from charrnn.notebook import NotebookBar, has_widgets
     from charrnn.progress import TrainingProgress
 
-    return TrainingProgress(screen=NotebookBar() if has_widgets() else None)
+    return TrainingProgress(screen=NotebookBar() if in_notebook() else None)

@@ -5,7 +5,7 @@ from types import ModuleType
 
 import pytest
 
-from charrnn.notebook import WHOLE, NotebookBar, has_widgets
+from charrnn.notebook import WHOLE, NotebookBar, in_notebook
 from charrnn.progress import TrainingProgress
 from charrnn.training.listener import Step
 
@@ -46,6 +46,7 @@ def bar(monkeypatch):
     page = ModuleType("IPython.display")
     page.display = Shown
     monkeypatch.setitem(sys.modules, "IPython.display", page)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: "found")
     module = ModuleType("tqdm.notebook")
     module.tqdm = Bar
     monkeypatch.setitem(sys.modules, "tqdm.notebook", module)
@@ -62,7 +63,17 @@ def test_the_bar_moves_with_the_steps(bar):
 def test_lines_stay_below_it(bar, capsys):
     progress = TrainingProgress(screen=bar)
     progress.say("note: two lines were blank")
-    assert capsys.readouterr().err == "note: two lines were blank\n"
+    # A notebook paints standard error red.
+    assert capsys.readouterr() == ("note: two lines were blank\n", "")
+
+
+def test_without_widgets_there_are_lines_alone(monkeypatch, capsys):
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    progress = TrainingProgress(screen=NotebookBar())
+    progress.step(Step(1, 4, 10, 2.0, 5.0))
+    progress.say("half of it")
+    progress.close()
+    assert capsys.readouterr() == ("half of it\n", "")
 
 
 def test_the_bar_goes_at_the_end(bar):
@@ -75,4 +86,4 @@ def test_the_bar_goes_at_the_end(bar):
 
 def test_outside_a_notebook_there_is_none(monkeypatch):
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    assert not has_widgets()
+    assert not in_notebook()
