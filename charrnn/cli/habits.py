@@ -248,6 +248,12 @@ def explain_unknown(
     if dashed in HINTS:
         hint = HINTS[dashed].format(command=command)
         return f"no option {shown}; here: {hint}"
-    near = difflib.get_close_matches(f"--{dashed}", options, 1, 0.75)
-    hint = f"; did you mean {near[0]}?" if near else f"; charrnn {command} --help lists them"
+    ours = {option: option for option in options}
+    foreign = {f"--{name}": f"--{of}" for name, of in ALIASES.items() if f"--{of}" in ours}
+    near = difflib.get_close_matches(f"--{dashed}", foreign | ours, 1, 0.75)
+    hint = (
+        f"; did you mean {(foreign | ours)[near[0]]}?"
+        if near
+        else f"; charrnn {command} --help lists them"
+    )
     return f"no option {shown} of {command}{hint}"

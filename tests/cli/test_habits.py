@@ -66,6 +66,8 @@ def test_no_foreign_name_hides_an_option_or_stands_twice():
         (["sample", "--checkpoint", "x"], "here: name the run itself: charrnn sample RUN"),
         (["train", "--temperature", "1"], "train has no --temperature; it is an option of charrnn"),
         (["train", "--zzz"], "no option --zzz of train; charrnn train --help lists them"),
+        (["sample", "--temprature", "1"], "of sample; did you mean --temp?"),
+        (["train", "--learning-rte", "1"], "of train; did you mean --lr?"),
         (["lab", "vanish", "--zzz"], "charrnn lab vanish --help lists them"),
     ],
 )
