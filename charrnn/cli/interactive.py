@@ -286,7 +286,7 @@ class Session:
             self.sampler = self.sampler.labelled("" if name == "none" else name)
         known = ", ".join(map(one_line, labels[:SHOWN_LABELS]))
         more = f" and {len(labels) - SHOWN_LABELS:,} more" if len(labels) > SHOWN_LABELS else ""
-        say(f"label {one_line(self.sampler.label or 'none')}; there is none, {known}{more}")
+        say(f"label {one_line(self.sampler.label or 'none')} (/label none, {known}{more})")
 
     def fork(self, name: str) -> None:
         """Mark this point."""

@@ -9,25 +9,24 @@ import numpy as np
 
 from charrnn.modelfile import ModelFile
 from charrnn.scoring.compressors import compressed, reach_note
-from charrnn.scoring.counting import CountingScorer, best_ngram, score_of
+from charrnn.scoring.counting import CountingScorer, best_ngram, label_grams, score_of
 from charrnn.scoring.figures import measured
 from charrnn.scoring.score import Tally, tallied
 from charrnn.text.corpus import Corpus
 from charrnn.text.counting import count
-from charrnn.text.ngram import NGram
 
 
 @dataclass
 class Baselines:
     """Bits per character by name, with what must be said about them.
 
-    ngram: the n-gram model of the training text, if it was counted.
-    counted: its sums over the scored text, if it is one of the baselines.
+    counting: the n-grams of the training text and of its labels, if they were counted.
+    counted: their sums over the scored text, if they are one of the baselines.
     """
 
     bits_per_char: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
-    ngram: NGram | None = None
+    counting: CountingScorer | None = None
     counted: Tally | None = None
 
 
@@ -38,8 +37,9 @@ def baselines_of(
     protocol: str,
     newline: int | None,
     window: int,
+    first: np.ndarray | None = None,
 ) -> Baselines:
-    """The baselines of a score of ids (N,).
+    """The baselines of a score of ids (N,). first: as for Scorer.predictions.
 
     corpus: what the model learnt from; None: without the baselines that learn from it too.
     newline: its id in lines mode; None: a stream.
@@ -57,9 +57,11 @@ def baselines_of(
     bits_per_char["unigram"] = score_of(unigram, ids, protocol, window).bits_per_char
     # An n-gram model is no baseline of a counting model. It is needed for the lines that are new.
     if not model.counts or newline is not None:
-        baselines.ngram = best_ngram(corpus)
-    if not model.counts and baselines.ngram is not None:
-        counted = tallied(CountingScorer(baselines.ngram), ids, protocol, newline, window)
+        ngram = best_ngram(corpus)
+        by_label = None if first is None else label_grams(ngram, corpus)
+        baselines.counting = CountingScorer(ngram, by_label)
+    if not model.counts and baselines.counting is not None:
+        counted = tallied(baselines.counting, ids, protocol, newline, window, first)
         bits_per_char["ngram"] = counted.score().bits_per_char
         baselines.counted = counted
 

@@ -241,13 +241,24 @@ def labels_counted(ngram: NGram, corpus: Corpus, nats: float) -> tuple[LabelGram
 
     ngram: of all its training text. nats: of it alone, which is returned for a text without labels.
     """
+    by_label = label_grams(ngram, corpus)
+    first = corpus.first_ids("val")
+    if first is None:
+        return None, nats
+    score = score_of(ngram, corpus.split("val"), "lines", by_label=by_label, first=first)
+    return by_label, score.nats_per_char
+
+
+def label_grams(ngram: NGram, corpus: Corpus) -> LabelGrams | None:
+    """The n-grams of a corpus's labels, fitted on validation; None for a text without labels.
+
+    ngram: of all its training text.
+    """
     labels = corpus.labels_of("train")
     if labels is None:
-        return None, nats
+        return None
     val = HeldOut(corpus.split("val"), corpus.first_ids("val"))
-    by_label = _fitted_labels(ngram, corpus.split("train"), labels, val)
-    score = score_of(ngram, val.ids, "lines", by_label=by_label, first=val.first)
-    return by_label, score.nats_per_char
+    return _fitted_labels(ngram, corpus.split("train"), labels, val)
 
 
 def _fitted_labels(

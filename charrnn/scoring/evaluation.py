@@ -43,7 +43,6 @@ from charrnn.scoring.figures import Figures, Gain, figures, gain, measured, spli
 from charrnn.scoring.overlap import inherited, known_lines, overlap, warnings
 from charrnn.scoring.score import Scorer, Tally, tallied
 from charrnn.scoring.text import Text, whole_lines
-from charrnn.text.ngram import NGram
 from charrnn.text.words import respelt_note
 from charrnn.texts import OpenedRun
 
@@ -135,6 +134,7 @@ def evaluated(
     ids = text.ids
     vocabulary = model.vocabulary
     newline = _newline(model)
+    first = text.first_ids(vocabulary)
     is_own = text.split == "train"
 
     # 1. The score itself, and the texts that it may be compared with.
@@ -152,11 +152,12 @@ def evaluated(
     # 2. Counting and compressors.
     baselines = Baselines()
     if with_baselines:
-        baselines = baselines_of(model, corpus, ids, card.protocol, newline, how.window)
+        baselines = baselines_of(model, corpus, ids, card.protocol, newline, how.window, first)
     counted = baselines.counted
     ngram = gain_over_ngram = None
-    if counted is not None and baselines.ngram is not None:
-        ngram = NGramBaseline(baselines.ngram.order, baselines.ngram.smoothing, "validation text")
+    if counted is not None and baselines.counting is not None:
+        grams = baselines.counting.ngram
+        ngram = NGramBaseline(grams.order, grams.smoothing, "validation text")
         gain_over_ngram = gain(tally, counted)
 
     # 3. Other ways to read the same text.
@@ -180,7 +181,8 @@ def evaluated(
         shared = overlap(learnt, ids, vocabulary, model.mode, known)
         flattery += warnings(shared, model.mode)
         if newline is not None and known is not None:
-            unseen = _unseen(~known.known, ids, newline, tally, baselines.ngram)
+            counting = baselines.counting
+            unseen = _unseen(~known.known, ids, newline, tally, counting, first)
     if not is_own and text.corpus is not None:
         flattery += inherited(run.inherited_filters, ids, vocabulary, model.mode)
         flattery += run.gaps
@@ -289,15 +291,20 @@ def _source(text: Text, sha256: str) -> Source:
 
 
 def _unseen(
-    is_new: np.ndarray, ids: np.ndarray, newline: int, tally: Tally, ngram: NGram | None
+    is_new: np.ndarray,
+    ids: np.ndarray,
+    newline: int,
+    tally: Tally,
+    scorer: CountingScorer | None,
+    first: np.ndarray | None,
 ) -> Unseen:
     """The figure over the lines that no learnt text has; counting's too, if not all are new."""
     score = tally.score(is_new)
     counting = order = None
-    if ngram is not None:
-        order = ngram.order
+    if scorer is not None:
+        order = scorer.ngram.order
         if not is_new.all():
-            counted = tallied(CountingScorer(ngram), ids, "lines", newline)
+            counted = tallied(scorer, ids, "lines", newline, first=first)
             counting = counted.score(is_new).bits_per_char
     return Unseen(
         lines=int(is_new.sum()),

@@ -6,7 +6,7 @@ from charrnn.kernel.library import build
 from charrnn.machine import runtime
 from charrnn.machine.backends import words
 from charrnn.machine.malloc import tune_malloc
-from charrnn.terminal import many
+from charrnn.terminal import many, one_line
 from charrnn.text import building
 from charrnn.text.corpus import Corpus
 from charrnn.text.vocabulary import noun_of
@@ -15,6 +15,7 @@ from charrnn.training.counted import CountingTrainer
 from charrnn.training.listener import Progress
 from charrnn.training.loop import Trainer
 
+MOST_SHARES = 4  # that the line names
 LARGE_BYTES = 1_000_000_000  # of activations, said unasked
 
 
@@ -37,6 +38,10 @@ def start_line(survey: building.Survey, trainer: Trainer | CountingTrainer) -> s
         text = f"{many(census.lines, survey.form.removesuffix('s'))} of {census.shown}"
     if isinstance(trainer, CountingTrainer):
         return f"reading {text}; counting n-grams"
+    parts = trainer.corpus.parts
+    if 0 < len(parts.shares) <= MOST_SHARES:
+        shares = zip(parts.names, parts.shares, strict=True)
+        text += f" ({', '.join(f'{share:.0%} {one_line(name)}' for name, share in shares)})"
     cell = trainer.settings.model.cell.upper()
     weights = many(trainer.model.parameter_count(), "weight")
     return f"reading {text}; {cell}, {weights}; {_length(trainer)}"

@@ -11,7 +11,7 @@ from charrnn.errors import CheckpointError
 from charrnn.modelfile import read_model
 from charrnn.sampling.engine import Sampler, load
 from charrnn.scoring.counting import score_of
-from charrnn.scoring.evaluation import How
+from charrnn.scoring.evaluation import How, evaluated
 from charrnn.scoring.labels import classified, scores_by_label
 from charrnn.scoring.text import text_of_split
 from charrnn.storage import read_tensors, write_tensors
@@ -114,3 +114,13 @@ def test_without_labels_it_counts_all(run):
     assert plain.label_grams(plain.ngram()) is None
     assert Sampler(plain).score("face") == Sampler(model).score("face")
     assert Sampler(model).labelled("late").score("face") != Sampler(model).score("face")
+
+
+def test_the_baseline_of_a_network_that_knows_labels_knows_them_too(text, run, tmp_path):
+    network = SETTINGS | {"cell": "gru", "hidden_size": 4, "steps": 2, "counting": "off"}
+    train(Request(text, (("--", network),), run=tmp_path / "run"), Watcher())
+    opened = OpenedRun(read_model(tmp_path / "run"))
+    card = evaluated(opened, text_of_split(opened, "test"), How(), True, print)
+    counted = OpenedRun(read_model(run))
+    alone = evaluated(counted, text_of_split(counted, "test"), How(), False, print)
+    assert card.baselines["ngram"] == pytest.approx(alone.figures.bits_per_char)

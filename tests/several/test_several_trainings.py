@@ -95,6 +95,14 @@ def test_shares_change_what_is_learnt(here, kind, one_thread):
     assert sha("again", ["a.txt:0.35", "b.txt:0.65"]) == shared
 
 
+def test_the_first_line_says_the_shares(here):
+    (here / "a.txt").write_text(PROSE * 5)
+    (here / "b.txt").write_text(OTHER * 6)
+    watcher = Watcher()
+    trained(here / "run", found(["a.txt:0.35", "b.txt:0.65"]), watcher, steps=1)
+    assert any("b.txt (35% a, 65% b); GRU" in line for line in watcher.said), watcher.said
+
+
 def test_a_text_with_a_larger_share_is_learnt_better(here, kind):
     scores = []
     for share in (0.05, 0.95):
