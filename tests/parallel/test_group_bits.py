@@ -42,6 +42,26 @@ def test_on_one_two_and_four_processes_the_weights_are_the_same(tmp_path, text, 
         assert sha_of(trained(text(mode), tmp_path / f"{world}", world, **changes)) == expected
 
 
+ITEMS = {
+    "labels": ({"label": "prefix"}, "".join(f"{name[0]}\t{name}\n" for name in FEW)),
+    "records": (
+        {"mode": "records", "separator": "---"},
+        "".join(f"{name}\n{name * (n % 5)}\n---\n" for n, name in enumerate(FEW)),
+    ),
+    "counting": ({"mode": "lines", "counting": "on"}, "".join(f"{name}\n" for name in FEW)),
+}
+
+
+@pytest.mark.parametrize("kind", list(ITEMS))
+def test_items_of_every_kind_give_the_same_weights_on_two_processes(tmp_path, kind):
+    more, content = ITEMS[kind]
+    changes = {"dropout": 0.3, "shards": 2, "steps": 8, **more}
+    path = tmp_path / "items.txt"
+    path.write_text(content)
+    expected = alone(path, tmp_path / "1", **changes).weights_sha256
+    assert sha_of(trained(path, tmp_path / "2", 2, **changes)) == expected
+
+
 @pytest.mark.slow
 def test_on_three_processes_too(tmp_path, text):
     changes = {"mode": "stream", "shards": 4, "dropout": 0.3, "checkpoint_every_chars": 3}
