@@ -10,6 +10,7 @@ import re
 import shutil
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import pytest
@@ -45,19 +46,34 @@ class Firefox:
         Path(self._profile, "user.js").write_text(settings)
         self._loop = asyncio.new_event_loop()
         command = [FIREFOX, "--headless", "--no-remote", "--profile", self._profile]
-        self._process = subprocess.Popen(
-            [*command, "--remote-debugging-port", "0"],
-            stderr=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            text=True,
-            env=os.environ | {"HOME": self._profile},
-        )
-        address = next(filter(None, map(ADDRESS.search, self._process.stderr)))[1]
-        self._socket = self._loop.run_until_complete(self._connected(f"{address}/session"))
-        self.ask("session.new", capabilities={})
-        self.ask("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
-        # Only a tab that was opened in front has the focus, without which keys press no button.
-        self._tab = self.ask("browsingContext.create", type="tab", background=False)["context"]
+        self._said = Path(self._profile, "said.txt")
+        with self._said.open("w") as said:
+            self._process = subprocess.Popen(
+                [*command, "--remote-debugging-port", "0"],
+                stderr=said,
+                stdout=subprocess.DEVNULL,
+                env=os.environ | {"HOME": self._profile},
+            )
+        try:
+            url = f"{self._address()}/session"
+            self._socket = self._loop.run_until_complete(self._connected(url))
+            self.ask("session.new", capabilities={})
+            self.ask("session.subscribe", events=["log.entryAdded", "network.beforeRequestSent"])
+            # Only a tab opened in front has the focus, without which keys press no button.
+            self._tab = self.ask("browsingContext.create", type="tab", background=False)["context"]
+        except BaseException:
+            self.close()
+            raise
+
+    def _address(self):
+        """Wait until the browser says where it listens."""
+        end = time.monotonic() + ANSWER_S
+        while time.monotonic() < end:
+            found = ADDRESS.search(self._said.read_text())
+            if found:
+                return found[1]
+            time.sleep(0.1)
+        raise TimeoutError(self._said.read_text())
 
     def ask(self, method, **params):
         """Return what the browser answers; events that come before are heard."""
@@ -113,8 +129,7 @@ class Firefox:
         self.ask("input.performActions", context=self._tab, actions=[source])
 
     def close(self):
-        self._process.terminate()
+        self._process.kill()
         self._process.wait()
-        self._process.stderr.close()
         self._loop.close()
         shutil.rmtree(self._profile, ignore_errors=True)
