@@ -39,7 +39,7 @@ def predictor(
     """
     predict: Predict = predictions_of
     if ally is not None:
-        predict = Mixer(ally, ids, protocol, window, first).predictions_of
+        predict = Mixer(CountedText(ally, ids, protocol, window, first)).predictions_of
     if spelling is None:
         return predict
     return Speller(spelling, ids, protocol, predict).predictions_of
@@ -150,17 +150,9 @@ class CountedText:
 class Mixer:
     """The predictions of a network and its ally on one text."""
 
-    def __init__(
-        self,
-        ally: Ally,
-        ids: np.ndarray,
-        protocol: str,
-        window: int,
-        first: np.ndarray | None = None,
-    ) -> None:
-        """first: as for Scorer.predictions."""
-        self.ally = ally
-        self._counted = CountedText(ally, ids, protocol, window, first)
+    def __init__(self, counted: CountedText) -> None:
+        """counted: what counting says of the text."""
+        self._counted = counted
 
     def predictions_of(
         self, logits: torch.Tensor, targets: torch.Tensor, places: np.ndarray, detailed: bool
@@ -173,7 +165,7 @@ class Mixer:
             return predictions_of(mixed[None], targets.cpu()[None], places, detailed)
         best, signs = self._counted.seen(places)
         looks = Looks(logits, targets, best)
-        w = shares(self.ally.theta, looks.features(signs))
+        w = shares(self._counted.ally.theta, looks.features(signs))
         return Predictions(places, nats_of(w, looks.ln_target, self._counted.ln_p[places]), w=w)
 
 
