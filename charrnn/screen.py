@@ -98,7 +98,7 @@ class Screen:
             " " * (width - len(curve)),
             (f"  {score}", ""),
         )
-        self.draw_lines([bar, below])
+        self.draw_lines([bar, below] if curve or score else [bar])  # counting has no loss
 
     def draw_lines(self, lines: Sequence[Text]) -> None:
         """Draw lines in place of those that were drawn before. They must fit the terminal."""

@@ -24,6 +24,7 @@ from charrnn.terminal import (
 if TYPE_CHECKING:
     from rich.console import Console
 
+LEAST_EXCERPT = 18  # columns: in fewer an excerpt is no longer read as a text
 NOT_A_TERMINAL_COLUMNS = 100
 COLUMN_GAP = 2
 BLUE = (110, 150, 255)
@@ -84,9 +85,12 @@ def _column_widths(rows: list[list[str]], available: int, excerpts: str | None) 
     for heading, *cells in zip(*rows, strict=True):
         widths.append(max(map(width_of, [heading, *cells])))
         words = heading.split()
-        if heading != excerpts:
+        least = 0
+        if heading == excerpts:
+            least = min(LEAST_EXCERPT, max(map(width_of, cells), default=0))
+        else:
             words += [word for cell in cells for word in cell.split()]
-        narrowest.append(max(map(width_of, words), default=1))
+        narrowest.append(max([least, *map(width_of, words)], default=1))
     excess = sum(widths) + COLUMN_GAP * (len(widths) - 1) - available
     headings = rows[0]
     for index in sorted(

@@ -42,9 +42,14 @@ def test_rows_of_a_table_that_cannot_fit_become_lines(capsys, monkeypatch):
 
 
 def test_an_excerpt_is_split_before_a_text(capsys, monkeypatch):
-    lines = shown(capsys, monkeypatch, 70)
+    lines = shown(capsys, monkeypatch, 72)
     assert any(line.startswith("position in the line") for line in lines)
     assert not any("Argentina" in line and "Shanel" in line for line in lines)
+
+
+def test_an_excerpt_is_wide_enough_to_be_read(capsys, monkeypatch):
+    lines = shown(capsys, monkeypatch, 66)
+    assert any("ius\\nShanel\\nArgen" in line for line in lines), lines
 
 
 # Outputs that are not UTF-8, and terminals of few colours

@@ -1,5 +1,6 @@
 """What a person sees of a training: few lines, none wider than a terminal, all when asked."""
 
+import math
 import re
 
 import pytest
@@ -177,6 +178,13 @@ def test_the_bar_and_its_curve_fit_the_terminal(terminal, columns):
     assert max(len(bar), len(curve)) <= columns - 3  # room for ^C
     if columns >= 80:
         assert "1m01s left  step 30" in bar and "nats)" in curve
+
+
+def test_counting_which_has_no_loss_has_no_curve(terminal):
+    progress, written = terminal()
+    progress._drawn_at = 0.0
+    progress.step(Step(1, 2, 100, math.nan, 61.0))
+    assert "50%" in written() and "loss" not in written()
 
 
 def test_the_curve_grows_with_the_bar_and_falls_with_the_loss(terminal):
