@@ -17,6 +17,7 @@ from charrnn.errors import CheckpointError
 from charrnn.modelfile import ModelFile
 from charrnn.terminal import one_line
 from charrnn.text.novelty import NoveltyFilter, read_filter
+from charrnn.values import is_digest
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,7 +136,7 @@ class OpenedRun:
 
         A text without its description is known by its filter at most.
         """
-        if self.model.run is None or not isinstance(self.fingerprint, str):
+        if self.model.run is None or not is_digest(self.fingerprint):
             return []
         folder = self.model.run / "corpus"
         mode = self.model.mode
@@ -164,7 +165,7 @@ class OpenedRun:
     @cached_property
     def novelty(self) -> Novelty | None:
         """The test of novelty; None where a text, and its filter, is missing or damaged."""
-        if self.model.run is None or not isinstance(self.fingerprint, str):
+        if self.model.run is None or not is_digest(self.fingerprint):
             return None
         folder = self.model.run / "corpus"
         stems = self._other_stems(folder, ".json", ".novel")

@@ -16,6 +16,7 @@ from charrnn.errors import CheckpointError, StorageError
 from charrnn.modelfile import KINDS, checkpoint_files, read_model
 from charrnn.storage import read_tensors, write_atomically, write_tensors
 from charrnn.text.corpus import open_corpus
+from charrnn.texts import OpenedRun
 from charrnn.training.session import Request, train
 
 pytestmark = pytest.mark.usefixtures("one_thread")
@@ -180,6 +181,12 @@ def test_a_text_is_looked_for_in_the_run_only(run, fingerprint):
     ):
         with pytest.raises(CheckpointError, match="its run names no text of charrnn"):
             call(run)
+
+
+@pytest.mark.parametrize("fingerprint", ["a\0b", "../../evil/evil" + "0" * 49])
+def test_a_filter_is_looked_for_in_the_run_only(run, fingerprint):
+    rewrite(run / "model.safetensors", lambda tensors, meta: meta.update(fingerprint=fingerprint))
+    assert OpenedRun(read_model(run)).novelty is None
 
 
 def test_mixing_in_a_strangers_text_writes_nothing_outside_the_new_run(run, tmp_path):
