@@ -56,8 +56,8 @@ import os, time
 os.environ["OPENBLAS_NUM_THREADS"] = "1"
 time.perf_counter = time.process_time
 from charrnn.cli import main, train
-assert train._process_age_s
-train._process_age_s = time.process_time
+assert train.process_age_s
+train.process_age_s = time.process_time
 main.main()
 """
 
