@@ -21,7 +21,7 @@ class Baselines:
     """Bits per character by name, with what must be said about them.
 
     counting: the n-grams of the training text and of its labels, if they were counted.
-    counted: their sums over the scored text, if they are one of the baselines.
+    counted: their sums over the scored text.
     """
 
     bits_per_char: dict[str, float] = field(default_factory=dict)
@@ -60,10 +60,11 @@ def baselines_of(
         ngram = best_ngram(corpus)
         by_label = None if first is None else label_grams(ngram, corpus)
         baselines.counting = CountingScorer(ngram, by_label)
-    if not model.counts and baselines.counting is not None:
+    if baselines.counting is not None:
         counted = tallied(baselines.counting, ids, protocol, newline, window, first)
-        bits_per_char["ngram"] = counted.score().bits_per_char
         baselines.counted = counted
+        if not model.counts:
+            bits_per_char["ngram"] = counted.score().bits_per_char
 
     bits_per_char |= compressed(train, ids, vocabulary, model.mode)
     train_bytes = measured(train, vocabulary, "lines").size_bytes

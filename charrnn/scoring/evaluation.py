@@ -153,7 +153,7 @@ def evaluated(
     baselines = Baselines()
     if with_baselines:
         baselines = baselines_of(model, corpus, ids, card.protocol, newline, how.window, first)
-    counted = baselines.counted
+    counted = None if model.counts else baselines.counted
     ngram = gain_over_ngram = None
     if counted is not None and baselines.counting is not None:
         grams = baselines.counting.ngram
@@ -181,8 +181,7 @@ def evaluated(
         shared = overlap(learnt, ids, vocabulary, model.mode, known)
         flattery += warnings(shared, model.mode)
         if newline is not None and known is not None:
-            counting = baselines.counting
-            unseen = _unseen(~known.known, ids, newline, tally, counting, first)
+            unseen = _unseen(~known.known, tally, baselines)
     if not is_own and text.corpus is not None:
         flattery += inherited(run.inherited_filters, ids, vocabulary, model.mode)
         flattery += run.gaps
@@ -290,22 +289,14 @@ def _source(text: Text, sha256: str) -> Source:
     return Source(name, sha256, {}, None)
 
 
-def _unseen(
-    is_new: np.ndarray,
-    ids: np.ndarray,
-    newline: int,
-    tally: Tally,
-    scorer: CountingScorer | None,
-    first: np.ndarray | None,
-) -> Unseen:
+def _unseen(is_new: np.ndarray, tally: Tally, baselines: Baselines) -> Unseen:
     """The figure over the lines that no learnt text has; counting's too, if not all are new."""
     score = tally.score(is_new)
     counting = order = None
-    if scorer is not None:
-        order = scorer.ngram.order
+    if baselines.counting is not None and baselines.counted is not None:
+        order = baselines.counting.ngram.order
         if not is_new.all():
-            counted = tallied(scorer, ids, "lines", newline, first=first)
-            counting = counted.score(is_new).bits_per_char
+            counting = baselines.counted.score(is_new).bits_per_char
     return Unseen(
         lines=int(is_new.sum()),
         chars=score.chars,

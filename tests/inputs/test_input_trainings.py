@@ -38,7 +38,7 @@ TRAIN = {
     "split": ["--split", "0.9,0.9"],
     "an encoding that is none": ["--encoding", "klingon"],
     "an encoding of no text": ["--encoding", "rot13"],
-    "a set without a section": ["--set", "lr=1"],
+    "a set without a value": ["--set", "lr"],
     "an option and a value that is missing": ["--lr"],
 }
 
@@ -46,7 +46,7 @@ TRAIN = {
 @pytest.mark.parametrize("row", TRAIN)
 def test_a_training_that_cannot_be(row):
     options = TRAIN[row]
-    named = options[0] if row != "a set without a section" else "--set 'lr=1'"
+    named = options[0] if row != "a set without a value" else "--set 'lr'"
     refuses(2, named, "train", write(FEW), *options)
     refuses(2, named, "train", write(FEW), "--check", *options)
     if "--device" not in options:
