@@ -57,25 +57,20 @@ def parted(words: Sequence[str], real_name: Any) -> tuple[list[str], list[str]]:
     """
     others: list[str] = []
     assignments: list[str] = []
-    left = list(enumerate(words))[::-1]
-    while left:
-        place, word = left.pop()
+    rest = iter(words)
+    for word in rest:
         name, equals, value = word.partition("=")
         key = real_name(name.removeprefix("--")).replace("-", "_")
         is_off = key.removeprefix("no_") in FIELDS and key.startswith("no_")
         if is_off:
             key = key.removeprefix("no_")
-        if (
-            not word.startswith("--")
-            or key not in FIELDS
-            or (place and words[place - 1] == "--vary")
-        ):
+        if not word.startswith("--") or key not in FIELDS or others[-1:] == ["--vary"]:
             others.append(word)
             continue
         if FIELDS[key][1].metadata["kind"] is bool:
             value = "false" if is_off else "true"
         elif not equals:
-            value = left.pop()[1] if left else ""
+            value = next(rest, "")
         assignments.append(f"{dotted(key)}={value}")
     return others, assignments
 
