@@ -6,6 +6,7 @@ standard output is an event, as JSON.
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -61,8 +62,10 @@ def tell(**event: Any) -> None:
 
 def main() -> None:
     """Train what standard input says."""
-    job = parsed(sys.stdin.buffer.readline())
-    threading.Thread(target=_end_with_the_asker, daemon=True).start()
+    # Unbuffered: at the end of Python nobody may hold the lock of a buffer
+    orders = open(0, "rb", buffering=0, closefd=False)
+    job = parsed(orders.readline())
+    threading.Thread(target=_end_with_the_asker, args=(orders,), daemon=True).start()
     if job["resume"]:
         request = Request(None, (), run=Path(job["run"]), resume=True)
     else:
@@ -84,9 +87,9 @@ def main() -> None:
         )
 
 
-def _end_with_the_asker() -> None:
+def _end_with_the_asker(orders: io.RawIOBase) -> None:
     """Save and stop once standard input ends."""
-    sys.stdin.buffer.read()
+    orders.read()
     os.kill(os.getpid(), signal.SIGTERM)
 
 
