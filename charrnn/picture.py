@@ -17,7 +17,7 @@ from typing import Any
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import PowerNorm, SymLogNorm
+from matplotlib.colors import Normalize, PowerNorm, SymLogNorm
 from matplotlib.figure import Figure
 from matplotlib.font_manager import findfont, get_font
 from matplotlib.ticker import MaxNLocator
@@ -45,6 +45,8 @@ INK: dict[Any, Any] = {
 CELL = 0.11  # inches of a character in a picture of attention
 RINGED = 0.05  # of the largest share: what is less gets no ring
 MOST_LETTERS = 16  # of a label of a table
+MOST_NUMBERED = 20  # labels of a table whose cells hold their counts
+BRIGHT = 0.6  # of the scale: black can be read on it, white below
 MOST_NAME_LETTERS = 40  # of a curve's name
 
 # Told apart by every eye (after Okabe & Ito 2008, "Color Universal Design"), each of middle
@@ -69,8 +71,37 @@ NEAR_END = 0.95  # of the width: a curve that ends before is named where it ends
 
 def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str) -> bytes:
     """Draw a square table of counts as PNG or SVG, on a logarithmic scale that begins at zero."""
+    values = np.array(counts)
+    norm = SymLogNorm(linthresh=1, vmin=0, vmax=max(1, int(values.max(initial=0))))
+    return _square(title, labels, values, norm, "count", "{x:,.0f}", format)
+
+
+def confusion(title: str, labels: list[str], counts: list[list[int]], format: str) -> bytes:
+    """Draw which labels (columns) were found for lines of each label (rows), as PNG or SVG.
+
+    The colour is the share of the row, so that rare labels can be read beside frequent ones. Up to
+    MOST_NUMBERED labels have the counts written in.
+    """
+    values = np.array(counts)
+    shares = 100 * values / np.maximum(1, values.sum(1, keepdims=True))
+    numbers = values if len(labels) <= MOST_NUMBERED else None
+    norm = Normalize(0, 100)
+    return _square(title, labels, shares, norm, "% of the row", "{x:.0f}", format, numbers)
+
+
+def _square(
+    title: str,
+    labels: list[str],
+    values: np.ndarray,
+    norm: Normalize,
+    unit: str,
+    scale: str,
+    format: str,
+    numbers: np.ndarray | None = None,
+) -> bytes:
+    """Draw a table of as many rows as columns. scale: how a number of the unit is written."""
     size = len(labels)
-    inches = min(40.0, max(4.0, 0.28 * size))
+    inches = min(40.0, max(4.0, 0.28 * size if numbers is None else 0.5 * size))
     dpi = min(160, int(6000 / (inches + 2.5)))
     names = [drawable(_shortened(label, MOST_LETTERS)) for label in labels]
     with matplotlib.rc_context(STYLE | INK):
@@ -78,9 +109,13 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
         axes = figure.add_subplot()
 
         # 1. The table
-        values = np.array(counts)
-        norm = SymLogNorm(linthresh=1, vmin=0, vmax=max(1, int(values.max(initial=0))))
         image = axes.imshow(values, norm=norm, cmap="viridis", interpolation="nearest")
+        if numbers is not None:
+            for row, column in np.argwhere(numbers):
+                ink = "white" if norm(values[row, column]) < BRIGHT else "black"
+                number = f"{numbers[row, column]:,}"
+                words = axes.text(column, row, number, color=ink, fontsize=9)
+                words.set(ha="center", va="center")
 
         # 2. Its labels: text of a corpus, in which `$` and `\\` are no mathematics
         font_size = max(1.0, min(9.0, 72 * inches / max(1, size) * 0.8))
@@ -92,7 +127,7 @@ def heat_map(title: str, labels: list[str], counts: list[list[int]], format: str
                 tick.set_rotation(90)
         axes.tick_params(length=0)
         axes.set_title(_wrapped(title, int(12 * inches)), fontsize=10, parse_math=False)
-        figure.colorbar(image, ax=axes, shrink=0.8, label="count", format="{x:,.0f}")
+        figure.colorbar(image, ax=axes, shrink=0.8, label=unit, format=scale)
         return _written(figure, format, dpi=dpi)
 
 

@@ -102,15 +102,15 @@ def _print(title: str, result: Classified) -> None:
 
 
 def _draw(plot: Path, result: Classified, name: str) -> None:
-    from charrnn.picture import heat_map
+    from charrnn.picture import confusion
     from charrnn.storage import write_atomically
 
     labels, counts = _largest(result, DRAWN)
     title = (
-        f"{result.accuracy:.1%} of {result.lines:,} lines of {name} have their label found: "
-        "row, the label; column, the one found"
+        f"the right label for {result.accuracy:.1%} of {result.lines:,} lines of {name}; "
+        "rows: their labels, columns: those found"
     )
-    write_atomically(plot, heat_map(title, labels, counts, plot.suffix.lower()[1:]), "--plot")
+    write_atomically(plot, confusion(title, labels, counts, plot.suffix.lower()[1:]), "--plot")
 
 
 def _largest(result: Classified, most: int) -> tuple[list[str], list[list[int]]]:

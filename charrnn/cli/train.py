@@ -316,7 +316,11 @@ def _closing_lines(path: Path, outcome: Any, *, is_stopped: bool) -> list[str]:
         end += f"\n    {one_line(score.name)}: {figure}, {many(score.chars, noun)}"
     if len(outcome.texts) > MOST_TEXTS:
         end += f"\n    {len(outcome.texts) - MOST_TEXTS} texts more: charrnn eval"
-    lines = [end, outcome.verdict, f"now: charrnn sample {shown}"]
+    asked = ""
+    if outcome.label:
+        label = shlex.quote(one_line(outcome.label))
+        asked = f" --label={label}" if label.startswith("-") else f" --label {label}"
+    lines = [end, outcome.verdict, f"now: charrnn sample {shown}{asked}"]
     if is_stopped:
         lines.append(f"to go on: charrnn train --resume --run {shown}")
     return lines

@@ -364,6 +364,7 @@ class CountingTrainer:
             symbols_per_char=symbols_per_char(
                 self.corpus.split("val"), self.corpus.vocabulary, self.corpus.mode
             ),
+            label=next(iter(self.corpus.vocabulary.labels), None),
         )
 
     def _verdict(self, reason: str) -> str:

@@ -115,4 +115,5 @@ def outcome_of(
         keeps_last=keeps_last or not place.has_learnt,
         unit=corpus.vocabulary.unit,
         symbols_per_char=symbols_per_char(corpus.split("val"), corpus.vocabulary, corpus.mode),
+        label=next(iter(corpus.vocabulary.labels), None),
     )

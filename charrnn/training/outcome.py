@@ -181,6 +181,7 @@ class Outcome:
     unit: str = "char"  # what figures are per
     symbols_per_char: float | None = 1.0  # bytes of a character of the validation text
     texts: tuple[TextScore, ...] = ()  # of several texts: the score of each on validation
+    label: str | None = None  # one of those that the model knows
 
 
 def place_to_dict(place: Place) -> dict[str, Any]:

@@ -163,3 +163,22 @@ def test_classify_knows_every_label_and_needs_one():
     )
     with pytest.raises(SettingsError, match="this model knows no labels"):
         plain.classify("\x0b")
+
+
+def test_the_picture_shows_shares_of_rows_and_the_counts(monkeypatch):
+    """Wide as few labels are; black on bright, white on dark, and no zeros."""
+    pytest.importorskip("matplotlib")
+    from charrnn import picture
+
+    drawn = []
+    monkeypatch.setattr(picture, "_written", lambda figure, *_, **__: drawn.append(figure))
+    picture.confusion("title", ["a", "b", "c"], [[3, 1, 0], [0, 1500, 0], [0, 0, 0]], "png")
+    axes = drawn[0].axes[0]
+    shares = [[75, 25, 0], [0, 100, 0], [0, 0, 0]]
+    assert axes.images[0].get_array().tolist() == shares
+    numbers = [(word.get_position(), word.get_text(), word.get_color()) for word in axes.texts]
+    assert numbers == [
+        ((0, 0), "3", "black"),
+        ((1, 0), "1", "white"),
+        ((1, 1), "1,500", "black"),
+    ]

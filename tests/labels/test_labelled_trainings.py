@@ -116,6 +116,8 @@ def command(*arguments):
 def test_the_commands_know_labels(text, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     trained(text, tmp_path / "run")
+    _, _, err = command("train", "--resume", "--run", "run", "--steps", 26)
+    assert err.endswith("now: charrnn sample run --label False\n")
     code, out, _ = command("sample", "run", "--label", "all", "-n", 4, "--seed", 1)
     lines = out.splitlines()
     assert (code, len(lines)) == (0, 4)
