@@ -1,11 +1,11 @@
-"""What a second process gives: the same training step on one and on two, taking turns.
+"""What more processes give: the same training step on one and on several, taking turns.
 
-    python benchmarks/processes.py [--rounds 12] [--cell gru] [--hidden 512] [--layers 2]
+    python benchmarks/processes.py [--processes 2] [--rounds 12] [--hidden 512] [--layers 2]
 
-Starts itself under torchrun, with two processes of one thread each. In every round each contender
-makes one step: process 0 alone with one thread, alone with two, and both together. So whatever else
-the machine does meets all of them. Prints medians, ratios of medians, and what the exchange of the
-gradients costs, beside an all-reduce of as many numbers.
+Starts itself under torchrun, with processes of one thread each. In every round each contender makes
+one step: process 0 alone with one thread, alone with as many as there are processes, and all
+together. So whatever else the machine does meets all of them. Prints medians, ratios of medians,
+and what the exchange of the gradients costs, beside an all-reduce of as many numbers.
 """
 
 from __future__ import annotations
@@ -20,17 +20,12 @@ import time
 import torch
 
 VOCABULARY = 65
-SHARDS = 2
-CONTENDERS = (
-    "one process, one thread",
-    "one process, two threads",
-    "two processes, one thread each",
-)
 
 
 def main() -> None:
-    """Measure, as one of two processes; start them first."""
+    """Measure, as one of the processes; start them first."""
     parser = argparse.ArgumentParser()
+    parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=12)
     parser.add_argument("--cell", default="gru")
     parser.add_argument("--hidden", type=int, default=512)
@@ -40,8 +35,9 @@ def main() -> None:
     arguments = parser.parse_args()
     if "TORCHELASTIC_RUN_ID" not in os.environ:
         torchrun = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
-        command = [*torchrun, "--nproc-per-node", "2", *sys.argv]
-        environment = os.environ | {"OMP_NUM_THREADS": "2", "GOMP_SPINCOUNT": "1000"}
+        count = str(arguments.processes)
+        command = [*torchrun, "--nproc-per-node", count, *sys.argv]
+        environment = os.environ | {"OMP_NUM_THREADS": count, "GOMP_SPINCOUNT": "1000"}
         sys.exit(subprocess.run(command, env=environment).returncode)
     measure(arguments)
 
@@ -68,7 +64,7 @@ def measure(arguments: argparse.Namespace) -> None:
     settings = (
         Settings()
         .with_values("model", cell=arguments.cell, embedding_size=64, dropout=0.0, **sizes)
-        .with_values("training", shards=SHARDS)
+        .with_values("training", shards=launch.world)
     )
     backend = backends.expected_backend(settings, torch.device("cpu"))
     torch.manual_seed(0)
@@ -76,15 +72,15 @@ def measure(arguments: argparse.Namespace) -> None:
     step = TrainStep(model, make_optimizer(model, settings.training), settings)
     text = torch.randint(VOCABULARY, (arguments.batch, arguments.length + 1))
     batch = Batch(text[:, :-1], text[:, 1:], fresh=True)
-    alone = ShardedStep(step, SHARDS, "stream")
-    together = ShardedStep(step, SHARDS, "stream", group)
+    alone = ShardedStep(step, launch.world, "stream")
+    together = ShardedStep(step, launch.world, "stream", group)
 
-    # 2. How long the exchange takes inside a step of both
+    # 2. How long the exchange takes inside a step of all
     exchanged: list[float] = []
     added = group.added
 
     def timed(sums, parts):
-        group.all_numbers([0.0])  # both have computed: what follows is the exchange alone
+        group.all_numbers([0.0])  # all have computed: what follows is the exchange alone
         began = time.perf_counter()
         total = added(sums, parts)
         exchanged.append(time.perf_counter() - began)
@@ -93,11 +89,17 @@ def measure(arguments: argparse.Namespace) -> None:
     group.added = timed
 
     # 3. Rounds
-    times: dict[str, list[float]] = {name: [] for name in CONTENDERS}
+    world = launch.world
+    contenders = (
+        ("one process, one thread", alone, 1),
+        (f"one process, {world} threads", step, world),
+        (f"{world} processes, one thread each", together, 1),
+    )
+    times: dict[str, list[float]] = {name: [] for name, _, _ in contenders}
     numbers = sum(p.numel() for p in model.parameters())
     reduced: list[float] = []
     for number in range(arguments.rounds + 1):
-        for name, work, threads in zip(CONTENDERS, (alone, step, together), (1, 2, 1), strict=True):
+        for name, work, threads in contenders:
             group.all_numbers([0.0])
             torch.set_num_threads(threads)
             if group.is_leader or work is together:
@@ -119,13 +121,13 @@ def measure(arguments: argparse.Namespace) -> None:
             f"{arguments.batch} x {arguments.length}, {numbers:,} weights, {backend} cells, "
             f"{os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, {arguments.rounds} rounds"
         )
-        last = medians[CONTENDERS[-1]]
+        last = medians[contenders[-1][0]]
         for name, median in medians.items():
             spread = f"{min(times[name]) * 1e3:.0f} to {max(times[name]) * 1e3:.0f}"
             print(f"  {name:32} {median * 1e3:8.1f} ms ({spread}), {median / last:.2f} of the last")
         exchange = statistics.median(exchanged[1:])
         print(
-            f"  exchange {exchange * 1e3:.1f} ms, {exchange / last:.1%} of a step of both; "
+            f"  exchange {exchange * 1e3:.1f} ms, {exchange / last:.1%} of a step of all; "
             f"an all-reduce {statistics.median(reduced[1:]) * 1e3:.1f} ms"
         )
     group.leave(is_whole=True)
