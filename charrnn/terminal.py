@@ -63,6 +63,15 @@ _PLAIN = {
 }
 
 
+def size_of(value_bytes: int) -> str:
+    """Return a size for people, such as 49 kB."""
+    if value_bytes < 1_000_000:
+        return f"{value_bytes / 1e3:.0f} kB"
+    if value_bytes < 1_000_000_000:
+        return f"{value_bytes / 1e6:.1f} MB"
+    return f"{value_bytes / 1e9:.1f} GB"
+
+
 def writable(text: str, stream: Any) -> str:
     """Return the text as a stream of any encoding can write it: plain signs, else escapes.
 

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from charrnn.errors import StorageError
-from charrnn.terminal import fitted, many, one_line, visible, writable, write_stdout
+from charrnn.terminal import fitted, many, one_line, size_of, visible, writable, write_stdout
 
 
 class Stdout:
@@ -74,6 +74,13 @@ def shown(monkeypatch):
 )
 def test_visible(text, expected):
     assert visible(text) == expected
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"), [(49_489, "49 kB"), (2_750_000, "2.8 MB"), (4_200_000_000, "4.2 GB")]
+)
+def test_a_size_is_rounded_for_people(value, shown):
+    assert size_of(value) == shown
 
 
 @given(st.text(st.characters(exclude_categories=())))

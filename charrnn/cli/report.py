@@ -10,7 +10,7 @@ from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import PATH, Device, Run, option, switch
 from charrnn.cli.result_view import check_place
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, print_line, say
+from charrnn.terminal import one_line, print_line, say, size_of
 
 if TYPE_CHECKING:
     from charrnn.modelfile import ModelFile
@@ -67,9 +67,9 @@ def report(
     if json:
         write_json([{**about, "report": str(place), "bytes": len(data)}])
         return
-    print_line(f"{one_line(str(place))}: {len(data) / 1e6:.1f} MB; open it in a browser")
+    print_line(f"{one_line(str(place))}: {size_of(len(data))}; open it in a browser")
     if pdf is not None:
-        print_line(f"{one_line(str(pdf))}: {pdf.stat().st_size / 1e6:.1f} MB")
+        print_line(f"{one_line(str(pdf))}: {size_of(pdf.stat().st_size)}")
 
 
 def _of_run(

@@ -12,7 +12,7 @@ from charrnn.cli.completion import run_names
 from charrnn.cli.json_lines import write_json
 from charrnn.cli.options import TEXT, Json, option, switch
 from charrnn.errors import SettingsError
-from charrnn.terminal import one_line, print_line, say
+from charrnn.terminal import one_line, print_line, say, size_of
 
 if TYPE_CHECKING:
     from charrnn.report.shelf import Shelved
@@ -71,7 +71,7 @@ def _delete(names: list[str], folder: Path, entries: list[Shelved], *, yes: bool
     paths = [run_to_remove(name, folder) for name in dict.fromkeys(names)]
     sizes = {entry.path: entry.size_bytes for entry in entries}
     for path in paths:
-        shown = f"{one_line(str(path))} ({_size(sizes.get(path, 0))})"
+        shown = f"{one_line(str(path))} ({size_of(sizes.get(path, 0))})"
         if not yes and not _is_confirmed(f"delete {shown}? [y/N] "):
             say(f"kept {one_line(str(path))}")
             continue
@@ -102,7 +102,7 @@ def _row(entry: Shelved, now_s: float) -> list[str]:
         shown_bits,
         entry.state,
         _ago(now_s - entry.last_used_ns / 1e9),
-        _size(entry.size_bytes),
+        size_of(entry.size_bytes),
     ]
 
 
@@ -127,14 +127,6 @@ def _ago(value_s: float) -> str:
     if value_s < DAY:
         return f"{value_s // HOUR:.0f} h ago"
     return f"{value_s // DAY:.0f} d ago"
-
-
-def _size(value_bytes: int) -> str:
-    if value_bytes < 1_000_000:
-        return f"{value_bytes / 1e3:.0f} kB"
-    if value_bytes < 1_000_000_000:
-        return f"{value_bytes / 1e6:.1f} MB"
-    return f"{value_bytes / 1e9:.1f} GB"
 
 
 def _as_object(entry: Shelved) -> dict[str, Any]:

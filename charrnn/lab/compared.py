@@ -277,7 +277,7 @@ def settings_of(plan: Plan) -> dict[str, Cell]:
     if plan.split_seed is not None:
         split = {"split": f"of seed {plan.split_seed} for all"}
     return {
-        "seeds": f"{plan.seeds[0]} to {plan.seeds[-1]}",
+        "seeds": " to ".join(map(str, dict.fromkeys((plan.seeds[0], plan.seeds[-1])))),
         **split,
         **_shared(models, OF_MODEL),
         **_shared(trainings, OF_TRAINING),

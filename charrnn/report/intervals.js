@@ -1,6 +1,7 @@
 // Differences to a reference, one row each: a dot for the mean, a bar for its interval, a ring for
 // each seed. What lies left of zero is better.
 const ROW = 46;
+const LETTER = 7; // about as wide as one of a name
 const INTERVALS = { top: 8, right: 16, bottom: 40, left: 16 };
 
 function intervals(gaps, reference, unit) {
@@ -36,12 +37,19 @@ function intervals(gaps, reference, unit) {
     gaps.map((gap, place) => row(gap, INTERVALS.top + ROW * place, at, width))));
   }
 
+  // Above its dot, and inside the frame.
+  function named(words, x, y, width) {
+    const half = LETTER * words.length / 2;
+    if (x - half < INTERVALS.left) return { x: INTERVALS.left, y, "text-anchor": "start" };
+    if (x + half > width - INTERVALS.right) return { x: width - INTERVALS.right, y, "text-anchor": "end" };
+    return { x, y, "text-anchor": "middle" };
+  }
+
   function row(gap, top, at, width) {
     const y = top + 30;
-    const isRight = at(gap.mean) > width / 2;
-    const name = { x: isRight ? width - INTERVALS.right : INTERVALS.left, y: top + 14, "text-anchor": isRight ? "end" : "start" };
+    const words = `${gap.name}  ${signed(gap.mean)}`;
     return draw("g", { class: `gap series-${gap.colour}` },
-      draw("text", name, `${gap.name}  ${signed(gap.mean)}`),
+      draw("text", named(words, at(gap.mean), top + 14, width), words),
       gap.low === null ? null : [
         draw("line", { class: "reach", x1: at(gap.low), x2: at(gap.high), y1: y, y2: y }),
         [gap.low, gap.high].map((end) => draw("line", { class: "reach", x1: at(end), x2: at(end), y1: y - 5, y2: y + 5 })),

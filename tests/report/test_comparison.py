@@ -99,6 +99,7 @@ def test_one_seed_has_a_page_without_intervals(few, tmp_path):
     assert page["gaps"][0]["low"] is None
     assert page["rows"][1][4] == "–"
     assert "one seed, which gives no interval" in page["verdicts"][0]
+    assert ["seeds", "3"] in page["settings"]
 
 
 def test_what_is_not_finished_is_told_in_one_line(few, tmp_path):

@@ -77,6 +77,23 @@ def test_each_setting_has_one_colour_in_curves_intervals_and_samples(opened):
     assert seen[0] != seen[1]
 
 
+@pytest.mark.parametrize(("value", "anchor"), [(-0.5, "start"), (-0.3, "middle"), (0, "end")])
+def test_a_difference_is_named_above_its_dot_and_inside_the_frame(opened, value, anchor):
+    """The outermost seeds at -0.5 and 0."""
+    gap = {"name": "gru 512", "colour": 1, "mean": value, "low": None, "high": None}
+    drawing = """(gap) => {
+      document.body.append(intervals([{ ...gap, seeds: [-0.5, 0] }], "rnn", "bits"));
+      const svg = [...document.querySelectorAll(".intervals svg")].at(-1);
+      const [word, dot] = ["text", ".mean"].map((one) => svg.querySelector(`.gap ${one}`));
+      const box = word.getBBox();
+      return [word.getAttribute("text-anchor"), box.x, box.x + box.width,
+        +dot.getAttribute("cx"), svg.viewBox.baseVal.width];
+    }"""
+    found, left, right, dot, width = opened().evaluate(drawing, gap)
+    assert found == anchor
+    assert 0 < left < dot < right < width
+
+
 def test_there_is_a_thin_line_for_each_training(opened):
     assert opened().locator("#chart-by-step .strand").count() == 3 * 2
 
