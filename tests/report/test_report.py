@@ -8,6 +8,7 @@ import shutil
 
 import numpy as np
 import pytest
+from page_support import needs_chromium
 from support import FEW
 
 from charrnn.cli.report import report
@@ -304,6 +305,15 @@ def test_training_anew_in_a_run_takes_the_page_of_the_old_one_away(run, tmp_path
         Request(str(tmp_path / "few.txt"), (("--", settings),), run=run, overwrite=True), watcher()
     )
     assert not (run / "report.html").exists()
+
+
+@pytest.mark.medium
+@needs_chromium
+def test_a_report_on_paper_has_three_pages(charrnn, tmp_path):
+    """Of a list with counting beside the network: four before its parts were set for paper."""
+    said = charrnn("report", "names", "--out", "names.html", "--pdf", "names.pdf", cwd=tmp_path)
+    assert said.returncode == 0, said.stderr
+    assert len(re.findall(rb"/Type\s*/Page\b", (tmp_path / "names.pdf").read_bytes())) == 3
 
 
 def test_a_pdf_without_a_browser_is_one_line_that_says_how(charrnn, trained, tmp_path):
