@@ -170,7 +170,7 @@ def compare(
     from charrnn.lab.compare import Stopped, prepare, train_all, turns_of
     from charrnn.lab.compared import compared
     from charrnn.progress import TrainingProgress
-    from charrnn.training.session import SIGNALS
+    from charrnn.training.signals import SIGNALS
 
     progress = TrainingProgress(quiet=quiet)
     try:

@@ -6,6 +6,7 @@
 compare.json is written before the first training. A comparison that was stopped goes on from these
 files: finished runs are read, an unfinished one resumes exactly. Seeds are the outer loop and each
 begins with another variant: a machine that grows slower or warmer does so for all alike.
+torch is loaded where something is trained or timed: with --jobs the processes have loaded it.
 
 Where lines are shuffled before they are split, all runs share the split of the first seed. With a
 split for each seed, the scores would differ by the lines that happened to be held out, and by far
@@ -27,8 +28,6 @@ from charrnn.errors import DivergedError, SettingsError
 from charrnn.lab.asked import Asked
 from charrnn.lab.plan import PLAN, Plan, plan_from, read_plan, write_plan
 from charrnn.lab.variants import READS, Variant, as_layer, variants_of
-from charrnn.machine import runtime
-from charrnn.machine.backends import training_rate
 from charrnn.modelfile import checkpoint_files
 from charrnn.scoring.score import Score
 from charrnn.storage import claim_directory, json_line, make_directories, storage_error
@@ -37,7 +36,7 @@ from charrnn.text import building
 from charrnn.text.building import Survey
 from charrnn.training.listener import Progress, Silent, Step
 from charrnn.training.naming import numbered, run_name
-from charrnn.training.session import SIGNALS, Request, train
+from charrnn.training.signals import SIGNALS
 from charrnn.values import seconds
 
 PROBE_S = 3.0  # in which the first variant shows its pace
@@ -106,6 +105,9 @@ def _planned(
     """Decide the settings of every variant. Returns the content of compare.json."""
 
     def rate(settings: Settings) -> float:
+        from charrnn.machine import runtime  # loads torch
+        from charrnn.machine.backends import training_rate
+
         return training_rate(settings, runtime.prepare(settings.runtime))
 
     variants, parameters = variants_of(asked, survey, rate)
@@ -152,6 +154,8 @@ def train_all(
     Returns why a run has no figure, for those that diverged. progress_of: gives a Progress with
     close() for each training. turns: those to train; None: all.
     """
+    from charrnn.training.session import Request, train  # loads torch
+
     repeated: set[str] = set()
     failed: dict[tuple[str, int], str] = {}
     for turn in turns_of(plan) if turns is None else turns:
@@ -227,6 +231,8 @@ def _equalised(
         return variants, equal
 
     # 2. The pace of the first variant
+    from charrnn.training.session import Request, train  # loads torch
+
     wanted_s = seconds(budget, "--budget")
     probe = variants[0].settings.with_values("training", budget=f"{min(PROBE_S, wanted_s):g}s")
     with tempfile.TemporaryDirectory(prefix="charrnn-compare-") as folder:

@@ -1,10 +1,11 @@
-"""Trainings of a comparison at the same time, each in a process with threads of its own.
+"""Trainings of a comparison at the same time, in processes that each train one after the other.
 
-A process that is killed is started again, and goes on from its run's checkpoint.
+A process that is killed is replaced, and its training goes on from its run's checkpoint.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import os
@@ -28,6 +29,7 @@ from charrnn.training.signals import SIGNALS, signals
 
 MOST_LIVES = 4  # of a training whose process is killed
 LOOK_S = 0.2  # between looks for a signal
+ENDS = ("done", "diverged", "fault")  # of a training, as its process tells them
 
 
 class JobError(CharrnnError):
@@ -40,77 +42,79 @@ class JobError(CharrnnError):
 
 @dataclass
 class Job:
-    """A training and the process that is at it."""
+    """A training, and how far it is."""
 
     turn: Turn
     path: Path
     lives: int = 0
-    process: subprocess.Popen[bytes] | None = None
-    unread: bytes = b""
-    has_closed: bool = False
-    is_told: bool = False  # to stop
-    end: dict[str, Any] | None = None  # its last event: done, diverged or fault
     step: int = 0
     total: int | None = None
     nats: float | None = None
 
-    def start(self, plan: Plan, environment: dict[str, str]) -> None:
-        """Begin the training, or go on with it."""
+    def order(self, plan: Plan) -> dict[str, Any]:
+        """Return what a process is told, to begin the training or go on with it."""
         settings = as_layer(self.turn.variant.with_seed(self.turn.seed))
-        order = {
+        return {
             "corpus": plan.corpus,
             "origin": PLAN,
             "settings": {"threads": 1} | settings,
             "run": str(self.path),
             "resume": bool(checkpoint_files(self.path / "checkpoints")),
         }
-        self.lives += 1
-        self.unread = b""
+
+
+class Worker:
+    """A process that trains (lab/worker.py), and what it is at."""
+
+    def __init__(self) -> None:
+        environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
+        environment.setdefault("GOMP_SPINCOUNT", "1000")  # as cli.main does
+        self.job: Job | None = None
         self.has_closed = False
+        self._unread = b""
+        self._is_told = False  # to stop
         self.process = subprocess.Popen(
             [sys.executable, "-m", "charrnn.lab.worker"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
+            bufsize=0,
             env=environment,
             start_new_session=True,  # Ctrl-C is told to it by us
         )
+
+    def begin(self, job: Job, plan: Plan) -> None:
+        """Let the process train, which does nothing else."""
         assert self.process.stdin is not None
-        self.process.stdin.write(json.dumps(order).encode() + b"\n")
-        self.process.stdin.flush()
+        self.job = job
+        job.lives += 1
+        with contextlib.suppress(BrokenPipeError):  # it was killed, which its output will tell
+            self.process.stdin.write(json.dumps(job.order(plan)).encode() + b"\n")
 
     def events(self) -> Iterator[dict[str, Any]]:
-        """Yield what the process has told, and note it."""
-        assert self.process is not None
+        """Yield what the process has told."""
         assert self.process.stdout is not None
         data = os.read(self.process.stdout.fileno(), 1 << 16)
-        *lines, self.unread = (self.unread + data).split(b"\n")
-        for line in lines:
-            event = json.loads(line)
-            if event["event"] == "step":
-                self.step = event["step"]
-                self.total = event["total"]
-                self.nats = event["nats"]
-            elif event["event"] != "say":
-                self.end = event
-            yield event
+        *lines, self._unread = (self._unread + data).split(b"\n")
+        yield from map(json.loads, lines)
         self.has_closed = not data
 
-    def leave(self) -> None:
-        """Wait for the end of the process. One that trains saves and stops."""
-        process = self.process
-        assert process is not None
-        assert process.stdin is not None
-        assert process.stdout is not None
-        if not self.is_told and not self.has_closed:
-            process.stdin.close()  # which tells it to stop; a second time it would not save
-        process.wait()
-        process.stdin.close()
-        process.stdout.close()
+    def stop(self) -> None:
+        """Let the training save and end, which a second signal would not."""
+        if self.job is not None and not self._is_told:
+            self.process.terminate()
+            self._is_told = True
 
-    @property
-    def is_at_work(self) -> bool:
-        """Whether its process is there."""
-        return self.process is not None and self.process.returncode is None
+    def leave(self) -> None:
+        """Wait for the end of its training, and end the process."""
+        while self.job is not None and not self.has_closed:
+            if any(event["event"] in ENDS for event in self.events()):
+                self.job = None
+        if not self.has_closed:
+            self.process.kill()  # it has nothing to save
+        self.process.wait()
+        for pipe in (self.process.stdin, self.process.stdout):
+            assert pipe is not None
+            pipe.close()
 
 
 @dataclass
@@ -119,6 +123,7 @@ class Board:
 
     progress: Any
     jobs: Sequence[Job]
+    workers: Sequence[Worker]
     began: float = field(default_factory=time.monotonic)
 
     def show(self, chars: int) -> None:
@@ -131,7 +136,8 @@ class Board:
             total = round(sum(totals) / len(totals) * len(self.jobs))
             if steps:
                 left_s = (time.monotonic() - self.began) * max(0, total - steps) / steps
-        nats = [job.nats for job in self.jobs if job.is_at_work and job.nats is not None]
+        at_work = [worker.job for worker in self.workers if worker.job is not None]
+        nats = [job.nats for job in at_work if job.nats is not None]
         mean = sum(nats) / len(nats) if nats else math.nan
         self.progress.step(Step(steps, total, chars, mean, left_s))
 
@@ -150,80 +156,90 @@ def train_in_processes(
     """
     everything = [Job(turn, turn.variant.run(folder, turn.seed)) for turn in turns]
     waiting = list(everything)
-    at_work: list[Job] = []
+    workers: list[Worker] = []
     failed: dict[tuple[str, int], str] = {}
-    board = Board(progress, everything)
+    board = Board(progress, everything, workers)
     quiet = Quiet(progress, set())
-    environment = dict(os.environ) | {"OMP_NUM_THREADS": "1"}
-    environment.setdefault("GOMP_SPINCOUNT", "1000")  # as cli.main does
     asked: list[str] = []
 
     with signals(asked.append, None, False), selectors.DefaultSelector() as selector:
         try:
-            while waiting or at_work:
+            while (waiting and not asked) or any(worker.job for worker in workers):
                 # 1. As many as there may be
-                while waiting and len(at_work) < jobs and not asked:
-                    job = waiting.pop(0)
-                    job.start(plan, environment)
-                    assert job.process is not None
-                    selector.register(job.process.stdout, selectors.EVENT_READ, job)  # type: ignore[arg-type]
-                    at_work.append(job)
+                while waiting and not asked:
+                    worker = next((worker for worker in workers if worker.job is None), None)
+                    if worker is None:
+                        if len(workers) == jobs:
+                            break
+                        worker = Worker()
+                        workers.append(worker)
+                        selector.register(worker.process.stdout, selectors.EVENT_READ, worker)  # type: ignore[arg-type]
+                    worker.begin(waiting.pop(0), plan)
                 if asked:
-                    for job in at_work:
-                        _tell(job, signal.SIGTERM)
-                    if not at_work:
-                        break
+                    for worker in workers:
+                        worker.stop()
 
                 # 2. What they tell
                 for key, _ in selector.select(LOOK_S):
-                    job = key.data
-                    for event in job.events():
+                    worker = key.data
+                    for event in worker.events():
+                        job = worker.job
+                        assert job is not None
                         if event["event"] == "say":
                             quiet.say(event["text"])
                         elif event["event"] == "step":
+                            job.step = event["step"]
+                            job.total = event["total"]
+                            job.nats = event["nats"]
                             board.show(event["chars"])
-                    if not job.has_closed:
+                        else:
+                            worker.job = None
+                            if not asked:
+                                _take_end(job.turn, event, say, failed)
+                    if not worker.has_closed:
                         continue
 
                     # 3. One has ended
                     selector.unregister(key.fileobj)
-                    job.leave()
-                    at_work = [other for other in at_work if other is not job]
-                    if not asked and not _has_ended(job, say, failed):
-                        waiting.insert(0, job)
+                    worker.leave()
+                    del workers[workers.index(worker)]
+                    if worker.job is not None and not asked:
+                        _take_loss(worker.job, worker.process.returncode, say)
+                        waiting.insert(0, worker.job)
         finally:
-            for job in at_work:
-                job.leave()
+            for worker in workers:
+                worker.stop()
+            for worker in workers:
+                worker.leave()
     if asked:
         raise Stopped(asked[0])
     return failed
 
 
-def _has_ended(job: Job, say: Callable[[str], None], failed: dict[tuple[str, int], str]) -> bool:
-    """Take in how a process has ended. Returns whether its training is over. Raises JobError."""
-    assert job.process is not None
-    turn = job.turn
-    end = job.end
-    if end is None and job.process.returncode < 0 and job.lives < MOST_LIVES:
-        name = signal.Signals(-job.process.returncode).name
-        say(f"{turn.title}: its process was killed ({name}); going on from its checkpoint")
-        return False
-    if end is None:
-        raise JobError(f"{turn.title}: its process has ended without a word", 1)
+def _take_end(
+    turn: Turn,
+    end: dict[str, Any],
+    say: Callable[[str], None],
+    failed: dict[tuple[str, int], str],
+) -> None:
+    """Take in how a training has ended. Raises JobError, Stopped."""
     if end["event"] == "fault":
         raise JobError(f"{turn.title}: {end['text']}", end["code"])
     if end["event"] == "diverged":
         failed[turn.variant.name, turn.seed] = end["text"]
         say(f"{turn.title}: diverged")
-        return True
+        return
     if end["reason"] in SIGNALS:
         raise Stopped(end["reason"])
     say_trained(turn, end["reason"], end["nats"], end["elapsed_s"], say)
-    return True
 
 
-def _tell(job: Job, number: signal.Signals) -> None:
-    """Send a signal to a process that is there; once is enough."""
-    if job.is_at_work and job.process is not None and not job.is_told:
-        job.process.send_signal(number)
-        job.is_told = True
+def _take_loss(job: Job, code: int, say: Callable[[str], None]) -> None:
+    """Take in that the process of a training has gone. Raises JobError if it is not worth more.
+
+    code: of its end, negative for a signal.
+    """
+    if code >= 0 or job.lives >= MOST_LIVES:
+        raise JobError(f"{job.turn.title}: its process has ended without a word", 1)
+    name = signal.Signals(-code).name
+    say(f"{job.turn.title}: its process was killed ({name}); going on from its checkpoint")

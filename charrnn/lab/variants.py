@@ -22,8 +22,8 @@ from charrnn.layout import expected_shapes
 from charrnn.terminal import one_line
 from charrnn.text.building import Survey
 from charrnn.training import recipe
-from charrnn.training.card import card_for
 from charrnn.training.naming import run_name
+from charrnn.training.sizing import Card
 
 TOLERANCE = 0.02  # of the reference's parameters
 
@@ -86,7 +86,7 @@ def variants_of(
         survey,
         lambda: rate(reference),
         {*origins, *keys},
-        card_for(reference, survey),
+        _card(reference, survey),
     )
     vocabulary_size = len(survey.vocabulary)
     model = filled.model
@@ -110,6 +110,15 @@ def _quick(asked: Asked, keys: list[str], origins: Mapping[str, str]) -> dict[st
         return {}
     length = QUICK_TIME if "time" in asked.equal else QUICK_STEPS
     return {key: value for key, value in (QUICK | length).items() if key not in keys}
+
+
+def _card(settings: Settings, survey: Survey) -> Card | None:
+    """Return the GPU that a budget is spent on; None on the CPU. Raises SettingsError."""
+    if settings.training.budget is None and settings.runtime.device in ("auto", "cpu"):
+        return None
+    from charrnn.training.card import card_for  # loads torch
+
+    return card_for(settings, survey)
 
 
 def _matched(name: str, model: ModelSettings, vocabulary_size: int, wanted: int) -> ModelSettings:

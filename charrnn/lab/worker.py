@@ -1,12 +1,11 @@
-"""One training of a comparison in a process of its own: `python -m charrnn.lab.worker`.
+"""Trainings of a comparison in a process of their own: `python -m charrnn.lab.worker`.
 
-A line of standard input says what to train; its end means that whoever asked is gone. Each line of
-standard output is an event, as JSON.
+Each line of standard input says what to train next; its end means that whoever asked is gone. Each
+line of standard output is an event, as JSON; the last about a training is done, diverged or fault.
 """
 
 from __future__ import annotations
 
-import io
 import json
 import math
 import os
@@ -15,10 +14,12 @@ import sys
 import threading
 import time
 from pathlib import Path
+from queue import SimpleQueue
 from typing import Any
 
 from charrnn.errors import CharrnnError, DivergedError
 from charrnn.strictjson import parsed
+from charrnn.terminal import forget_stdout
 from charrnn.training.listener import Silent, Step
 from charrnn.training.session import Request, train
 
@@ -55,22 +56,38 @@ class Telling(Silent):
 
 
 def tell(**event: Any) -> None:
-    """Write a line."""
-    sys.stdout.write(json.dumps(event, allow_nan=False) + "\n")
-    sys.stdout.flush()
+    """Write a line, if anybody reads it."""
+    try:
+        sys.stdout.write(json.dumps(event, allow_nan=False) + "\n")
+        sys.stdout.flush()
+    except BrokenPipeError:
+        forget_stdout()
 
 
 def main() -> None:
-    """Train what standard input says."""
+    """Train what standard input says, until it ends."""
+    orders: SimpleQueue[bytes] = SimpleQueue()
+    threading.Thread(target=_read, args=(orders,), daemon=True).start()
+    while line := orders.get():
+        _train(parsed(line))
+
+
+def _read(orders: SimpleQueue[bytes]) -> None:
+    """Read what to train, even while something is trained: save and stop once the input ends."""
     # Unbuffered: at the end of Python nobody may hold the lock of a buffer
-    orders = open(0, "rb", buffering=0, closefd=False)
-    job = parsed(orders.readline())
-    threading.Thread(target=_end_with_the_asker, args=(orders,), daemon=True).start()
-    if job["resume"]:
-        request = Request(None, (), run=Path(job["run"]), resume=True)
+    for line in open(0, "rb", buffering=0, closefd=False):
+        orders.put(line)
+    orders.put(b"")
+    os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _train(order: dict[str, Any]) -> None:
+    """Train, and tell how it ended."""
+    if order["resume"]:
+        request = Request(None, (), run=Path(order["run"]), resume=True)
     else:
-        layers = ((job["origin"], job["settings"]),)
-        request = Request(job["corpus"], layers, run=Path(job["run"]))
+        layers = ((order["origin"], order["settings"]),)
+        request = Request(order["corpus"], layers, run=Path(order["run"]))
     try:
         _, outcome = train(request, Telling())
     except DivergedError as error:
@@ -85,12 +102,6 @@ def main() -> None:
             nats=place.best_nats if math.isfinite(place.best_nats) else None,
             elapsed_s=place.elapsed_s,
         )
-
-
-def _end_with_the_asker(orders: io.RawIOBase) -> None:
-    """Save and stop once standard input ends."""
-    orders.read()
-    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -171,10 +171,11 @@ def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarr
     rows = max(2, min(ROWS, MAX_SCORES // size))
     first_logits = logits.repeat(rows, 0)
     first_state = tuple(part.repeat(rows, 1) for part in state)
+    every = np.arange(rows)
     recent = np.full((rows, WINDOW), -1, np.int32)
     spelled = np.zeros(rows, np.int32)
     chars = np.zeros(rows, np.int64)
-    is_flat = np.arange(rows) % 2 == 1
+    is_flat = every % 2 == 1
     before = np.full(rows, size)
     newest = before
     logits = first_logits
@@ -183,14 +184,11 @@ def _explore(chain: _Chain, network: Reader, guide: Guide, begin: tuple[np.ndarr
         chances = distribution(logits, plan.decoding, recent)
         chain.add(before, newest, chances)
         flat = np.where(is_flat[:, None], np.sqrt(chances), chances)
-        ids = draw(flat, uniforms(plan.seed, np.arange(rows) + STREAM, at))
+        ids = draw(flat, uniforms(plan.seed, every + STREAM, at))
         before = newest
         newest = ids
         logits, state = network.write_step(ids, state)
-        spelled = plan.spelled(spelled, ids)
-        whole = np.flatnonzero(spelled == 0)
-        recent[whole, chars[whole] % WINDOW] = plan.penalised(ids[whole])
-        chars[whole] += 1
+        plan.end_characters(every, ids, spelled, chars, recent)
         is_over = (ids == plan.newline) | (guide.left(chars) <= 0)
         if is_over.any():
             recent[is_over] = -1

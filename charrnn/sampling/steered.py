@@ -240,7 +240,8 @@ class Steering:
         child = tree.child[node, symbols].astype(np.int64)
         is_new = child < 0
         new = at[is_new]
-        rows.end_characters(at, self._guide, symbols)
+        plan = self._guide.plan
+        plan.end_characters(at, symbols, rows.spelled, rows.chars, rows.recent)
         if len(new):
             child[is_new] = tree.add(node[is_new], symbols[is_new], new, rows)
         rows.node[at] = child
@@ -324,15 +325,6 @@ class _Rows:
             self.written = np.concatenate([self.written, np.zeros_like(self.written)], 1)
         self.written[at, self.position[at]] = symbols
         self.position[at] += 1
-
-    def end_characters(self, at: np.ndarray, guide: Guide, symbols: np.ndarray) -> None:
-        """Remember the characters that end with symbols (K,), for the repetition penalty."""
-        plan = guide.plan
-        self.spelled[at] = plan.spelled(self.spelled[at], symbols)
-        is_whole = self.spelled[at] == 0
-        whole = at[is_whole]
-        self.recent[whole, self.chars[whole] % WINDOW] = plan.penalised(symbols[is_whole])
-        self.chars[whole] += 1
 
     def finished(self, row: int, number: int) -> Finished:
         """Return the text of a row as a sample that has ended."""

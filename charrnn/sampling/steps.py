@@ -63,6 +63,25 @@ class Plan:
         """Return ids (B,) that end characters as the penalty remembers them: bytes as -1."""
         return ids if self.spelling is None else np.where(ids < self.spelling.first, ids, -1)
 
+    def end_characters(
+        self,
+        rows: np.ndarray,
+        ids: np.ndarray,
+        spelled: np.ndarray,
+        chars: np.ndarray,
+        recent: np.ndarray,
+    ) -> None:
+        """Note in rows (K,) the characters that end with ids (K,).
+
+        In place: spelled (B,), the spelling's states; chars (B,), how many characters there are;
+        recent (B, WINDOW), what the penalty remembers of them.
+        """
+        spelled[rows] = self.spelled(spelled[rows], ids)
+        is_whole = spelled[rows] == 0
+        whole = rows[is_whole]
+        recent[whole, chars[whole] % WINDOW] = self.penalised(ids[is_whole])
+        chars[whole] += 1
+
 
 @dataclass
 class Place:
@@ -330,10 +349,7 @@ class _Rows:
         rows = np.arange(len(ids))
         self.written[rows, self.position] = ids
         self.position += 1
-        self.spelled = plan.spelled(self.spelled, ids)
-        ended = np.flatnonzero(self.spelled == 0)
-        self.recent[ended, self.chars[ended] % WINDOW] = plan.penalised(ids[ended])
-        self.chars[ended] += 1
+        plan.end_characters(rows, ids, self.spelled, self.chars, self.recent)
 
     def are_over(self, plan: Plan, ids: np.ndarray) -> np.ndarray:
         """Return (B,) bool: does a row end with its newest id?"""

@@ -2,7 +2,10 @@
 
 import contextlib
 import os
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 from pathlib import Path
@@ -12,6 +15,7 @@ from compare_support import SMALL, VARY, Bar, asked, done
 
 from charrnn.cli.compare import _part
 from charrnn.errors import SettingsError
+from charrnn.lab import jobs
 from charrnn.lab.compare import Stopped, prepare, train_all, turns_of
 from charrnn.lab.compared import compared
 from charrnn.lab.jobs import JobError, train_in_processes
@@ -30,22 +34,48 @@ def side_by_side(few, folder, bar=None, said=None, seeds=2, **more):
     return plan, train_in_processes(plan, place, turns_of(plan), 2, bar, say)
 
 
-def workers():
-    """The processes that this one has started for trainings."""
+def workers(parent=None):
+    """The processes that this one, or another, has started for trainings."""
     found = []
     for stat in Path("/proc").glob("[0-9]*/stat"):
         with contextlib.suppress(OSError):
-            parent = int(stat.read_text().rpartition(")")[2].split()[1])
-            if parent == os.getpid() and b"charrnn.lab.worker" in (
-                stat.with_name("cmdline").read_bytes()
-            ):
+            of = int(stat.read_text().rpartition(")")[2].split()[1])
+            if of == (parent or os.getpid()) and is_worker(int(stat.parent.name)):
                 found.append(int(stat.parent.name))
+    return found
+
+
+def is_worker(process):
+    with contextlib.suppress(OSError):
+        return b"charrnn.lab.worker" in Path(f"/proc/{process}/cmdline").read_bytes()
+    return False
+
+
+def wait_until(is_so, tenths=600):
+    for _ in range(tenths):
+        if is_so():
+            return
+        time.sleep(0.1)
+    pytest.fail("it never was")
+
+
+@pytest.fixture
+def started(monkeypatch):
+    """The processes that are started for trainings."""
+    found = []
+
+    class Counted(jobs.Worker):
+        def __init__(self):
+            super().__init__()
+            found.append(self.process)
+
+    monkeypatch.setattr(jobs, "Worker", Counted)
     return found
 
 
 @pytest.mark.medium
 @pytest.mark.timeout(200)
-def test_two_at_a_time_give_what_one_gives(few, tmp_path, one_thread):
+def test_two_processes_give_what_one_gives(few, tmp_path, one_thread, started):
     said = []
     plan, failed = side_by_side(few, tmp_path / "two", said=said)
     again, _ = done(few, tmp_path / "one")
@@ -58,7 +88,48 @@ def test_two_at_a_time_give_what_one_gives(few, tmp_path, one_thread):
     theirs = compared(again, tmp_path / "one", failed)
     column = ours.columns.index("bits/char")
     assert [row[column] for row in ours.rows] == [row[column] for row in theirs.rows]
+    assert len(started) == 2
     assert not workers()
+
+
+LINES = r"""gru: 12 units, [\d,]+ parameters
+rnn: \d+ units, [\d,]+ parameters
+4 trainings in here, equal parameters and steps
+((step .*
+)*[1-4]/4  (gru|rnn), seed [34]: [\d.]+ bits/char \([\d.]+ nats\) after [\d.]+ s
+){4}one page about it: charrnn report here
+"""
+
+
+@pytest.mark.medium
+@pytest.mark.timeout(200)
+def test_the_command_says_nothing_but_its_own_lines(charrnn, few):
+    settings = [word for key, value in SMALL.items() for word in ("--set", f"{key}={value}")]
+    words = ("compare", few, "--vary", *VARY, "--seeds", 2, *settings, "--run", "here")
+    told = charrnn(*words, "--jobs", 2)
+    assert told.returncode == 0
+    assert re.fullmatch(LINES, told.stderr), told.stderr
+
+
+def test_who_asks_does_not_load_torch(few, tmp_path):
+    code = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from compare_support import VARY, SMALL, Bar, asked\n"
+        "from charrnn.cli import compare\n"
+        "from charrnn.lab import compare, compared, jobs\n"
+        "request = asked(VARY, corpus=sys.argv[1], **SMALL)\n"
+        "compare.prepare(request, Path(sys.argv[2]), Path('none'), Bar(), jobs=2)\n"
+        "print('torch' in sys.modules)"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(few), str(tmp_path / "r")],
+        capture_output=True,
+        text=True,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))},
+        timeout=120,
+    )
+    assert told.stdout == "False\n", told.stderr
 
 
 @pytest.mark.slow
@@ -90,6 +161,53 @@ def test_a_killed_one_goes_on_and_a_signal_stops_all(few, tmp_path, one_thread):
     assert sum("was killed (SIGKILL)" in text for text in said) == 1
     assert not workers()
     assert all(checkpoint_files(run / "checkpoints") for run in folder.glob("*-seed-3"))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_no_process_is_left_and_none_complains_when_the_command_ends(few, tmp_path, number):
+    words = ["compare", str(few), "--vary", *VARY, "--steps", "100000", "--run", "here"]
+    command = subprocess.Popen(
+        [sys.executable, "-m", "charrnn", *words, "--jobs", "2"],
+        stderr=subprocess.PIPE,
+        text=True,
+        cwd=tmp_path,
+    )
+    wait_until(lambda: len(list(tmp_path.glob("here/*/metrics.jsonl"))) == 2)
+    begun = workers(command.pid)
+    command.send_signal(number)
+    _, complaint = command.communicate()  # waits for all that write there
+    assert len(begun) == 2
+    wait_until(lambda: not any(map(is_worker, begun)), tenths=50)
+    *_, last = complaint.splitlines()
+    if number == signal.SIGTERM:
+        assert last == "stopped; what was trained is saved. The same command goes on"
+    else:
+        assert last.startswith(("6 trainings", "step"))
+    assert "Error" not in complaint
+    assert all(checkpoint_files(run / "checkpoints") for run in tmp_path.glob("here/*-seed-*"))
+
+
+@pytest.mark.medium
+@pytest.mark.timeout(200)
+def test_a_process_that_is_killed_before_its_first_order_is_replaced(
+    few, tmp_path, one_thread, monkeypatch, started
+):
+    begin = jobs.Worker.begin
+
+    def killed(worker, job, plan):
+        if len(started) == 1:
+            worker.process.kill()
+            worker.process.wait()
+        begin(worker, job, plan)
+
+    monkeypatch.setattr(jobs.Worker, "begin", killed)
+    said = []
+    _, failed = side_by_side(few, tmp_path / "killed", said=said, seeds=1)
+    assert failed == {}
+    assert sum("was killed (SIGKILL); going on" in text for text in said) == 1
+    assert len(started) == 3
+    assert not workers()
 
 
 @pytest.mark.slow

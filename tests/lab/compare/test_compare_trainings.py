@@ -248,7 +248,7 @@ def test_a_budget_becomes_the_same_passes_for_all_at_the_first_ones_pace(
     """2 passes in 1 s, so 16 in 8 s."""
     requests = []
     monkeypatch.setattr(
-        compare, "train", lambda request, progress: requests.append(request) or outcome("done")
+        session, "train", lambda request, progress: requests.append(request) or outcome("done")
     )
     chosen = {key: value for key, value in SMALL.items() if key != "steps"} | {"budget": "8s"}
     plan, _ = prepare(
@@ -268,19 +268,21 @@ def test_a_budget_becomes_the_same_passes_for_all_at_the_first_ones_pace(
 
 
 def test_a_signal_stops_the_comparison(few, tmp_path, monkeypatch):
-    monkeypatch.setattr(compare, "train", lambda request, progress: outcome("SIGTERM"))
+    monkeypatch.setattr(session, "train", lambda request, progress: outcome("SIGTERM"))
     with pytest.raises(Stopped, match="SIGTERM"):
         done(few, tmp_path / "runs")
 
 
 def test_a_variant_that_diverges_has_no_figure_and_the_rest_goes_on(few, tmp_path, monkeypatch):
+    original = session.train
+
     def train(request, progress):
-        result = session.train(request, progress)
+        result = original(request, progress)
         if request.run.name == "rnn-seed-4":
             raise DivergedError("it diverged")
         return result
 
-    monkeypatch.setattr(compare, "train", train)
+    monkeypatch.setattr(session, "train", train)
     plan, failed = done(few, tmp_path / "runs")
     result = compared(plan, tmp_path / "runs", failed)
     assert result.rows[1][5] is None and result.rows[0][5] is not None
