@@ -49,8 +49,9 @@ def options(**changes):
 
 
 def in_one_process(folder, **changes):
-    """The weights of the same training without torchrun."""
-    return alone(folder / "t.txt", folder / "alone", shards=4, **SMALL | changes).weights_sha256
+    """The weights and the score of the same training without torchrun."""
+    outcome = alone(folder / "t.txt", folder / "alone", shards=4, **SMALL | changes)
+    return outcome.weights_sha256, outcome.place.val_nats
 
 
 def sha_of(run):
@@ -75,7 +76,9 @@ def test_two_processes_train_as_one_and_only_the_first_speaks(folder, one_thread
         code, out = launch.end()
     assert code == 0, launch.stderr
     (line,) = out.splitlines()
-    assert json.loads(line)["weights_sha256"] == in_one_process(folder, steps=12)
+    said = json.loads(line)
+    found = said["weights_sha256"], said["val_nats_per_char"]
+    assert found == in_one_process(folder, steps=12)
     assert steps_of(folder / "r") == list(range(1, 13))
     assert launch.stderr.count("2 processes, 1 thread each; 4 shards") == 1
 
@@ -120,7 +123,7 @@ def test_killed_many_times_equals_undisturbed(folder, one_thread, count):
     steps = 3 * count + 30
     stderr = killed(folder, count, steps)
     assert stderr.count("SIGKILL") >= count or stderr.count("-9") >= count
-    assert sha_of(folder / "r") == in_one_process(folder, steps=steps)
+    assert sha_of(folder / "r") == in_one_process(folder, steps=steps)[0]
     assert steps_of(folder / "r") == list(range(1, steps + 1))
 
 
@@ -150,4 +153,4 @@ def test_a_signal_to_one_saves_and_ends_all(folder, one_thread, number, target):
     assert "to go on: charrnn train --resume --run r" in launch.stderr
     done = load_newest(folder / "r")[0].step
     assert steps_of(folder / "r") == list(range(1, done + 1))
-    assert sha_of(folder / "r") == in_one_process(folder, **STEADY | {"steps": done})
+    assert sha_of(folder / "r") == in_one_process(folder, **STEADY | {"steps": done})[0]
