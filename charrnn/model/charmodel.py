@@ -90,7 +90,7 @@ class CharModel(nn.Module):
         # 1. The embedding and the layers. widths: of what each layer may see.
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.labels = nn.Embedding(labels, embedding_size) if labels else None
-        self._newline = newline
+        self.newline = newline
         self.conv: Convolution | None = None
         if settings.conv:
             self.conv = Convolution(embedding_size, settings.conv)
@@ -283,7 +283,7 @@ class CharModel(nn.Module):
         rows = self.embedding.weight
         if self.labels is None:
             return rows
-        return torch.cat([rows, rows[self._newline] + self.labels.weight])
+        return torch.cat([rows, rows[self.newline] + self.labels.weight])
 
     def _run_layer(
         self, k: int, ids: Tensor, inputs: Tensor | None, state: State, rows: Tensor

@@ -38,8 +38,8 @@ class LostError(CharrnnError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a process of the group is gone; torchrun --max-restarts N goes on from the last "
-            "checkpoint, and so does --resume"
+            "a process of the group is gone; a training goes on from its last checkpoint with "
+            "torchrun --max-restarts N, or with --resume"
         )
 
 

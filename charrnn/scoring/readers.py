@@ -1,4 +1,4 @@
-"""What training asks of a network about each character of some batches.
+"""What is asked of a network about each character of some batches.
 
 With the compiled kernel a row of a batch gets the same numbers in any company, to the bit. So
 several processes can read some rows each, and what one of them makes of all numbers is what it
@@ -18,7 +18,7 @@ import torch
 
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State, emptied
-from charrnn.scoring.mixed import Looks, masked, without_padding
+from charrnn.scoring.mixed import Looks, masked, predictions_of, without_padding
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED, Batch
@@ -48,8 +48,9 @@ class Read(NamedTuple):
 
 
 Placed = Iterator[tuple[Batch, np.ndarray]]
-# Reads batches together with other processes: what they are, and who reads them.
+# Both read batches together with other processes, which find them by a name or are given them.
 Share = Callable[[str, Reader, Placed], Iterator[Read]]
+Helped = Callable[[CharModel, Reader, Placed], Iterator[Read]]
 
 
 class NatsReader:
@@ -64,6 +65,22 @@ class NatsReader:
         """Return nats (1, n), and the state after the batch."""
         nats, after = self._model.nats(batch.inputs, batch.targets, state, each=True)
         return nats.t()[batch.targets != IGNORED].numpy()[None], after
+
+
+class LossReader:
+    """The nats of each character as `charrnn eval` has them, from logits."""
+
+    width = 1
+
+    def __init__(self, model: CharModel, device: torch.device) -> None:
+        self._model = model
+        self._device = device
+
+    def read(self, batch: Batch, places: np.ndarray, state: State) -> tuple[np.ndarray, State]:
+        """Return nats (1, n), and the state after the batch."""
+        logits, after = self._model(batch.inputs.to(self._device), state)
+        targets = batch.targets.to(self._device)
+        return predictions_of(logits, targets, places, detailed=False).nats[None], after
 
 
 class GateReader:
@@ -96,6 +113,14 @@ class GateReader:
             logits = masked(logits, self._text, places)
         looks = Looks(logits, targets, self.best[places])
         return np.stack([looks.ln_target, looks.at_best, looks.top, looks.entropy]), after
+
+
+def is_separable(model: CharModel) -> bool:
+    """Return whether a row of a batch has the same numbers in any company, to the bit.
+
+    So it is with the kernel; the products of torch round by the number of rows.
+    """
+    return model.backend == "kernel" and model.conv is None
 
 
 def read_batches(model: CharModel, reader: Reader, placed: Placed) -> Iterator[Read]:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 
 from charrnn.config import settings_from_dict
-from charrnn.errors import CorpusError, SettingsError
+from charrnn.errors import CorpusError
 from charrnn.machine import runtime
 from charrnn.model.recurrent import State
 from charrnn.parallel.group import Group, LostError
@@ -20,9 +20,11 @@ from charrnn.scoring.validation import validation_batches
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training.assembly import assemble
+from charrnn.training.helping import help_read
 from charrnn.training.leading import (
     BEGIN,
     GATHER,
+    HELP,
     LOAD,
     READ,
     STEP,
@@ -31,12 +33,12 @@ from charrnn.training.leading import (
     receive_texts,
     share_weights,
 )
-from charrnn.training.reading import read_together
+from charrnn.training.reading import check_alike, read_together
 from charrnn.training.step import carried_into
 
 
 def follow(group: Group) -> Ending:
-    """Do what process 0 says until it says that the training is over. Returns how it ended.
+    """Do what process 0 says until it says that all is over. Returns how it ended.
 
     Raises LostError where a process is gone.
     """
@@ -47,6 +49,8 @@ def follow(group: Group) -> Ending:
             try:
                 if what == BEGIN:
                     follower = _begun(group, Path(folder))
+                elif what == HELP:
+                    help_read(group)
                 elif follower is None:
                     break  # END before a beginning
                 elif what == LOAD:
@@ -172,20 +176,6 @@ def _opened(folder: str, fingerprint: str) -> Corpus:
             "or add --share-text"
         )
     return open_corpus(path, fingerprint)
-
-
-def check_alike(first: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raise SettingsError where this process would compute other bits than process 0.
-
-    first, here: their surroundings (runtime.surroundings).
-    """
-    different = [
-        f"{key} {here[key]}, and not {value}"
-        for key, value in first.items()
-        if key != "threads" and here.get(key) != value
-    ]
-    if different:
-        raise SettingsError(f"{'; '.join(different)} as in process 0: all must be alike")
 
 
 def _unsaid(text: str) -> None:

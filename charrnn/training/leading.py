@@ -6,6 +6,7 @@ more, some followed by words or tensors:
     BEGIN   words: the training           GATHER              the lanes of the carried state
     LOAD    weights, moments, state       STEP  number, lr    one update
     READ    words: what; weights          END     words: the exit code
+    HELP    words: a network; weights, batches (helping.py)
 
 So signals, divergence, patience, budgets and faults end a training for all in the same step.
 """
@@ -22,7 +23,7 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.parallel.group import Group
-from charrnn.scoring.readers import GateReader, Placed, Read, Reader
+from charrnn.scoring.readers import GateReader, Placed, Read, Reader, is_separable
 from charrnn.storage import disk
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer
@@ -31,7 +32,7 @@ from charrnn.training.shards import ShardedStep
 from charrnn.training.step import Stepped
 
 PIECE_BYTES = 16 << 20  # of a file, in memory at once
-BEGIN, LOAD, STEP, GATHER, READ, END = range(6)
+BEGIN, LOAD, STEP, GATHER, READ, HELP, END = range(7)
 
 
 class Leader:
@@ -76,12 +77,8 @@ class Leader:
 
     @property
     def can_read(self) -> bool:
-        """Return whether others can read rows of a batch without changing a bit.
-
-        That is with the kernel: the products of torch round by the number of rows.
-        """
-        model = self._model
-        return self.group.world > 1 and model.backend == "kernel" and model.conv is None
+        """Return whether there are others that can read rows without changing a bit."""
+        return self.group.world > 1 and is_separable(self._model)
 
     def read(self, what: str, reader: Reader, placed: Placed) -> Iterator[Read]:
         """Yield batches as a reader reads them, of which each process has read some rows.

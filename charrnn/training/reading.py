@@ -10,10 +10,12 @@ Shapes: B rows of a batch, T characters, W processes, K numbers of a character, 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
 
+from charrnn.errors import SettingsError
 from charrnn.model.charmodel import CharModel
 from charrnn.parallel.group import Group
 from charrnn.parallel.tree import share_of
@@ -51,6 +53,20 @@ def read_together(
     sent = torch.zeros(int(max(news[1] for news in told)), dtype=torch.float64)
     sent[: len(mine)] = torch.from_numpy(mine)
     return _whole(batches, group.gathered(sent).numpy(), width)
+
+
+def check_alike(first: dict[str, Any], here: dict[str, Any]) -> None:
+    """Raise SettingsError where this process would compute other bits than process 0.
+
+    first, here: their surroundings (runtime.surroundings).
+    """
+    different = [
+        f"{key} {here[key]}, and not {value}"
+        for key, value in first.items()
+        if key != "threads" and here.get(key) != value
+    ]
+    if different:
+        raise SettingsError(f"{'; '.join(different)} as in process 0: all must be alike")
 
 
 def _cut(batch: Batch, places: np.ndarray, rank: int, world: int) -> tuple[Batch, np.ndarray]:

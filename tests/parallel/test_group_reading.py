@@ -1,12 +1,11 @@
 """Validation on several processes: the same figures to the bit, and what happens to one of them."""
 
 import json
-import random
-import string
 
 import pytest
 from parallel_support import alone, on, trained
-from support import FEW, needs_kernel
+from reading_support import NAMES, PROSE
+from support import needs_kernel
 
 from charrnn.errors import CheckpointError
 from charrnn.model.charmodel import CharModel
@@ -18,10 +17,6 @@ from charrnn.training.following import Follower
 from charrnn.training.leading import Leader
 
 pytestmark = pytest.mark.usefixtures("one_thread", "no_waiting_for_the_disk")
-CHANCE = random.Random(24)
-WORDS = ["".join(CHANCE.choices(string.ascii_lowercase, k=n % 9 + 2)) for n in range(200)]
-PROSE = " ".join(CHANCE.choices(WORDS, k=1500))
-NAMES = "".join(f"{name}\n" for name in [*FEW, *WORDS])
 SMALL = {"steps": 6, "eval_every": "3", "split": "0.5,0.5", "shards": 4}
 TEXTS = {
     "stream": ({"mode": "stream", "ema": 0.9}, PROSE),
