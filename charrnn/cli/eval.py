@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from charrnn.cli.chosen import read_chosen
 from charrnn.cli.eval_options import ByLabel, Classify, Length, Prior, Samples, Seed, Temp
 from charrnn.cli.json_lines import write_json
+from charrnn.cli.launched import score_in_processes
 from charrnn.cli.options import (
     FLOAT,
     INTEGER,
@@ -25,6 +26,9 @@ from charrnn.config import resolve
 from charrnn.errors import SettingsError
 from charrnn.terminal import say
 from charrnn.values import finite
+
+if TYPE_CHECKING:
+    from charrnn.scoring.readers import Helped
 
 HOW = "How"
 
@@ -199,7 +203,7 @@ def evaluate(
         ),
     ] = None,
     json: Json = False,
-) -> None:
+) -> int | None:
     """Measure a model in bits per character
 
     On the test text of its run, on a file or on a text, beside counting and compressors. With
@@ -229,7 +233,7 @@ def evaluate(
         from charrnn.cli.novelty_view import examine_and_show
 
         question = {"count": samples, "temperature": temp, "length": length, "seed": seed}
-        return examine_and_show(run, question, json=json)
+        return score_in_processes(lambda _: examine_and_show(run, question, json=json))
 
     # 1. Refuse options that contradict each other or would do nothing.
     for name, value in (("--temp", temp), ("--length", length), ("--seed", seed)):
@@ -253,62 +257,74 @@ def evaluate(
     if split not in (None, "train", "val", "test"):
         raise SettingsError(f"--split {split!r}: choose train, val or test")
 
-    from charrnn.cli.prompt import unescaped
-    from charrnn.cli.score_view import show_card, show_characters, write_ranking
-    from charrnn.modelfile import MISCOUNTED
-    from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
-    from charrnn.scoring.text import text_given, text_of_split
-    from charrnn.texts import OpenedRun
+    def score(helped: Helped | None) -> None:
+        from charrnn.cli.prompt import unescaped
+        from charrnn.cli.score_view import show_card, show_characters, write_ranking
+        from charrnn.modelfile import MISCOUNTED
+        from charrnn.scoring.evaluation import How, characters_of, evaluated, lines_of
+        from charrnn.scoring.text import text_given, text_of_split
+        from charrnn.texts import OpenedRun
 
-    # 2. Open the model and the text.
-    model = read_chosen(run)
-    if model.is_miscounted and (per_char or rank):  # else the card says it
-        say(f"note: {MISCOUNTED}")
-    if text is not None:
-        text = unescaped("--text", text, model)
-    opened = OpenedRun(model)
-    how = How(protocol or "stateful", window or 256, device or "auto", dynamic, dynamic_lr, cache)
-    if file is None and text is None:
-        scored = text_of_split(opened, split)
-    else:
-        own = dataclasses.asdict(model.reading)
-        own["encoding"] = encoding or model.reading.encoding
-        own["errors"] = errors or "strict"
-        settings, _ = resolve([("--", own)])
-        scored = text_given(opened, file, text, settings.text, unknown or "error")
-
-    # 3. Score it, and show what was asked for.
-    if by_label or classify:
-        from charrnn.cli import label_view
-
-        if by_label:
-            return label_view.show_scores(opened, scored, how, json=json)
-        return label_view.show_classes(opened, scored, how, prior or "count", plot, json=json)
-    if per_char:
-        costs = characters_of(model, scored, how)
-        if json:
-            write_json(cost._asdict() for cost in costs)
+        # 2. Open the model and the text.
+        model = read_chosen(run)
+        if model.is_miscounted and (per_char or rank):  # else the card says it
+            say(f"note: {MISCOUNTED}")
+        typed = None if text is None else unescaped("--text", text, model)
+        opened = OpenedRun(model)
+        how = How(
+            protocol or "stateful",
+            window or 256,
+            device or "auto",
+            dynamic,
+            dynamic_lr,
+            cache,
+            helped,
+        )
+        if file is None and text is None:
+            scored = text_of_split(opened, split)
         else:
-            show_characters(costs, model.vocabulary.unit)
-        return
-    if rank:
-        lines = lines_of(model, scored, how)
-        if json:
-            write_json({"rank": number} | line._asdict() for number, line in enumerate(lines, 1))
-        else:
-            write_ranking(lines)
-        return
-    if show:
-        from charrnn.cli.lookback_view import look_back_and_show
+            own = dataclasses.asdict(model.reading)
+            own["encoding"] = encoding or model.reading.encoding
+            own["errors"] = errors or "strict"
+            settings, _ = resolve([("--", own)])
+            scored = text_given(opened, file, typed, settings.text, unknown or "error")
 
-        return look_back_and_show(opened, scored, how, plot=plot, json=json)
-    with_baselines = baselines is not False
-    card = evaluated(opened, scored, how, with_baselines, say)
-    if json:
-        about = {"run": str(model.path), "step": model.step}
-        write_json([about | card.to_json()])
-    else:
-        show_card(str(model.path), card)
+        # 3. Score it, and show what was asked for.
+        if by_label or classify:
+            from charrnn.cli import label_view
+
+            if by_label:
+                return label_view.show_scores(opened, scored, how, json=json)
+            return label_view.show_classes(opened, scored, how, prior or "count", plot, json=json)
+        if per_char:
+            costs = characters_of(model, scored, how)
+            if json:
+                write_json(cost._asdict() for cost in costs)
+            else:
+                show_characters(costs, model.vocabulary.unit)
+            return
+        if rank:
+            lines = lines_of(model, scored, how)
+            if json:
+                write_json(
+                    {"rank": number} | line._asdict() for number, line in enumerate(lines, 1)
+                )
+            else:
+                write_ranking(lines)
+            return
+        if show:
+            from charrnn.cli.lookback_view import look_back_and_show
+
+            return look_back_and_show(opened, scored, how, plot=plot, json=json)
+        with_baselines = baselines is not False
+        card = evaluated(opened, scored, how, with_baselines, say)
+        if json:
+            about = {"run": str(model.path), "step": model.step}
+            write_json([about | card.to_json()])
+        else:
+            show_card(str(model.path), card)
+
+    return score_in_processes(score)
 
 
 def _check_views(

@@ -1,10 +1,12 @@
-"""charrnn train, in this process or in those that torchrun has started: one leads them."""
+"""charrnn train and eval, in this process or in those of torchrun: one leads them."""
 
 from __future__ import annotations
 
 import os
 import shlex
 import sys
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ from charrnn.launch import launch_of
 from charrnn.terminal import one_line
 
 if TYPE_CHECKING:
+    from charrnn.scoring.readers import Helped
     from charrnn.text.sources import Source
 
 Layers = tuple[tuple[str, Any], ...]
@@ -42,6 +45,24 @@ def train_in_processes(
         is_guest=False,
     )
     return trained if isinstance(trained, tuple) else trained.code
+
+
+def score_in_processes(score: Callable[[Helped | None], None]) -> int | None:
+    """Score, in this process or in the first of a launch. Returns the exit code of a launch.
+
+    score: is given what reads batches with the other processes.
+    """
+    launch = launch_of(os.environ)
+    if launch is None:
+        score(None)
+        return None
+    from charrnn.parallel.group import join
+    from charrnn.training.helping import helped_by
+    from charrnn.training.together import score_together
+
+    group = join(launch)
+    helped = partial(helped_by, group) if group.world > 1 else None
+    return score_together(group, sys.argv[1:], lambda: score(helped)).code
 
 
 def _trained(

@@ -90,7 +90,7 @@ class CharModel(nn.Module):
         # 1. The embedding and the layers. widths: of what each layer may see.
         self.embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.labels = nn.Embedding(labels, embedding_size) if labels else None
-        self._newline = newline
+        self.newline = newline
         self.conv: Convolution | None = None
         if settings.conv:
             self.conv = Convolution(embedding_size, settings.conv)
@@ -137,20 +137,23 @@ class CharModel(nn.Module):
         hidden, after = self._read(ids.t(), state)
         return self._run_head(hidden).transpose(0, 1), after
 
-    def nats(self, ids: Tensor, targets: Tensor, state: State) -> tuple[Tensor, State]:
+    def nats(
+        self, ids: Tensor, targets: Tensor, state: State, *, each: bool = False
+    ) -> tuple[Tensor, State]:
         """Return the sum of -ln P(target) over targets (B, T), and the state after ids (B, T).
 
         IGNORED targets count for nothing. The kernel makes no logits for it, only their gradients.
+        each: with the kernel, return what is summed, (T, B), float64, without gradients.
         """
         if self.backend != "kernel":
             logits, after = self(ids, state)
             return summed_nats(logits, targets), after
         hidden, after = self._read(ids.t(), state)
+        seen = (hidden, self.head.weight, self.head.bias, targets.t())
+        if each:
+            return kernel_scores.each_nats(*seen), after
         rounds = self._rounds_factors and self.training
-        nats = kernel_scores.summed_nats(
-            hidden, self.head.weight, self.head.bias, targets.t(), rounds
-        )
-        return nats, after
+        return kernel_scores.summed_nats(*seen, rounds), after
 
     def nats_and_logits(
         self, ids: Tensor, targets: Tensor, state: State, closed: Tensor, places: Tensor
@@ -280,7 +283,7 @@ class CharModel(nn.Module):
         rows = self.embedding.weight
         if self.labels is None:
             return rows
-        return torch.cat([rows, rows[self._newline] + self.labels.weight])
+        return torch.cat([rows, rows[self.newline] + self.labels.weight])
 
     def _run_layer(
         self, k: int, ids: Tensor, inputs: Tensor | None, state: State, rows: Tensor

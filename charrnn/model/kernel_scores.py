@@ -112,11 +112,52 @@ def summed_nats(
     return total
 
 
+def each_nats(x: Tensor, weight: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
+    """Return -ln P(target) of each target (...), float64, whose sum summed_nats returns.
+
+    Ignored ones have 0. A number depends on no other row of x. Without gradients.
+    """
+    _check(x, weight, bias)
+    kernel.check_shapes(torch.int64, (targets, tuple(x.shape[:-1])))
+    rows = x.detach().reshape(-1, x.shape[-1]).contiguous()
+    return _nats(rows, weight.detach().contiguous(), bias, targets, None).view(targets.shape)
+
+
 def _check(x: Tensor, weight: Tensor, bias: Tensor) -> None:
     any_shape: kernel.Shape = (None,) * x.dim()
     weight_shape = (None, x.shape[-1])
     bias_shape = (len(weight),)
     kernel.check_shapes(torch.float32, (x, any_shape), (weight, weight_shape), (bias, bias_shape))
+
+
+def _nats(
+    rows: Tensor, weight: Tensor, bias: Tensor, targets: Tensor, slopes: Tensor | None
+) -> Tensor:
+    """Return -ln P(target) of each row, (M,) float64. rows (M, K) and weight (V, K), dense.
+
+    slopes (M, V): where the gradients of the logits are written.
+    """
+    bias = bias.contiguous()
+    targets = targets.reshape(-1).contiguous()
+    count, inputs = rows.shape
+    vocabulary = len(weight)
+    nats = torch.empty(count, dtype=torch.float64)
+    library = kernel.loaded()
+    job = _Scores(
+        level=kernel.level_of(library, bfloat16=False),
+        threads=kernel.threads_for(rows.numel() * vocabulary, count),
+        rows=count,
+        inputs=inputs,
+        vocabulary=vocabulary,
+        x=kernel.address(rows),
+        weight=kernel.address(weight),
+        bias=kernel.address(bias),
+        targets=kernel.address(targets),
+        nats=kernel.address(nats),
+        slopes=kernel.address(slopes),
+    )
+    kernel.check_result(library.charrnn_scores(ctypes.byref(job)), vocabulary)
+    return nats
 
 
 class _Linear(torch.autograd.Function):
@@ -161,27 +202,8 @@ class _SummedNats(torch.autograd.Function):
     ) -> Tensor:
         rows = x.reshape(-1, x.shape[-1]).contiguous()  # (M, K)
         weight = weight.contiguous()
-        bias = bias.contiguous()
-        targets = targets.reshape(-1).contiguous()
-        count, inputs = rows.shape
-        vocabulary = len(weight)
-        nats = torch.empty(count, dtype=torch.float64)
-        slopes = x.new_empty(count, vocabulary) if keeps else None
-        library = kernel.loaded()
-        job = _Scores(
-            level=kernel.level_of(library, bfloat16=False),
-            threads=kernel.threads_for(rows.numel() * vocabulary, count),
-            rows=count,
-            inputs=inputs,
-            vocabulary=vocabulary,
-            x=kernel.address(rows),
-            weight=kernel.address(weight),
-            bias=kernel.address(bias),
-            targets=kernel.address(targets),
-            nats=kernel.address(nats),
-            slopes=kernel.address(slopes),
-        )
-        kernel.check_result(library.charrnn_scores(ctypes.byref(job)), vocabulary)
+        slopes = x.new_empty(len(rows), len(weight)) if keeps else None
+        nats = _nats(rows, weight, bias, targets, slopes)
         if keeps:
             ctx.shape = x.shape
             ctx.bfloat16 = bfloat16

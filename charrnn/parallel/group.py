@@ -27,7 +27,7 @@ from charrnn.launch import Launch
 from charrnn.parallel.tree import Part, added, share_of, tiles
 from charrnn.terminal import one_line
 
-WAIT = timedelta(hours=2)  # for one that is there: while process 0 evaluates, others wait
+WAIT = timedelta(hours=2)  # for one that is there: while process 0 counts, others wait
 JOIN = timedelta(minutes=5)  # for all to be there
 gather_all = getattr(dist, "all_gather_single", dist.all_gather_into_tensor)  # its name from 2.13
 LOOK_S = 0.02  # between looks for the others, while joining
@@ -38,8 +38,8 @@ class LostError(CharrnnError):
 
     def __init__(self) -> None:
         super().__init__(
-            "a process of the group is gone; torchrun --max-restarts N goes on from the last "
-            "checkpoint, and so does --resume"
+            "a process of the group is gone; a training goes on from its last checkpoint with "
+            "torchrun --max-restarts N, or with --resume"
         )
 
 
@@ -128,8 +128,7 @@ class Group:
     def all_numbers(self, values: Sequence[float]) -> list[list[float]]:
         """Return the float64 numbers of each process, as many from each."""
         mine = torch.tensor(values, dtype=torch.float64)
-        rows = self._collected(mine).view(self.world, len(values))
-        return [[float(value) for value in row] for row in rows]
+        return [[float(value) for value in row] for row in self.gathered(mine)]
 
     def added(self, sums: Mapping[Part, Tensor], parts: int) -> Tensor:
         """Return the sum (N,) of all parts, added in the order of the tree.
@@ -165,6 +164,10 @@ class Group:
 
         # 3. From all to all
         return self._collected(mine)[:numbers]
+
+    def gathered(self, mine: Tensor) -> Tensor:
+        """Return the numbers (N,) of all processes, (W, N)."""
+        return self._collected(mine).view(self.world, len(mine))
 
     # What torch.distributed does
 

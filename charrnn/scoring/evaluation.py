@@ -49,6 +49,7 @@ from charrnn.texts import OpenedRun
 if TYPE_CHECKING:
     from charrnn.scoring.cached import CachedScorer
     from charrnn.scoring.dynamic import DynamicScorer
+    from charrnn.scoring.readers import Helped
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,7 @@ class How:
     protocol: "stateful" or "windowed". window: the characters of a window.
     dynamic: score the text with dynamic evaluation too, at the rate dynamic_lr.
     cache: score the text with a cache of so many characters too; 0: without.
+    helped: reads batches with other processes.
     """
 
     protocol: str = "stateful"
@@ -66,10 +68,11 @@ class How:
     dynamic: bool = False
     dynamic_lr: float | None = None
     cache: int = 0
+    helped: Helped | None = None
 
 
-def open_scorer(model: ModelFile, device_name: str) -> Scorer:
-    """The stored model, ready to predict. Raises SettingsError for a device that is not there."""
+def open_scorer(model: ModelFile, device_name: str, helped: Helped | None = None) -> Scorer:
+    """The stored model as a scorer, helped as in How. Raises SettingsError: no such device."""
     if model.counts:
         if device_name not in ("auto", "cpu"):
             raise SettingsError(
@@ -79,7 +82,7 @@ def open_scorer(model: ModelFile, device_name: str) -> Scorer:
         return CountingScorer(ngram, model.label_grams(ngram))
     from charrnn.scoring.network import load_scorer
 
-    return load_scorer(model, device_name)
+    return load_scorer(model, device_name, helped)
 
 
 def protocol_of(model: ModelFile, how: How) -> str:
@@ -210,7 +213,7 @@ def evaluated(
 def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
     """The card so far, and the sums that its figures are made of."""
     protocol = protocol_of(model, how)
-    scorer = open_scorer(model, how.device)
+    scorer = open_scorer(model, how.device, how.helped)
     first = text.first_ids(model.vocabulary)
     by_text = text.by_text()
     tally = tallied(scorer, text.ids, protocol, _newline(model), how.window, first, by_text)
@@ -270,7 +273,7 @@ def _experts(
 ) -> Experts:
     """What the network and the n-grams of a mixture score alone."""
     assert model.ally is not None
-    alone = open_scorer(dataclasses.replace(model, ally=None), how.device)
+    alone = open_scorer(dataclasses.replace(model, ally=None), how.device, how.helped)
     network = tallied(alone, ids, protocol, _newline(model), how.window, first).score()
     ngram = model.ally.contexts.ngram
     counting = score_of(ngram, ids, protocol, how.window, model.ally.by_label, first)
@@ -390,5 +393,6 @@ def lines_of(model: ModelFile, text: Text, how: How) -> Iterator[RankedLine]:
         )
     ids = whole_lines(text.ids, newline)
     first = text.first_ids(model.vocabulary)
-    tally = tallied(open_scorer(model, how.device), ids, "lines", newline, first=first)
+    scorer = open_scorer(model, how.device, how.helped)
+    tally = tallied(scorer, ids, "lines", newline, first=first)
     return ranked(ids, tally, newline, model.vocabulary, likeliest_first(tally))

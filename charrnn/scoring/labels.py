@@ -66,7 +66,7 @@ def scores_by_label(model: ModelFile, text: Text, how: How) -> list[LabelScore]:
     labels = _labels_of(text, "--by-label")
     vocabulary = model.vocabulary
     newline = int(vocabulary.newline or 0)
-    scorer = open_scorer(model, how.device)
+    scorer = open_scorer(model, how.device, how.helped)
     first = text.first_ids(vocabulary)
     tally = tallied(scorer, text.ids, "lines", newline, first=first)
     counted = None
@@ -148,7 +148,7 @@ def classified(model: ModelFile, text: Text, how: How, prior: str) -> Classified
     if model.ally is not None and model.ally.by_label is None:
         # Counting that knows no labels would only blur what the network says of them.
         model = dataclasses.replace(model, ally=None)
-    scorer = open_scorer(model, how.device)
+    scorer = open_scorer(model, how.device, how.helped)
     found = _likeliest(scorer, ids, newline, len(vocabulary), ln_prior)
     ngram = order = None
     if text.corpus is not None:

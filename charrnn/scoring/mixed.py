@@ -165,8 +165,19 @@ class Mixer:
             return predictions_of(mixed[None], targets.cpu()[None], places, detailed)
         best, signs = self._counted.seen(places)
         looks = Looks(logits, targets, best)
-        w = shares(self._counted.ally.theta, looks.features(signs))
-        return Predictions(places, nats_of(w, looks.ln_target, self._counted.ln_p[places]), w=w)
+        return self._mixture(places, looks.ln_target, looks.features(signs))
+
+    def mixture(self, places: np.ndarray, numbers: np.ndarray) -> Predictions:
+        """Return the predictions at places (n,). numbers (4, n): readers.GateReader's."""
+        ln_target, at_best, top, entropy = numbers
+        _, signs = self._counted.seen(places)
+        return self._mixture(places, ln_target, features_of(entropy, top, at_best, signs))
+
+    def _mixture(
+        self, places: np.ndarray, ln_target: np.ndarray, features: np.ndarray
+    ) -> Predictions:
+        w = shares(self._counted.ally.theta, features)
+        return Predictions(places, nats_of(w, ln_target, self._counted.ln_p[places]), w=w)
 
 
 class Looks:

@@ -15,7 +15,8 @@ from charrnn.config import RuntimeSettings
 from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.scoring.mixed import predictor
+from charrnn.scoring.mixed import CountedText, Mixer, predictor
+from charrnn.scoring.readers import GateReader, Helped, LossReader, Reader, is_separable
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import (
     LINES,
@@ -24,7 +25,7 @@ from charrnn.scoring.validation import (
     shortened,
     window_batches,
 )
-from charrnn.text.batches import Batch, LineBatches
+from charrnn.text.batches import IGNORED, Batch, LineBatches
 from charrnn.text.gate import Ally
 from charrnn.text.spelling import Spelling
 
@@ -51,12 +52,17 @@ def load_model(model_file: ModelFile, device_name: str) -> tuple[CharModel, torc
     return model.to(device).eval(), device
 
 
-def load_scorer(model_file: ModelFile, device_name: str) -> NetworkScorer:
-    """The stored model behind the seam. Raises SettingsError for a device that is not there."""
+def load_scorer(
+    model_file: ModelFile, device_name: str, helped: Helped | None = None
+) -> NetworkScorer:
+    """The stored model behind the seam. Raises SettingsError for a device that is not there.
+
+    helped: reads batches with other processes.
+    """
     model, device = load_model(model_file, device_name)
     vocabulary = model_file.vocabulary
     ally = model_file.ally
-    return NetworkScorer(model, device, vocabulary.newline, ally, vocabulary.spelling)
+    return NetworkScorer(model, device, vocabulary.newline, ally, vocabulary.spelling, helped)
 
 
 class NetworkScorer:
@@ -69,13 +75,18 @@ class NetworkScorer:
         newline: int | None,
         ally: Ally | None = None,
         spelling: Spelling | None = None,
+        helped: Helped | None = None,
     ) -> None:
-        """ally: what counts beside the network. spelling: where rare characters are bytes."""
+        """ally: what counts beside the network. spelling: where rare characters are bytes.
+
+        helped: reads batches with other processes.
+        """
         self.model = model
         self.device = device
         self.ally = ally
         self.spelling = spelling
         self._newline = newline
+        self._helped = helped if spelling is None and is_separable(model) else None
 
     def predictions(
         self,
@@ -86,6 +97,10 @@ class NetworkScorer:
         detailed: bool = False,
         first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
+        # A stream is one row, and details are more numbers than the characters are worth.
+        if self._helped is not None and protocol != "stateful" and not detailed:
+            yield from self._predictions_with_help(self._helped, ids, protocol, window, first)
+            return
         predict = predictor(self.ally, ids, protocol, window, self.spelling, first)
         state = None
         for batch, places in self._placed_batches(ids, protocol, window, detailed, first):
@@ -96,6 +111,29 @@ class NetworkScorer:
                 targets = batch.targets.to(self.device)
                 predictions = predict(logits, targets, places, detailed)
             yield predictions
+
+    def _predictions_with_help(
+        self,
+        helped: Helped,
+        ids: np.ndarray,
+        protocol: str,
+        window: int,
+        first: np.ndarray | None,
+    ) -> Iterator[Predictions]:
+        mixer = None
+        reader: Reader = LossReader(self.model, self.device)
+        if self.ally is not None:
+            counted = CountedText(self.ally, ids, protocol, window, first)
+            mixer = Mixer(counted)
+            best, _ = counted.seen(np.arange(len(ids)))
+            reader = GateReader(self.model, self.device, best, None)
+        placed = self._placed_batches(ids, protocol, window, False, first)
+        for batch, places_of, numbers in helped(self.model, reader, placed):
+            places = places_of[(batch.targets != IGNORED).numpy()]
+            if mixer is None:
+                yield Predictions(places, numbers[0])
+            else:
+                yield mixer.mixture(places, numbers)
 
     def _placed_batches(
         self,

@@ -22,9 +22,9 @@ class SpelledText:
         self._first = spelling.first_length(ids)
 
     def states(self, places: np.ndarray) -> np.ndarray:
-        """Return the states (n,) before the ids at these places (n,)."""
+        """Return the states before the ids at these places, both of one shape."""
         if not len(self._places):
-            return np.zeros(len(places), np.int32)
+            return np.zeros(places.shape, np.int32)
         nearest = np.minimum(np.searchsorted(self._places, places), len(self._places) - 1)
         return np.where(self._places[nearest] == places, self._states[nearest], 0)
 

@@ -21,6 +21,7 @@ import torch.nn.functional as F
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import emptied
 from charrnn.scoring.held_out import held_out
+from charrnn.scoring.readers import VALIDATION, NatsReader, Share, summed
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import SpelledText
 from charrnn.text.batches import IGNORED, Batch, LineBatches
@@ -111,18 +112,22 @@ def validation(
     device: torch.device,
     deadline: float | None = None,
     most: int | None = None,
+    share: Share | None = None,
 ) -> Score:
     """The score that training looks at.
 
     Lines are scored whole, a stream in one lane for each 2 CHUNK (1,024) characters and at most
     LANES; of a large text a part is (held_out.py).
     deadline, most: as for validation_batches.
+    share: reads the batches with other processes, if it can.
     """
     batches = validation_batches(corpus, split, model, deadline, most)
     spelling = corpus.vocabulary.spelling
     if spelling is not None:
         text = SpelledText(spelling, held_out(corpus, split).ids)
         return _spelled_score(model, text, batches, device)
+    if share is not None:
+        return summed(share(VALIDATION, NatsReader(model), batches))
     return score_batches(model, (batch for batch, _ in batches), device)
 
 

@@ -16,6 +16,7 @@ from charrnn.errors import CheckpointError, SettingsError
 from charrnn.machine import backends, runtime
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
+from charrnn.scoring.readers import SAMPLE, NatsReader, Placed, Share, summed
 from charrnn.scoring.score import Score
 from charrnn.scoring.validation import (
     most_chars,
@@ -102,9 +103,17 @@ class Parts:
             for index, nats in lift:
                 self.model.head.bias[index] += nats
 
+    @property
+    def share(self) -> Share | None:
+        """Return what reads batches with the other processes of a group, if there are some.
+
+        None too where that would change bits.
+        """
+        return self.leader.read if self.leader is not None and self.leader.can_read else None
+
     def score_validation(self, corpus: Corpus) -> Score:
         """Return the score of the weights as they are on the validation text."""
-        return validation(self.model, corpus, "val", self.device)
+        return validation(self.model, corpus, "val", self.device, share=self.share)
 
     def score_learnt(self, step: int) -> Score:
         """Return the score of the weights as they are on the batch of the step before this one."""
@@ -116,11 +125,18 @@ class Parts:
 
         The first batches are lines of all parts of the text, or the beginnings of all lanes.
         """
+        with self.average.in_place():
+            if self.share is not None:
+                return summed(self.share(SAMPLE, NatsReader(self.model), self.sample()))
+            return score_batches(self.model, (batch for batch, _ in self.sample()), self.device)
+
+    def sample(self) -> Placed:
+        """Yield the batches of score_sample. Their places are not those of one text."""
         chars_per_step = self.batches.chars_per_epoch / self.batches.steps_per_epoch
         steps = min(self.batches.steps_per_epoch, math.ceil(SAMPLE_CHARS / chars_per_step))
-        sample = (self._cut(self.batches.batch(step)) for step in range(steps))
-        with self.average.in_place():
-            return score_batches(self.model, sample, self.device)
+        for step in range(steps):
+            batch = self._cut(self.batches.batch(step))
+            yield batch, np.zeros((len(batch.inputs), 0), np.int64)
 
     def _cut(self, batch: Batch) -> Batch:
         """Return a batch, or its beginning where its logits would take much memory at once."""

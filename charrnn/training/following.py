@@ -1,4 +1,4 @@
-"""The other processes of a group: they compute shards as process 0 orders, and write nothing."""
+"""The other processes of a group: they compute what process 0 orders, and write nothing."""
 
 from __future__ import annotations
 
@@ -6,29 +6,39 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from charrnn.config import settings_from_dict
-from charrnn.errors import CorpusError, SettingsError
+from charrnn.errors import CorpusError
 from charrnn.machine import runtime
 from charrnn.model.recurrent import State
 from charrnn.parallel.group import Group, LostError
+from charrnn.scoring.held_out import held_out
+from charrnn.scoring.readers import VALIDATION, GateReader, NatsReader, Placed, Reader
+from charrnn.scoring.spelled import spelled_text
+from charrnn.scoring.validation import validation_batches
 from charrnn.terminal import one_line
 from charrnn.text.corpus import Corpus, open_corpus
 from charrnn.training.assembly import assemble
+from charrnn.training.helping import help_read
 from charrnn.training.leading import (
     BEGIN,
     GATHER,
+    HELP,
     LOAD,
+    READ,
     STEP,
     Ending,
     order,
     receive_texts,
     share_weights,
 )
+from charrnn.training.reading import check_alike, read_together
 from charrnn.training.step import carried_into
 
 
 def follow(group: Group) -> Ending:
-    """Do what process 0 says until it says that the training is over. Returns how it ended.
+    """Do what process 0 says until it says that all is over. Returns how it ended.
 
     Raises LostError where a process is gone.
     """
@@ -39,6 +49,8 @@ def follow(group: Group) -> Ending:
             try:
                 if what == BEGIN:
                     follower = _begun(group, Path(folder))
+                elif what == HELP:
+                    help_read(group)
                 elif follower is None:
                     break  # END before a beginning
                 elif what == LOAD:
@@ -47,6 +59,8 @@ def follow(group: Group) -> Ending:
                     follower.step(step, lr)
                 elif what == GATHER:
                     follower.gather()
+                elif what == READ:
+                    follower.read()
                 else:
                     break
             except LostError:
@@ -117,6 +131,37 @@ class Follower:
         """Give the lanes of the carried state."""
         self._sharded.gathered(self._state)
 
+    def read(self) -> None:
+        """Read rows of what process 0 reads, with its weights."""
+        asked = self._group.tell()
+        model = self._parts.model
+        weights = list(model.tensors().values())
+        kept = [weight.clone() for weight in weights]
+        try:
+            for weight in weights:
+                self._group.share(weight)
+            best = None
+            if asked["best"] is not None:
+                best = torch.zeros(asked["best"], dtype=torch.int64)
+                self._group.share(best)
+            read_together(self._group, model, lambda: self._asked(asked["what"], best))
+        finally:
+            for weight, value in zip(weights, kept, strict=True):
+                weight.copy_(value)
+
+    def _asked(self, what: str, best: torch.Tensor | None) -> tuple[Reader, Placed]:
+        """Return what process 0 reads with, and what it reads (Leader.read)."""
+        self._check_texts()
+        corpus = self._corpora[0]
+        model = self._parts.model
+        placed = self._parts.sample()
+        if what == VALIDATION:
+            placed = validation_batches(corpus, "val", model)
+        if best is None:
+            return NatsReader(model), placed
+        text = spelled_text(corpus.vocabulary.spelling, held_out(corpus, "val").ids)
+        return GateReader(model, self._parts.device, best.numpy(), text), placed
+
     def _check_texts(self) -> None:
         for corpus in self._corpora:
             corpus.check_size()
@@ -131,20 +176,6 @@ def _opened(folder: str, fingerprint: str) -> Corpus:
             "or add --share-text"
         )
     return open_corpus(path, fingerprint)
-
-
-def check_alike(first: dict[str, Any], here: dict[str, Any]) -> None:
-    """Raise SettingsError where this process would compute other bits than process 0.
-
-    first, here: their surroundings (runtime.surroundings).
-    """
-    different = [
-        f"{key} {here[key]}, and not {value}"
-        for key, value in first.items()
-        if key != "threads" and here.get(key) != value
-    ]
-    if different:
-        raise SettingsError(f"{'; '.join(different)} as in process 0: all must be alike")
 
 
 def _unsaid(text: str) -> None:

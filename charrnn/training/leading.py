@@ -5,13 +5,15 @@ more, some followed by words or tensors:
 
     BEGIN   words: the training           GATHER              the lanes of the carried state
     LOAD    weights, moments, state       STEP  number, lr    one update
-    END     words: the exit code
+    READ    words: what; weights          END     words: the exit code
+    HELP    words: a network; weights, batches (helping.py)
 
 So signals, divergence, patience, budgets and faults end a training for all in the same step.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -21,14 +23,16 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.model.recurrent import State
 from charrnn.parallel.group import Group
+from charrnn.scoring.readers import GateReader, Placed, Read, Reader, is_separable
 from charrnn.storage import disk
 from charrnn.text.batches import Batch
 from charrnn.training.optim import Optimizer
+from charrnn.training.reading import read_together
 from charrnn.training.shards import ShardedStep
 from charrnn.training.step import Stepped
 
 PIECE_BYTES = 16 << 20  # of a file, in memory at once
-BEGIN, LOAD, STEP, GATHER, END = range(5)
+BEGIN, LOAD, STEP, GATHER, READ, HELP, END = range(7)
 
 
 class Leader:
@@ -70,6 +74,25 @@ class Leader:
         order(self.group, STEP, step, lr)
         self._has_lanes = True
         return self._step(batch, state, lr, step)
+
+    @property
+    def can_read(self) -> bool:
+        """Return whether there are others that can read rows without changing a bit."""
+        return self.group.world > 1 and is_separable(self._model)
+
+    def read(self, what: str, reader: Reader, placed: Placed) -> Iterator[Read]:
+        """Yield batches as a reader reads them, of which each process has read some rows.
+
+        All raise where one of them cannot.
+        """
+        order(self.group, READ)
+        best = reader.best if isinstance(reader, GateReader) else None
+        self.group.tell({"what": what, "best": None if best is None else len(best)})
+        for weight in self._model.tensors().values():
+            self.group.share(weight)
+        if best is not None:
+            self.group.share(torch.from_numpy(best))
+        return read_together(self.group, self._model, lambda: (reader, placed))
 
     def gathered(self, state: State) -> State:
         """Return the carried state with the lanes of all."""

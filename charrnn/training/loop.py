@@ -254,7 +254,7 @@ class Trainer:
         """
         place = self.place
         with self.parts.average.in_place():
-            reading = self.counting.evaluate(self.model, self.parts.device)
+            reading = self.counting.evaluate(self.model, self.parts.device, share=self.parts.share)
         recovery.judge(place, self.corpus, reading.network, self.parts)
         if not self.parts.average.tensors():  # else the weights themselves are still to be judged
             self._judged_at = place.step

@@ -6,6 +6,7 @@ here moves a weight, and nothing depends on a clock. So a resume counts again an
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,14 +16,16 @@ from charrnn.model.charmodel import CharModel
 from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_training
 from charrnn.scoring.fitting import cross_fitted, halves
 from charrnn.scoring.held_out import held_out
-from charrnn.scoring.mixed import CountedText, Looks, masked, without_padding
+from charrnn.scoring.mixed import CountedText
+from charrnn.scoring.readers import VALIDATION, GateReader, Read, Share, read_batches
 from charrnn.scoring.score import Score
 from charrnn.scoring.spelled import spelled_text
 from charrnn.scoring.validation import is_noise, validation, validation_batches
+from charrnn.text.batches import IGNORED
 from charrnn.text.compact import packed_levels
 from charrnn.text.contexts import Contexts
 from charrnn.text.corpus import Corpus
-from charrnn.text.gate import FEATURES, Ally
+from charrnn.text.gate import FEATURES, Ally, features_of
 from charrnn.training.listener import Tensors
 
 LEAST_GAIN = 0.001  # of the network's nats: less is not worth the n-grams' place in the file
@@ -72,18 +75,25 @@ class Counting:
         device: torch.device,
         deadline: float | None = None,
         most: int | None = None,
+        share: Share | None = None,
     ) -> Reading:
         """Fit the gate to the network as it is, and return what both reach on the validation text.
 
         Where there is nothing to mix, that is the network's score.
-        deadline, most: as for validation_batches.
+        deadline, most: as for validation_batches. share: reads with other processes, if it can.
         """
         self._count()
         self.theta = None
         if self._counted is None:
-            network = validation(model, self._corpus, "val", device, deadline, most)
+            network = validation(model, self._corpus, "val", device, deadline, most, share)
             return Reading(network, network, 0.0)
-        places, features, ln_network, ln_counted = self._look(model, device, deadline, most)
+        reader = GateReader(model, device, self._best, self._spelled)
+        batches = validation_batches(self._corpus, "val", model, deadline, most)
+        if share is None:
+            read = read_batches(model, reader, batches)
+        else:
+            read = share(VALIDATION, reader, batches)
+        places, features, ln_network, ln_counted = self._look(read)
         chars = self._corpus.vocabulary.chars(self._val[places])
         network = Score(-float(ln_network.sum()), chars)
         if not np.isfinite(features).all() or not np.isfinite(network.nats):
@@ -98,35 +108,20 @@ class Counting:
         self.theta = fit.theta
         return Reading(mixture, network, float(fit.w.mean()))
 
-    def _look(
-        self, model: CharModel, device: torch.device, deadline: float | None, most: int | None
-    ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-        """Read the validation text with the network.
+    def _look(self, read: Iterator[Read]) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+        """Put counting beside what the network says of the validation text (GateReader).
 
         Returns places (n,), features of the gate (n, F), and ln P of what came: the network's (n,),
         counting's (n,).
         """
         counted = self._counted
         assert counted is not None
-        was_training = model.training
-        model.eval()
-        state = None
         columns: list[tuple[np.ndarray, ...]] = []
-        with torch.inference_mode():
-            batches = validation_batches(self._corpus, "val", model, deadline, most)
-            for batch, places in batches:
-                if batch.fresh or state is None:
-                    state = model.zero_state(len(batch.inputs))
-                logits, state = model(batch.inputs.to(device), state)
-                targets = batch.targets.to(device)
-                logits, targets, places = without_padding(logits, targets, places)
-                if self._spelled is not None:
-                    logits = masked(logits, self._spelled, places)
-                best, signs = counted.seen(places)
-                looks = Looks(logits, targets, best)
-                features = looks.features(signs)
-                columns.append((places, features, looks.ln_target, counted.ln_p[places]))
-        model.train(was_training)
+        for batch, placed, (ln_target, at_best, top, entropy) in read:
+            places = placed[(batch.targets != IGNORED).numpy()]
+            _, signs = counted.seen(places)
+            features = features_of(entropy, top, at_best, signs)
+            columns.append((places, features, ln_target, counted.ln_p[places]))
         joined = [np.concatenate(column) for column in zip(*columns, strict=True)]
         return joined[0], joined[1], joined[2], joined[3]
 
@@ -156,3 +151,4 @@ class Counting:
         protocol = "stateful" if is_stream else "lines"
         self._spelled = spelled_text(self._corpus.vocabulary.spelling, self._val)
         self._counted = CountedText(ally, self._val, protocol, 0, first)
+        self._best, _ = self._counted.seen(np.arange(len(self._val)))

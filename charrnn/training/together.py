@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Callable, Sequence
+import signal
+import threading
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -25,6 +28,7 @@ if TYPE_CHECKING:
 RUN_FILE = "run.json"
 MAX_RUN_BYTES = 4 << 20
 
+Led = TypeVar("Led")
 Trained = TypeVar("Trained", bound=tuple[Any, ...])
 
 
@@ -37,18 +41,67 @@ def train_together(
     lead: trains, in process 0. Returns the run, its outcome, and what else there is.
     Raises SettingsError, LostError, and in process 0 what lead raises.
     """
-    from charrnn.parallel.group import LostError, is_out_of_memory
+    from charrnn.training.leading import Ending
+
+    def ending(trained: Trained) -> Ending:
+        path, outcome, *_ = trained
+        return Ending(SIGNALS.get(outcome.reason, 0), run=str(path))
+
+    with signals(group.stop, None, is_guest, is_launched=True):
+        heard = _heard(group, words)
+        if not group.is_leader:
+            return _followed(group)
+    return _led(group, heard, lead, ending)
+
+
+def score_together(group: Group, words: Sequence[str], lead: Callable[[], None]) -> Ending:
+    """Score with the processes of a group. Process 0 leads; the others hear how it ended.
+
+    Nothing is saved, so a signal ends a process at once, and with it the others.
+    words, and what is raised: as for train_together.
+    """
+    from charrnn.training.leading import Ending
+
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)  # Python's waits for what the others say
+    heard = _heard(group, words)
+    if not group.is_leader:
+        return _followed(group)
+    _led(group, heard, lead, lambda _: Ending(0))
+    return Ending(0)
+
+
+def _heard(group: Group, words: Sequence[str]) -> list[dict[str, Any]]:
+    """Return what each process was started with. Raises LostError."""
+    with _loss_left(group):
+        return group.hear_all({"charrnn": __version__, "words": list(words)})
+
+
+def _followed(group: Group) -> Ending:
+    """Do what process 0 says, and return how it ended. Raises LostError."""
     from charrnn.training.following import follow
+
+    with _loss_left(group):
+        return follow(group)
+
+
+def _led(
+    group: Group,
+    heard: Sequence[dict[str, Any]],
+    lead: Callable[[], Led],
+    ending: Callable[[Led], Ending],
+) -> Led:
+    """Lead the others, and tell them how it ended. Returns what lead returned.
+
+    ending: of what lead returned.
+    """
+    from charrnn.parallel.group import LostError, is_out_of_memory
     from charrnn.training.leading import Ending, dismiss
 
-    try:
-        with signals(group.stop, None, is_guest, is_launched=True):
-            heard = group.hear_all({"charrnn": __version__, "words": list(words)})
-            if not group.is_leader:
-                return follow(group)
+    with _loss_left(group):
         try:
             check_words(heard)
-            trained = lead()
+            led = lead()
         except LostError:
             raise
         except CharrnnError as error:
@@ -57,9 +110,17 @@ def train_together(
         except BaseException as error:
             dismiss(group, Ending(2 if is_out_of_memory(error) else 1, repr(error)))
             raise
-        path, outcome, *_ = trained
-        dismiss(group, Ending(SIGNALS.get(outcome.reason, 0), run=str(path)))
-        return trained
+        dismiss(group, ending(led))
+        return led
+
+
+@contextlib.contextmanager
+def _loss_left(group: Group) -> Iterator[None]:
+    """Leave a group of which a process is gone."""
+    from charrnn.parallel.group import LostError
+
+    try:
+        yield
     except LostError:
         group.leave(is_whole=False)
         raise

@@ -114,6 +114,11 @@ def trained(corpus, run, world, watcher=None, *, resume=False, words=(), more=No
     return together(work, world)
 
 
+def on(rank):
+    """Whether this is the process of that rank."""
+    return threading.current_thread().name == f"rank {rank}"
+
+
 def alone(corpus, run, watcher=None, *, resume=False, **changes):
     settings = {} if resume else SMALL | changes
     request = Request(None if resume else str(corpus), (("--", settings),), run=run, resume=resume)

@@ -1,9 +1,7 @@
 """What happens to one process ends the training for all, with one message and one code."""
 
-import threading
-
 import pytest
-from parallel_support import PROSE, alone, together, trained
+from parallel_support import PROSE, alone, on, together, trained
 from support import FEW, Watcher
 
 from charrnn.errors import CheckpointError, SettingsError, StorageError
@@ -24,10 +22,6 @@ def text(tmp_path):
     path = tmp_path / "t.txt"
     path.write_text(PROSE)
     return path
-
-
-def on(rank):
-    return threading.current_thread().name == f"rank {rank}"
 
 
 def test_a_full_disk_ends_all_with_5_and_the_checkpoint_before_goes_on(tmp_path, text, monkeypatch):

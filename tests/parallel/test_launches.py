@@ -4,12 +4,15 @@ import json
 import os
 import random
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
 import pytest
 from launch_support import Launched, children_of
 from parallel_support import PROSE, alone
+from support import FEW
 
 from charrnn.training.checkpoint import load_newest
 from charrnn.training.outcome import weights_sha256
@@ -49,8 +52,9 @@ def options(**changes):
 
 
 def in_one_process(folder, **changes):
-    """The weights of the same training without torchrun."""
-    return alone(folder / "t.txt", folder / "alone", shards=4, **SMALL | changes).weights_sha256
+    """The weights and the score of the same training without torchrun."""
+    outcome = alone(folder / "t.txt", folder / "alone", shards=4, **SMALL | changes)
+    return outcome.weights_sha256, outcome.place.val_nats
 
 
 def sha_of(run):
@@ -75,9 +79,44 @@ def test_two_processes_train_as_one_and_only_the_first_speaks(folder, one_thread
         code, out = launch.end()
     assert code == 0, launch.stderr
     (line,) = out.splitlines()
-    assert json.loads(line)["weights_sha256"] == in_one_process(folder, steps=12)
+    said = json.loads(line)
+    found = said["weights_sha256"], said["val_nats_per_char"]
+    assert found == in_one_process(folder, steps=12)
     assert steps_of(folder / "r") == list(range(1, 13))
     assert launch.stderr.count("2 processes, 1 thread each; 4 shards") == 1
+
+
+@pytest.mark.medium
+def test_two_processes_score_as_one_and_only_the_first_speaks(folder):
+    (folder / "names.txt").write_text("".join(f"{name}\n" for name in FEW * 9))
+    words = ["eval", "names", "--file", "names.txt", "--json"]
+    with Launched(folder, *words) as launch:
+        code, out = launch.end()
+    assert code == 0, launch.stderr
+    command = [sys.executable, "-m", "charrnn", *words]
+    env = os.environ | {"OMP_NUM_THREADS": "1"}
+    assert out == subprocess.check_output(command, cwd=folder, env=env, text=True)
+
+
+@pytest.mark.slow
+def test_a_fault_of_eval_is_said_once_and_ends_all(folder):
+    with Launched(folder, "eval", "nothing", "--json") as launch:
+        code, out = launch.end()
+    assert (code, out) == (1, "")  # torchrun has no other
+    assert launch.stderr.count("charrnn: ") == 1
+    assert "exitcode  : 3" in launch.stderr  # of the first to end; torchrun ends the other
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("number", "rank"), [(signal.SIGTERM, 0), (signal.SIGINT, 1)])
+def test_a_signal_to_one_that_scores_ends_all(folder, number, rank):
+    (folder / "names.txt").write_text("".join(f"{name}{n}\n" for n in range(20000) for name in FEW))
+    words = ["eval", "names", "--file", "names.txt", "--unknown", "skip", "--no-baselines"]
+    with Launched(folder, *words) as launch:
+        time.sleep(20)
+        os.kill(launch.rank(rank), number)
+        assert launch.end(40) == (1, "")
+        assert not children_of(launch.process.pid)
 
 
 def kills(count):
@@ -120,7 +159,7 @@ def test_killed_many_times_equals_undisturbed(folder, one_thread, count):
     steps = 3 * count + 30
     stderr = killed(folder, count, steps)
     assert stderr.count("SIGKILL") >= count or stderr.count("-9") >= count
-    assert sha_of(folder / "r") == in_one_process(folder, steps=steps)
+    assert sha_of(folder / "r") == in_one_process(folder, steps=steps)[0]
     assert steps_of(folder / "r") == list(range(1, steps + 1))
 
 
@@ -150,4 +189,4 @@ def test_a_signal_to_one_saves_and_ends_all(folder, one_thread, number, target):
     assert "to go on: charrnn train --resume --run r" in launch.stderr
     done = load_newest(folder / "r")[0].step
     assert steps_of(folder / "r") == list(range(1, done + 1))
-    assert sha_of(folder / "r") == in_one_process(folder, **STEADY | {"steps": done})
+    assert sha_of(folder / "r") == in_one_process(folder, **STEADY | {"steps": done})[0]

@@ -93,6 +93,17 @@ def test_validation_of_a_text_without_rare_characters_is_a_score(backend, one_th
     assert score.nats == pytest.approx(sum(naive(model, ids)), rel=1e-5)
 
 
+def test_validation_of_lines_without_rare_characters_is_a_score(model):
+    ids = ALPHABET.encode("abé\nbaa\n")
+    about = {"mode": "lines", "vocabulary": ALPHABET}
+    about |= {"split": lambda *_: ids, "first_ids": lambda *_: None}
+    score = validation(model, type("Corpus", (), about)(), "val", CPU)
+    scorer = NetworkScorer(model, CPU, NEWLINE, spelling=ALPHABET.spelling)
+    expected = tallied(scorer, ids, "lines", NEWLINE).score()
+    assert score.chars == expected.chars == 8
+    assert score.nats == pytest.approx(expected.nats, rel=1e-5)
+
+
 @pytest.mark.parametrize("protocol", ["stateful", "windowed", "lines"])
 def test_counting_in_detail_is_counting(protocol):
     ids = ALPHABET.encode(TEXT)
