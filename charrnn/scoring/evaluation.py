@@ -239,7 +239,7 @@ def _scored(model: ModelFile, text: Text, how: How) -> tuple[Evaluation, Tally]:
         experts=experts,
         texts=by_text.scores() if by_text is not None else None,
     )
-    if experts is not None and text.split == "val":
+    if model.ally is not None and model.ally.theta[1:].any() and text.split == "val":
         card.notes.append(
             "the gate between network and counting was fitted on this text; "
             "training showed a score of gates that were not"

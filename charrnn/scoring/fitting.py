@@ -16,6 +16,7 @@ Shapes: n places, F features of the gate.
 
 from __future__ import annotations
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -26,6 +27,7 @@ from charrnn.text.gate import FEATURES, MOST_WEIGHT, STEEPEST, shares
 
 MOST_PLACES = 1 << 15  # that a gate is fitted on: more cost time and change little
 MOST_STEPS = 30
+UNFITTED_SHARE = 1 / 3  # of counting, in texts too short to fit a gate (docs/decisions.md)
 CLOSE = 1e-7  # nats a place: a smaller gain ends the fit
 
 
@@ -50,6 +52,14 @@ def cross_fitted(
         theta = fitted(features[~half], ln_network[~half], ln_counted[~half])
         w[half] = shares(theta, features[half])
     theta = fitted(features, ln_network, ln_counted)
+    return Fitted(theta, nats_of(w, ln_network, ln_counted), w)
+
+
+def unfitted(ln_network: np.ndarray, ln_counted: np.ndarray) -> Fitted:
+    """Return the gate that gives counting UNFITTED_SHARE whatever it sees."""
+    theta = np.zeros(FEATURES)
+    theta[0] = math.log(UNFITTED_SHARE / (1 - UNFITTED_SHARE))
+    w = np.full(len(ln_network), UNFITTED_SHARE)
     return Fitted(theta, nats_of(w, ln_network, ln_counted), w)
 
 

@@ -14,7 +14,7 @@ import torch
 
 from charrnn.model.charmodel import CharModel
 from charrnn.scoring.counting import Baseline, counted_as_ally, counted_for_training
-from charrnn.scoring.fitting import cross_fitted, halves
+from charrnn.scoring.fitting import cross_fitted, halves, unfitted
 from charrnn.scoring.held_out import held_out
 from charrnn.scoring.mixed import CountedText
 from charrnn.scoring.readers import VALIDATION, GateReader, Read, Share, read_batches
@@ -47,11 +47,12 @@ class Counting:
     """The n-grams of a training's text. theta: the gate of the newest evaluation, or None."""
 
     def __init__(self, corpus: Corpus, mixed: Corpus | None, how: str) -> None:
-        """how: "auto", "on" or "off" (--counting). auto is off where a gate would fit noise."""
+        """how: "auto", "on" or "off" (--counting). Where a gate would fit noise, auto fits none."""
         self.theta: np.ndarray | None = None
         self._corpus = corpus
         self._mixed = mixed
-        self._how = "off" if how == "auto" and is_noise(corpus) else how
+        self._how = how
+        self._is_noise = how == "auto" and is_noise(corpus)
         self._is_counted = False
         self._baseline: Baseline | None = None
         self._counted: CountedText | None = None
@@ -101,9 +102,16 @@ class Counting:
         ends = None
         if self._corpus.mode == "lines":
             ends = np.flatnonzero(self._val == self._corpus.vocabulary.newline)
-        fit = cross_fitted(features, ln_network, ln_counted, halves(places, ends))
+        if self._is_noise:
+            fit = unfitted(ln_network, ln_counted)
+        else:
+            fit = cross_fitted(features, ln_network, ln_counted, halves(places, ends))
         mixture = Score(float(fit.nats.sum()), chars)
-        if self._how == "auto" and mixture.nats > (1 - LEAST_GAIN) * network.nats:
+        if (
+            self._how == "auto"
+            and not self._is_noise
+            and mixture.nats > (1 - LEAST_GAIN) * network.nats
+        ):
             return Reading(network, network, 0.0)
         self.theta = fit.theta
         return Reading(mixture, network, float(fit.w.mean()))

@@ -3,12 +3,16 @@
 import json
 import math
 
+import numpy as np
 import pytest
 from support import FEW, Watcher
 
 from charrnn.modelfile import read_model
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring import validation
+from charrnn.scoring.evaluation import How, evaluated
+from charrnn.scoring.text import text_of_split
+from charrnn.texts import OpenedRun
 from charrnn.training.checkup import check
 from charrnn.training.pacing import MOST_PASSES
 from charrnn.training.session import Request, train
@@ -64,8 +68,19 @@ def test_who_sets_a_patience_goes_by_validation_all_the_same(tmp_path, one_threa
 
 
 def test_a_gate_is_not_fitted_to_one_line(tmp_path, one_thread):
+    """Counting has a third, whatever is seen."""
     trained(few(tmp_path), tmp_path / "r", steps=20, hidden_size=8)
-    assert read_model(tmp_path / "r").ally is None
+    theta = read_model(tmp_path / "r").ally.theta
+    assert 1 / (1 + np.exp(-theta[0])) == pytest.approx(1 / 3)
+    assert not theta[1:].any()
+
+
+def test_a_gate_that_was_not_fitted_flatters_nothing(tmp_path, one_thread):
+    trained(few(tmp_path), tmp_path / "r", steps=20, hidden_size=8)
+    run = OpenedRun(read_model(tmp_path / "r"))
+    card = evaluated(run, text_of_split(run, "val"), How(), False, lambda text: None)
+    assert card.experts.mean_share == pytest.approx(1 / 3)
+    assert not [note for note in card.notes if "gate" in note]
 
 
 def test_a_budget_ends_before_all_is_known_by_heart(tmp_path, one_thread, monkeypatch):
