@@ -52,7 +52,7 @@ function making() {
 compose(contents, [
   section("differences", "How they differ", differences()),
   section("learning", "How they learnt", curves()),
-  section("samples", "What they write", samples()),
+  section("written", "What they write", samples()),
   section("settings", "What they share", making()),
 ].filter(Boolean), [
   paragraph(contents.summary, "lead"),

@@ -298,11 +298,10 @@ class Trainer:
             if self._judged_at != self.place.step:
                 recovery.judge(self.place, self.corpus, None, self.parts)
             self.save()
-        place = self.place
         if is_best:
-            self.records.save_best(place)
-        elif is_due and place.step > place.began_step and not (place.has_learnt or place.bad_steps):
-            self.records.save_unscored(place)  # better than the untrained network
+            self.records.save_best(self.place)
+        elif is_due and self.place.is_unscored:
+            self.records.save_unscored(self.place)
 
     def save(self) -> None:
         """Write a checkpoint of this very moment.
@@ -315,12 +314,11 @@ class Trainer:
         self.progress.saved(self.place.step, path)
 
     def settle(self) -> None:
-        """After a resume: write the best weights again if they are the checkpoint's.
-
-        A kill may have fallen between the two files.
-        """
+        """After a resume: write the model again if it is the checkpoint's, but was not written."""
         if self.place.best_step == self.place.step and math.isfinite(self.place.best_nats):
             self.records.save_best(self.place)
+        elif self.place.is_unscored:
+            self.records.save_unscored(self.place)
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Stand where the checkpoint stood, whatever came since. Raises CheckpointError."""

@@ -137,6 +137,11 @@ class Place:
         """Count evaluations without a better one from here on."""
         self.evaluations_since_best = 0
 
+    @property
+    def is_unscored(self) -> bool:
+        """Whether the weights are kept because the best ones are those of the untrained network."""
+        return self.step > self.began_step and not (self.has_learnt or self.bad_steps)
+
     def count_evaluation(self, val: Score, network: Score, *, keeps_last: bool = False) -> bool:
         """Take in a score on validation, and the network's own. Returns whether val is the best.
 

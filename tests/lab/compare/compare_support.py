@@ -24,6 +24,7 @@ SMALL = {
     "threads": "1",
     "eval_every": "4",
     "seed": "3",
+    "counting": "off",
 }
 
 
