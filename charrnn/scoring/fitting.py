@@ -27,7 +27,7 @@ from charrnn.text.gate import FEATURES, MOST_WEIGHT, STEEPEST, shares
 
 MOST_PLACES = 1 << 15  # that a gate is fitted on: more cost time and change little
 MOST_STEPS = 30
-UNFITTED_SHARE = 0.1  # of counting, in texts too short to fit a gate (docs/decisions.md)
+UNFITTED_SHARE = 0.05  # of counting, in texts too short to fit a gate (docs/decisions.md)
 CLOSE = 1e-7  # nats a place: a smaller gain ends the fit
 
 

@@ -30,7 +30,7 @@ def test_eval_of_the_validation_split_is_what_training_saw(charrnn, run, tmp_pat
     ]
     # Of so few lines the last weights are kept; no gate is fitted, so both scores are of one gate.
     last = [row for row in rows if row.get("event") == "eval"][-1]
-    assert result["experts"]["mean_share"] == pytest.approx(0.1)
+    assert result["experts"]["mean_share"] == pytest.approx(0.05)
     assert result["nats_per_char"] == pytest.approx(last["val_nats_per_char"], rel=1e-6)
 
 
