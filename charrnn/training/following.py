@@ -154,9 +154,8 @@ class Follower:
         self._check_texts()
         corpus = self._corpora[0]
         model = self._parts.model
-        placed = self._parts.sample()
-        if what == VALIDATION:
-            placed = validation_batches(corpus, "val", model)
+        is_validation = what == VALIDATION
+        placed = validation_batches(corpus, "val", model) if is_validation else self._parts.sample()
         if best is None:
             return NatsReader(model), placed
         text = spelled_text(corpus.vocabulary.spelling, held_out(corpus, "val").ids)

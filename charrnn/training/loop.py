@@ -314,7 +314,7 @@ class Trainer:
         self.progress.saved(self.place.step, path)
 
     def settle(self) -> None:
-        """After a resume: write the model again if it is the checkpoint's, but was not written."""
+        """Write the model again if it is the checkpoint's: a kill may have fallen between both."""
         if self.place.best_step == self.place.step and math.isfinite(self.place.best_nats):
             self.records.save_best(self.place)
         elif self.place.is_unscored:
