@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from charrnn.config import TextSettings
@@ -9,8 +11,9 @@ from charrnn.text.spelling import ASCII
 from charrnn.text.vocabulary import Vocabulary
 
 # The default of --rare follows from the counts (docs/decisions.md). A character is a symbol if it
-# occurs so often ...
+# occurs so often, and is at least this share of the text ...
 LEARNT = 100
+LEAST_SHARE = 1e-5
 # ... unless rare characters were more of the text than this: their bytes make it longer.
 MOST_SPELLED = 0.1
 # Shorter texts lose by bytes: 2 % on 27,000 characters of poems.
@@ -47,11 +50,12 @@ def _suggested(counts: np.ndarray, total: int) -> int:
 
     counts (N,): of the characters that may be rare. total: characters of the text.
     """
+    learnt = max(LEARNT, math.ceil(LEAST_SHARE * total))
     ascending = np.sort(counts)
     is_too_much = np.cumsum(ascending) > MOST_SPELLED * total
     if not is_too_much.any():
-        return LEARNT
-    return min(LEARNT, int(ascending[np.argmax(is_too_much)]))
+        return learnt
+    return min(learnt, int(ascending[np.argmax(is_too_much)]))
 
 
 def note_of(counts: np.ndarray, rare: int) -> str:

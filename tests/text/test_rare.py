@@ -32,6 +32,10 @@ def test_of_a_large_alphabet_what_is_not_learnt_is_written_as_bytes():
     assert vocabulary.characters == 128 + 500
 
 
+def test_of_a_long_text_a_symbol_is_a_hundred_thousandth():
+    assert rare(counts_of(5_000_000, (2000, 3), (500, 1250))) == 1257
+
+
 def test_bytes_are_a_small_part_of_the_text():
     counts = counts_of(100, (20_000, 1), (20_000, 20))  # Han are 99 of 100
     assert rare(counts) == 20
