@@ -25,7 +25,7 @@ LOOKED_AT = "looked back at"
 COLUMNS = ["place", "char", "bits", "gain", "cache", LOOKED_AT, "away", "share"]
 FACTS = (
     ("gain", "bits that the cache saves; below 0 it costs them"),
-    ("cache", "share of the probability that the cache has; the network has the rest"),
+    ("cache", "share of the probability that the cache has; the model has the rest"),
     (LOOKED_AT, "the place with the largest share; in brackets, what followed there"),
     ("share", "of the probability, given to what followed at that place"),
 )

@@ -1,4 +1,4 @@
-"""Where a network with a cache looked back before each character: attention's ancestor.
+"""Where a model with a cache looked back before each character: attention's ancestor.
 
 The cache of sampling/cache.py gives every place it remembers a weight, and the character that
 followed there its share of the probability. Here the shares are kept, place by place. As in
@@ -19,11 +19,11 @@ import torch
 
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.cache import NETWORK_COUNT, PIECE, THETA, check, keys_of
-from charrnn.sampling.decode import log_probabilities
+from charrnn.sampling.cache import MODEL_COUNT, PIECE, THETA, check, keys_of
+from charrnn.scoring.mixed import Whole
 from charrnn.scoring.network import load_model
-from charrnn.scoring.spelled import SpelledText, spelled_text
 from charrnn.scoring.validation import lane_batches
+from charrnn.text.gate import EXCLUDED
 from charrnn.text.vocabulary import Vocabulary
 
 MOST_PLACES = 3  # that are named for each character
@@ -35,7 +35,7 @@ class Glance:
     """How a character was predicted from what had been read.
 
     nats: its cost without the cache; cached_nats: with it. shares (M,): of the whole probability,
-    given to what followed at the places first, first + 1, ...; the network has the rest.
+    given to what followed at the places first, first + 1, ...; the model has the rest.
     """
 
     place: int
@@ -83,18 +83,15 @@ def glances(
     check(length, model_file)
     model, device = load_model(model_file, device_name)
     spelling = model_file.vocabulary.spelling
-    seen = _glances_at_ids(model, device, ids, length, spelled_text(spelling, ids))
+    whole = Whole(model_file.ally, ids, "stateful", window=0, spelling=spelling)
+    seen = _glances_at_ids(model, device, ids, length, whole)
     if spelling is None:
         return seen
     return _by_character(seen, _starts_of(model_file.vocabulary, ids))
 
 
 def _glances_at_ids(
-    model: CharModel,
-    device: torch.device,
-    ids: np.ndarray,
-    length: int,
-    spelled: SpelledText | None,
+    model: CharModel, device: torch.device, ids: np.ndarray, length: int, whole: Whole
 ) -> Iterator[Glance]:
     """Yield a glance for every id but the first."""
     state = model.zero_state(1)
@@ -107,45 +104,34 @@ def _glances_at_ids(
             inputs = batch.inputs.to(device)
             logits, outputs, state = model.forward_traced(inputs, state)
         keys = np.concatenate([keys, keys_of(outputs[:, :, 0].cpu().numpy())])
-        for ln_network in log_probabilities(logits[0].cpu().numpy()):
+        places = np.arange(place, place + logits.shape[1])
+        for ln_model in whole.ln_p(logits[0], places):
             first = max(0, place - length)
             now = keys[place - base]
             remembered = keys[first - base : place - base]
-            allowed = None if spelled is None else spelled.allowed(np.array([place]))[0]
-            yield _glance(ids, place, first, remembered @ now, ln_network, allowed)
+            yield _glance(ids, place, first, remembered @ now, ln_model)
             place += 1
         keys = keys[max(0, place - length) - base :]
         base = max(0, place - length)
 
 
 def _glance(
-    ids: np.ndarray,
-    place: int,
-    first: int,
-    similarity: np.ndarray,
-    ln_network: np.ndarray,
-    allowed: np.ndarray | None,
+    ids: np.ndarray, place: int, first: int, similarity: np.ndarray, ln_model: np.ndarray
 ) -> Glance:
     """The glance at ids[place]. similarity (M,): of now to the places first, first + 1, ...
 
-    allowed (V,) bool: what may follow, where rare characters are bytes. The rest of the probability
-    is taken away, from network and cache together.
+    ln_model (V,): below EXCLUDED for what may not follow; no place has a share for it.
     """
     weights = np.exp(THETA * (similarity.astype(np.float64) - 1))
-    total = NETWORK_COUNT + weights.sum()
-    shares = weights / total
-    network_share = NETWORK_COUNT / total
     followed = ids[first:place]
+    weights[ln_model[followed] < EXCLUDED] = 0
+    total = MODEL_COUNT + weights.sum()
     char = ids[place]
-    nats = -float(ln_network[char])
-    probability = network_share * math.exp(-nats) + float(shares[followed == char].sum())
-    if allowed is not None:
-        network_left = float(np.exp(ln_network[allowed].astype(np.float64)).sum())
-        shares = np.where(allowed[followed], shares, 0.0)
-        left = network_share * network_left + float(shares.sum())
-        shares, probability = shares / left, probability / left
-        nats += math.log(network_left)
-    return Glance(place, nats, -math.log(probability), first, shares)
+    nats = -float(ln_model[char])
+    count = MODEL_COUNT * math.exp(-nats) + float(weights[followed == char].sum())
+    # 0: the text begins inside a character, whose bytes are not counted.
+    cached_nats = -math.log(count / total) if count else math.inf
+    return Glance(place, nats, cached_nats, first, weights / total)
 
 
 def _starts_of(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:

@@ -75,7 +75,7 @@ def lookback_of(run: OpenedRun, say: Say, device: str = "cpu") -> Lookback | Non
     verb = "saves" if bits >= 0 else "costs"
     return {
         "said": (
-            "The figures above are the network's alone. A cache compares its state with those of "
+            "The figures above are without a cache. It compares the network's state with those of "
             f"the last {READ_CHARS:,} characters, and expects what followed where they were alike. "
             f"On the first {len(ids):,} characters of the {SPLIT_NAMES[str(text.split)]} it {verb} "
             f"{abs(bits):.3f} bits per {noun_of(run.model.vocabulary)}."

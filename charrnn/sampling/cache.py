@@ -4,12 +4,12 @@ Each of the last `length` places is kept as a pair: the state of the network the
 one vector of length 1, and the character that followed. With q the state now and k_i the states of
 the pairs,
 
-    P(x) = (n P_network(x) + sum_i w_i [x_i = x]) / (n + sum_i w_i)
+    P(x) = (n P_model(x) + sum_i w_i [x_i = x]) / (n + sum_i w_i)
     w_i  = exp(theta (q . k_i - 1))
 
-A place that looks the same counts as one character seen, a place that looks different as almost
-none, and what the network says as n characters. Where nothing similar was read, the network decides
-alone. No weights are learnt.
+P_model is the network's, or its mixture with counting. A place that looks the same counts as one
+character seen, a place that looks different as almost none, and what the model says as n
+characters. Where nothing similar was read, the model decides alone. No weights are learnt.
 
 Only what a model is given to read is kept, never what it writes: a text that feeds on itself soon
 repeats one line for ever. After Grave, Joulin & Usunier 2017, "Improving Neural Language Models
@@ -32,10 +32,11 @@ from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.decode import log_probabilities
 from charrnn.sampling.network import Network
 from charrnn.sampling.steps import MAX_SCORES, State, Step, Steps
+from charrnn.text.gate import EXCLUDED
 
 # Both were chosen on Shakespeare, LaTeX and C together (docs/decisions.md).
 THETA = 20.0
-NETWORK_COUNT = 0.15
+MODEL_COUNT = 0.15
 MAX_NUMBERS = 1 << 26  # of the pairs' keys: 256 MB
 MAX_WEIGHTS = 1 << 22  # of a piece
 PIECE = 256  # characters of one text whose products are one
@@ -87,7 +88,7 @@ class Pairs:
         """Take in ids (T,) one after the other; return ln P (T, V), float64, of what follows each.
 
         before (T, K): keys of the states in which they are read. after (T, K): keys of the states
-        they lead to. logits (T, V): what the network says there.
+        they lead to. logits (T, V): what the model says there.
         """
         length = len(self.keys)
         pieces = []
@@ -105,7 +106,7 @@ class Pairs:
     def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
         """Return ln P (T, V) in states of keys now (T, K); nothing is taken in.
 
-        logits (T, V): what the network says there.
+        logits (T, V): what the model says there.
         """
         known = min(int(self.count[0]), len(self.keys))
         keys = self.keys[:known]
@@ -168,41 +169,43 @@ def _weights(similarity: np.ndarray) -> np.ndarray:
 
 
 def _mixed(logits: np.ndarray, weights: np.ndarray, followed: np.ndarray) -> np.ndarray:
-    """Return ln P (T, V) of the network's logits (T, V) and weights (T, M) of characters (M,)."""
+    """Return ln P (T, V) of the model's logits (T, V) and weights (T, M) of characters (M,)."""
+    ln_model = log_probabilities(logits)
     counts = np.stack([np.bincount(followed, row, logits.shape[1]) for row in weights])
+    counts[ln_model < EXCLUDED] = 0
+    total = MODEL_COUNT + counts.sum(1, keepdims=True)
     with np.errstate(divide="ignore"):  # never counted: ln 0
         ln_counts = np.log(counts)
-    ln_network = math.log(NETWORK_COUNT) + log_probabilities(logits)
-    total = NETWORK_COUNT + counts.sum(1, keepdims=True)
-    mixed: np.ndarray = np.logaddexp(ln_network, ln_counts) - np.log(total)
+    mixed: np.ndarray = np.logaddexp(math.log(MODEL_COUNT) + ln_model, ln_counts) - np.log(total)
     return mixed
 
 
 class Cached(Steps):
-    """A network with a cache: its logits are ln P of both.
+    """A model with a cache: its logits are ln P of both.
 
-    Its state: the network's, then the pairs'.
+    Its state: the model's, then the pairs'.
     """
 
-    def __init__(self, network: Network | Compiled, length: int) -> None:
-        self._network = network
+    def __init__(self, model: Steps | Compiled, network: Network, length: int) -> None:
+        """model: the network and what stands beside it. Its state begins with the network's h."""
+        self._model = model
         self._width = network.num_layers * network.hidden_size
         self.length = length
-        self.engine = network.engine
-        self.name = f"{network.name} with a cache of {length:,}"
-        self.vocabulary_size = network.vocabulary_size
+        self.engine = model.engine
+        self.name = f"{model.name} with a cache of {length:,}"
+        self.vocabulary_size = model.vocabulary_size
 
     def zero_state(self, batch: int) -> State:
-        """Return the network's state, then keys (length, B, K), ids (length, B), counts (1, B)."""
+        """Return the model's state, then keys (length, B, K), ids (length, B), counts (1, B)."""
         keys = np.zeros((self.length, batch, self._width), np.float32)
         followed = np.zeros((self.length, batch), np.int32)
         count = np.zeros((1, batch), np.int64)
-        return (*self._network.zero_state(batch), keys, followed, count)
+        return (*self._model.zero_state(batch), keys, followed, count)
 
     def step(self, ids: np.ndarray, state: State) -> tuple[np.ndarray, State]:
         ids = self._checked(ids, state)
         parts = tuple(part.copy() for part in state[-3:])
-        logits, after = self._network.step(ids, state[:-3])
+        logits, after = self._model.step(ids, state[:-3])
         before = keys_of(state[0])
         now = keys_of(after[0])
         mixed = np.empty(logits.shape)
@@ -229,7 +232,7 @@ class Cached(Steps):
         self, ids: np.ndarray, state: State, *, threads: int = 1
     ) -> tuple[np.ndarray, State, float]:
         ids = self._checked(ids, state)
-        of_network = state[:-3]
+        of_model = state[:-3]
         parts = tuple(part.copy() for part in state[-3:])
         pairs = _pairs(parts, 0)
         nats = 0.0
@@ -237,11 +240,11 @@ class Cached(Steps):
         width = max(1, min(PIECE, MAX_SCORES // self.vocabulary_size))
         for start in range(0, len(ids), width):
             piece = ids[start : start + width]
-            keys = [keys_of(of_network[0])]
+            keys = [keys_of(of_model[0])]
             rows = []
             for char in piece:
-                logits, of_network = self._network.step(np.array([char]), of_network)
-                keys.append(keys_of(of_network[0]))
+                logits, of_model = self._model.step(np.array([char]), of_model)
+                keys.append(keys_of(of_model[0]))
                 rows.append(logits)
             before = np.concatenate(keys[:-1])
             after = np.concatenate(keys[1:])
@@ -251,18 +254,16 @@ class Cached(Steps):
             nats -= float(mixed[np.arange(len(piece) - 1), piece[1:]].sum())
             latest = mixed[-1:]
         assert latest is not None
-        return latest, (*of_network, *parts), nats
+        return latest, (*of_model, *parts), nats
 
-    def _recalled(
-        self, ids: np.ndarray, of_network: State, pairs: Pairs
-    ) -> tuple[np.ndarray, State]:
-        """Return ln P with what these pairs recall, and the network's state after its step."""
-        logits, after = self._network.step(ids, of_network)
+    def _recalled(self, ids: np.ndarray, of_model: State, pairs: Pairs) -> tuple[np.ndarray, State]:
+        """Return ln P with what these pairs recall, and the model's state after its step."""
+        logits, after = self._model.step(ids, of_model)
         return pairs.recall(keys_of(after[0]), logits), after
 
     def _checked(self, ids: np.ndarray, state: State) -> np.ndarray:
         """Return ids as int64. Raises ValueError for the state of another model."""
-        parts = len(self._network.zero_state(0)) + 3
+        parts = len(self._model.zero_state(0)) + 3
         if len(state) != parts or state[-3].shape[::2] != (self.length, self._width):
             shapes = [part.shape for part in state]
             raise ValueError(f"a state of shapes {shapes} does not fit {self.name}")

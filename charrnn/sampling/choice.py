@@ -11,6 +11,7 @@ from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.network import Network
 from charrnn.sampling.steps import Steps
 from charrnn.terminal import one_line
+from charrnn.text.gate import Ally
 from charrnn.text.spelling import Spelling
 
 WEIGHTS = ("auto", "float32", "float16")
@@ -43,18 +44,21 @@ def choose_steps(model: ModelFile, weights: str, engine: str, cache: int) -> Ste
         weights = "float16" if _half_is_fine(model) else "float32"
     plain = Network(model, weights)
     is_compiled = engine != "numpy" and library() is not None
-    ally = model.ally
-    if is_compiled and not cache:
-        return Compiled(plain, ally=ally, spelling=spelling)
-    network: Steps = plain
-    if cache:
-        network = Cached(Compiled(plain) if is_compiled else plain, cache)
-    steps = _spelled(network, spelling)
+    steps: Steps | Compiled
+    if is_compiled:
+        steps = Compiled(plain, ally=model.ally, spelling=spelling)
+    else:
+        steps = _mixed(_spelled(plain, spelling), plain.name, model.ally)
+    return Cached(steps, plain, cache) if cache else steps
+
+
+def _mixed(steps: Steps, name: str, ally: Ally | None) -> Steps:
+    """Return the steps with the n-grams beside them, where there are some."""
     if ally is None:
         return steps
     from charrnn.sampling.mixed import Mixed  # a network alone need not wait for it
 
-    return Mixed(steps, network.name, ally)
+    return Mixed(steps, name, ally)
 
 
 def _spelled(steps: Steps, spelling: Spelling | None) -> Steps:

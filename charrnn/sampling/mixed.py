@@ -22,7 +22,7 @@ class Mixed(Steps):
     """A network with its ally. Its state: the network's, then the nodes (1, B) of the contexts."""
 
     def __init__(self, network: Steps, name: str, ally: Ally) -> None:
-        """network: alone, or with a cache. name: of the network."""
+        """network: alone, or masked where rare characters are bytes. name: of the network."""
         self._network = network
         self._ally = ally
         self._everyone = ally

@@ -21,7 +21,7 @@ class Spelled(Steps):
     """The steps of a model, and the state of its spelling: (1, B) int32, the last of its states."""
 
     def __init__(self, steps: Steps, spelling: Spelling) -> None:
-        """steps: of a network, alone or with a cache, or of counting."""
+        """steps: of a network alone, or of counting."""
         self._steps = steps
         self._spelling = spelling
         self.engine = steps.engine

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import Pairs, keys_of
-from charrnn.scoring.mixed import predictor
+from charrnn.scoring.mixed import Whole
 from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
 from charrnn.scoring.validation import CHUNK, lane_batches, most_chars
@@ -23,7 +23,7 @@ from charrnn.text.spelling import Spelling
 
 
 class CachedScorer:
-    """A network that looks back on `length` characters. It knows the protocol "stateful" only."""
+    """A model that looks back on `length` characters. It knows the protocol "stateful" only."""
 
     def __init__(
         self,
@@ -53,7 +53,7 @@ class CachedScorer:
         first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
-        predict = predictor(self.ally, ids, protocol, window, self.spelling)
+        whole = Whole(self.ally, ids, protocol, window, self.spelling)
         width = self.model.num_layers * self.model.hidden_size
         pairs = Pairs(
             np.zeros((self.length, width), np.float32),
@@ -74,12 +74,13 @@ class CachedScorer:
                 logits, outputs, state = self.model.forward_traced(inputs.to(self.device), state)
             # (C + 1, L H): the keys before and after each character.
             keys = np.concatenate([key, keys_of(outputs[:, :, 0].cpu().numpy())])
-            mixed = pairs.read(keys[:-1], inputs[0].numpy(), keys[1:], logits[0].cpu().numpy())
-            key = keys[-1:]
             places = np.arange(place, place + size)
             place += size
-            scores = torch.from_numpy(mixed[:size])[None]  # (1, N, V)
-            yield predict(scores, batch.targets, places, detailed)
+            ln_p = np.zeros(logits.shape[1:])  # (C, V); what fills up is not looked at
+            ln_p[:size] = whole.ln_p(logits[0, :size], places)
+            mixed = pairs.read(keys[:-1], inputs[0].numpy(), keys[1:], ln_p)
+            key = keys[-1:]
+            yield whole.predictions_of(mixed[:size], batch.targets, places, detailed)
 
 
 def load_scorer(model_file: ModelFile, device_name: str, length: int) -> CachedScorer:

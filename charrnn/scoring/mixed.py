@@ -1,6 +1,6 @@
 """Logits of a network -> nats of its predictions, with the n-grams beside it where it has some.
 
-Every way to read a text with a network (network.py, cached.py, dynamic.py) ends here.
+Every way to read a text with a network (network.py, cached.py, dynamic.py) comes here.
 Shapes: N characters of a text, B rows of a batch, T characters of a row, V vocabulary, n predicted
 characters.
 """
@@ -84,6 +84,39 @@ class Speller:
         logits, targets, places = without_padding(logits, targets, places)
         logits = masked(logits, self._text, places)
         predictions = self._predict(logits[None], targets[None], places, detailed)
+        return self._text.counted(predictions, is_stream=self._is_stream)
+
+
+class Whole:
+    """What a model says of all characters at each place: for those who mix more to it."""
+
+    def __init__(
+        self,
+        ally: Ally | None,
+        ids: np.ndarray,
+        protocol: str,
+        window: int,
+        spelling: Spelling | None = None,
+    ) -> None:
+        """ally and spelling: as for `predictor`."""
+        self._counted = None if ally is None else CountedText(ally, ids, protocol, window)
+        self._text = None if spelling is None else SpelledText(spelling, ids)
+        self._is_stream = protocol != "lines"
+
+    def ln_p(self, logits: torch.Tensor, places: np.ndarray) -> np.ndarray:
+        """Return ln P (n, V), float64, at places (n,), where the network's logits are (n, V)."""
+        if self._text is not None:
+            logits = masked(logits, self._text, places)
+        ln_p = _numpy(F.log_softmax(logits.double(), 1))
+        return ln_p if self._counted is None else self._counted.mixed(ln_p, places)
+
+    def predictions_of(
+        self, ln_p: np.ndarray, targets: torch.Tensor, places: np.ndarray, detailed: bool
+    ) -> Predictions:
+        """Return the predictions in ln P (n, V) of targets (1, n) at places (n,)."""
+        predictions = predictions_of(torch.from_numpy(ln_p)[None], targets, places, detailed)
+        if self._text is None:
+            return predictions
         return self._text.counted(predictions, is_stream=self._is_stream)
 
 

@@ -13,7 +13,7 @@ from charrnn.errors import SettingsError
 from charrnn.insight.lookback import Characters, Glance, glances, in_words, shares_between
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.cache import NETWORK_COUNT, THETA, keys_of
+from charrnn.sampling.cache import MODEL_COUNT, THETA, keys_of
 from charrnn.scoring import cached, network
 from charrnn.scoring.evaluation import How
 from charrnn.scoring.text import Text
@@ -75,7 +75,7 @@ def test_shares_are_weights_over_all_that_is_counted(tmp_path, one_thread):
             for place in range(first, glance.place)
         ]
         assert glance.first == first
-        expected = np.array(weights) / (NETWORK_COUNT + sum(weights))
+        expected = np.array(weights) / (MODEL_COUNT + sum(weights))
         np.testing.assert_allclose(glance.shares, expected, rtol=1e-4, atol=1e-9)
 
 

@@ -1,15 +1,19 @@
-"""Sampling with a mixture: numpy's steps are its scores, alone, in rows and with a cache."""
+"""Sampling with a mixture: its steps are its scores, alone, in rows and with a cache."""
 
 import numpy as np
 import pytest
 from mixture_support import SIZE, lines, mixed_model, text
+from support import needs_kernel
 
+from charrnn.insight.lookback import glances
+from charrnn.sampling.cache import MODEL_COUNT, THETA
 from charrnn.sampling.decode import Decoding, surprise
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring import cached, network
 from charrnn.scoring.score import tallied
 
 CACHES = [0, 9]
+ENGINES = ["numpy", pytest.param("compiled", marks=needs_kernel)]
 
 
 def everything(samples):
@@ -17,14 +21,36 @@ def everything(samples):
 
 
 @pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("engine", ENGINES)
 @pytest.mark.parametrize("cache", CACHES)
-def test_reading_costs_what_the_scorer_says(cache):
+def test_reading_costs_what_the_scorer_says(cache, engine):
     model = mixed_model()
     ids = text(400)
-    sampler = Sampler(model, engine="numpy", cache=cache, weights="float32")
+    sampler = Sampler(model, engine=engine, cache=cache, weights="float32")
     scorer = cached.load_scorer(model, "cpu", 9) if cache else network.load_scorer(model, "cpu")
     expected = tallied(scorer, ids, "stateful", None).score().nats
     assert sampler.feed(ids)[2] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("engine", ENGINES)
+def test_a_cache_counts_beside_the_mixture(engine):
+    model = mixed_model()
+    mixture = Sampler(model, engine="numpy", weights="float32")
+    cached_too = Sampler(model, engine=engine, cache=9, weights="float32")
+    state = mixture.zero_state(1)
+    own_state = cached_too.zero_state(1)
+    keys, followed = [], []
+    for char in text(30):
+        keys.append(state[0].astype(float).ravel())
+        followed.append(char)
+        ln_p, state = mixture.step(np.array([char]), state)
+        now = state[0].astype(float).ravel()
+        counts = MODEL_COUNT * np.exp(ln_p[0]) / np.exp(ln_p[0]).sum()
+        for key, said in list(zip(keys, followed, strict=True))[-9:]:
+            norms = np.linalg.norm(key) * np.linalg.norm(now)
+            counts[said] += np.exp(THETA * ((key @ now / norms if norms else 0.0) - 1))
+        found, own_state = cached_too.step(np.array([char]), own_state)
+        assert np.exp(found[0]) == pytest.approx(counts / counts.sum(), rel=1e-3)
 
 
 @pytest.mark.usefixtures("one_thread")
@@ -83,3 +109,14 @@ def test_frequencies_are_those_of_the_mixture():
     counts = np.bincount(first, minlength=SIZE)
     chi_square = ((counts - 4000 * p) ** 2 / (4000 * p)).sum()
     assert chi_square < 30  # of 5 degrees of freedom: once in 70,000 seeds
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_a_glance_costs_what_the_scorers_say():
+    model = mixed_model()
+    ids = text(300)
+    seen = list(glances(model, ids, 9, "cpu"))
+    alone = tallied(network.load_scorer(model, "cpu"), ids, "stateful", None).score().nats
+    looking_back = tallied(cached.load_scorer(model, "cpu", 9), ids, "stateful", None).score().nats
+    assert sum(glance.nats for glance in seen) == pytest.approx(alone, rel=1e-5)
+    assert sum(glance.cached_nats for glance in seen) == pytest.approx(looking_back, rel=1e-5)

@@ -14,7 +14,7 @@ from charrnn.errors import SettingsError
 from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.sampling import cache as caches
-from charrnn.sampling.cache import NETWORK_COUNT, THETA
+from charrnn.sampling.cache import MODEL_COUNT, THETA
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.cached import CachedScorer
 from charrnn.scoring.score import tallied
@@ -74,7 +74,7 @@ def plain(sampler, ids, length, given=None):
             pairs = [*pairs, (before, char)][-length:]
         now = state[0].astype(float).swapaxes(0, 1).ravel()
         own = np.exp(logits[0].astype(float))
-        counts = NETWORK_COUNT * own / own.sum()
+        counts = MODEL_COUNT * own / own.sum()
         for key, said in pairs:
             norms = math.sqrt(key @ key) * math.sqrt(now @ now)
             counts[said] += math.exp(THETA * ((now @ key / norms if norms else 0.0) - 1))
