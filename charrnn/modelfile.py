@@ -96,12 +96,7 @@ class ModelFile:
 
     def label_grams(self, ngram: NGram) -> LabelGrams | None:
         """Return the n-grams of labels over those of all, in a counting model that knows some."""
-        of_labels = {name: part for name, part in self.tensors.items() if _is_of_labels(name)}
-        if not of_labels:
-            return None
-        from charrnn.text.labelgrams import label_grams
-
-        return label_grams(of_labels, ngram, len(self.vocabulary.labels))
+        return _label_grams(self.tensors, ngram, len(self.vocabulary.labels))
 
     @property
     def is_miscounted(self) -> bool:
@@ -309,24 +304,30 @@ def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
     from charrnn.text.compact import unpacked_levels
     from charrnn.text.contexts import Contexts
     from charrnn.text.gate import Ally, checked_theta
-    from charrnn.text.labelgrams import label_grams
     from charrnn.text.ngram import NGram
 
     size = len(model.vocabulary)
     boundary = model.vocabulary.newline if model.mode == "lines" else None
     try:
         theta = checked_theta(tensors.pop("gate.theta", None))
-        of_labels = {name: part for name, part in tensors.items() if _is_of_labels(name)}
         levels = unpacked_levels(_without_labels(tensors), size)
         ngram = NGram(levels, size, boundary, "kneser-ney")
         ngram.spelling = model.vocabulary.spelling
-        by_label = None
-        if of_labels:
-            by_label = label_grams(of_labels, ngram, len(model.vocabulary.labels))
+        by_label = _label_grams(tensors, ngram, len(model.vocabulary.labels))
         return Ally(Contexts(ngram), theta, by_label)
     except ValueError:
         shown = one_line(str(model.path))
         raise DamagedError(f"{shown}: its n-grams make no sense; use another copy") from None
+
+
+def _label_grams(tensors: dict[str, np.ndarray], ngram: NGram, labels: int) -> LabelGrams | None:
+    """Return the n-grams of labels, `labels` of them, over those of all lines; None: no tensors."""
+    of_labels = {name: part for name, part in tensors.items() if _is_of_labels(name)}
+    if not of_labels:
+        return None
+    from charrnn.text.labelgrams import label_grams  # most models need not wait for it
+
+    return label_grams(of_labels, ngram, labels)
 
 
 def _is_of_labels(name: str) -> bool:
