@@ -107,11 +107,10 @@ class ModelFile:
             return False
         from charrnn.text.ngram import are_line_ends_miscounted, levels_of
 
-        newline = self.vocabulary.newline
-        assert newline is not None  # _check_start
+        assert self.vocabulary.newline is not None  # _check_start
         size = len(self.vocabulary)
         levels = levels_of(_without_labels(self.tensors), size)
-        return are_line_ends_miscounted(levels, size, newline)
+        return are_line_ends_miscounted(levels, size, self.vocabulary.newline)
 
     @cached_property
     def reading(self) -> TextSettings:
@@ -300,7 +299,7 @@ def _check_counts(model: ModelFile) -> None:
 
 
 def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
-    """Return what these tensors hold beside a network. Raises DamagedError where it is nothing."""
+    """Return what tensors hold beside a network. Raises DamagedError where it is nothing."""
     from charrnn.text.compact import unpacked_levels
     from charrnn.text.contexts import Contexts
     from charrnn.text.gate import Ally, checked_theta
@@ -323,9 +322,9 @@ def _ally(model: ModelFile, tensors: dict[str, np.ndarray]) -> Ally:
 def _label_grams(tensors: dict[str, np.ndarray], ngram: NGram, labels: int) -> LabelGrams | None:
     """Return the n-grams of labels, `labels` of them, over those of all lines; None: no tensors."""
     of_labels = {name: part for name, part in tensors.items() if _is_of_labels(name)}
-    if not of_labels:
+    if not of_labels:  # most models; they need not wait for it
         return None
-    from charrnn.text.labelgrams import label_grams  # most models need not wait for it
+    from charrnn.text.labelgrams import label_grams
 
     return label_grams(of_labels, ngram, labels)
 
