@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from charrnn.training.checkpoint import RunDirectory
+from charrnn.training.listener import Silent
 from charrnn.training.loop import Trainer
 from charrnn.training.session import Request, train
 
@@ -52,21 +53,6 @@ class Clock:
                 self.computed[title] += time.process_time() - computed
 
         setattr(owner, name, timed)
-
-
-class Silent:
-    """Shows what network and text a training has, and nothing else."""
-
-    def say(self, text: str) -> None:
-        if text.startswith(("network:", "text:")):
-            print(text, flush=True)
-
-    def ignore(self, *news: object) -> None:
-        """Show nothing."""
-
-    step = ignore
-    evaluated = ignore
-    sampled = ignore
 
 
 def main() -> None:

@@ -41,7 +41,7 @@ def trained(
     optimizer = make_optimizer(model.parameters(), lr=LR)
 
     def step(inputs: Tensor, targets: Tensor) -> Tensor:
-        loss = model.nats(inputs, targets)
+        loss: Tensor = model.nats(inputs, targets)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
         if clip is not None:

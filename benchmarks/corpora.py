@@ -156,7 +156,8 @@ def median_bits(trials: list[Trial]) -> float | None:
     """Return the median score; None without trials."""
     if not trials:
         return None
-    return round(statistics.median(trial.scored["bits_per_char"] for trial in trials), 4)
+    bits: list[float] = [trial.scored["bits_per_char"] for trial in trials]
+    return round(statistics.median(bits), 4)
 
 
 def line(row: dict[str, Any]) -> str:

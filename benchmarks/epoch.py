@@ -24,7 +24,8 @@ from torch.utils.data import DataLoader, Dataset, RandomSampler
 
 from charrnn.config import TextSettings
 from charrnn.text import building
-from charrnn.text.batches import IGNORED, LineBatches, line_bounds
+from charrnn.text.batches import IGNORED, LineBatches
+from charrnn.text.corpus import line_bounds
 
 EPOCH = Size("an epoch of names, 1 x 128, B=32", 1, 128, 32, 16, 53)
 

@@ -153,7 +153,7 @@ def resume(bench: Bench) -> None:
 
         # Killed in the middle of steps, twice
         run = Path(folder) / "killed"
-        killed = []
+        killed: list[int] = []
         for begin in (["train", *train, "--run", str(run)], _resumed(run)):
             after = (killed[-1] if killed else 0) + 2 * every
             killed.append(_killed_at(bench, begin, run, after))

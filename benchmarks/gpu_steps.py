@@ -48,7 +48,10 @@ class Played:
 
     def capture(self, work: Work) -> None:
         work()
-        self.replay = work
+        self._work = work
+
+    def replay(self) -> None:
+        self._work()
 
 
 def new_graph(bench: Bench) -> Graph:
@@ -65,7 +68,7 @@ def timed_s(bench: Bench, work: Work) -> float:
     for _ in range(2):
         work()
     wait(bench)
-    taken = []
+    taken: list[float] = []
     began = time.perf_counter()
     while len(taken) < 3 or (time.perf_counter() - began < MEASURED_S and not bench.is_dry):
         before = time.perf_counter()
@@ -245,8 +248,8 @@ def gaps(bench: Bench) -> None:
         with profile(activities=[activity]) as profiled:
             work()
             wait(bench)
-        wanted = torch.autograd.DeviceType.CPU if bench.is_dry else torch.autograd.DeviceType.CUDA
-        events = [event for event in profiled.events() if event.device_type == wanted]
+        wanted = "CPU" if bench.is_dry else "CUDA"
+        events = [event for event in profiled.events() if event.device_type.name == wanted]
         events.sort(key=lambda event: event.time_range.start)
         between = [
             max(0.0, after.time_range.start - before.time_range.end)

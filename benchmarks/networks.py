@@ -49,7 +49,8 @@ class Plain(nn.Module):
         self.load_state_dict(weights)
 
     def forward(self, ids: Tensor) -> Tensor:
-        return self.head(self.recurrent(self.embedding(ids))[0])
+        logits: Tensor = self.head(self.recurrent(self.embedding(ids))[0])
+        return logits
 
     def nats(self, inputs: Tensor, targets: Tensor) -> Tensor:
         logits = self(inputs)
@@ -95,9 +96,10 @@ class CellLoop(Plain):
         return [state] * self.size.layers
 
     def advance(self, k: int, x: Tensor, state: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
-        if self.cell == "lstm":
-            return self.cells[k](x, state)
-        return (self.cells[k](x, state[0]),)
+        if self.cell != "lstm":
+            return (self.cells[k](x, state[0]),)
+        after: tuple[Tensor, ...] = self.cells[k](x, state)
+        return after
 
     def forward(self, ids: Tensor) -> Tensor:
         embedded = self.embedding(ids)
@@ -109,7 +111,8 @@ class CellLoop(Plain):
                 states[k] = self.advance(k, x, state)
                 x = states[k][0]
             outputs.append(x)
-        return self.head(torch.stack(outputs, 1))
+        logits: Tensor = self.head(torch.stack(outputs, 1))
+        return logits
 
 
 class Makemore(CellLoop):

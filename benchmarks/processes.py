@@ -16,6 +16,7 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Mapping
 
 import torch
 
@@ -79,14 +80,14 @@ def measure(arguments: argparse.Namespace) -> None:
     exchanged: list[float] = []
     added = group.added
 
-    def timed(sums, parts):
+    def timed(sums: Mapping[tuple[int, int], torch.Tensor], parts: int) -> torch.Tensor:
         group.all_numbers([0.0])  # all have computed: what follows is the exchange alone
         began = time.perf_counter()
         total = added(sums, parts)
         exchanged.append(time.perf_counter() - began)
         return total
 
-    group.added = timed
+    group.added = timed  # type: ignore[method-assign]
 
     # 3. Rounds
     world = launch.world

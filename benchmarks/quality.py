@@ -70,7 +70,8 @@ def charrnn(*arguments: str, clock: str = "wall") -> dict[str, Any]:
     program = ["-c", CPU_CLOCK] if clock == "cpu" else ["-m", "charrnn"]
     command = [sys.executable, *program, *arguments, "--json"]
     result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
-    return json.loads(result.stdout.splitlines()[-1])
+    answer: dict[str, Any] = json.loads(result.stdout.splitlines()[-1])
+    return answer
 
 
 def machine() -> str:

@@ -60,7 +60,7 @@ def make_step(
 class Graph(Protocol):
     """What GraphedStep asks of a graph."""
 
-    def capture(self, work: Callable[[], None]) -> None:
+    def capture(self, work: Callable[[], object]) -> None:
         """Record work. It may be run some times before."""
         ...
 
@@ -190,7 +190,7 @@ def _reason(error: BaseException) -> str:
 class CudaGraph:
     """torch.cuda.CUDAGraph, warmed up and recorded as its documentation asks."""
 
-    def capture(self, work: Callable[[], None]) -> None:
+    def capture(self, work: Callable[[], object]) -> None:
         """Warm up on another stream, then record."""
         here = torch.cuda.current_stream()
         side = torch.cuda.Stream()
