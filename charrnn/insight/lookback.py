@@ -19,7 +19,16 @@ import torch
 
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.cache import MODEL_COUNT, PIECE, THETA, check, keys_of
+from charrnn.sampling.cache import (
+    MODEL_COUNTS,
+    PIECE,
+    THETA,
+    check,
+    keys_of,
+    moved,
+    opinions,
+    shared,
+)
 from charrnn.scoring.mixed import Whole
 from charrnn.scoring.network import load_model
 from charrnn.scoring.validation import lane_batches
@@ -99,6 +108,7 @@ def _glances_at_ids(
     base = 0
     keys = np.zeros((1, model.num_layers * model.hidden_size), np.float32)
     place = 1  # of the next character to predict
+    beliefs = np.full(len(MODEL_COUNTS), 1 / len(MODEL_COUNTS))
     for batch in lane_batches(ids, 1, PIECE):
         with torch.inference_mode():
             inputs = batch.inputs.to(device)
@@ -109,29 +119,38 @@ def _glances_at_ids(
             first = max(0, place - length)
             now = keys[place - base]
             remembered = keys[first - base : place - base]
-            yield _glance(ids, place, first, remembered @ now, ln_model)
+            glance, beliefs = _glance(ids, place, first, remembered @ now, ln_model, beliefs)
+            yield glance
             place += 1
         keys = keys[max(0, place - length) - base :]
         base = max(0, place - length)
 
 
 def _glance(
-    ids: np.ndarray, place: int, first: int, similarity: np.ndarray, ln_model: np.ndarray
-) -> Glance:
-    """The glance at ids[place]. similarity (M,): of now to the places first, first + 1, ...
+    ids: np.ndarray,
+    place: int,
+    first: int,
+    similarity: np.ndarray,
+    ln_model: np.ndarray,
+    beliefs: np.ndarray,
+) -> tuple[Glance, np.ndarray]:
+    """The glance at ids[place], and the beliefs (E,) after it.
 
+    similarity (M,): of now to the places first, first + 1, ...
     ln_model (V,): below EXCLUDED for what may not follow; no place has a share for it.
     """
     weights = np.exp(THETA * (similarity.astype(np.float64) - 1))
     followed = ids[first:place]
     weights[ln_model[followed] < EXCLUDED] = 0
-    total = MODEL_COUNT + weights.sum()
     char = ids[place]
+    count, total = weights[followed == char].sum(keepdims=True), weights.sum(keepdims=True)
+    of_model, of_count = shared(beliefs[None], total)
     nats = -float(ln_model[char])
-    count = MODEL_COUNT * math.exp(-nats) + float(weights[followed == char].sum())
+    p = float(of_model[0] * math.exp(-nats) + of_count[0] * count[0])
     # 0: the text begins inside a character, whose bytes are not counted.
-    cached_nats = -math.log(count / total) if count else math.inf
-    return Glance(place, nats, cached_nats, first, weights / total)
+    cached_nats = -math.log(p) if p else math.inf
+    said = opinions(ln_model[char : char + 1], count, total)[0]
+    return Glance(place, nats, cached_nats, first, weights * of_count[0]), moved(beliefs, said)
 
 
 def _starts_of(vocabulary: Vocabulary, ids: np.ndarray) -> np.ndarray:

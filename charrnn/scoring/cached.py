@@ -13,7 +13,7 @@ import torch.nn.functional as F
 
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.cache import Pairs, keys_of
+from charrnn.sampling.cache import keys_of, no_pairs, pairs_of
 from charrnn.scoring.mixed import Whole
 from charrnn.scoring.network import load_model
 from charrnn.scoring.score import Predictions
@@ -55,11 +55,8 @@ class CachedScorer:
         assert protocol == "stateful"
         whole = Whole(self.ally, ids, protocol, window, self.spelling)
         width = self.model.num_layers * self.model.hidden_size
-        pairs = Pairs(
-            np.zeros((self.length, width), np.float32),
-            np.zeros(self.length, np.int32),
-            np.zeros(1, np.int64),
-        )
+        size = self.model.head.out_features
+        pairs = pairs_of(no_pairs(self.length, 1, width, size), 0)
         state = self.model.zero_state(1)
         key = np.zeros((1, width), np.float32)  # of the last character that was read
         most = most_chars(self.model)

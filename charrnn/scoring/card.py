@@ -62,7 +62,8 @@ class CachedReading(Reading):
 
     length: int
     theta: float
-    network_count: float
+    model_counts: list[float]
+    switch: float
 
 
 @dataclass(frozen=True)

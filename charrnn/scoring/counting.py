@@ -20,10 +20,11 @@ from charrnn.text.labelgrams import LabelGrams, chars_by_label, count_labels
 from charrnn.text.ngram import NGram
 from charrnn.values import MAX_ORDER
 
-# Training counts no more characters for its baseline: memory stays flat, and it takes seconds.
+# Training counts no more characters of a long text: memory stays flat, and it takes seconds.
 MAX_COUNTED_CHARS = 3_000_000
+WHOLE_CHARS = 5_000_000  # beside a network, shorter texts are counted whole
 PIECES = 16  # of a longer stream
-MOST_ALLIED = 2_000_000  # n-grams beside a network: about 6 MB of its file
+MOST_ALLIED = 4_000_000  # n-grams beside a network: about 12 MB of its file
 TRAINING_ORDERS = 6  # in training, orders up to this are tried; eval tries all
 DETAILED_PIECE = 256
 
@@ -210,7 +211,7 @@ def counted_as_ally(
 
     With those of labels, where the text has some.
     mixed: another text that the network learns, counted too.
-    Of a longer text than MAX_COUNTED_CHARS so much is counted. None without a validation text.
+    Of a longer text than WHOLE_CHARS less is counted. None without a validation text.
     """
     val, first = held_out(corpus, "val")
     if not len(val):
@@ -284,15 +285,17 @@ def _labels_of(corpus: Corpus, ids: np.ndarray) -> np.ndarray:
 def _counted_part(ids: np.ndarray, boundary: int | None) -> np.ndarray:
     """Return as much of a text (N,) as is counted beside a network.
 
-    Of lines, which were shuffled, the first; of a stream, pieces from all over it.
+    A text of up to WHOLE_CHARS whole; of one beyond it as much less, down to MAX_COUNTED_CHARS. Of
+    lines, which were shuffled, the first; of a stream, pieces from all over it.
     """
-    if len(ids) <= MAX_COUNTED_CHARS:
+    if len(ids) <= WHOLE_CHARS:
         return ids
+    most = max(MAX_COUNTED_CHARS, 2 * WHOLE_CHARS - len(ids))
     if boundary is not None:
-        ends = np.flatnonzero(ids[:MAX_COUNTED_CHARS] == boundary)
-        return ids[: int(ends[-1]) + 1 if len(ends) else MAX_COUNTED_CHARS]
-    starts = np.linspace(0, len(ids) - MAX_COUNTED_CHARS // PIECES, PIECES).astype(np.int64)
-    return np.concatenate([ids[start : start + MAX_COUNTED_CHARS // PIECES] for start in starts])
+        ends = np.flatnonzero(ids[:most] == boundary)
+        return ids[: int(ends[-1]) + 1 if len(ends) else most]
+    starts = np.linspace(0, len(ids) - most // PIECES, PIECES).astype(np.int64)
+    return np.concatenate([ids[start : start + most // PIECES] for start in starts])
 
 
 def _boundary(corpus: Corpus) -> int | None:

@@ -316,11 +316,11 @@ def _unseen(is_new: np.ndarray, tally: Tally, baselines: Baselines) -> Unseen:
 def _cached(
     model: ModelFile, ids: np.ndarray, how: How, plain: Tally, counted: Tally | None
 ) -> CachedReading:
-    from charrnn.sampling.cache import MODEL_COUNT, THETA
+    from charrnn.sampling.cache import MODEL_COUNTS, SWITCH, THETA
 
     scorer = _cached_scorer(model, how)
     reading = _reading(model, scorer, ids, plain, counted)
-    return CachedReading(*reading, how.cache, THETA, MODEL_COUNT)
+    return CachedReading(*reading, how.cache, THETA, MODEL_COUNTS[1:].tolist(), SWITCH)
 
 
 def _dynamic(

@@ -63,7 +63,8 @@ def note_of(counts: np.ndarray, rare: int) -> str:
     codes = np.flatnonzero(counts)
     is_rare = (counts[codes] < rare) & (codes >= len(ASCII))
     share = counts[codes[is_rare]].sum() / counts.sum()
+    shown = f"{share:.2%}" if share >= 1e-4 else "under 0.01%"
     return (
-        f"{is_rare.sum():,} of {len(codes):,} characters occur fewer than {rare:,} times and are "
-        f"written as bytes: {share:.2%} of the text (--rare 0: none)"
+        f"{is_rare.sum():,} characters beyond ASCII occur fewer than {rare:,} times and are "
+        f"written as bytes: {shown} of the text (--rare 0: none)"
     )

@@ -198,7 +198,7 @@ class Trainer:
         """
         if self.place.recent.steps:
             is_best = self._evaluate()
-        self.place.learnt_nats = self.parts.score_sample().nats_per_char
+        self.place.learnt_nats = self.parts.score_sample().nats_per_char * self.corpus.ids_per_char
         if self._sampled_at != self.place.step and not self.place.bad_steps:
             self._sample()
         self._keep(is_best, is_due=True)

@@ -242,7 +242,7 @@ NO_GAP = 0.05
 BY_HEART = 1.0  # of the training text: below, much of what is written is a copy
 REPEATED = 0.05  # of validation: it says nothing new
 MUCH_DROPOUT = 0.3  # less of it helped where the training text scored no better than validation
-NOTHING = 0.001  # below counting: a network that gains less adds nothing to it
+NOTHING = 0.001  # from counting: a network that gains less adds nothing to it
 STILL_BETTER = 0.9  # of the steps: a best evaluation after them says that more would help
 
 
@@ -298,7 +298,7 @@ def verdict(
 
     # 3. Counting beside the network, and nothing gained by the network
     ngram_nats = math.inf if ngram is None else ngram.score.nats_per_char
-    if place.counting_gain and ngram_nats - NOTHING < place.best_nats <= ngram_nats:
+    if place.counting_gain and abs(place.best_nats - ngram_nats) < NOTHING:
         advice = "train for longer" if is_learning else "--cell ngram counts"
         return f"the network adds nothing to counting: {advice}"
 

@@ -13,7 +13,7 @@ from charrnn.errors import SettingsError
 from charrnn.insight.lookback import Characters, Glance, glances, in_words, shares_between
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
-from charrnn.sampling.cache import MODEL_COUNT, THETA, keys_of
+from charrnn.sampling.cache import SWITCH, THETA, keys_of
 from charrnn.scoring import cached, network
 from charrnn.scoring.evaluation import How
 from charrnn.scoring.text import Text
@@ -60,7 +60,7 @@ def test_a_glance_costs_what_the_scorers_say(tmp_path, one_thread, length):
     )
 
 
-def test_shares_are_weights_over_all_that_is_counted(tmp_path, one_thread):
+def test_shares_are_weights_by_what_a_count_is_worth(tmp_path, one_thread):
     model = random_model(tmp_path)
     ids = some_text(30)
     torch_model, _ = network.load_model(model, "cpu")
@@ -75,8 +75,10 @@ def test_shares_are_weights_over_all_that_is_counted(tmp_path, one_thread):
             for place in range(first, glance.place)
         ]
         assert glance.first == first
-        expected = np.array(weights) / (MODEL_COUNT + sum(weights))
+        expected = np.array(weights) * glance.share / sum(weights)
         np.testing.assert_allclose(glance.shares, expected, rtol=1e-4, atol=1e-9)
+        least, most = (sum(weights) / (n + sum(weights)) for n in (0.5, 0.05))
+        assert SWITCH / 3 * least <= glance.share <= most
 
 
 def test_in_words_the_largest_shares_come_first_with_what_followed():

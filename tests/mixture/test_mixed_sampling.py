@@ -6,7 +6,7 @@ from mixture_support import SIZE, lines, mixed_model, text
 from support import needs_kernel
 
 from charrnn.insight.lookback import glances
-from charrnn.sampling.cache import MODEL_COUNT, THETA
+from charrnn.sampling.cache import MODEL_COUNTS, SWITCH, THETA
 from charrnn.sampling.decode import Decoding, surprise
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring import cached, network
@@ -39,18 +39,23 @@ def test_a_cache_counts_beside_the_mixture(engine):
     cached_too = Sampler(model, engine=engine, cache=9, weights="float32")
     state = mixture.zero_state(1)
     own_state = cached_too.zero_state(1)
-    keys, followed = [], []
+    pairs = []
+    beliefs, opinions = np.full(3, 1 / 3), np.ones((3, SIZE))
     for char in text(30):
-        keys.append(state[0].astype(float).ravel())
-        followed.append(char)
+        pairs.append((state[0].astype(float).ravel(), char))
+        right = beliefs * opinions[:, char]
+        beliefs = (1 - SWITCH) * right / right.sum() + SWITCH / 3
         ln_p, state = mixture.step(np.array([char]), state)
         now = state[0].astype(float).ravel()
-        counts = MODEL_COUNT * np.exp(ln_p[0]) / np.exp(ln_p[0]).sum()
-        for key, said in list(zip(keys, followed, strict=True))[-9:]:
+        counts = np.zeros(SIZE)
+        for key, said in pairs[-9:]:
             norms = np.linalg.norm(key) * np.linalg.norm(now)
             counts[said] += np.exp(THETA * ((key @ now / norms if norms else 0.0) - 1))
+        own = np.exp(ln_p[0]) / np.exp(ln_p[0]).sum()
+        ways = [(n * own + counts) / (n + counts.sum()) for n in MODEL_COUNTS[1:]]
+        opinions = np.array([own, *ways])
         found, own_state = cached_too.step(np.array([char]), own_state)
-        assert np.exp(found[0]) == pytest.approx(counts / counts.sum(), rel=1e-3)
+        assert np.exp(found[0]) == pytest.approx(beliefs @ opinions, rel=1e-3)
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -14,7 +14,7 @@ from charrnn.errors import SettingsError
 from charrnn.layout import expected_shapes
 from charrnn.model.charmodel import CharModel
 from charrnn.sampling import cache as caches
-from charrnn.sampling.cache import MODEL_COUNT, THETA
+from charrnn.sampling.cache import MODEL_COUNTS, SWITCH, THETA
 from charrnn.sampling.engine import Sampler
 from charrnn.scoring.cached import CachedScorer
 from charrnn.scoring.score import tallied
@@ -63,22 +63,27 @@ def text(count, seed=0):
 def plain(sampler, ids, length, given=None):
     """P (T, V) of what comes after each id, by the formula, one pair and one character at a time.
 
-    given: how many of the ids were given to read; the others the model has written (None: all
-    were).
+    given: the places of ids that were given to read; the others the model has written (None: all
+    were given).
     """
     state, pairs, found = sampler.zero_state(1), [], []
+    beliefs, opinions = [1 / 3] * 3, [np.ones(len(SYMBOLS))] * 3
     for place, char in enumerate(ids):
         before = state[0].astype(float).swapaxes(0, 1).ravel()
         logits, state = sampler.step(np.array([char]), state)
-        if given is None or place < given:
+        if given is None or place in given:
             pairs = [*pairs, (before, char)][-length:]
+            right = [b * said[char] for b, said in zip(beliefs, opinions, strict=True)]
+            beliefs = [(1 - SWITCH) * each / sum(right) + SWITCH / 3 for each in right]
         now = state[0].astype(float).swapaxes(0, 1).ravel()
         own = np.exp(logits[0].astype(float))
-        counts = MODEL_COUNT * own / own.sum()
+        own /= own.sum()
+        counts = np.zeros(len(SYMBOLS))
         for key, said in pairs:
             norms = math.sqrt(key @ key) * math.sqrt(now @ now)
             counts[said] += math.exp(THETA * ((now @ key / norms if norms else 0.0) - 1))
-        found.append(counts / counts.sum())
+        opinions = [own, *((n * own + counts) / (n + counts.sum()) for n in MODEL_COUNTS[1:])]
+        found.append(sum(b * said for b, said in zip(beliefs, opinions, strict=True)))
     return np.array(found)
 
 
@@ -156,6 +161,25 @@ def test_what_comes_again_costs_less():
     assert second[1] < 0.5 * second[0]
 
 
+def test_where_all_states_look_the_same_a_cache_costs_little():
+    network, sampler = make()
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            if name.startswith("recurrent"):
+                parameter.mul_(1e-3)
+    tensors = {name: value.numpy() for name, value in network.tensors().items()}
+    settings = sampler().settings
+    ids = np.tile(np.arange(len(SYMBOLS)), 100)
+    ids = np.random.default_rng(1).permutation(ids).astype(np.int32)
+    vocabulary = Vocabulary("char", SYMBOLS)
+    alone, cached = (
+        Sampler.from_tensors(settings, vocabulary, "stream", 0, tensors, cache=cache).feed(ids)[2]
+        for cache in (0, 50)
+    )
+    most = math.log(3) - len(ids) * math.log(1 - 2 * SWITCH / 3)
+    assert cached < alone + most
+
+
 def test_a_text_read_in_parts_is_the_text(engine):
     cached, ids = make()[1](7, engine), text(40)
     whole = cached.feed(ids)
@@ -191,7 +215,7 @@ def test_what_it_writes_itself_it_does_not_look_back_on(length, engine):
     ids = np.concatenate([[0], [SYMBOLS.index(ord(char)) for char in one.text]])
     assert one.chars == 60
     assert one.nats == pytest.approx(
-        nats_of(plain(sampler(), ids, length, given=9)[8:], ids[8:]), rel=1e-5
+        nats_of(plain(sampler(), ids, length, given=range(9))[8:], ids[8:]), rel=1e-5
     )
 
 
@@ -251,6 +275,18 @@ def test_the_state_of_another_model_is_refused(engine):
             sampler(7, engine).feed(text(5), other.feed(text(5))[1])
 
 
+def test_what_is_read_after_writing_moves_the_beliefs_by_what_was_said_there(engine):
+    sampler, ids = make()[1], text(20)
+    cached = sampler(7, engine)._network
+    state = cached.zero_state(1)
+    given = {*range(8), *range(12, 20)}
+    for place, char in enumerate(ids):
+        take = cached.step if place in given else cached.write_step
+        logits, state = take(np.array([char]), state)
+    expected = plain(sampler(), ids, 7, given)
+    assert np.exp(logits) == pytest.approx(expected[-1:], rel=1e-4)
+
+
 def test_a_pickled_sampler_keeps_its_cache(engine):
     cached = make()[1](7, engine)
     twin = pickle.loads(pickle.dumps(cached))
@@ -282,6 +318,7 @@ def test_weights_of_any_size_give_numbers(cell, scale, engine):
         ("lines", 5, "--cache looks back along one stream"),
         ("stream", -1, "--cache -1: .* between 1 and 5,592,405"),
         ("stream", 5_592_406, "--cache 5592406"),
+        ("stream", 1.5, "--cache 1.5"),
     ],
 )
 def test_a_cache_that_will_not_do_is_refused(mode, length, words):

@@ -9,12 +9,21 @@ from charrnn.scoring import counting
 @pytest.fixture(autouse=True)
 def small(monkeypatch):
     monkeypatch.setattr(counting, "MAX_COUNTED_CHARS", 24)
+    monkeypatch.setattr(counting, "WHOLE_CHARS", 40)
     monkeypatch.setattr(counting, "PIECES", 3)
 
 
 def test_a_short_text_is_counted_whole():
-    ids = np.arange(24)
+    ids = np.arange(40)
     assert counting._counted_part(ids, None) is ids
+
+
+def test_a_longer_text_loses_no_more_than_it_is_longer():
+    assert [len(counting._counted_part(np.arange(size), None)) for size in (43, 49, 58)] == [
+        36,
+        30,
+        24,
+    ]
 
 
 def test_of_a_stream_pieces_from_all_over_it_are_counted():
@@ -28,4 +37,4 @@ def test_of_lines_whole_ones_are_counted():
 
 
 def test_a_line_longer_than_all_that_is_counted_is_cut():
-    assert counting._counted_part(np.ones(50, int), 0).tolist() == [1] * 24
+    assert counting._counted_part(np.ones(60, int), 0).tolist() == [1] * 24

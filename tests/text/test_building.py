@@ -321,7 +321,7 @@ def test_splits_begin_with_the_same_characters_where_rare_ones_are_bytes(tmp_pat
         parts.append([decode(corpus.split(name)) for name in ("train", "val", "test")])
     assert corpus.vocabulary.characters == 128 + 2  # é and Ω
     assert parts[0] == parts[1]
-    assert "2 of 8 characters occur fewer than 8 times" in surveyed.notes[-1]
+    assert "2 characters beyond ASCII occur fewer than 8 times" in surveyed.notes[-1]
 
 
 def test_an_alphabet_without_rare_characters_is_as_it_was(tmp_path):

@@ -14,7 +14,8 @@ from safetensors import safe_open
 
 WINDOW = 64  # generated characters that the repetition penalty looks back on
 THETA = 20.0  # the cache's, after docs/scores.md
-NETWORK_COUNT = 0.15
+MODEL_COUNTS = (0.05, 0.5)
+SWITCH = 0.02
 NOTHING = -1  # before the first character of a stream
 
 
@@ -72,12 +73,17 @@ class Network(Text):
         parts = 2 if self.cell == "lstm" else 1
         state = [np.zeros((1, width)) for _ in range(parts * self.layers)]
         self.pairs = []
+        self.beliefs = np.full(3, 1 / 3)
+        said = np.ones((3, 1, len(self.symbols)))
         for char in [self.start, *prime]:
             key = self.key(state)[0]
             scores, after = self.advanced(state, [char])
+            state = after
             if self.cache:
                 self.pairs = [*self.pairs, (key, char)][-self.cache :]
-            state = after
+                right = self.beliefs * said[:, 0, char]
+                self.beliefs = (1 - SWITCH) * right / right.sum() + SWITCH / 3
+                said = self.opinions(scores, state)
         return self.mixed(scores, state), state
 
     def step(self, state, ids):
@@ -130,10 +136,16 @@ class Network(Text):
         """Return the scores; with a cache ln P, mixed with what followed similar places."""
         if not self.cache:
             return scores
-        counts = NETWORK_COUNT * softmax(scores)
+        return np.log(np.einsum("e,ebv->bv", self.beliefs, self.opinions(scores, state)))
+
+    def opinions(self, scores, state):
+        """Return P (3, B, V): of the network alone, and with the cache by each of MODEL_COUNTS."""
+        own = softmax(scores)
+        counts = np.zeros_like(own)
         for key, char in self.pairs:
             counts[:, char] += np.exp(THETA * (self.key(state) @ key - 1))
-        return np.log(counts / counts.sum(1, keepdims=True))
+        total = counts.sum(1, keepdims=True)
+        return np.stack([own, *((n * own + counts) / (n + total) for n in MODEL_COUNTS)])
 
 
 class Counting(Text):
