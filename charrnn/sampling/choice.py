@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 
 from charrnn.errors import SettingsError
@@ -11,8 +13,10 @@ from charrnn.sampling.compiled import Compiled
 from charrnn.sampling.network import Network
 from charrnn.sampling.steps import Steps
 from charrnn.terminal import one_line
-from charrnn.text.gate import Ally
 from charrnn.text.spelling import Spelling
+
+if TYPE_CHECKING:
+    from charrnn.text.gate import Ally  # a network alone need not wait for it
 
 WEIGHTS = ("auto", "float32", "float16")
 ENGINES = ("auto", "compiled", "numpy")
