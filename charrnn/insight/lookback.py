@@ -20,7 +20,7 @@ import torch
 from charrnn.model.charmodel import CharModel
 from charrnn.modelfile import ModelFile
 from charrnn.sampling.cache import (
-    MODEL_COUNTS,
+    FIRST_BELIEFS,
     PIECE,
     THETA,
     check,
@@ -92,7 +92,7 @@ def glances(
     check(length, model_file)
     model, device = load_model(model_file, device_name)
     spelling = model_file.vocabulary.spelling
-    whole = Whole(model_file.ally, ids, "stateful", window=0, spelling=spelling)
+    whole = Whole(model_file.ally, ids, spelling)
     seen = _glances_at_ids(model, device, ids, length, whole)
     if spelling is None:
         return seen
@@ -108,7 +108,7 @@ def _glances_at_ids(
     base = 0
     keys = np.zeros((1, model.num_layers * model.hidden_size), np.float32)
     place = 1  # of the next character to predict
-    beliefs = np.full(len(MODEL_COUNTS), 1 / len(MODEL_COUNTS))
+    beliefs = FIRST_BELIEFS
     for batch in lane_batches(ids, 1, PIECE):
         with torch.inference_mode():
             inputs = batch.inputs.to(device)

@@ -47,6 +47,7 @@ from charrnn.text.gate import EXCLUDED
 # All were chosen on Shakespeare, LaTeX and C together (docs/decisions.md).
 THETA = 20.0
 MODEL_COUNTS = np.array([np.inf, 0.05, 0.5])  # n of each opinion; inf: the model alone
+FIRST_BELIEFS = np.full(len(MODEL_COUNTS), 1 / len(MODEL_COUNTS))
 SWITCH = 0.02  # r
 MAX_NUMBERS = 1 << 26  # of the pairs' keys: 256 MB
 MAX_WEIGHTS = 1 << 22  # of a piece
@@ -127,10 +128,11 @@ class Pairs:
             start += width
         return np.concatenate(pieces)
 
-    def recall(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
+    def recall(self, now: np.ndarray, logits: np.ndarray, *, keep: bool = False) -> np.ndarray:
         """Return ln P (T, V) in states of keys now (T, K); nothing is taken in.
 
-        logits (T, V): what the model says there.
+        logits (T, V): what the model says there. keep: what is said at the last of them, for the
+        beliefs to follow what is read next.
         """
         known = min(int(self.count[0]), len(self.keys))
         keys = self.keys[:known]
@@ -141,14 +143,8 @@ class Pairs:
             similarity = now @ keys.T
         weights = _weights(similarity.reshape(len(now), known))
         said = Said(logits, weights, self.followed[:known])
-        return said.mixed(self.beliefs[None])
-
-    def heard(self, now: np.ndarray, logits: np.ndarray) -> np.ndarray:
-        """Return what `recall` does of one state, and keep what each opinion says there."""
-        known = min(int(self.count[0]), len(self.keys))
-        similarity = np.vecdot(self.keys[:known], now).reshape(1, known)
-        said = Said(logits, _weights(similarity), self.followed[:known])
-        self.said[:] = said.last()
+        if keep:
+            self.said[:] = said.last()
         return said.mixed(self.beliefs[None])
 
     def _read(
@@ -306,7 +302,7 @@ class Cached(Steps):
         said = state[-1].copy()
         pairs = pairs_of((*state[-PARTS:-1], said), 0)
         logits, after = self._model.step(self._checked(ids, state), state[:-PARTS])
-        return pairs.heard(keys_of(after[0]), logits), (*after, *state[-PARTS:-1], said)
+        return pairs.recall(keys_of(after[0]), logits, keep=True), (*after, *state[-PARTS:-1], said)
 
     def rows(self, state: State) -> tuple[Step, State]:
         pairs_of_prompt = pairs_of(state[-PARTS:], 0)
@@ -359,13 +355,12 @@ def no_pairs(length: int, batch: int, width: int, vocabulary_size: int) -> State
 
     keys (length, B, K), ids (length, B), counts (1, B), beliefs (E, B), said (E, B, V).
     """
-    opinions = len(MODEL_COUNTS)
     return (
         np.zeros((length, batch, width), np.float32),
         np.zeros((length, batch), np.int32),
         np.zeros((1, batch), np.int64),
-        np.full((opinions, batch), 1 / opinions),
-        np.zeros((opinions, batch, vocabulary_size)),
+        np.repeat(FIRST_BELIEFS[:, None], batch, 1),
+        np.zeros((len(MODEL_COUNTS), batch, vocabulary_size)),
     )
 
 

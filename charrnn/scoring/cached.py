@@ -53,10 +53,10 @@ class CachedScorer:
         first: np.ndarray | None = None,
     ) -> Iterator[Predictions]:
         assert protocol == "stateful"
-        whole = Whole(self.ally, ids, protocol, window, self.spelling)
+        whole = Whole(self.ally, ids, self.spelling)
         width = self.model.num_layers * self.model.hidden_size
-        size = self.model.head.out_features
-        pairs = pairs_of(no_pairs(self.length, 1, width, size), 0)
+        none = no_pairs(self.length, 1, width, self.model.head.out_features)
+        pairs = pairs_of(none, 0)
         state = self.model.zero_state(1)
         key = np.zeros((1, width), np.float32)  # of the last character that was read
         most = most_chars(self.model)

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 
 from charrnn.scoring.counting import labels_read, placed_contexts
 from charrnn.scoring.score import Predictions
-from charrnn.scoring.spelled import SpelledText
+from charrnn.scoring.spelled import SpelledText, spelled_text
 from charrnn.text.batches import IGNORED
 from charrnn.text.gate import Ally, features_of, shares
 from charrnn.text.labelgrams import chars_by_label
@@ -88,26 +88,18 @@ class Speller:
 
 
 class Whole:
-    """What a model says of all characters at each place: for those who mix more to it."""
+    """What a model says of all characters at each place of a stream: for a cache beside it."""
 
-    def __init__(
-        self,
-        ally: Ally | None,
-        ids: np.ndarray,
-        protocol: str,
-        window: int,
-        spelling: Spelling | None = None,
-    ) -> None:
+    def __init__(self, ally: Ally | None, ids: np.ndarray, spelling: Spelling | None) -> None:
         """ally and spelling: as for `predictor`."""
-        self._counted = None if ally is None else CountedText(ally, ids, protocol, window)
-        self._text = None if spelling is None else SpelledText(spelling, ids)
-        self._is_stream = protocol != "lines"
+        self._counted = None if ally is None else CountedText(ally, ids, "stateful", window=0)
+        self._text = spelled_text(spelling, ids)
 
     def ln_p(self, logits: torch.Tensor, places: np.ndarray) -> np.ndarray:
         """Return ln P (n, V), float64, at places (n,), where the network's logits are (n, V)."""
         if self._text is not None:
             logits = masked(logits, self._text, places)
-        ln_p = _numpy(F.log_softmax(logits.double(), 1))
+        ln_p = _numpy(F.log_softmax(logits.cpu().double(), 1))  # not every device has float64
         return ln_p if self._counted is None else self._counted.mixed(ln_p, places)
 
     def predictions_of(
@@ -117,7 +109,7 @@ class Whole:
         predictions = predictions_of(torch.from_numpy(ln_p)[None], targets, places, detailed)
         if self._text is None:
             return predictions
-        return self._text.counted(predictions, is_stream=self._is_stream)
+        return self._text.counted(predictions, is_stream=True)
 
 
 class CountedText:
@@ -193,7 +185,7 @@ class Mixer:
         """Return what the function of this name returns of a network alone."""
         logits, targets, places = without_padding(logits, targets, places)
         if detailed:
-            ln_network = _numpy(F.log_softmax(logits.double(), 1))
+            ln_network = _numpy(F.log_softmax(logits.cpu().double(), 1))
             mixed = torch.from_numpy(self._counted.mixed(ln_network, places))
             return predictions_of(mixed[None], targets.cpu()[None], places, detailed)
         best, signs = self._counted.seen(places)
