@@ -24,7 +24,7 @@ from charrnn.values import MAX_ORDER
 MAX_COUNTED_CHARS = 3_000_000
 WHOLE_CHARS = 5_000_000  # beside a network, shorter texts are counted whole
 PIECES = 16  # of a longer stream
-MOST_ALLIED = 4_000_000  # n-grams beside a network: about 12 MB of its file
+MOST_ALLIED = 8_000_000  # n-grams beside a network: about 24 MB of its file
 TRAINING_ORDERS = 6  # in training, orders up to this are tried; eval tries all
 DETAILED_PIECE = 256
 

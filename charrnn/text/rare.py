@@ -13,7 +13,7 @@ from charrnn.text.vocabulary import Vocabulary
 # The default of --rare follows from the counts (docs/decisions.md). A character is a symbol if it
 # occurs so often, and is at least this share of the text ...
 LEARNT = 100
-LEAST_SHARE = 1e-5
+LEAST_SHARE = 2e-4
 # ... unless rare characters were more of the text than this: their bytes make it longer.
 MOST_SPELLED = 0.1
 # Shorter texts lose by bytes: 2 % on 27,000 characters of poems.

@@ -26,8 +26,10 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 
 # The figures below come from trials on tiny Shakespeare and C (docs/decisions.md).
 # Recurrent weights for each character that a training will read, passes counted.
 WEIGHTS_PER_CHAR = 0.04
-# Recurrent weights for each character that the text has.
+# Recurrent weights for each character that the text has. A small text wants more, up to so many.
 MOST_WEIGHTS_PER_CHAR = 4.0
+SMALL_WEIGHTS_PER_CHAR = 32.0
+SMALL_WEIGHTS = 200_000.0
 # A small text that is read more often than this wants more weights than that, up to DEEP: on 8,000
 # identifiers a GRU of 320 was ahead of 224. At SMALL_CHARS half as much more, far above none.
 OFTEN = 12
@@ -230,7 +232,7 @@ def _for_work(
     read = work / weights if work else read
     lanes, length = DEEP_SHAPE if is_deep else SHALLOW_SHAPE
     size = Size(layers, hidden, lanes, length)
-    is_full = wanted == chars * MOST_WEIGHTS_PER_CHAR
+    is_full = wanted == _most_weights(chars)
     return _recipe(chars, symbols, model, size, weights, read, is_deep=is_deep, is_full=is_full)
 
 
@@ -273,7 +275,7 @@ def _for_card(
     found = fitted(card, training_s, chars, gates, layers, widths, wanted, lane_counts, lengths)
 
     # 3. How much is dropped?
-    is_full = wanted(found.read) == chars * MOST_WEIGHTS_PER_CHAR
+    is_full = wanted(found.read) == _most_weights(chars)
     return _recipe(
         chars,
         symbols,
@@ -300,7 +302,12 @@ def _wanted(read: float, chars: int) -> float:
     smallness = 1 / (1 + (chars / SMALL_CHARS) ** 3)
     more: float = wanted * max(1.0, read / chars / OFTEN) ** (0.75 * smallness)
     wanted = max(wanted, min(more, DEEP - 1))
-    return max(1.0, min(wanted, chars * MOST_WEIGHTS_PER_CHAR))
+    return max(1.0, min(wanted, _most_weights(chars)))
+
+
+def _most_weights(chars: int) -> float:
+    """Return the recurrent weights that a text of so many characters can teach."""
+    return max(MOST_WEIGHTS_PER_CHAR * chars, min(SMALL_WEIGHTS_PER_CHAR * chars, SMALL_WEIGHTS))
 
 
 def _is_deep(wanted: float, model: ModelSettings, has_skip: bool) -> bool:

@@ -64,8 +64,13 @@ def test_a_larger_text_gets_a_longer_budget_until_it_has_five_minutes(monkeypatc
 
 
 def test_a_small_text_gets_a_small_network_that_is_dropped_much(monkeypatch):
-    small = sized(monkeypatch, 6_000, budget="1m").settings
+    small = sized(monkeypatch, 900, budget="1m").settings
     large = sized(monkeypatch, 2_000_000, budget="1m").settings
     assert small.model.hidden_size < large.model.hidden_size
     assert small.model.dropout > 0.4 > large.model.dropout
     assert small.training.weight_decay > large.training.weight_decay
+
+
+@pytest.mark.parametrize(("chars", "units"), [(6_250, 256), (50_000, 256)])
+def test_a_small_text_gets_200_000_weights_at_most(monkeypatch, chars, units):
+    assert sized(monkeypatch, chars, budget="5m").settings.model.hidden_size == units
