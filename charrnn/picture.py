@@ -122,9 +122,7 @@ def _square(
         axes.set_xticks(range(size), names, fontsize=font_size, parse_math=False)
         axes.set_yticks(range(size), names, fontsize=font_size, parse_math=False)
         axes.xaxis.tick_top()
-        for tick, name in zip(axes.get_xticklabels(), names, strict=True):
-            if len(name) > 2:
-                tick.set_rotation(90)
+        _turn_long_ones(axes)
         axes.tick_params(length=0)
         axes.set_title(_wrapped(title, int(12 * inches)), fontsize=10, parse_math=False)
         figure.colorbar(image, ax=axes, shrink=0.8, label=unit, format=scale)
@@ -161,12 +159,20 @@ def attention(
         for axis, names in ((axes.xaxis, columns), (axes.yaxis, rows)):
             drawn = [drawable(name) for name in names]
             axis.set_ticks(range(len(names)), drawn, fontsize=6, parse_math=False)
+        _turn_long_ones(axes)
         axes.tick_params(length=0)
         axes.set_xlabel("what had been read; a ring: what followed there is what came")
         axes.set_ylabel("the character to come")
         axes.set_title(_wrapped(title, int(12 * width)), fontsize=10, parse_math=False)
         figure.colorbar(image, ax=axes, pad=0.01, aspect=40, label="share of the probability")
         return _written(figure, format, dpi=150)
+
+
+def _turn_long_ones(axes: Axes) -> None:
+    """Write labels of columns that are longer than a column is wide from bottom to top."""
+    for tick in axes.get_xticklabels():
+        if len(tick.get_text()) > 2:
+            tick.set_rotation(90)
 
 
 def _shortened(text: str, most: int) -> str:

@@ -237,3 +237,14 @@ def test_it_is_drawn(tmp_path, capsys, one_thread, ending):
 def test_what_would_show_nothing_is_refused(options, words):
     with pytest.raises(SettingsError, match=words):
         evaluate(**options)
+
+
+def test_a_long_label_of_a_column_is_turned():
+    pytest.importorskip("matplotlib")
+    from charrnn import picture
+
+    def turned(column):
+        drawn = picture.attention("t", ["a"], [column], np.eye(1), np.eye(1) > 0, "svg")
+        return drawn.count(b"rotate(-90")
+
+    assert turned("汉") == turned("a") + 1
