@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from charrnn.modelfile import ModelFile
-from charrnn.scoring.compressors import compressed, reach_note
+from charrnn.scoring.compressors import LEAST_CHARS, compressed, reach_note
 from charrnn.scoring.counting import CountingScorer, best_ngram, label_grams, score_of
 from charrnn.scoring.figures import measured
 from charrnn.scoring.score import Tally, tallied
@@ -66,6 +66,9 @@ def baselines_of(
         if not model.counts:
             bits_per_char["ngram"] = counted.score().bits_per_char
 
+    if len(ids) < LEAST_CHARS:
+        baselines.notes.append(f"no compressors: they need {LEAST_CHARS:,} characters")
+        return baselines
     bits_per_char |= compressed(train, ids, vocabulary, model.mode)
     train_bytes = measured(train, vocabulary, "lines").size_bytes
     reach = reach_note(train_bytes)

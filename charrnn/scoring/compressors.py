@@ -17,6 +17,7 @@ import numpy as np
 from charrnn.text.vocabulary import Vocabulary
 
 MAX_BASELINE_CHARS = 20_000_000  # of more, eval compares nothing, and says so
+LEAST_CHARS = 1000  # a shorter text can make what is compressed shorter, by how blocks are cut
 PIECE = 1 << 18  # characters at a time: memory stays flat in the length of the text
 # How far each looks back. It no longer sees the text before.
 REACH = {"zlib": (32 << 10, "32 KiB"), "bz2": (900_000, "900 kB"), "xz": (8 << 20, "8 MiB")}
