@@ -28,7 +28,7 @@ HIDDEN_SIZES = (64, 96, 128, 160, 192, 224, 256, 320, 384, 512, 640, 768, 1024, 
 WEIGHTS_PER_CHAR = 0.04
 # Recurrent weights for each character that the text has. A small text wants more, up to so many.
 MOST_WEIGHTS_PER_CHAR = 4.0
-SMALL_WEIGHTS_PER_CHAR = 32.0
+SMALL_WEIGHTS_PER_CHAR = 16.0
 SMALL_WEIGHTS = 200_000.0
 # A small text that is read more often than this wants more weights than that, up to DEEP: on 8,000
 # identifiers a GRU of 320 was ahead of 224. At SMALL_CHARS half as much more, far above none.

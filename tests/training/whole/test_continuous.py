@@ -71,6 +71,6 @@ def test_a_small_text_gets_a_small_network_that_is_dropped_much(monkeypatch):
     assert small.training.weight_decay > large.training.weight_decay
 
 
-@pytest.mark.parametrize(("chars", "units"), [(6_250, 256), (50_000, 256)])
+@pytest.mark.parametrize(("chars", "units"), [(6_250, 192), (12_500, 256), (50_000, 256)])
 def test_a_small_text_gets_200_000_weights_at_most(monkeypatch, chars, units):
     assert sized(monkeypatch, chars, budget="5m").settings.model.hidden_size == units
