@@ -301,7 +301,7 @@ def test_a_stream_begins_with_the_text_itself(trained):
 
 def test_without_sizes_it_is_the_network_of_train_names():
     values = json.loads(printed("lstm", json=True))
-    assert (values["hidden_size"], values["num_layers"], values["vocabulary_size"]) == (192, 1, 53)
+    assert (values["hidden_size"], values["num_layers"], values["vocabulary_size"]) == (224, 1, 53)
     assert printed() == printed("gru")
 
 
