@@ -158,6 +158,9 @@ def _row(name: str, bits: float) -> list[str]:
 
 def _facts(card: Evaluation) -> list[tuple[str, str]]:
     """What must stand beside the figure for somebody else to quote it."""
+    from charrnn.scoring.bootstrap import LEAST_UNITS
+    from charrnn.scoring.score import BLOCK
+
     figures = card.figures
     unit = figures.unit
     facts = [("bytes", f"{figures.bits_per_byte:.4f} bits/byte")]
@@ -166,7 +169,8 @@ def _facts(card: Evaluation) -> list[tuple[str, str]]:
         if figures.bits_per_utf8_char is not None:
             facts.append(("characters", f"{figures.bits_per_utf8_char:.4f} bits/char, as UTF-8"))
     if figures.interval is None:
-        facts.append(("95 %", "no interval: it takes 10 lines, or 10 blocks of 1,000 characters"))
+        least = f"{LEAST_UNITS} lines, or {LEAST_UNITS} blocks of {BLOCK:,} characters"
+        facts.append(("95 %", f"no interval: it takes {least}"))
     else:
         low, high = figures.interval.bits_per_char
         resampled = figures.interval.resampled

@@ -25,7 +25,7 @@ MAX_COUNTED_CHARS = 3_000_000
 WHOLE_CHARS = 5_000_000  # beside a network, shorter texts are counted whole
 PIECES = 16  # of a longer stream
 MOST_ALLIED = 8_000_000  # n-grams beside a network: about 24 MB of its file
-MOST_OF_PARTS = 4_000_000  # of a text that is counted in parts
+MOST_OF_PARTS = 4_000_000  # of a text longer than that, without a cliff between
 TRAINING_ORDERS = 6  # in training, orders up to this are tried; eval tries all
 DETAILED_PIECE = 256
 
@@ -220,11 +220,12 @@ def counted_as_ally(
     vocabulary = corpus.vocabulary
     boundary = _boundary(corpus)
     texts = [corpus] if mixed is None else [corpus, mixed]
-    parts = [_counted_part(part.split("train"), boundary) for part in texts]
+    trains = [text.split("train") for text in texts]
+    parts = [_counted_part(ids, boundary) for ids in trains]
     train = parts[0] if mixed is None else np.concatenate(parts)
     predicted = vocabulary.chars(val) - (boundary is None)
-    is_whole = len(train) == sum(len(part.split("train")) for part in texts)
-    most = MOST_ALLIED if is_whole else MOST_OF_PARTS
+    beyond = max(0, sum(map(len, trains)) - WHOLE_CHARS)
+    most = max(MOST_OF_PARTS, MOST_ALLIED - 2 * beyond)
     orders, nats = best_orders(
         train, val, len(vocabulary), boundary, spelling=vocabulary.spelling, most=most
     )
